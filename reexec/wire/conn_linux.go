@@ -1,0 +1,331 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// smallFrame is what Write copies together, because that costs less than gathering.
+const smallFrame = 4 << 10
+
+// A Conn carries frames over a connected SOCK_STREAM unix socket. All methods may be called at the same time.
+type Conn struct {
+	file   *os.File
+	closed atomic.Bool
+	raw    syscall.RawConn // file's, so that waiting is the runtime poller's affair
+
+	readMu sync.Mutex
+	in     stream
+	recvOp recvOp
+
+	writeMu  sync.Mutex
+	sendOp   sendOp
+	scratch  []byte
+	writeErr error // sticky: part of a frame went out
+}
+
+// recvOp and sendOp are the arguments and results of the functions given to raw. They and the functions live as long as
+// the Conn, so a frame costs no closure.
+type recvOp struct {
+	conn  *Conn
+	fn    func(fd uintptr) (done bool)
+	p     []byte
+	oob   []byte
+	n     int
+	oobn  int
+	flags int
+	err   error
+}
+
+type sendOp struct {
+	fn   func(fd uintptr) (done bool)
+	bufs [3][]byte
+	oob  []byte
+	sent int
+	err  error
+}
+
+// NewConn makes a Conn of a connected unix stream socket. On success it has taken f over: f is closed, and the Conn has a
+// descriptor of its own. On failure f is untouched.
+func NewConn(f *os.File) (*Conn, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd, dupErr := -1, error(nil)
+	// A duplicate, because an os.File made of a blocking descriptor never learns to use the poller.
+	err = raw.Control(func(old uintptr) {
+		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3)
+	})
+	if err = errors.Join(err, os.NewSyscallError("fcntl", dupErr)); err != nil {
+		return nil, err
+	}
+	c, err := FromFD(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	f.Close()
+	return c, nil
+}
+
+// FromFD is NewConn of a bare descriptor. On success the Conn owns fd, which no longer blocks and is closed by an exec. On
+// failure fd is untouched, as it may well be something else.
+func FromFD(fd int) (*Conn, error) {
+	if err := checkSocket(fd); err != nil {
+		return nil, fmt.Errorf("wire: descriptor %d: %w", fd, err)
+	}
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	c := &Conn{file: os.NewFile(uintptr(fd), "wire")}
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	c.raw = raw
+	c.in.src = &c.recvOp
+	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*(MaxFiles+1)))}
+	c.recvOp.fn = c.recvOp.try
+	c.sendOp.fn = c.sendOp.try
+	return c, nil
+}
+
+func checkSocket(fd int) error {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	if domain != unix.AF_UNIX || typ != unix.SOCK_STREAM {
+		return fmt.Errorf("domain %d type %d is not a unix stream socket", domain, typ)
+	}
+	_, err = unix.Getpeername(fd)
+	return os.NewSyscallError("getpeername", err)
+}
+
+// Pair makes a connection and the descriptor to hand to the worker, which calls FromFD there. Both are closed by an exec
+// that does not pass them on; the caller closes child once the worker has it.
+func Pair() (parent *Conn, child *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if parent, err = FromFD(fds[0]); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, err
+	}
+	return parent, os.NewFile(uintptr(fds[1]), "wire"), nil
+}
+
+// Close ends the connection and wakes Read and Write, which return an error matching os.ErrClosed. Descriptors that have
+// arrived and were not taken are closed. Further calls do nothing.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	err := c.file.Close()
+	c.readMu.Lock() // soon: Read has been woken
+	defer c.readMu.Unlock()
+	c.in.drop(os.ErrClosed)
+	return err
+}
+
+// SetReadDeadline bounds Read; the zero time takes the bound away. A Read that ran out of time (os.ErrDeadlineExceeded)
+// may be repeated unless it had begun on a payload.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds Write. A Write that ran out of time in the middle of a frame leaves a connection on which
+// nothing can be written any more.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
+
+// waitErr gives the error of raw's methods its public name: they do not.
+func (c *Conn) waitErr(err error) error {
+	if err != nil && c.closed.Load() {
+		return os.ErrClosed
+	}
+	return err
+}
+
+// Read gives the next frame. It returns io.EOF when the peer ended between two frames, io.ErrUnexpectedEOF when it ended
+// within one, and an error matching ErrProtocol when it sent something else. All but running out of time are final.
+func (c *Conn) Read() (Frame, error) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	h, payload, fds, err := c.in.next()
+	if err != nil {
+		return Frame{}, err
+	}
+	f := Frame{Type: h.typ, ID: h.id, Payload: payload}
+	if len(fds) > 0 {
+		f.Files = make([]*os.File, len(fds))
+		for i, fd := range fds {
+			f.Files[i] = os.NewFile(uintptr(fd), "received")
+		}
+	}
+	return f, nil
+}
+
+// recv is source's; readMu is held.
+func (op *recvOp) recv(p []byte) (int, []int, error) {
+	op.p = p
+	err := op.conn.raw.Read(op.fn)
+	op.p = nil
+	if err != nil {
+		return 0, nil, op.conn.waitErr(err)
+	}
+	if op.err != nil {
+		return 0, nil, os.NewSyscallError("recvmsg", op.err)
+	}
+	if op.oobn == 0 && op.flags&unix.MSG_CTRUNC == 0 {
+		return op.n, nil, nil
+	}
+	// All of them first, so that whatever is wrong with the message, all get closed.
+	fds, err := receivedFDs(op.oob[:op.oobn])
+	if op.flags&unix.MSG_CTRUNC != 0 {
+		err = violation("descriptors lost: more than %d were sent, or this process may open no more", MaxFiles)
+	}
+	return op.n, fds, err
+}
+
+func (op *recvOp) discard(fds []int) { closeFDs(fds) }
+
+func (op *recvOp) try(fd uintptr) bool {
+	for {
+		op.n, op.oobn, op.flags, _, op.err = unix.Recvmsg(int(fd), op.p, op.oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+		if op.err != unix.EINTR {
+			return op.err != unix.EAGAIN
+		}
+	}
+}
+
+func receivedFDs(oob []byte) (fds []int, err error) {
+	for len(oob) > 0 {
+		hdr, data, rest, parseErr := unix.ParseOneSocketControlMessage(oob)
+		if parseErr != nil {
+			return fds, violation("control message: %v", parseErr)
+		}
+		oob = rest
+		if hdr.Level != unix.SOL_SOCKET || hdr.Type != unix.SCM_RIGHTS {
+			err = violation("control message of level %d, type %d", hdr.Level, hdr.Type)
+			continue
+		}
+		got, parseErr := unix.ParseUnixRights(&unix.SocketControlMessage{Header: hdr, Data: data})
+		if parseErr != nil {
+			err = violation("control message: %v", parseErr)
+		}
+		fds = append(fds, got...)
+	}
+	return fds, err
+}
+
+func closeFDs(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// Write sends f, whole, and returns once the kernel has it. The memory and the files of f are the caller's again then.
+func (c *Conn) Write(f *Frame) error {
+	h := header{typ: f.Type, files: len(f.Files), length: len(f.Payload) + len(f.Tail), id: f.ID}
+	if err := h.check(); err != nil {
+		return err
+	}
+	if h.files == 0 {
+		return c.write(h, f, nil)
+	}
+	return withFDs(f.Files, make([]int, 0, h.files), func(fds []int) error {
+		return c.write(h, f, unix.UnixRights(fds...))
+	})
+}
+
+func (c *Conn) write(h header, f *Frame, oob []byte) error {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if c.writeErr != nil {
+		return c.writeErr
+	}
+	c.scratch = h.append(c.scratch[:0])
+	op := &c.sendOp
+	op.bufs = [3][]byte{c.scratch, f.Payload, f.Tail}
+	if h.length <= smallFrame {
+		c.scratch = append(append(c.scratch, f.Payload...), f.Tail...)
+		op.bufs = [3][]byte{c.scratch}
+	}
+	op.oob, op.sent, op.err = oob, 0, nil
+	err := c.waitErr(c.raw.Write(op.fn))
+	if err == nil {
+		err = os.NewSyscallError("sendmsg", op.err)
+	}
+	if err != nil && op.sent > 0 {
+		c.writeErr = fmt.Errorf("wire: an earlier frame was cut short: %w", err)
+	}
+	op.bufs, op.oob = [3][]byte{}, nil
+	return err
+}
+
+// try sends as much as the socket takes.
+func (op *sendOp) try(fd uintptr) bool {
+	const flags = unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT
+	for {
+		for len(op.bufs[0]) == 0 {
+			if len(op.bufs[1])+len(op.bufs[2]) == 0 {
+				return true
+			}
+			op.bufs = [3][]byte{op.bufs[1], op.bufs[2]}
+		}
+		var n int
+		if len(op.bufs[1])+len(op.bufs[2]) == 0 { // allocates nothing
+			n, op.err = unix.SendmsgN(int(fd), op.bufs[0], op.oob, nil, flags)
+		} else {
+			n, op.err = unix.SendmsgBuffers(int(fd), op.bufs[:], op.oob, nil, flags)
+		}
+		switch op.err {
+		case nil:
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false
+		default:
+			return true
+		}
+		op.sent += n
+		op.oob = nil // it went with the first byte
+		for i := range op.bufs {
+			k := min(n, len(op.bufs[i]))
+			op.bufs[i], n = op.bufs[i][k:], n-k
+		}
+	}
+}
+
+// withFDs calls fn with the descriptors of files, and keeps all of them open meanwhile. File.Fd would not, and makes a
+// file block.
+func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
+	if len(files) == 0 {
+		return fn(fds)
+	}
+	raw, err := files[0].SyscallConn()
+	if err != nil {
+		return err
+	}
+	var fnErr error
+	err = raw.Control(func(fd uintptr) {
+		fnErr = withFDs(files[1:], append(fds, int(fd)), fn)
+	})
+	if err != nil { // raw has no public name for this one
+		return &os.PathError{Op: "send", Path: files[0].Name(), Err: os.ErrClosed}
+	}
+	return fnErr
+}

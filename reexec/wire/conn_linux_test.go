@@ -1,0 +1,566 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func pair(t testing.TB) (a, b *Conn) {
+	t.Helper()
+	a, f, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err = NewConn(f); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
+// rawPair gives a Conn and the bare other end.
+func rawPair(t testing.TB) (*Conn, int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := FromFD(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); unix.Close(fds[1]) })
+	return c, fds[1]
+}
+
+// noLeak fails the test if it ends with other descriptors than it began with.
+func noLeak(t *testing.T) {
+	t.Helper()
+	pr, pw, _ := os.Pipe() // the poller's own descriptors come with the first use
+	pr.Close()
+	pw.Close()
+	before := openFDs(t)
+	t.Cleanup(func() {
+		if after := openFDs(t); len(after) != len(before) {
+			t.Errorf("descriptors leaked:\nbefore %v\nafter  %v", before, after)
+		}
+	})
+}
+
+func openFDs(t testing.TB) (open []string) {
+	t.Helper()
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range dir {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(to, "/proc/") {
+			open = append(open, e.Name()+"="+to)
+		}
+	}
+	return open
+}
+
+func TestFramesCross(t *testing.T) {
+	noLeak(t)
+	a, b := pair(t)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 10<<20/16)
+	frames := []Frame{
+		Hello{Version, 42}.Frame(Alive),
+		{Type: Call, ID: 1},
+		{Type: Call, ID: 1<<64 - 1, Payload: []byte("x")},
+		{Type: Result, ID: 2, Payload: []byte("head"), Tail: []byte("tail")},
+		{Type: Result, ID: 3, Tail: []byte("only a tail")},
+		{Type: Result, ID: 4, Payload: []byte("head"), Tail: big},
+		{Type: Result, ID: 7, Tail: big},
+		{Type: Result, ID: 8, Payload: big},
+		{Type: Result, ID: 5, Payload: big[:smallFrame+1]},
+		{Type: Cancel, ID: 6},
+	}
+	for _, dir := range [][2]*Conn{{a, b}, {b, a}} {
+		go func() {
+			for _, f := range frames {
+				if err := dir[0].Write(&f); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		for _, want := range frames {
+			got, err := dir[1].Read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Type != want.Type || got.ID != want.ID || !bytes.Equal(got.Payload, append(want.Payload[:len(want.Payload):len(want.Payload)], want.Tail...)) {
+				t.Errorf("%v %d of %d bytes arrived as %v %d of %d bytes", want.Type, want.ID, len(want.Payload)+len(want.Tail), got.Type, got.ID, len(got.Payload))
+			}
+		}
+	}
+	a.Close()
+	if _, err := b.Read(); err != io.EOF {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func tempFiles(t testing.TB, contents ...string) (files []*os.File) {
+	t.Helper()
+	for _, s := range contents {
+		f, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(s); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		files = append(files, f)
+	}
+	return files
+}
+
+func checkFiles(t *testing.T, files []*os.File, want ...string) {
+	t.Helper()
+	if len(files) != len(want) {
+		t.Fatalf("%d files, want %d", len(files), len(want))
+	}
+	for i, f := range files {
+		b := make([]byte, 64)
+		n, _ := f.ReadAt(b, 0)
+		if string(b[:n]) != want[i] {
+			t.Errorf("file %d holds %q, want %q", i, b[:n], want[i])
+		}
+		raw, _ := f.SyscallConn()
+		raw.Control(func(fd uintptr) {
+			if flags, _ := unix.FcntlInt(fd, unix.F_GETFD, 0); flags&unix.FD_CLOEXEC == 0 {
+				t.Error("a received descriptor survives exec")
+			}
+		})
+		f.Close()
+	}
+}
+
+func TestDescriptorsCross(t *testing.T) {
+	noLeak(t)
+	a, b := pair(t)
+	files := tempFiles(t, "one", "two", "three")
+	// All are in the socket before the first Read: frames with and without descriptors share a recvmsg.
+	for _, f := range []Frame{
+		{Type: Call, ID: 1, Payload: []byte("none")},
+		{Type: Call, ID: 2, Files: files[:1]},
+		{Type: Call, ID: 3, Payload: []byte("none")},
+		{Type: Call, ID: 4, Files: files[1:], Payload: []byte("p"), Tail: []byte("t")},
+		{Type: Call, ID: 5, Files: files[2:]},
+		{Type: Call, ID: 6, Files: files, Payload: make([]byte, 100<<10)},
+		{Type: Call, ID: 7},
+	} {
+		if err := a.Write(&f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range [][]string{nil, {"one"}, nil, {"two", "three"}, {"three"}, {"one", "two", "three"}, nil} {
+		f, err := b.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.ID != uint64(id+1) {
+			t.Errorf("frame %d, want %d", f.ID, id+1)
+		}
+		checkFiles(t, f.Files, want...)
+	}
+
+	many := make([]*os.File, MaxFiles+1)
+	for i := range many {
+		many[i] = files[0]
+	}
+	if err := a.Write(&Frame{Type: Call, Files: many}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too many descriptors: %v", err)
+	}
+	if err := a.Write(&Frame{Type: Call, ID: 8, Files: many[1:]}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := b.Read()
+	if err != nil || len(f.Files) != MaxFiles {
+		t.Fatalf("%d descriptors, %v", len(f.Files), err)
+	}
+	for _, f := range f.Files {
+		f.Close()
+	}
+	closed := tempFiles(t, "")
+	closed[0].Close()
+	if err := a.Write(&Frame{Type: Call, Files: closed}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a closed file: %v", err)
+	}
+}
+
+func frameBytes(typ FrameType, files int, payload string) []byte {
+	return append(header{typ, files, len(payload), 7}.append(nil), payload...)
+}
+
+// TestHostilePeer sends what no Conn would. Each must be an error, and leave no descriptor open.
+func TestHostilePeer(t *testing.T) {
+	oversize := header{typ: Result, length: MaxPayload + 1}.append(nil)
+	reserved := frameBytes(Cancel, 0, "")
+	reserved[3] = 1
+	type msg struct {
+		b   []byte
+		fds int
+	}
+	whole := frameBytes(Result, 0, "payload")
+	for name, tt := range map[string]struct {
+		msgs []msg
+		want error
+	}{
+		"nothing":                  {nil, io.EOF},
+		"half a header":            {[]msg{{whole[:10], 0}}, io.ErrUnexpectedEOF},
+		"header only":              {[]msg{{whole[:headerSize], 0}}, io.ErrUnexpectedEOF},
+		"half a payload":           {[]msg{{whole[:headerSize+3], 0}}, io.ErrUnexpectedEOF},
+		"half a large payload":     {[]msg{{header{typ: Result, length: MaxPayload}.append(nil), 0}, {make([]byte, 70000), 0}}, io.ErrUnexpectedEOF},
+		"cut, with descriptors":    {[]msg{{frameBytes(Result, 2, "payload")[:headerSize+1], 2}}, io.ErrUnexpectedEOF},
+		"half a header with fds":   {[]msg{{whole[:5], 3}}, io.ErrUnexpectedEOF},
+		"magic":                    {[]msg{{bytes.Repeat([]byte{'x'}, 100), 1}}, ErrProtocol},
+		"version":                  {[]msg{{append([]byte{magic, Version + 1}, whole[2:]...), 0}}, ErrProtocol},
+		"reserved":                 {[]msg{{reserved, 0}}, ErrProtocol},
+		"unknown type 0":           {[]msg{{frameBytes(0, 0, ""), 0}}, ErrProtocol},
+		"unknown type":             {[]msg{{frameBytes(endOfTypes, 0, ""), 0}}, ErrProtocol},
+		"oversize":                 {[]msg{{oversize, 1}}, ErrTooLarge},
+		"oversize control":         {[]msg{{frameBytes(Alive, 0, strings.Repeat("x", maxControl+1)), 0}}, ErrTooLarge},
+		"cancel with payload":      {[]msg{{frameBytes(Cancel, 0, "x"), 0}}, ErrTooLarge},
+		"cancel with fds":          {[]msg{{frameBytes(Cancel, 1, ""), 1}}, ErrTooLarge},
+		"too many announced":       {[]msg{{frameBytes(Result, MaxFiles+1, ""), 1}}, ErrTooLarge},
+		"253 descriptors":          {[]msg{{frameBytes(Result, MaxFiles, ""), 253}}, ErrProtocol},
+		"announced, did not come":  {[]msg{{frameBytes(Result, 1, ""), 0}}, ErrProtocol},
+		"fewer than announced":     {[]msg{{frameBytes(Result, 3, ""), 2}}, ErrProtocol},
+		"more than announced":      {[]msg{{frameBytes(Result, 1, ""), 2}}, ErrProtocol},
+		"unannounced":              {[]msg{{whole, 2}}, ErrProtocol},
+		"unannounced in a payload": {[]msg{{whole[:headerSize], 0}, {whole[headerSize:], 1}}, ErrProtocol},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			c, peer := rawPair(t)
+			file := tempFiles(t, "")[0]
+			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for _, m := range tt.msgs {
+					var oob []byte
+					if m.fds > 0 {
+						fds := make([]int, m.fds)
+						for i := range fds {
+							fds[i] = int(file.Fd())
+						}
+						oob = unix.UnixRights(fds...)
+					}
+					if err := unix.Sendmsg(peer, m.b, oob, nil, unix.MSG_NOSIGNAL); err != nil {
+						t.Error(err)
+					}
+				}
+				unix.Shutdown(peer, unix.SHUT_WR)
+			}()
+			f, err := c.Read()
+			if !errors.Is(err, tt.want) {
+				t.Errorf("frame %+v, error %v, want %v", f, err, tt.want)
+			}
+			<-done
+			if _, again := c.Read(); again != err {
+				t.Errorf("the error does not stay: %v, then %v", err, again)
+			}
+			c.Close()
+		})
+	}
+}
+
+// TestSplitEverywhere sends three frames, one with descriptors, cut into two writes at every byte.
+func TestSplitEverywhere(t *testing.T) {
+	noLeak(t)
+	file := tempFiles(t, "content")[0]
+	parts := [][]byte{frameBytes(Call, 0, "first"), frameBytes(Call, 1, "second"), frameBytes(Cancel, 0, "")}
+	all := bytes.Join(parts, nil)
+	for cutAt := 1; cutAt < len(all); cutAt++ {
+		c, peer := rawPair(t)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			send := func(from, to int) {
+				// Descriptors ride on the first byte of their frame, so a message begins there.
+				if mid := len(parts[0]); from <= mid && mid < to {
+					if from < mid {
+						unix.Write(peer, all[from:mid])
+					}
+					unix.Sendmsg(peer, all[mid:to], unix.UnixRights(int(file.Fd())), nil, 0)
+					return
+				}
+				unix.Write(peer, all[from:to])
+			}
+			send(0, cutAt)
+			if cutAt%7 == 0 {
+				await(t, c, func(queued int) bool { return queued == 0 }) // the reader finds only the first part
+			}
+			send(cutAt, len(all))
+		})
+		for i, want := range []string{"first", "second", ""} {
+			f, err := c.Read()
+			if err != nil || string(f.Payload) != want {
+				t.Fatalf("cut at %d: frame %d: %q, %v", cutAt, i, f.Payload, err)
+			}
+			if i == 1 {
+				checkFiles(t, f.Files, "content")
+			} else {
+				checkFiles(t, f.Files)
+			}
+		}
+		wg.Wait()
+		c.Close()
+	}
+}
+
+func TestWriteChecks(t *testing.T) {
+	a, b := pair(t)
+	for _, tt := range []struct {
+		f    Frame
+		want error
+	}{
+		{Frame{}, ErrProtocol},
+		{Frame{Type: endOfTypes}, ErrProtocol},
+		{Frame{Type: Result, Payload: make([]byte, MaxPayload), Tail: []byte{0}}, ErrTooLarge},
+		{Frame{Type: Cancel, Payload: []byte{0}}, ErrTooLarge},
+	} {
+		if err := a.Write(&tt.f); !errors.Is(err, tt.want) {
+			t.Errorf("%v: %v", tt.f.Type, err)
+		}
+	}
+	// Nothing of it went out.
+	if err := a.Write(&Frame{Type: Cancel, ID: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := b.Read(); err != nil || f.ID != 9 {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+func TestConcurrentWriters(t *testing.T) {
+	noLeak(t)
+	a, b := pair(t)
+	file := tempFiles(t, "content")
+	const writers, each = 8, 50
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				f := Frame{Type: Call, ID: uint64(w), Payload: []byte{byte(i)}, Tail: bytes.Repeat([]byte{byte(w)}, i*i*20)}
+				if i%5 == 0 {
+					f.Files = file
+				}
+				if err := a.Write(&f); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	var next [writers]byte
+	for range writers * each {
+		f, err := b.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := f.Payload[0]
+		if i != next[f.ID] || len(f.Payload) != 1+int(i)*int(i)*20 || bytes.Count(f.Payload[1:], []byte{byte(f.ID)}) != len(f.Payload)-1 {
+			t.Fatalf("writer %d: frame %d of %d bytes, want frame %d", f.ID, i, len(f.Payload), next[f.ID])
+		}
+		if (i%5 == 0) != (len(f.Files) == 1) {
+			t.Fatalf("frame %d has %d files", i, len(f.Files))
+		}
+		for _, f := range f.Files {
+			f.Close()
+		}
+		next[f.ID]++
+	}
+	wg.Wait()
+}
+
+func TestCloseWakes(t *testing.T) {
+	a, b := pair(t)
+	errs := make(chan error, 2)
+	go func() {
+		_, err := a.Read()
+		errs <- err
+	}()
+	go func() {
+		for {
+			if err := a.Write(&Frame{Type: Call, Tail: make([]byte, 1<<20)}); err != nil {
+				errs <- err
+				return
+			}
+		}
+	}()
+	await(t, b, func(queued int) bool { return queued > 0 })
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		select {
+		case err := <-errs:
+			if !errors.Is(err, os.ErrClosed) {
+				t.Errorf("woken with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("Close woke nobody")
+		}
+	}
+	if err := a.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	if _, err := a.Read(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Read after Close: %v", err)
+	}
+	if err := a.Write(&Frame{Type: Call}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Write after Close: %v", err)
+	}
+}
+
+// TestCloseDropsArrived: descriptors of frames that nobody reads any more.
+func TestCloseDropsArrived(t *testing.T) {
+	noLeak(t)
+	a, b := pair(t)
+	for range 3 {
+		if err := a.Write(&Frame{Type: Call, Files: tempFiles(t, "", "")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := b.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkFiles(t, f.Files, "", "")
+	b.Close()
+}
+
+func TestDeadlines(t *testing.T) {
+	c, peer := rawPair(t)
+	whole := frameBytes(Call, 0, "payload")
+	unix.Write(peer, whole[:3])
+	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if _, err := c.Read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Time{})
+	unix.Write(peer, whole[3:])
+	if f, err := c.Read(); err != nil || string(f.Payload) != "payload" {
+		t.Errorf("after a deadline within a header: %+v, %v", f, err)
+	}
+	unix.Write(peer, whole[:headerSize+2])
+	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	for range 2 {
+		if _, err := c.Read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Time{})
+	}
+
+	wrote := make(chan error)
+	go func() { wrote <- c.Write(&Frame{Type: Call, Tail: make([]byte, 8<<20)}) }()
+	if n, err := unix.Read(peer, make([]byte, 1)); n != 1 || err != nil { // it has begun, and cannot end
+		t.Fatal(n, err)
+	}
+	c.SetWriteDeadline(time.Unix(1, 0))
+	if err := <-wrote; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	c.SetWriteDeadline(time.Time{})
+	if err := c.Write(&Frame{Type: Cancel}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Write behind half a frame: %v", err)
+	}
+}
+
+func TestWriteToDeadPeer(t *testing.T) {
+	a, b := pair(t)
+	b.Close()
+	if err := a.Write(&Frame{Type: Call}); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNotASocket(t *testing.T) {
+	noLeak(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	seq, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lonely, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range append(seq[:], lonely) {
+		f := os.NewFile(uintptr(fd), "")
+		defer f.Close()
+		if _, err := NewConn(f); err == nil {
+			t.Errorf("descriptor %d was accepted", fd)
+		}
+		if _, err := f.Stat(); err != nil {
+			t.Errorf("a refused file is no longer open: %v", err)
+		}
+	}
+	if _, err := NewConn(r); !errors.Is(err, unix.ENOTSOCK) {
+		t.Errorf("a pipe: %v", err)
+	}
+	if _, err := FromFD(1 << 20); !errors.Is(err, unix.EBADF) {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
+// TestReadAllocation: a header that lies about its length costs no memory.
+func TestReadAllocation(t *testing.T) {
+	c, peer := rawPair(t)
+	unix.Write(peer, header{typ: Result, length: MaxPayload}.append(nil))
+	unix.Shutdown(peer, unix.SHUT_WR)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := c.Read(); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+		t.Errorf("%d bytes allocated", n)
+	}
+}
+
+func ExampleHello() {
+	_, err := ParseHello(Hello{Protocol: Version + 1}.Frame(Alive).Payload)
+	fmt.Println(err)
+	// Output: wire: protocol violated: the peer speaks version 2, this program 1
+}
+
+// await polls how many bytes wait to be read from c.
+func await(t testing.TB, c *Conn, enough func(queued int) bool) {
+	t.Helper()
+	tick := time.NewTicker(100 * time.Microsecond)
+	defer tick.Stop()
+	for range 100_000 {
+		var n int
+		var ioctlErr error
+		err := c.raw.Control(func(fd uintptr) { n, ioctlErr = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+		if err = errors.Join(err, ioctlErr); err != nil {
+			t.Error(err)
+			return
+		}
+		if enough(n) {
+			return
+		}
+		<-tick.C
+	}
+	t.Error("waited in vain")
+}

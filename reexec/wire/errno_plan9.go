@@ -1,0 +1,5 @@
+package wire
+
+func errnoOf(error) (uint64, bool) { return 0, false }
+
+func errnoError(uint64) error { return nil }

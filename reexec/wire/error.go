@@ -1,0 +1,347 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// Caps of an error tree. Beyond them an error loses its children or the end of its text, visibly.
+const (
+	MaxError      = 1 << 20  // bytes of an encoded tree
+	MaxErrorText  = 64 << 10 // bytes of one error's text
+	MaxErrorDepth = 64       // errors wrapping each other
+	MaxErrors     = 256      // errors in a tree
+
+	maxFields = 64 << 10 // of one error's encoded fields
+	shortText = 256      // of errors for which there is no more room
+	maxNode   = 2 << 10  // of a node whose text and fields are short: room for that many is always kept
+)
+
+// Kinds of nodes, as PROTOCOL.md lists them.
+const (
+	nodeNil      = iota // no error: a wrapped error that is nil
+	nodeErrno           // uvarint number
+	nodeSentinel        // string name
+	nodeTyped           // string name, string fields, string text, children
+	nodeOpaque          // string type, string text, sentinels matched, no children
+	nodeOne             // as nodeOpaque, and one child: Unwrap() error
+	nodeMany            // as nodeOpaque, and children: Unwrap() []error
+)
+
+// MarshalError encodes the tree of errors that err is the root of, so that errors.Is and errors.As find in the decoded
+// tree what they found in err:
+//
+//   - syscall.Errno and registered sentinels come back as themselves,
+//   - registered types (fs.PathError, os.LinkError, os.SyscallError and what [RegisterErrorType] was told) as values of
+//     their type,
+//   - all others as errors of a type of this package, with their text, the name of their type ([ErrorType]), what they
+//     wrap, and what registered sentinel an Is method of theirs matches. Other methods of theirs are gone.
+//
+// The text of every error in the tree stays the same. MarshalError takes any error, also one in a cycle, too large, or
+// with methods that panic.
+func MarshalError(err error) []byte {
+	e := errorEncoder{nodes: MaxErrors, room: MaxError - MaxErrors*maxNode}
+	return e.append(nil, err, 0)
+}
+
+type errorEncoder struct {
+	nodes int
+	room  int // for more than shortText
+}
+
+// take gives how much of n bytes there is room for.
+func (e *errorEncoder) take(n, limit int) int {
+	n = min(n, limit)
+	if n > e.room {
+		n = min(n, shortText)
+	} else {
+		e.room -= n
+	}
+	return n
+}
+
+func (e *errorEncoder) append(b []byte, err error, depth int) []byte {
+	if err == nil {
+		return append(b, nodeNil)
+	}
+	e.nodes--
+	if no, ok := errnoOf(err); ok {
+		return binary.AppendUvarint(append(b, nodeErrno), no)
+	}
+	if name := sentinelName(err); name != "" {
+		return appendString(append(b, nodeSentinel), name)
+	}
+	text, ok := safeText(err)
+	text = cut(text, e.take(len(text), MaxErrorText))
+	deeper := depth < MaxErrorDepth
+	if et := typeOfError(err); et != nil && ok && deeper {
+		fields, wrapped, ok := safeEncode(et, err)
+		if ok && len(wrapped) <= e.nodes && e.take(len(fields), maxFields) == len(fields) {
+			b = appendString(append(b, nodeTyped), et.name)
+			b = appendString(b, fields)
+			b = appendString(b, text)
+			return e.appendAll(b, wrapped, depth)
+		}
+	}
+	kind, wrapped := byte(nodeOpaque), []error(nil)
+	if ok && deeper {
+		kind, wrapped = unwrap(err)
+	}
+	if len(wrapped) > e.nodes {
+		wrapped = wrapped[:max(e.nodes, 0)]
+	}
+	if len(wrapped) == 0 {
+		kind = nodeOpaque
+	}
+	b = appendString(append(b, kind), cut(ErrorType(err), shortText))
+	b = appendString(b, text)
+	b = appendMatches(b, err)
+	switch kind {
+	case nodeOne:
+		return e.append(b, wrapped[0], depth+1)
+	case nodeMany:
+		return e.appendAll(b, wrapped, depth)
+	}
+	return b
+}
+
+func (e *errorEncoder) appendAll(b []byte, errs []error, depth int) []byte {
+	b = binary.AppendUvarint(b, uint64(len(errs)))
+	e.nodes -= len(errs) // reserved, so that the first of them leaves something for the others
+	for _, err := range errs {
+		e.nodes++
+		b = e.append(b, err, depth+1)
+	}
+	return b
+}
+
+// maxMatches bounds the sentinels that one error can match.
+const maxMatches = 8
+
+func appendMatches(b []byte, err error) []byte {
+	names := safeMatches(err)
+	slices.Sort(names)
+	names = names[:min(len(names), maxMatches)]
+	b = append(b, byte(len(names)))
+	for _, name := range names {
+		b = appendString(b, name)
+	}
+	return b
+}
+
+func safeMatches(err error) (names []string) {
+	defer func() {
+		if recover() != nil {
+			names = nil
+		}
+	}()
+	if is, ok := err.(interface{ Is(error) bool }); ok {
+		return matching(is.Is)
+	}
+	return nil
+}
+
+func safeEncode(et *errorType, err error) (fields []byte, wrapped []error, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	fields, wrapped, encErr := et.encode(err)
+	return fields, wrapped, encErr == nil
+}
+
+// unwrap gives what errors.Is would look at behind err.
+func unwrap(err error) (kind byte, wrapped []error) {
+	defer func() {
+		if recover() != nil {
+			kind, wrapped = nodeOpaque, nil
+		}
+	}()
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		if w := err.Unwrap(); w != nil {
+			return nodeOne, []error{w}
+		}
+	case interface{ Unwrap() []error }:
+		return nodeMany, slices.DeleteFunc(slices.Clone(err.Unwrap()), func(err error) bool { return err == nil })
+	}
+	return nodeOpaque, nil
+}
+
+// UnmarshalError decodes what MarshalError has encoded; nil if that was nil. b is not trusted: malformed is what does not
+// match ErrProtocol.
+func UnmarshalError(b []byte) (decoded, malformed error) {
+	if len(b) > MaxError {
+		return nil, violation("an error of %d bytes", len(b))
+	}
+	d := errorDecoder{b: b, nodes: MaxErrors}
+	err := d.node(0)
+	if d.bad == nil && len(d.b) > 0 {
+		d.fail("bytes behind an error")
+	}
+	if d.bad != nil {
+		return nil, d.bad
+	}
+	return err, nil
+}
+
+type errorDecoder struct {
+	b     []byte
+	nodes int
+	bad   error // sticky
+}
+
+func (d *errorDecoder) fail(format string, args ...any) {
+	if d.bad == nil {
+		d.bad = violation(format, args...)
+	}
+	d.b = nil
+}
+
+func (d *errorDecoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail("error cut short")
+		return 0
+	}
+	c := d.b[0]
+	d.b = d.b[1:]
+	return c
+}
+
+func (d *errorDecoder) bytes(limit int) []byte {
+	s, rest, err := cutString(d.b, limit)
+	if err != nil {
+		d.fail("within an error: %v", err)
+	}
+	d.b = rest
+	return s
+}
+
+func (d *errorDecoder) string(limit int) string { return string(d.bytes(limit)) }
+
+func (d *errorDecoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail("error cut short")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *errorDecoder) node(depth int) error {
+	kind := d.byte()
+	if kind == nodeNil {
+		return nil
+	}
+	if d.nodes--; d.nodes < 0 || depth > MaxErrorDepth {
+		d.fail("errors nested too deep, or too many")
+		return nil
+	}
+	switch kind {
+	case nodeErrno:
+		err := errnoError(d.uvarint())
+		if text, ok := safeText(err); !ok {
+			return &opaque{text: text, typ: "syscall.Errno"}
+		}
+		return err
+	case nodeSentinel:
+		name := d.string(maxErrorName)
+		err := sentinel(name)
+		if err == nil {
+			d.fail("unknown error %.64q", name)
+		}
+		return err
+	case nodeTyped:
+		name, fields, text := d.string(maxErrorName), d.bytes(maxFields), d.string(MaxErrorText)
+		return d.typed(name, fields, text, d.children(depth))
+	case nodeOpaque, nodeOne, nodeMany:
+		o := opaque{typ: d.string(shortText), text: d.string(MaxErrorText), matches: d.matches()}
+		switch kind {
+		case nodeOne:
+			if w := d.node(depth + 1); w != nil {
+				return &opaqueOne{o, w}
+			}
+			d.fail("an error wraps nothing")
+		case nodeMany:
+			w := d.children(depth)
+			if slices.Contains(w, nil) {
+				d.fail("an error wraps nothing")
+			}
+			return &opaqueMany{o, w}
+		}
+		return &o
+	}
+	d.fail("error of unknown kind %d", kind)
+	return nil
+}
+
+func (d *errorDecoder) children(depth int) []error {
+	n := d.uvarint()
+	if n > uint64(min(len(d.b), max(d.nodes, 0))) {
+		d.fail("an error wraps %d errors", n)
+	}
+	if d.bad != nil || n == 0 {
+		return nil
+	}
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = d.node(depth + 1)
+	}
+	return errs
+}
+
+func (d *errorDecoder) matches() (errs []error) {
+	n := d.byte()
+	if n > maxMatches {
+		d.fail("an error matches %d others", n)
+		return nil
+	}
+	for range n {
+		name := d.string(maxErrorName)
+		err := sentinel(name)
+		if err == nil {
+			d.fail("unknown error %.64q", name)
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// typed rebuilds an error of a registered type, and tries it out: our callers will print it.
+func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []error) (err error) {
+	if d.bad != nil {
+		return nil
+	}
+	et := typeNamed(name)
+	if et == nil {
+		d.fail("unknown type of error %.64q", name)
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			d.fail("error of type %s: panic: %s", name, safeSprint(r))
+			err = nil
+		}
+	}()
+	err, bad := et.decode(fields, wrapped)
+	if bad == nil && err == nil {
+		bad = errors.New("nothing decoded")
+	}
+	if bad != nil {
+		d.fail("error of type %s: %v", name, bad)
+		return nil
+	}
+	got, ok := safeText(err)
+	if !ok {
+		d.fail("error of type %s: %s", name, got)
+		return nil
+	}
+	if got != text {
+		return &texted{text, err}
+	}
+	return err
+}

@@ -1,0 +1,215 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"sync"
+)
+
+// maxErrorName bounds the names of registered errors.
+const maxErrorName = 128
+
+// registry knows the errors that come back as what they were. It is filled by package initialisation, like that of image
+// formats or SQL drivers, and is the same in parent and worker because they are the same binary.
+var registry = struct {
+	sync.RWMutex
+	sentinels map[string]error
+	names     map[error]string
+	types     map[string]*errorType
+	byType    map[reflect.Type]*errorType
+}{
+	sentinels: make(map[string]error, 64),
+	names:     make(map[error]string, 64),
+	types:     make(map[string]*errorType, 16),
+	byType:    make(map[reflect.Type]*errorType, 16),
+}
+
+// An errorType is a codec of one Go type, stripped of that type.
+type errorType struct {
+	name   string
+	encode func(error) (fields []byte, wrapped []error, err error)
+	decode func(fields []byte, wrapped []error) (error, error)
+}
+
+// RegisterSentinel makes err, which is compared by identity, the same value on both sides. The name is what crosses; it
+// should start with the package's import path. It panics if name or err are empty, name is longer than 128 bytes, either is
+// registered already, or err cannot be compared. Call it from init.
+func RegisterSentinel(name string, err error) {
+	registry.Lock()
+	defer registry.Unlock()
+	switch {
+	case name == "" || len(name) > maxErrorName || err == nil:
+		panic("wire: RegisterSentinel without name or error")
+	case !reflect.ValueOf(err).Comparable():
+		panic("wire: RegisterSentinel of an error that cannot be compared: " + name)
+	case registry.sentinels[name] != nil:
+		panic("wire: RegisterSentinel called twice for " + name)
+	case registry.names[err] != "":
+		panic("wire: " + name + " is registered already as " + registry.names[err])
+	}
+	registry.sentinels[name] = err
+	registry.names[err] = name
+}
+
+// RegisterErrorType makes errors of type T come back as values of type T. encode splits one into fields, which are encoded
+// by [Marshal] as type F, and the errors that it wraps; decode puts them together. The wrapped errors arrive in the same
+// number and order, nil ones as nil. Both may get hostile or damaged input, decode above all: it returns an error where it
+// cannot make a value all of whose methods work. (One whose Error method panics is refused in any case.)
+//
+// It panics if name is empty or taken, T is an interface, or T is registered already. Call it from init.
+func RegisterErrorType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
+	if err := CheckType(reflect.TypeFor[F]()); err != nil {
+		panic("wire: RegisterErrorType " + name + ": " + err.Error())
+	}
+	registerErrorType(name, encode, decode)
+}
+
+// registerErrorType does not look at F, which takes its time in every program that imports this package.
+func registerErrorType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
+	t := reflect.TypeFor[T]()
+	registry.Lock()
+	defer registry.Unlock()
+	switch {
+	case name == "" || len(name) > maxErrorName || encode == nil || decode == nil:
+		panic("wire: RegisterErrorType without name or functions")
+	case t.Kind() == reflect.Interface:
+		panic("wire: RegisterErrorType of an interface: " + t.String())
+	case registry.types[name] != nil:
+		panic("wire: RegisterErrorType called twice for " + name)
+	case registry.byType[t] != nil:
+		panic("wire: " + t.String() + " is registered already as " + registry.byType[t].name)
+	}
+	et := &errorType{
+		name: name,
+		encode: func(err error) ([]byte, []error, error) {
+			fields, wrapped := encode(err.(T))
+			b, marshalErr := Marshal(fields)
+			return b, wrapped, marshalErr
+		},
+		decode: func(b []byte, wrapped []error) (error, error) {
+			var fields F
+			if err := Unmarshal(b, &fields); err != nil {
+				return nil, err
+			}
+			return decode(fields, wrapped)
+		},
+	}
+	registry.types[name] = et
+	registry.byType[t] = et
+}
+
+// sentinelName gives the name of a registered sentinel, "" for other errors.
+func sentinelName(err error) string {
+	if !reflect.ValueOf(err).Comparable() {
+		return ""
+	}
+	registry.RLock()
+	defer registry.RUnlock()
+	return registry.names[err]
+}
+
+func sentinel(name string) error {
+	registry.RLock()
+	defer registry.RUnlock()
+	return registry.sentinels[name]
+}
+
+func typeOfError(err error) *errorType {
+	registry.RLock()
+	defer registry.RUnlock()
+	return registry.byType[reflect.TypeOf(err)]
+}
+
+func typeNamed(name string) *errorType {
+	registry.RLock()
+	defer registry.RUnlock()
+	return registry.types[name]
+}
+
+// matching gives the names of the sentinels for which is returns true.
+func matching(is func(error) bool) (names []string) {
+	registry.RLock()
+	all := make(map[string]error, len(registry.sentinels))
+	for name, err := range registry.sentinels {
+		all[name] = err
+	}
+	registry.RUnlock() // is may do anything
+	for name, err := range all {
+		if is(err) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func init() {
+	for _, s := range [...]struct {
+		name string
+		err  error
+	}{
+		{"io.EOF", io.EOF},
+		{"io.ErrClosedPipe", io.ErrClosedPipe},
+		{"io.ErrNoProgress", io.ErrNoProgress},
+		{"io.ErrShortBuffer", io.ErrShortBuffer},
+		{"io.ErrShortWrite", io.ErrShortWrite},
+		{"io.ErrUnexpectedEOF", io.ErrUnexpectedEOF},
+		{"io/fs.ErrClosed", fs.ErrClosed},
+		{"io/fs.ErrExist", fs.ErrExist},
+		{"io/fs.ErrInvalid", fs.ErrInvalid},
+		{"io/fs.ErrNotExist", fs.ErrNotExist},
+		{"io/fs.ErrPermission", fs.ErrPermission},
+		{"io/fs.SkipAll", fs.SkipAll},
+		{"io/fs.SkipDir", fs.SkipDir},
+		{"os.ErrDeadlineExceeded", os.ErrDeadlineExceeded},
+		{"os.ErrNoDeadline", os.ErrNoDeadline},
+		{"os.ErrProcessDone", os.ErrProcessDone},
+		{"context.Canceled", context.Canceled},
+		{"context.DeadlineExceeded", context.DeadlineExceeded},
+		{"errors.ErrUnsupported", errors.ErrUnsupported},
+		{"wire.ErrProtocol", ErrProtocol},
+		{"wire.ErrTooLarge", ErrTooLarge},
+		{"wire.ErrValue", ErrValue},
+	} {
+		RegisterSentinel(s.name, s.err)
+	}
+
+	type opPath struct{ Op, Path string }
+	registerErrorType("io/fs.PathError",
+		func(e *fs.PathError) (opPath, []error) { return opPath{e.Op, e.Path}, []error{e.Err} },
+		func(f opPath, w []error) (*fs.PathError, error) {
+			err, bad := wrappedOne(w)
+			return &fs.PathError{Op: f.Op, Path: f.Path, Err: err}, bad
+		})
+	type link struct{ Op, Old, New string }
+	registerErrorType("os.LinkError",
+		func(e *os.LinkError) (link, []error) { return link{e.Op, e.Old, e.New}, []error{e.Err} },
+		func(f link, w []error) (*os.LinkError, error) {
+			err, bad := wrappedOne(w)
+			return &os.LinkError{Op: f.Op, Old: f.Old, New: f.New, Err: err}, bad
+		})
+	registerErrorType("os.SyscallError",
+		func(e *os.SyscallError) (string, []error) { return e.Syscall, []error{e.Err} },
+		func(call string, w []error) (*os.SyscallError, error) {
+			err, bad := wrappedOne(w)
+			return &os.SyscallError{Syscall: call, Err: err}, bad
+		})
+	registerErrorType("wire.ValueError",
+		func(e *ValueError) (ValueError, []error) { return *e, nil },
+		func(f ValueError, _ []error) (*ValueError, error) { return &f, nil })
+	registerErrorType("wire.SizeError",
+		func(e *SizeError) (SizeError, []error) { return *e, nil },
+		func(f SizeError, _ []error) (*SizeError, error) { return &f, nil })
+}
+
+// wrappedOne is for types that wrap exactly one error, and panic without.
+func wrappedOne(w []error) (error, error) {
+	if len(w) != 1 || w[0] == nil {
+		return nil, fmt.Errorf("wraps %d errors instead of 1", len(w))
+	}
+	return w[0], nil
+}

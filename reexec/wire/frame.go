@@ -1,0 +1,172 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer is something else.
+const Version = 1
+
+// Caps. Both sides check them, when writing and when reading.
+const (
+	MaxValue   = 64 << 20         // bytes of one encoded argument or result
+	MaxPayload = MaxValue + 2<<20 // bytes of a frame after its header: a value always fits, whatever else is said with it
+	MaxFiles   = 250              // descriptors of a frame; the kernel's own limit for a message is 253 (SCM_MAX_FD)
+	MaxName    = 1 << 10          // bytes of a function's name
+	maxControl = 64               // payload of the frames that carry no value
+	headerSize = 20               // see PROTOCOL.md
+	magic      = 'g'              // first byte of every frame
+	trustedLen = 1 << 20          // a payload up to this size is allocated before it has arrived,
+	growth     = 16               // a larger one grows by this factor once that much has come
+)
+
+var (
+	// ErrProtocol is matched by every error about bytes that no peer following PROTOCOL.md sends. Nothing can be read
+	// after it.
+	ErrProtocol = errors.New("wire: protocol violated")
+
+	// ErrTooLarge is matched by every [SizeError].
+	ErrTooLarge = errors.New("wire: too large")
+)
+
+// A SizeError tells what exceeded which cap. It matches [ErrTooLarge].
+type SizeError struct {
+	What string // "value", "payload", "name", ...
+	Size int64  // what it would have been; a lower bound if it was not encoded to its end
+	Max  int64
+}
+
+func (e *SizeError) Error() string {
+	return "wire: " + e.What + " of " + strconv.FormatInt(e.Size, 10) + " exceeds the limit of " + strconv.FormatInt(e.Max, 10)
+}
+
+func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
+
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
+}
+
+// FrameType says what a frame is.
+type FrameType uint8
+
+// The dialogue. The worker sends [Alive] from package init and [Ready] once main has called Init; from then on the parent
+// sends [Call] and [Cancel], and the worker answers every Call with one [Result]. The end of the stream ends the worker.
+const (
+	Alive  FrameType = 1 + iota // worker: this binary speaks the protocol; a [Hello]
+	Ready                       // worker: main called Init; a [Hello]
+	Result                      // worker: what became of call ID; an [Outcome]
+	Call                        // parent: run a function; a [Request]
+	Cancel                      // parent: cancel the context of call ID; empty
+
+	endOfTypes
+)
+
+func (t FrameType) String() string {
+	switch t {
+	case Alive:
+		return "Alive"
+	case Ready:
+		return "Ready"
+	case Result:
+		return "Result"
+	case Call:
+		return "Call"
+	case Cancel:
+		return "Cancel"
+	}
+	return "FrameType(" + strconv.Itoa(int(t)) + ")"
+}
+
+// FromWorker reports whether it is the worker that sends frames of this type. A side that receives its own kind of frame
+// ends the connection.
+func (t FrameType) FromWorker() bool { return t == Alive || t == Ready || t == Result }
+
+// limits of a type: the largest payload and the most descriptors.
+func (t FrameType) limits() (payload, files int) {
+	switch t {
+	case Result, Call:
+		return MaxPayload, MaxFiles
+	case Cancel:
+		return 0, 0
+	}
+	return maxControl, 0
+}
+
+// A Frame is one message.
+type Frame struct {
+	Type    FrameType
+	ID      uint64 // of the call; 0 where there is none
+	Payload []byte
+
+	// Tail follows Payload on the wire, so that a large value is neither copied nor encoded again to be put behind a few
+	// bytes of envelope. A frame that was read has everything in Payload.
+	Tail []byte
+
+	// Files travel with the frame. Those of a frame that was read belong to the reader, which has to close them; those
+	// of a frame to be written stay with the caller, open until Write returns.
+	Files []*os.File
+}
+
+type header struct {
+	typ    FrameType
+	files  int
+	length int
+	id     uint64
+}
+
+// check is the same for what is written and for what was read.
+func (h header) check() error {
+	if h.typ == 0 || h.typ >= endOfTypes {
+		return violation("unknown %v", h.typ)
+	}
+	payload, files := h.typ.limits()
+	if h.length > payload {
+		return &SizeError{What: h.typ.String() + " payload", Size: int64(h.length), Max: int64(payload)}
+	}
+	if h.files > files {
+		return &SizeError{What: h.typ.String() + " descriptor list", Size: int64(h.files), Max: int64(files)}
+	}
+	return nil
+}
+
+func (h header) append(b []byte) []byte {
+	b = append(b, magic, Version, byte(h.typ), 0)
+	b = binary.LittleEndian.AppendUint16(b, uint16(h.files))
+	b = append(b, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(h.length))
+	return binary.LittleEndian.AppendUint64(b, h.id)
+}
+
+func parseHeader(b []byte) (header, error) {
+	_ = b[headerSize-1]
+	if b[0] != magic {
+		return header{}, violation("a frame cannot start with %#02x", b[0])
+	}
+	if b[1] != Version {
+		return header{}, violation("version %d where this program speaks %d", b[1], Version)
+	}
+	if b[3]|b[6]|b[7] != 0 {
+		return header{}, violation("reserved bits set")
+	}
+	length := binary.LittleEndian.Uint32(b[8:])
+	if length > MaxPayload { // before it becomes an int, which has 32 bits on some machines
+		return header{}, fmt.Errorf("%w: %w", ErrProtocol, &SizeError{What: "payload", Size: int64(length), Max: MaxPayload})
+	}
+	h := header{
+		typ:    FrameType(b[2]),
+		files:  int(binary.LittleEndian.Uint16(b[4:])),
+		length: int(length),
+		id:     binary.LittleEndian.Uint64(b[12:]),
+	}
+	if err := h.check(); err != nil {
+		if !errors.Is(err, ErrProtocol) {
+			err = fmt.Errorf("%w: %w", ErrProtocol, err)
+		}
+		return header{}, err
+	}
+	return h, nil
+}

@@ -1,0 +1,166 @@
+package wire
+
+import (
+	"strconv"
+)
+
+// OutcomeKind says how a call ended.
+type OutcomeKind uint8
+
+// How a call can end.
+const (
+	Returned      OutcomeKind = 1 + iota // the function returned Value and Err, both of them if it gave both
+	Panicked                             // the function panicked: Panic
+	Goexited                             // the function ended its goroutine
+	NotRegistered                        // no function of that name: Err says more
+	Unserved                             // the function did not run, or its result could not be encoded: Err
+
+	endOfOutcomes
+)
+
+func (k OutcomeKind) String() string {
+	switch k {
+	case Returned:
+		return "Returned"
+	case Panicked:
+		return "Panicked"
+	case Goexited:
+		return "Goexited"
+	case NotRegistered:
+		return "NotRegistered"
+	case Unserved:
+		return "Unserved"
+	}
+	return "OutcomeKind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// An Outcome is the payload of [Result]. Both backends send what a function did through it, so that what comes out is the
+// same.
+type Outcome struct {
+	Kind  OutcomeKind
+	Value []byte // the encoded result, of Returned
+	Err   error
+	Panic *Panic // of Panicked
+}
+
+// A Panic is what recover gave, and where.
+type Panic struct {
+	// Value is anything when encoded. Decoded it is an error if it was one (see [MarshalError]), else the string that
+	// fmt.Sprint makes of it.
+	Value any
+	Stack []byte // of the goroutine
+}
+
+// MaxStack is how much of a panic's stack crosses; the rest is cut off.
+const MaxStack = 256 << 10
+
+// Marshal encodes o. An error matches ErrTooLarge: the value is.
+func (o *Outcome) Marshal() ([]byte, error) {
+	b, err := o.appendHead(make([]byte, 0, outcomeHead+len(o.Value)))
+	if err != nil {
+		return nil, err
+	}
+	return append(b, o.Value...), nil
+}
+
+// Frame wraps o without copying its value.
+func (o *Outcome) Frame(id uint64) (Frame, error) {
+	b, err := o.appendHead(make([]byte, 0, outcomeHead))
+	if err != nil {
+		return Frame{}, err
+	}
+	return Frame{Type: Result, ID: id, Payload: b, Tail: o.Value}, nil
+}
+
+// outcomeHead is enough for an outcome without an error.
+const outcomeHead = 8
+
+// appendHead appends all but the value, which comes last and needs no length.
+func (o *Outcome) appendHead(b []byte) ([]byte, error) {
+	if len(o.Value) > MaxValue {
+		return nil, &SizeError{What: "value", Size: int64(len(o.Value)), Max: MaxValue}
+	}
+	b = append(b, byte(o.Kind))
+	b = appendError(b, o.Err)
+	if o.Kind != Panicked {
+		return b, nil
+	}
+	p := o.Panic
+	if p == nil {
+		p = &Panic{}
+	}
+	if err, ok := p.Value.(error); ok {
+		b = appendError(b, err)
+	} else {
+		b = appendError(b, nil)
+		b = appendString(b, cut(safeSprint(p.Value), MaxErrorText))
+	}
+	stack := p.Stack
+	if len(stack) > MaxStack {
+		stack = []byte(cut(string(stack), MaxStack))
+	}
+	return appendString(b, stack), nil
+}
+
+// appendError appends err with its length; nothing but a length of zero for nil.
+func appendError(b []byte, err error) []byte {
+	if err == nil {
+		return append(b, 0)
+	}
+	return appendString(b, MarshalError(err))
+}
+
+// UnmarshalOutcome decodes what Marshal or Frame have encoded. The value is part of b, not a copy. b is not trusted: the
+// error matches ErrProtocol.
+func UnmarshalOutcome(b []byte) (*Outcome, error) {
+	if len(b) == 0 {
+		return nil, violation("outcome cut short")
+	}
+	o := &Outcome{Kind: OutcomeKind(b[0])}
+	if o.Kind == 0 || o.Kind >= endOfOutcomes {
+		return nil, violation("unknown %v", o.Kind)
+	}
+	var err error
+	if o.Err, b, err = cutError(b[1:]); err != nil {
+		return nil, err
+	}
+	if o.Kind == Panicked {
+		if o.Panic, b, err = cutPanic(b); err != nil {
+			return nil, err
+		}
+	}
+	if len(b) > 0 {
+		if o.Kind != Returned || len(b) > MaxValue {
+			return nil, violation("%v with a value of %d bytes", o.Kind, len(b))
+		}
+		o.Value = b
+	}
+	return o, nil
+}
+
+func cutError(b []byte) (decoded error, rest []byte, err error) {
+	tree, rest, err := cutString(b, MaxError)
+	if err != nil || len(tree) == 0 {
+		return nil, rest, err
+	}
+	decoded, err = UnmarshalError(tree)
+	return decoded, rest, err
+}
+
+func cutPanic(b []byte) (p *Panic, rest []byte, err error) {
+	value, b, err := cutError(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	p = &Panic{Value: value}
+	if value == nil {
+		text, rest, err := cutString(b, MaxErrorText)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.Value, b = string(text), rest
+	}
+	stack, rest, err := cutString(b, MaxStack)
+	p.Stack = stack
+	return p, rest, err
+}
