@@ -1,0 +1,238 @@
+//go:build linux
+
+package launcher
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dialogue with this program.
+
+// reached is set in a record's first word, a step's address, where the record does not tell of a failure.
+const reached = 1
+
+// recordSize is that of two words: a step's address, and a result or value.
+const recordSize = 16
+
+// Sync reports to [Process.Next] that the launcher has got so far.
+func (l *List) Sync() *Step {
+	record := words(stepAddr(l.Len())|reached, 0)
+	s := l.add("write", unix.SYS_WRITE, status, memory(record, "reached"), number(recordSize)).gives(recordSize)
+	s.reports = true
+	return s
+}
+
+// Send reports to [Process.NextValue] the result of an earlier step, such as a process id.
+func (l *List) Send(result *Step) *Step {
+	tag := words(stepAddr(l.Len()) | reached)
+	vec := words(0, 8, 0, 8)
+	vec.pointers = []pointer{{at: 0, data: tag}, {at: 16, result: result}}
+	text := fmt.Sprintf("[reached, #%d]", result.index)
+	s := l.add("writev", unix.SYS_WRITEV, status, memory(vec, text), number(2)).gives(recordSize)
+	s.reports = true
+	return s
+}
+
+// Wait waits for [Process.Continue]. It fails with result 0 when the Process has been closed or this program has died,
+// which makes it the launcher's life line.
+func (l *List) Wait() *Step {
+	return l.add("read", unix.SYS_READ, symbol(int64(ControlFD), "control"), scratch, number(1)).gives(1)
+}
+
+// MoveStatus moves the status pipe to the lowest free descriptor from min on, closed by exec, so that StatusFD can be given
+// to something else. StatusFD itself stays open until then.
+func (l *List) MoveStatus(min FD) *Step {
+	s := l.add("fcntl", unix.SYS_FCNTL, StatusFD.arg(), symbol(unix.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"), min.arg()).givesAny()
+	s.out, s.want = unsafe.Offsetof(header{}.status), " = status"
+	return s
+}
+
+// Namespaces.
+
+// Setns enters the namespace, or the namespaces of the process, that fd refers to.
+func (l *List) Setns(fd Value, types int) *Step {
+	return l.add("setns", unix.SYS_SETNS, fd.arg(), flags(types, cloneFlags))
+}
+
+// Unshare makes new namespaces.
+func (l *List) Unshare(types int) *Step {
+	return l.add("unshare", unix.SYS_UNSHARE, flags(types, cloneFlags))
+}
+
+// Clone makes a child, with memory of its own, and both go on with the next step: the child with result 0, the original
+// with the child's process id. The exit signal is part of f.
+func (l *List) Clone(f int) *Step {
+	return l.add("clone", unix.SYS_CLONE, flags(f, cloneFlags), null, null, null, null).givesAny()
+}
+
+// Processes.
+
+// Prctl is prctl(2) with arguments that are numbers.
+func (l *List) Prctl(op int, args ...int) *Step {
+	a := []arg{named(op, prctls)}
+	for i, v := range args {
+		if op == unix.PR_CAP_AMBIENT && i == 0 {
+			a = append(a, named(v, ambientOps))
+		} else {
+			a = append(a, number(v))
+		}
+	}
+	return l.add("prctl", unix.SYS_PRCTL, a...)
+}
+
+// IgnoreSignal ignores sig from here on, beyond exec. Ignoring SIGCHLD reaps children as they exit: enough for the init of
+// a pid namespace.
+func (l *List) IgnoreSignal(sig syscall.Signal) *Step {
+	const sigIgn, setSize = 1, 8
+	action := words(sigIgn, 0, 0, 0)
+	return l.add("rt_sigaction", unix.SYS_RT_SIGACTION,
+		symbol(int64(sig), unix.SignalName(sig)), memory(action, "SIG_IGN"), null, number(setSize))
+}
+
+// Prlimit sets a limit of the launcher itself.
+func (l *List) Prlimit(resource int, soft, hard uint64) *Step {
+	limit := memory(words(soft, hard), fmt.Sprintf("{%d, %d}", soft, hard))
+	return l.add("prlimit64", unix.SYS_PRLIMIT64, number(0), number(resource), limit, null)
+}
+
+// JoinSessionKeyring leaves the session keyring for a new, anonymous one. Kernels may lack keys (ENOSYS); container
+// runtimes may deny them (EPERM).
+func (l *List) JoinSessionKeyring() *Step {
+	return l.add("keyctl", unix.SYS_KEYCTL, symbol(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), null).givesAny()
+}
+
+// ExitGroup ends the launcher.
+func (l *List) ExitGroup(code int) *Step {
+	return l.add("exit_group", unix.SYS_EXIT_GROUP, number(code)).givesNone()
+}
+
+// Execveat replaces the launcher, with its own arguments and environment, by the program that fd refers to; where this
+// returns, that is a failure. TOMOYO answers ENOENT where /dev/fd is missing: tolerate it, and let an Execve follow.
+func (l *List) Execveat(fd Value) *Step {
+	return l.add("execveat", unix.SYS_EXECVEAT, fd.arg(), text(""), argv, envp,
+		symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")).givesNone()
+}
+
+// Execve replaces the launcher, with its own arguments and environment, by the program at path; where this returns, that
+// is a failure.
+func (l *List) Execve(path string) *Step {
+	return l.add("execve", unix.SYS_EXECVE, text(path), argv, envp).givesNone()
+}
+
+// Credentials.
+
+// Setgroups drops all supplementary groups.
+func (l *List) Setgroups() *Step {
+	return l.add("setgroups", unix.SYS_SETGROUPS, number(0), null)
+}
+
+// Setresgid sets all three group ids.
+func (l *List) Setresgid(id int) *Step {
+	return l.add("setresgid", unix.SYS_SETRESGID, number(id), number(id), number(id))
+}
+
+// Setresuid sets all three user ids.
+func (l *List) Setresuid(id int) *Step {
+	return l.add("setresuid", unix.SYS_SETRESUID, number(id), number(id), number(id))
+}
+
+// RaiseCaps makes all capabilities up to last inheritable and ambient, so that exec keeps them without uid 0. The launcher
+// must have them, as it does in a user namespace of its own. Capabilities that the kernel does not know are skipped.
+func (l *List) RaiseCaps(last int) []*Step {
+	from := l.Len()
+	all := uint64(1)<<(last+1) - 1
+	low, high := uint32(all), uint32(all>>32)
+	set := new(data)
+	for _, v := range []uint32{low, low, low, high, high, high} { // effective, permitted, inheritable
+		set.bytes = binary.LittleEndian.AppendUint32(set.bytes, v)
+	}
+	version := words(unix.LINUX_CAPABILITY_VERSION_3) // and pid 0, which means itself
+	l.add("capset", unix.SYS_CAPSET, memory(version, "self"), memory(set, fmt.Sprintf("%#x", all)))
+	for c := range last + 1 {
+		l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c).Tolerate(unix.EINVAL)
+	}
+	return l.steps[from:]
+}
+
+// Descriptors and files.
+
+// Dup3 makes to refer to what from refers to. Flags are 0 or O_CLOEXEC.
+func (l *List) Dup3(from, to Value, f int) *Step {
+	s := l.add("dup3", unix.SYS_DUP3, from.arg(), to.arg(), flags(f, openFlags)).givesAny()
+	if fd, ok := to.(FD); ok {
+		s.gives(int(fd))
+	}
+	return s
+}
+
+// Cloexec makes exec close fd.
+func (l *List) Cloexec(fd Value) *Step {
+	return l.add("fcntl", unix.SYS_FCNTL, fd.arg(), symbol(unix.F_SETFD, "F_SETFD"), symbol(unix.FD_CLOEXEC, "FD_CLOEXEC"))
+}
+
+// Close closes fd.
+func (l *List) Close(fd Value) *Step { return l.add("close", unix.SYS_CLOSE, fd.arg()) }
+
+// CloseRange closes the descriptors from first on, to the end, or with CLOSE_RANGE_CLOEXEC (Linux 5.11; EINVAL before)
+// makes exec close them. The call itself came with Linux 5.9.
+func (l *List) CloseRange(first FD, f int) *Step {
+	return l.add("close_range", unix.SYS_CLOSE_RANGE, first.arg(), symbol(1<<32-1, "~0"), flags(f, closeRangeFlags))
+}
+
+// Openat opens a file; its result is a descriptor. Files that are made get mode 0600.
+func (l *List) Openat(dir Value, path string, f int) *Step {
+	args := []arg{dir.arg(), text(path), flags(f, openFlags)}
+	if f&unix.O_CREAT != 0 {
+		args = append(args, symbol(0o600, "0600"))
+	}
+	return l.add("openat", unix.SYS_OPENAT, args...).givesAny()
+}
+
+// Write writes content, in one call.
+func (l *List) Write(fd Value, content string) *Step {
+	d := &data{bytes: []byte(content)}
+	return l.add("write", unix.SYS_WRITE, fd.arg(), memory(d, fmt.Sprintf("%q", content)), number(len(content))).gives(len(content))
+}
+
+// SendFiles sends descriptors and one NUL byte over a Unix socket.
+func (l *List) SendFiles(socket FD, files ...FD) *Step {
+	var text []string
+	fds := make([]int, len(files))
+	for i, fd := range files {
+		fds[i] = int(fd)
+		text = append(text, fd.arg().text)
+	}
+	control := &data{bytes: unix.UnixRights(fds...)}
+	vec := words(0, 1)
+	vec.pointers = []pointer{{at: 0, data: words(0)}}
+	msg := words(0, 0, 0, 1, 0, uint64(len(control.bytes)), 0) // struct msghdr: name, vec, control, flags
+	msg.pointers = []pointer{{at: 16, data: vec}, {at: 32, data: control}}
+	return l.add("sendmsg", unix.SYS_SENDMSG, socket.arg(),
+		memory(msg, "SCM_RIGHTS ["+strings.Join(text, ", ")+"]"), symbol(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL")).gives(1)
+}
+
+// Mount is mount(2). Empty strings, but for target, are NULL.
+func (l *List) Mount(source, target, fstype string, f uintptr, options string) *Step {
+	return l.add("mount", unix.SYS_MOUNT,
+		textOrNull(source), text(target), textOrNull(fstype), flags(int(f), mountFlags), textOrNull(options))
+}
+
+// Chdir changes the working directory.
+func (l *List) Chdir(path string) *Step { return l.add("chdir", unix.SYS_CHDIR, text(path)) }
+
+// Fchdir changes the working directory to the one that fd refers to.
+func (l *List) Fchdir(fd Value) *Step { return l.add("fchdir", unix.SYS_FCHDIR, fd.arg()) }
+
+// Chroot changes the root directory.
+func (l *List) Chroot(path string) *Step { return l.add("chroot", unix.SYS_CHROOT, text(path)) }
+
+// Umask sets the mask for modes of new files.
+func (l *List) Umask(mask int) *Step {
+	return l.add("umask", unix.SYS_UMASK, symbol(int64(mask), fmt.Sprintf("%#o", mask))).givesAny()
+}

@@ -1,0 +1,31 @@
+// Package launcher starts processes inside namespaces, without cgo and without forking this program's memory.
+//
+// A launcher is a static executable of a few hundred bytes. Package launcher makes it at first use, out of the bytes of
+// one Go assembly function and an ELF header, keeps it in a sealed memfd, and starts it with [os.StartProcess]. The
+// launcher is single-threaded and has nothing of this program in its memory; so it may do what no thread of a Go program
+// can, such as entering a user namespace, and it may do so in a namespace that somebody else controls.
+//
+// What it does is a [List] of system calls, made by ordinary Go code here and sent to it over a pipe:
+//
+//	var l launcher.List
+//	l.Setns(launcher.FirstFileFD, unix.CLONE_NEWUSER)
+//	l.Setgroups().Tolerate(unix.EPERM)
+//	l.Setresgid(0)
+//	l.Setresuid(0)
+//	l.CloseRange(launcher.ControlFD, unix.CLOSE_RANGE_CLOEXEC)
+//	l.Execveat(launcher.FirstFileFD + 1)
+//
+// It makes one call after another and reports the first whose result is not the expected one. A list can be printed and
+// tested without being run.
+//
+// The package knows system calls, not namespaces: which steps there are, and in which order, is decided by package reexec,
+// the only one that should import it. Its files say what is where:
+//
+//   - calls.go: the system calls that a list can hold;
+//   - list.go: how a list is laid out in the launcher's memory;
+//   - launcher_*.s: the launcher's code, one file an architecture;
+//   - elf.go, image.go: the executable made of it, and the file that holds it;
+//   - process.go: starting it and talking to it.
+//
+// It needs Linux on amd64 or arm64, and a mounted /proc; on other architectures, Supported and Start say so.
+package launcher

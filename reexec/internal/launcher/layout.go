@@ -1,0 +1,51 @@
+//go:build linux
+
+package launcher
+
+// Everything in this file is shared with the assembly files, which get it from the compiler as go_asm.h.
+
+// Descriptors of the launcher.
+const (
+	ControlFD   FD = 3 // a pipe's read end: the step list, then one byte for each Wait
+	StatusFD    FD = 4 // a pipe's write end: one record for each Sync and Send, and for a failure
+	ImageFD     FD = 5 // the launcher's own executable
+	FirstFileFD FD = 6 // the first of Cmd.Files
+)
+
+// Addresses of the launcher. The segments are aligned for the largest pages that there are, 64 KiB.
+const (
+	pageSize = 64 << 10
+	textBase = 0x10000000
+	dataBase = 0x20000000
+	maxList  = pageSize
+	maxText  = 1024
+)
+
+// The text ends where these eight bytes begin.
+const (
+	endMark1 = 0x736e6f67 // "gons"
+	endMark2 = 0x444e456f // "oEND"
+)
+
+// header is what a list begins with, at dataBase.
+type header struct {
+	end      uint64 // address where the list ends
+	endSteps uint64 // address where its steps end
+	argv     uint64 // set by the launcher: its own arguments and environment
+	envp     uint64
+	status   uint64    // descriptor for records
+	record   [2]uint64 // made by the launcher when a step fails: the step's address and result
+	scratch  uint64    // results that nobody refers to; what Wait reads
+}
+
+// step is one system call. Arguments are addresses of words, so that a constant, the result of an earlier step and a field
+// of the header need no distinction.
+type step struct {
+	when     uint64    // address of a word; where it holds zero, the step is skipped
+	nr       uint64    // system call
+	args     [6]uint64 // addresses of its arguments
+	low      uint64    // expected are results from low to low+span, unsigned,
+	span     uint64
+	tolerate [2]uint64 // and these
+	out      uint64    // address to store the result at
+}

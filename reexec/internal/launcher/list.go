@@ -1,0 +1,335 @@
+//go:build linux
+
+package launcher
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A List is a sequence of system calls for a launcher to make, one after the other. It is data: making, printing and
+// encoding it calls nothing. The zero List has no steps; each method that is named after a system call, or after what it
+// is for, appends one step or several. Mistakes are reported by Encode.
+//
+// The launcher stops at the first step that does not have the expected result, which is success unless it is said
+// otherwise, and exits with status 127. At the end of the list it exits with status 0.
+type List struct{ steps []*Step }
+
+// A Step is one system call of a List.
+type Step struct {
+	list      *List
+	index     int
+	name      string
+	nr        uintptr
+	args      []arg
+	low, span uint64 // expected are results from low to low+span
+	want      string // the same in words
+	tolerate  []syscall.Errno
+	when      *Step
+	out       uintptr // field of the header that is to become the result, if not 0
+	reports   bool    // writes a record
+}
+
+// A Value is an argument of a step: an FD, or a Step, which stands for its own result.
+type Value interface{ arg() arg }
+
+// An FD is the number of a descriptor of the launcher.
+type FD int
+
+func (fd FD) arg() arg {
+	if fd == unix.AT_FDCWD {
+		return symbol(unix.AT_FDCWD, "AT_FDCWD")
+	}
+	return number(int(fd))
+}
+
+func (s *Step) arg() arg { return arg{text: fmt.Sprintf("#%d", s.index), result: s} }
+
+// Index returns the place of s in its list, from 0: see [StepError].
+func (s *Step) Index() int { return s.index }
+
+// Tolerate makes the launcher go on when the step fails with one of errnos, at most two, and returns s.
+func (s *Step) Tolerate(errnos ...syscall.Errno) *Step {
+	s.tolerate = append(s.tolerate, errnos...)
+	return s
+}
+
+// MayFail makes the launcher go on whatever the result, and returns s.
+func (s *Step) MayFail() *Step {
+	s.low, s.span, s.want = 0, ^uint64(0), " = ?"
+	return s
+}
+
+// When makes the launcher skip s if the result of an earlier step is 0, and returns s. For most calls, other results are
+// tolerated failures; for Clone, they are what the original process sees. The result of a skipped step is 0.
+func (s *Step) When(earlier *Step) *Step {
+	s.when = earlier
+	return s
+}
+
+// String returns s as strace would print it.
+func (s *Step) String() string {
+	var b strings.Builder
+	if s.when != nil {
+		fmt.Fprintf(&b, "if #%d: ", s.when.index)
+	}
+	b.WriteString(s.name + "(")
+	for i, a := range s.args {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(a.text)
+	}
+	b.WriteString(")" + s.want)
+	for _, e := range s.tolerate {
+		b.WriteString(" or " + errnoName(e))
+	}
+	return b.String()
+}
+
+// String returns l with one line a step: its index, the call, the result that is expected, and failures that are tolerated.
+// #3 means the result of step 3.
+func (l *List) String() string {
+	var b strings.Builder
+	for i, s := range l.steps {
+		fmt.Fprintf(&b, "%d %v\n", i, s)
+	}
+	return b.String()
+}
+
+// Len returns the number of steps.
+func (l *List) Len() int { return len(l.steps) }
+
+// add appends a step that is expected to succeed with result 0.
+func (l *List) add(name string, nr uintptr, args ...arg) *Step {
+	s := &Step{list: l, index: len(l.steps), name: name, nr: nr, args: args, want: " = 0"}
+	l.steps = append(l.steps, s)
+	return s
+}
+
+// gives makes n the expected result.
+func (s *Step) gives(n int) *Step {
+	s.low, s.span, s.want = uint64(n), 0, " = "+strconv.Itoa(n)
+	return s
+}
+
+const maxErrno = 4095
+
+// givesAny makes every result the expected one that is no error: descriptors, ids.
+func (s *Step) givesAny() *Step {
+	s.low, s.span, s.want = 0, ^uint64(maxErrno), " >= 0"
+	return s
+}
+
+// givesNone is for steps that do not return: every result is a failure.
+func (s *Step) givesNone() *Step {
+	s.low, s.want = 1, "" // no call returns 1 instead
+	return s
+}
+
+// arg is an argument: a constant, or the address of data, or the content of a header field, or the result of a step.
+type arg struct {
+	text   string // as printed
+	value  uint64
+	data   *data
+	field  uintptr
+	result *Step
+}
+
+// data is memory of the launcher, with addresses in it.
+type data struct {
+	bytes    []byte
+	pointers []pointer
+	text     bool // must not have a NUL but the last byte
+}
+
+// pointer says that the word at an offset is the address of data, or of the result of a step.
+type pointer struct {
+	at     int
+	data   *data
+	result *Step
+}
+
+func number(n int) arg                      { return arg{text: strconv.Itoa(n), value: uint64(n)} }
+func symbol(n int64, text string) arg       { return arg{text: text, value: uint64(n)} }
+func memory(d *data, text string) arg       { return arg{text: text, data: d} }
+func field(offset uintptr, name string) arg { return arg{text: name, field: offset} }
+
+var (
+	null    = symbol(0, "NULL")
+	argv    = field(unsafe.Offsetof(header{}.argv), "argv")
+	envp    = field(unsafe.Offsetof(header{}.envp), "envp")
+	status  = field(unsafe.Offsetof(header{}.status), "status")
+	scratch = symbol(dataBase+int64(unsafe.Offsetof(header{}.scratch)), "scratch")
+)
+
+func text(s string) arg {
+	return memory(&data{bytes: append([]byte(s), 0), text: true}, strconv.Quote(s))
+}
+
+// textOrNull is for calls to which an absent string is NULL.
+func textOrNull(s string) arg {
+	if s == "" {
+		return null
+	}
+	return text(s)
+}
+
+// words returns data of machine words.
+func words(w ...uint64) *data { return &data{bytes: appendWords(nil, w)} }
+
+func appendWords(b []byte, words []uint64) []byte {
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
+
+// stepAddr returns the address of a step, which is what the launcher calls it by in its records.
+func stepAddr(index int) uint64 {
+	return dataBase + uint64(unsafe.Sizeof(header{})) + uint64(index)*uint64(unsafe.Sizeof(step{}))
+}
+
+// Encode returns l as the launcher reads it.
+func (l *List) Encode() ([]byte, error) {
+	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uint64]uint64), results: make(map[*Step]uint64)}
+	steps := make([]step, len(l.steps))
+	for i, s := range l.steps {
+		if err := e.encode(s, &steps[i]); err != nil {
+			return nil, fmt.Errorf("launcher: step %d %v: %w", i, s, err)
+		}
+	}
+	for i, s := range l.steps { // only now it is known which results are referred to
+		addr, ok := e.results[s]
+		switch {
+		case s.out != 0:
+			addr = dataBase + uint64(s.out)
+		case !ok:
+			addr = scratch.value
+		}
+		steps[i].out = addr
+	}
+	h := header{end: e.end(), endSteps: e.base, status: uint64(StatusFD)}
+	list := appendWords(make([]byte, 0, e.end()-dataBase), (*[unsafe.Sizeof(h) / 8]uint64)(unsafe.Pointer(&h))[:])
+	for i := range steps {
+		list = appendWords(list, (*[unsafe.Sizeof(step{}) / 8]uint64)(unsafe.Pointer(&steps[i]))[:])
+	}
+	list = append(list, e.tail...)
+	if len(list) > maxList {
+		return nil, fmt.Errorf("launcher: list of %d steps takes %d bytes, more than %d", len(steps), len(list), maxList)
+	}
+	return list, nil
+}
+
+// encoder collects what is behind the steps: constants, strings, results.
+type encoder struct {
+	base      uint64 // address of tail
+	tail      []byte
+	constants map[uint64]uint64 // their addresses
+	results   map[*Step]uint64  // addresses of results that are referred to
+}
+
+func (e *encoder) end() uint64 { return e.base + uint64(len(e.tail)) }
+
+// add returns the address that b gets.
+func (e *encoder) add(b []byte) uint64 {
+	addr := e.end()
+	e.tail = append(e.tail, b...)
+	e.tail = append(e.tail, make([]byte, -len(e.tail)&7)...)
+	return addr
+}
+
+func (e *encoder) constant(v uint64) uint64 {
+	addr, ok := e.constants[v]
+	if !ok {
+		addr = e.end()
+		e.constants[v] = addr
+		e.tail = binary.LittleEndian.AppendUint64(e.tail, v)
+	}
+	return addr
+}
+
+func (e *encoder) result(of, in *Step) (uint64, error) {
+	if of.list != in.list || of.index >= in.index {
+		return 0, errors.New("refers to a step that is not an earlier one of the same list")
+	}
+	if of.out != 0 {
+		return dataBase + uint64(of.out), nil
+	}
+	addr, ok := e.results[of]
+	if !ok {
+		addr = e.add(make([]byte, 8))
+		e.results[of] = addr
+	}
+	return addr, nil
+}
+
+func (e *encoder) data(d *data, in *Step) (uint64, error) {
+	if d.text && strings.IndexByte(string(d.bytes), 0) != len(d.bytes)-1 {
+		return 0, errors.New("NUL in string")
+	}
+	b := append([]byte(nil), d.bytes...)
+	for _, p := range d.pointers {
+		var addr uint64
+		var err error
+		if p.result != nil {
+			addr, err = e.result(p.result, in)
+		} else {
+			addr, err = e.data(p.data, in)
+		}
+		if err != nil {
+			return 0, err
+		}
+		binary.LittleEndian.PutUint64(b[p.at:], addr)
+	}
+	return e.add(b), nil
+}
+
+// arg returns the address of the word that holds a.
+func (e *encoder) arg(a arg, in *Step) (uint64, error) {
+	switch {
+	case a.result != nil:
+		return e.result(a.result, in)
+	case a.field != 0:
+		return dataBase + uint64(a.field), nil
+	case a.data != nil:
+		addr, err := e.data(a.data, in)
+		if err != nil {
+			return 0, err
+		}
+		return e.constant(addr), nil
+	}
+	return e.constant(a.value), nil
+}
+
+func (e *encoder) encode(s *Step, to *step) (err error) {
+	if len(s.tolerate) > len(to.tolerate) {
+		return fmt.Errorf("tolerates %d errors, more than %d", len(s.tolerate), len(to.tolerate))
+	}
+	*to = step{nr: uint64(s.nr), low: s.low, span: s.span, tolerate: [2]uint64{s.low, s.low}}
+	for i, errno := range s.tolerate {
+		to.tolerate[i] = -uint64(errno)
+	}
+	if s.when == nil {
+		to.when = e.constant(1)
+	} else if to.when, err = e.result(s.when, s); err != nil {
+		return err
+	}
+	for i := range to.args {
+		var a arg // calls with fewer arguments get zeros
+		if i < len(s.args) {
+			a = s.args[i]
+		}
+		if to.args[i], err = e.arg(a, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
