@@ -1,0 +1,89 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// started is what package init found out.
+var started struct {
+	conn *wire.Conn
+	err  error
+}
+
+// The mark is made before anything of the program can run, and the parent is
+// told: from here on, silence means that main does not call Init.
+func init() {
+	if !isWorker() {
+		return
+	}
+	pending.Store(true)
+	if started.err = refuseElevated(); started.err != nil {
+		return
+	}
+	started.conn, started.err = wire.FromFD(SocketFD)
+	if started.err == nil {
+		started.err = greet(wire.Alive)
+	}
+}
+
+func greet(t wire.FrameType) error {
+	f := wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}.Frame(t)
+	return started.conn.Write(&f)
+}
+
+// atSecure is AT_SECURE of the auxiliary vector, see getauxval(3).
+const atSecure = 23
+
+// refuseElevated keeps whoever starts a setuid program, or one with file
+// capabilities, from choosing argv[0] and then the functions it runs.
+func refuseElevated() error {
+	auxv, err := unix.Auxv()
+	if err != nil {
+		// glibc, which clears the environment of such programs, may leave a
+		// stack on which the Go runtime does not find it.
+		return fmt.Errorf("AT_SECURE is not known: %w", err)
+	}
+	for _, kv := range auxv {
+		if kv[0] == atSecure && kv[1] != 0 {
+			return errors.New("this program runs with more privileges than who started it (AT_SECURE)")
+		}
+	}
+	return nil
+}
+
+// Main serves calls until the parent closes the socket, and ends the process.
+// It never returns.
+func Main() {
+	if !isWorker() || started.err != nil {
+		err := started.err
+		if err == nil {
+			err = errors.New("this process was not started as a worker")
+		}
+		fmt.Fprintf(os.Stderr, "gonso: refused to serve as a worker: %v\n", err)
+		os.Exit(126)
+	}
+	pending.Store(false)
+	// Functions end threads, and the main thread cannot end: it stays this
+	// goroutine's, which only waits.
+	runtime.LockOSThread()
+	s := &server{conn: started.conn, failed: make(chan error, 1), calls: make(map[uint64]context.CancelFunc)}
+	err := greet(wire.Ready)
+	if err == nil {
+		go s.serve()
+		err = <-s.failed
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		os.Exit(0) // the parent is done or gone
+	}
+	fmt.Fprintf(os.Stderr, "gonso: worker: %v\n", err)
+	os.Exit(1)
+}

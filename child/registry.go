@@ -1,0 +1,71 @@
+package child
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// Handler runs one call. It decodes the argument and encodes the result, so
+// that a call means the same wherever it runs.
+type Handler func(ctx context.Context, in []byte) *wire.Outcome
+
+// function is a registered handler.
+type function struct {
+	handler Handler
+	clean   bool         // it may run on the goroutine that reads calls
+	slow    atomic.Int32 // for how many calls it may not, because it took long
+}
+
+var registry struct {
+	sync.RWMutex
+	functions map[string]*function
+}
+
+// Register makes h known by name. It panics if the name is empty or taken, as
+// that is a mistake in the program, found when it starts.
+func Register(name string, h Handler) { register(name, &function{handler: h}) }
+
+// RegisterClean is Register for a handler that leaves goroutine and thread as it
+// found them, so that nothing need be made anew for each call.
+func RegisterClean(name string, h Handler) { register(name, &function{handler: h, clean: true}) }
+
+func register(name string, f *function) {
+	registry.Lock()
+	defer registry.Unlock()
+	switch {
+	case name == "":
+		panic("gonso: a function is registered under an empty name")
+	case len(name) > wire.MaxName:
+		panic(fmt.Sprintf("gonso: the function name %.32q... is longer than %d bytes", name, wire.MaxName))
+	case registry.functions[name] != nil:
+		panic(fmt.Sprintf("gonso: a function is registered already under the name %q", name))
+	}
+	if registry.functions == nil {
+		registry.functions = make(map[string]*function)
+	}
+	registry.functions[name] = f
+}
+
+func lookup(name string) *function {
+	registry.RLock()
+	defer registry.RUnlock()
+	return registry.functions[name]
+}
+
+// Invoke runs h and hands its outcome to done exactly once, whether h returns,
+// panics or ends its goroutine. In the last case Invoke does not return either.
+func Invoke(ctx context.Context, h Handler, in []byte, done func(*wire.Outcome)) {
+	out := &wire.Outcome{Kind: wire.Goexited}
+	defer func() {
+		if p := recover(); p != nil {
+			out = &wire.Outcome{Kind: wire.Panicked, Panic: &wire.Panic{Value: p, Stack: debug.Stack()}}
+		}
+		done(out)
+	}()
+	out = h(ctx, in)
+}

@@ -1,0 +1,116 @@
+package child
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// server runs the calls of one parent. One goroutine reads frames. Each call has
+// a goroutine and a thread of its own, which ends with it, as on the thread
+// backend; functions that leave their thread clean have just a goroutine, or
+// not even that: see inline.
+type server struct {
+	conn   *wire.Conn
+	failed chan error // why reading ended
+
+	mu     sync.Mutex
+	calls  map[uint64]context.CancelFunc
+	inline inline
+}
+
+// serve reads until that fails, or until another goroutine does.
+func (s *server) serve() {
+	for {
+		f, err := s.conn.Read()
+		reads := true
+		if err == nil {
+			reads, err = s.receive(f)
+		}
+		if err != nil {
+			s.failed <- err
+		}
+		if err != nil || !reads {
+			return
+		}
+	}
+}
+
+// receive reports whether the calling goroutine is still the one that reads.
+func (s *server) receive(f wire.Frame) (reads bool, err error) {
+	for _, stray := range f.Files {
+		stray.Close()
+	}
+	switch f.Type {
+	case wire.Call:
+		req, err := wire.ParseRequest(f.Payload)
+		if err != nil {
+			return true, err
+		}
+		return s.start(f.ID, req), nil
+	case wire.Cancel:
+		s.mu.Lock()
+		cancel := s.calls[f.ID]
+		s.mu.Unlock()
+		if cancel != nil { // else it ended meanwhile
+			cancel()
+		}
+		return true, nil
+	}
+	return true, fmt.Errorf("%w: a %v frame from the parent", wire.ErrProtocol, f.Type)
+}
+
+func (s *server) start(id uint64, req wire.Request) (reads bool) {
+	ctx, cancel := newContext(req.Deadline)
+	s.mu.Lock()
+	s.calls[id] = cancel
+	s.mu.Unlock()
+	done := func(out *wire.Outcome) {
+		s.answer(id, out) // first: it is waited for
+		s.mu.Lock()
+		delete(s.calls, id)
+		s.mu.Unlock()
+		cancel()
+	}
+	fn := lookup(req.Name)
+	switch {
+	case fn == nil:
+		done(&wire.Outcome{Kind: wire.NotRegistered})
+	case !fn.clean:
+		go func() {
+			runtime.LockOSThread()
+			Invoke(ctx, fn.handler, req.Value, done)
+		}()
+	case s.stay(id, fn):
+		return s.invokeInline(ctx, id, fn, req.Value, done)
+	default:
+		go Invoke(ctx, fn.handler, req.Value, done)
+	}
+	return true
+}
+
+// newContext has a deadline, in nanoseconds since the Unix epoch, or 0.
+func newContext(deadline int64) (context.Context, context.CancelFunc) {
+	if deadline == 0 {
+		return context.WithCancel(context.Background())
+	}
+	return context.WithDeadline(context.Background(), time.Unix(0, deadline))
+}
+
+// answer sends an outcome. If that fails the parent is gone, and serve sees it.
+func (s *server) answer(id uint64, out *wire.Outcome) {
+	f, err := out.Frame(id)
+	if err != nil {
+		f, err = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Frame(id)
+	}
+	if err == nil {
+		err = s.conn.Write(&f)
+	}
+	if err != nil {
+		s.conn.Close()
+	}
+}
