@@ -1,0 +1,169 @@
+package reexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// call is one call in flight.
+type call struct {
+	p    *process
+	id   uint64
+	done chan struct{}
+	out  *wire.Outcome
+	err  error
+}
+
+func (c *call) isDone() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *call) finish(out *wire.Outcome, err error) {
+	c.out, c.err = out, err
+	close(c.done)
+}
+
+// Call runs the registered function name with an encoded argument in the
+// worker. It does not return while the function runs: when ctx is done, that of
+// the function is cancelled, and if the function does not return within the
+// grace period the worker is killed, at once if it runs nothing else, otherwise
+// when the others have finished, for which they have the same time again.
+func (w *Worker) Call(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p, err := w.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	return p.call(ctx, wire.Request{Name: name, Value: in})
+}
+
+func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
+	if d, ok := ctx.Deadline(); ok {
+		req.Deadline = d.UnixNano()
+	}
+	c := &call{p: p, done: make(chan struct{})}
+	p.mu.Lock()
+	if p.calls == nil { // it ended since enter
+		p.mu.Unlock()
+		<-p.ended
+		return nil, &DiedError{Cause: errors.New("before the call was sent")}
+	}
+	p.lastID++
+	c.id = p.lastID
+	p.calls[c.id] = c
+	p.mu.Unlock()
+
+	f, err := req.Frame(c.id)
+	if err != nil {
+		p.drop(c.id)
+		return nil, err
+	}
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { c.cancelled(ctx) })
+		defer stop()
+	}
+	if err := p.conn.Write(&f); err != nil {
+		// Nothing more can be said to it; read finds the same and finishes the call.
+		p.hangUp()
+	}
+	p.await(c)
+	if c.err != nil && ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), c.err)
+	}
+	return c.out, c.err
+}
+
+// drop takes a call off the books, if it is still there.
+func (p *process) drop(id uint64) *call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.calls[id]
+	delete(p.calls, id)
+	return c
+}
+
+// receive handles a frame of the worker, which is not trusted.
+func (p *process) receive(f wire.Frame) error {
+	closeFiles(f.Files)
+	if f.Type != wire.Result {
+		return unexpected(f)
+	}
+	c := p.drop(f.ID)
+	if c == nil {
+		return unexpected(f)
+	}
+	out, err := wire.UnmarshalOutcome(f.Payload)
+	c.finish(out, err)
+	return err
+}
+
+// cancelled runs in a goroutine of its own once the caller's ctx is done.
+func (c *call) cancelled(ctx context.Context) {
+	grace := time.NewTimer(c.p.owner.opts.Grace)
+	defer grace.Stop()
+	if errors.Is(ctx.Err(), context.Canceled) {
+		go c.sendCancel() // may block behind a large frame
+	} // else the function's context has the same deadline
+	select {
+	case <-c.done:
+		return
+	case <-grace.C:
+	}
+	c.p.retire()
+	c.p.mu.Lock()
+	alone := len(c.p.calls) == 1
+	c.p.mu.Unlock()
+	if !alone {
+		grace.Reset(c.p.owner.opts.Grace)
+		select {
+		case <-c.done:
+			return
+		case <-c.p.othersDone(c.id):
+		case <-grace.C:
+		}
+	}
+	c.p.kill(errors.New("a function did not return after its context was cancelled"))
+}
+
+// othersDone is closed when only the call id is left.
+func (p *process) othersDone(id uint64) <-chan struct{} {
+	done := make(chan struct{})
+	p.mu.Lock()
+	var others []*call
+	for _, c := range p.calls {
+		if c.id != id {
+			others = append(others, c)
+		}
+	}
+	p.mu.Unlock()
+	go func() {
+		defer close(done)
+		for _, c := range others {
+			<-c.done
+		}
+	}()
+	return done
+}
+
+func (c *call) sendCancel() {
+	f := wire.Frame{Type: wire.Cancel, ID: c.id}
+	if err := c.p.conn.Write(&f); err != nil {
+		c.p.hangUp()
+	}
+}
+
+func unexpected(f wire.Frame) error {
+	return fmt.Errorf("%w: the worker sent a %v frame for call %d, which nobody waits for", wire.ErrProtocol, f.Type, f.ID)
+}

@@ -1,0 +1,64 @@
+//go:build linux
+
+package reexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec/internal/launcher"
+)
+
+// BenchmarkCreateUser compares making a user namespace, maps and all, with its
+// floor: a launcher that does nothing, from start to reaped. They take turns,
+// and medians are what counts. The integration module prints it in its table.
+func BenchmarkCreateUser(b *testing.B) {
+	var list launcher.List
+	alone := func() error {
+		p, err := launcher.Start(&launcher.Cmd{List: &list})
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		_, err = p.Wait()
+		return err
+	}
+	c := &Creation{
+		Unshare: unix.CLONE_NEWUSER, UIDMap: fmt.Sprintf("0 %d 1", os.Geteuid()), GIDMap: fmt.Sprintf("0 %d 1", os.Getegid()),
+		DenySetgroups: os.Geteuid() != 0,
+	}
+	create := func() error {
+		files, err := Create(context.Background(), c)
+		closeFiles(files)
+		return err
+	}
+	var floor, ours []time.Duration
+	timed := func(to *[]time.Duration, f func() error) {
+		start := time.Now()
+		if err := f(); errors.Is(err, unix.EPERM) || errors.Is(err, errors.ErrUnsupported) {
+			b.Skip(err)
+		} else if err != nil {
+			b.Fatal(err)
+		}
+		*to = append(*to, time.Since(start))
+	}
+	for b.Loop() {
+		timed(&floor, alone)
+		timed(&ours, create)
+	}
+	median := func(d []time.Duration) float64 {
+		slices.Sort(d)
+		return float64(d[len(d)/2].Nanoseconds())
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(floor), "launcher-ns")
+	b.ReportMetric(median(ours), "create-ns")
+	b.ReportMetric(median(ours)/median(floor), "ratio")
+}

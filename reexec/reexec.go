@@ -1,0 +1,131 @@
+package reexec
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// Join is one namespace that a started process joins.
+type Join struct {
+	Type uint32   // CLONE_NEW*
+	File *os.File // belongs to the caller, who keeps it open during the call
+	// MayFail: being refused with EPERM is not an error, there is another try
+	// after the user namespace was joined. Again is that other try, made only
+	// if the first was refused.
+	MayFail, Again bool
+}
+
+const cloneNewUser = 0x10000000
+
+func joinsUser(joins []Join) bool {
+	for _, j := range joins {
+		if j.Type == cloneNewUser {
+			return true
+		}
+	}
+	return false
+}
+
+// Creation says which namespaces Create makes and how.
+type Creation struct {
+	Join    []Join // first: the new ones are owned by and made from these
+	Unshare uint32 // CLONE_NEW*, without pid and time
+	// UIDMap and GIDMap are written as they are; empty writes none. If Join has
+	// a user namespace they are relative to it.
+	UIDMap, GIDMap string
+	DenySetgroups  bool
+	Propagation    uintptr // MS_* flags for /, or 0 to leave it
+	Protect        bool    // somebody else may be root in the joined namespaces
+}
+
+// WorkerOptions says where and how a worker runs. Zero durations take the defaults.
+type WorkerOptions struct {
+	Join    []Join
+	Protect bool // as for Creation
+
+	// Stderr gets what the worker and its functions print, on either stream; nil is os.Stderr.
+	Stderr io.Writer
+
+	StartTimeout time.Duration // for the worker to come up
+	Idle         time.Duration // without calls after which it is ended
+	Grace        time.Duration // for a function to return after its context was cancelled
+}
+
+// The defaults of WorkerOptions.
+const (
+	DefaultStartTimeout = 30 * time.Second
+	DefaultIdle         = 30 * time.Second
+	DefaultGrace        = 5 * time.Second
+)
+
+func (o *WorkerOptions) setDefaults() {
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&o.StartTimeout, DefaultStartTimeout}, {&o.Idle, DefaultIdle}, {&o.Grace, DefaultGrace}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+}
+
+var (
+	// ErrNotInitialized says that the program that was started did not come to Init.
+	ErrNotInitialized = errors.New("the program did not call gonso.Init() first in main (or TestMain)")
+
+	// ErrWorkerDied is matched by every [DiedError].
+	ErrWorkerDied = errors.New("gonso: worker died")
+
+	// ErrWorkerClosed says that the Worker was closed.
+	ErrWorkerClosed = errors.New("the worker is closed")
+
+	errSecondGeneration = errors.New("this process is itself a worker that has not called gonso.Init() yet; it starts no processes")
+)
+
+// LaunchError is a step of a launch that the kernel refused.
+type LaunchError struct {
+	Op   string // the system call, or what was written
+	Type uint32 // the namespace it was about, or 0
+	Step string // the whole step, for people
+	Err  error
+}
+
+func (e *LaunchError) Error() string {
+	return fmt.Sprintf("gonso: launch: %s: %v", e.Step, e.Err)
+}
+
+func (e *LaunchError) Unwrap() error { return e.Err }
+
+// DiedError is how a worker ended that was not told to.
+type DiedError struct {
+	Status string // as os.ProcessState prints it
+	Stderr string // the end of what it printed
+	Cause  error  // why this process ended it, or nil
+}
+
+func (e *DiedError) Error() string {
+	var b strings.Builder
+	b.WriteString(ErrWorkerDied.Error())
+	if e.Status != "" {
+		b.WriteString(": " + e.Status)
+	}
+	if e.Cause != nil {
+		b.WriteString(": " + e.Cause.Error())
+	}
+	if s := strings.TrimSpace(e.Stderr); s != "" {
+		b.WriteString("; it printed last:\n" + s)
+	}
+	return b.String()
+}
+
+// Is makes every DiedError match ErrWorkerDied.
+func (e *DiedError) Is(target error) bool { return target == ErrWorkerDied }
+
+func (e *DiedError) Unwrap() error { return e.Cause }

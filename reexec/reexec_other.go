@@ -1,0 +1,8 @@
+//go:build !linux
+
+package reexec
+
+import "errors"
+
+// Supported returns why this system has no process backend.
+func Supported() error { return errors.ErrUnsupported }

@@ -1,0 +1,99 @@
+package reexec
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tailSize is how much of what a worker printed is kept for its obituary.
+const tailSize = 8 << 10
+
+// stderrTail passes on what a worker prints and remembers the end of it. What
+// the worker started may keep its end of the pipe, so nobody waits for the end
+// of the stream once the worker is dead.
+type stderrTail struct {
+	r    *os.File
+	to   io.Writer
+	done chan struct{} // closed when pump is over
+
+	mu   sync.Mutex
+	tail []byte
+}
+
+func newStderrTail(to io.Writer) (*stderrTail, *os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &stderrTail{r: r, to: to, done: make(chan struct{})}
+	go t.pump()
+	return t, w, nil
+}
+
+// pump copies until the end of the stream or until stop.
+func (t *stderrTail) pump() {
+	defer close(t.done)
+	defer t.r.Close()
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := t.r.Read(buf)
+		t.take(buf[:n])
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.drain(buf)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (t *stderrTail) take(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	t.mu.Lock()
+	t.tail = append(t.tail, b...)
+	if over := len(t.tail) - tailSize; over > 0 {
+		t.tail = append(t.tail[:0], t.tail[over:]...)
+	}
+	t.mu.Unlock()
+	_, _ = t.to.Write(b) // its errors are its owner's
+}
+
+// drain takes what is in the pipe: a pipe's worth, not what a survivor goes on
+// printing.
+func (t *stderrTail) drain(buf []byte) {
+	rc, err := t.r.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = rc.Control(func(fd uintptr) {
+		for range 64 {
+			n, err := unix.Read(int(fd), buf)
+			if n <= 0 && err != unix.EINTR {
+				return
+			}
+			t.take(buf[:max(n, 0)])
+		}
+	})
+}
+
+// stop ends the copying and returns the tail. It waits, for a bounded time, for
+// a writer that does not take what it is given.
+func (t *stderrTail) stop() string {
+	_ = t.r.SetReadDeadline(time.Unix(1, 0))
+	limit := time.NewTimer(exitTimeout)
+	defer limit.Stop()
+	select {
+	case <-t.done:
+	case <-limit.C:
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.tail)
+}

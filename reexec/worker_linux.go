@@ -1,0 +1,478 @@
+package reexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/reexec/internal/launcher"
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// Worker is a place that always has a worker when one is needed: the first call
+// starts it, it is kept for the next ones, it ends when idle, and one that died
+// or was given up is replaced by the next call.
+type Worker struct {
+	opts WorkerOptions
+
+	mu      sync.Mutex
+	current *process              // the one that new calls go to, or nil
+	startup *startup              // under way, or nil
+	all     map[*process]struct{} // those that have not ended
+	closed  bool
+}
+
+// startup is a start that several callers may wait for.
+type startup struct {
+	done chan struct{}
+	p    *process
+	err  error
+}
+
+// NewWorker starts nothing yet. The files in opts.Join must stay open until Close.
+func NewWorker(opts WorkerOptions) *Worker {
+	opts.setDefaults()
+	return &Worker{opts: opts, all: make(map[*process]struct{})}
+}
+
+// Close cancels the calls in flight, ends the worker within the grace period
+// and waits for that. Calls are refused from then on.
+func (w *Worker) Close() {
+	w.mu.Lock()
+	w.closed = true
+	s := w.startup
+	w.mu.Unlock()
+	if s != nil {
+		<-s.done // it sees closed
+	}
+	w.mu.Lock()
+	w.current = nil
+	var all []*process
+	for p := range w.all {
+		all = append(all, p)
+	}
+	w.mu.Unlock()
+	for _, p := range all {
+		p.shutdown()
+	}
+	for _, p := range all {
+		<-p.ended
+	}
+}
+
+// get returns a running worker, with the call counted on it.
+func (w *Worker) get(ctx context.Context) (*process, error) {
+	for {
+		w.mu.Lock()
+		if w.closed {
+			w.mu.Unlock()
+			return nil, ErrWorkerClosed
+		}
+		if p := w.current; p != nil && p.enter() {
+			w.mu.Unlock()
+			return p, nil
+		}
+		s := w.startup
+		if s == nil {
+			s = &startup{done: make(chan struct{})}
+			w.startup = s
+			// Not this caller's alone: another may wait for it when this one gives up.
+			go w.start(s)
+		}
+		w.mu.Unlock()
+		select {
+		case <-s.done:
+			if s.err != nil {
+				return nil, s.err
+			}
+			if s.p.enter() {
+				return s.p, nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (w *Worker) start(s *startup) {
+	p, err := w.launch()
+	w.mu.Lock()
+	if err == nil {
+		w.all[p] = struct{}{}
+		if w.closed {
+			s.err = ErrWorkerClosed
+		} else {
+			s.p, w.current = p, p
+		}
+		go p.watch()
+	} else {
+		s.err = err
+	}
+	w.startup = nil
+	w.mu.Unlock()
+	close(s.done)
+}
+
+// forget drops p, which takes no calls any more, from where new calls look.
+func (w *Worker) forget(p *process, ended bool) {
+	w.mu.Lock()
+	if w.current == p {
+		w.current = nil
+	}
+	if ended {
+		delete(w.all, p)
+	}
+	w.mu.Unlock()
+}
+
+// process is one running worker. What it sends is read by one of the callers
+// that wait for it, for a goroutine that hands them their answers costs as much
+// as the rest of a call: the waking of a thread. When there are none, watch reads.
+type process struct {
+	owner  *Worker
+	conn   *wire.Conn
+	proc   *launcher.Process
+	stderr *stderrTail
+
+	turn chan struct{} // holds a token while nobody reads
+
+	mu      sync.Mutex
+	calls   map[uint64]*call // in flight
+	lastID  uint64
+	entered int       // calls counted by enter and not yet left
+	left    time.Time // when the last one was
+	retired bool
+	idle    *time.Timer
+	cause   error // why this process ended it, once it did
+
+	hangOnce sync.Once
+	hung     chan struct{} // closed by hangUp
+	ended    chan struct{} // closed when it was reaped
+}
+
+// launch starts a worker and waits for it to come to Init.
+func (w *Worker) launch() (_ *process, err error) {
+	if child.Pending() {
+		return nil, errSecondGeneration
+	}
+	exe, done, err := executable(w.opts.Protect)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	conn, sock, err := wire.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer sock.Close()
+	tail, stderrW, err := newStderrTail(w.opts.Stderr)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	defer stderrW.Close()
+
+	l := composeWorker(w.opts.Join, w.opts.Protect)
+	proc, err := l.start(&launcher.Cmd{
+		Args:   []string{child.Name},
+		Env:    environment(w.opts.Protect),
+		Stdout: stderrW,
+		Stderr: stderrW,
+		Files:  append([]*os.File{sock, exe}, files(w.opts.Join)...),
+		Sys:    workerSysProcAttr(),
+	})
+	if err != nil {
+		conn.Close()
+		tail.stop()
+		return nil, err
+	}
+	// From here on only the child has them, and their end means its end.
+	sock.Close()
+	stderrW.Close()
+	p := &process{
+		owner: w, conn: conn, proc: proc, stderr: tail, calls: make(map[uint64]*call),
+		turn: make(chan struct{}, 1), hung: make(chan struct{}), ended: make(chan struct{}),
+	}
+	p.turn <- struct{}{}
+	alive, err := p.handshake(w.opts.StartTimeout)
+	if err == nil {
+		proc.Close() // the status pipe ended with exec
+		p.mu.Lock()
+		p.left = time.Now()
+		p.idle = time.AfterFunc(w.opts.Idle, p.idleEnd)
+		p.mu.Unlock()
+		return p, nil
+	}
+	// A step that was refused says more than the end of the socket it led to.
+	timedOut := errors.Is(err, os.ErrDeadlineExceeded)
+	stepErr := l.failure(proc)
+	if timedOut || !errors.Is(err, io.EOF) && stepErr == nil {
+		proc.Kill()
+	}
+	died := p.reap(nil)
+	conn.Close()
+	proc.Close()
+	if stepErr != nil {
+		return nil, stepErr
+	}
+	return nil, startError(alive, timedOut, w.opts.StartTimeout, err, died)
+}
+
+// startError tells apart, as far as can be known, why nobody answered. Package
+// init of the worker says that it is alive before main runs; only a worker that
+// did so can have forgotten Init.
+func startError(alive, timedOut bool, limit time.Duration, err error, died *DiedError) error {
+	switch {
+	case alive && timedOut:
+		died.Cause = fmt.Errorf("it did not come to Init within %v, so probably %w", limit, ErrNotInitialized)
+	case alive && errors.Is(err, io.EOF):
+		died.Cause = fmt.Errorf("%w: its main ended without", ErrNotInitialized)
+	case timedOut:
+		died.Cause = fmt.Errorf("it did not start within %v: its runtime reads files below /proc and /sys, which may block inside", limit)
+	case errors.Is(err, io.EOF):
+		died.Cause = errors.New("it ended before it ran any Go code of package gonso")
+	default:
+		died.Cause = err
+	}
+	return died
+}
+
+// handshake waits for Alive and Ready.
+func (p *process) handshake(limit time.Duration) (alive bool, err error) {
+	if err := p.conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return false, err
+	}
+	for _, want := range []wire.FrameType{wire.Alive, wire.Ready} {
+		f, err := p.conn.Read()
+		if err != nil {
+			return want == wire.Ready, err
+		}
+		closeFiles(f.Files)
+		if f.Type != want {
+			return false, fmt.Errorf("%w: a %v frame where %v was due", wire.ErrProtocol, f.Type, want)
+		}
+		if _, err := wire.ParseHello(f.Payload); err != nil {
+			return false, err
+		}
+	}
+	return true, p.conn.SetReadDeadline(time.Time{})
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// readOne takes one frame of the worker, and sees to the worker's end if there
+// are no more, which it reports. Its caller has the turn.
+func (p *process) readOne() (ended bool) {
+	f, err := p.conn.Read()
+	if err == nil {
+		err = p.receive(f)
+	}
+	if err != nil {
+		p.end(err)
+	}
+	return err != nil
+}
+
+// await reads until c is done, or waits while somebody else reads.
+func (p *process) await(c *call) {
+	select {
+	case <-c.done:
+		return
+	case <-p.turn:
+	}
+	for !c.isDone() {
+		if p.readOne() {
+			return // c is done too, and nobody takes turns any more
+		}
+	}
+	p.turn <- struct{}{}
+}
+
+// quiet is for how long there are no calls before watch reads again.
+const quiet = 20 * time.Millisecond
+
+// watch reads while nobody calls, so that the worker's end is seen, and that it
+// says nothing unasked. It ends with the worker.
+func (p *process) watch() {
+	for {
+		p.waitQuiet()
+		select {
+		case <-p.turn:
+		case <-p.ended:
+			return
+		}
+		if p.readOne() {
+			return
+		}
+		p.turn <- struct{}{} // there are calls again
+	}
+}
+
+// waitQuiet returns when there were no new calls for a while, or after hangUp.
+func (p *process) waitQuiet() {
+	tick := time.NewTicker(quiet)
+	defer tick.Stop()
+	for last, now := ^uint64(0), p.last(); last != now; last, now = now, p.last() {
+		select {
+		case <-tick.C:
+		case <-p.hung:
+			return
+		}
+	}
+}
+
+// last is the number of calls so far.
+func (p *process) last() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lastID
+}
+
+// end sees to the worker's end after reading has failed.
+func (p *process) end(err error) {
+	p.retire()
+	var cause error
+	if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
+		// It does not keep to the protocol, and is not asked again.
+		cause = err
+		p.kill(err)
+	}
+	p.hangUp()
+	died := p.reap(cause)
+	p.mu.Lock()
+	p.idle.Stop()
+	calls := p.calls
+	p.calls = nil
+	p.mu.Unlock()
+	for _, c := range calls {
+		c.finish(nil, died)
+	}
+	p.owner.forget(p, true)
+	close(p.ended)
+}
+
+// exitTimeout is how long a worker without a socket may take to end by itself.
+const exitTimeout = 2 * time.Second
+
+// reap waits for the worker's end, which is due, and for what it printed.
+func (p *process) reap(cause error) *DiedError {
+	kill := time.AfterFunc(exitTimeout, func() { p.proc.Kill() })
+	state, err := p.proc.Wait()
+	kill.Stop()
+	died := &DiedError{Stderr: p.stderr.stop(), Cause: cause}
+	p.mu.Lock()
+	if p.cause != nil {
+		died.Cause = p.cause
+	}
+	p.mu.Unlock()
+	if err == nil {
+		died.Status = state.String()
+	}
+	return died
+}
+
+// kill ends the worker for a reason that its callers are told.
+func (p *process) kill(cause error) {
+	p.mu.Lock()
+	if p.cause == nil {
+		p.cause = cause
+	}
+	p.mu.Unlock()
+	p.proc.Kill()
+}
+
+// retire makes new calls go to a new worker.
+func (p *process) retire() {
+	p.mu.Lock()
+	p.retired = true
+	p.mu.Unlock()
+	p.owner.forget(p, false)
+}
+
+// enter counts a call, unless the worker takes none any more.
+func (p *process) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.retired {
+		return false
+	}
+	p.entered++
+	return true
+}
+
+// leave uncounts a call. A worker that is given up ends with its last one.
+func (p *process) leave() {
+	p.mu.Lock()
+	p.entered--
+	end := p.entered == 0 && p.retired
+	if p.entered == 0 {
+		p.left = time.Now()
+	}
+	p.mu.Unlock()
+	if end {
+		p.hangUp()
+	}
+}
+
+// idleEnd ends the worker if it is time, and else comes again. Setting the timer
+// anew for each call would wake a thread for each.
+func (p *process) idleEnd() {
+	p.mu.Lock()
+	if p.retired {
+		p.mu.Unlock()
+		return
+	}
+	rest := p.owner.opts.Idle
+	if p.entered == 0 {
+		rest -= time.Since(p.left)
+	}
+	p.retired = rest <= 0
+	if !p.retired {
+		p.idle.Reset(rest)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	p.owner.forget(p, false)
+	p.hangUp()
+}
+
+// hangUp ends the conversation, and with it the worker.
+func (p *process) hangUp() {
+	p.conn.Close()
+	p.hangOnce.Do(func() { close(p.hung) })
+}
+
+// shutdown ends the worker: at once if nothing runs in it, else when its calls,
+// whose contexts are cancelled, have returned, or after the grace period.
+func (p *process) shutdown() {
+	p.retire()
+	p.mu.Lock()
+	busy := p.entered > 0
+	var calls []*call
+	for _, c := range p.calls {
+		calls = append(calls, c)
+	}
+	p.mu.Unlock()
+	if !busy {
+		p.hangUp()
+		return
+	}
+	t := time.AfterFunc(p.owner.opts.Grace, func() { p.kill(ErrWorkerClosed) })
+	go func() {
+		<-p.ended
+		t.Stop()
+	}()
+	for _, c := range calls {
+		c.sendCancel()
+	}
+}
