@@ -1,0 +1,338 @@
+package gonso
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/reexec"
+)
+
+// core is what a Set holds: counted, so that work in flight and Close do not
+// disturb each other. Everything but refs, closed and worker is fixed before a
+// Set sees it.
+type core struct {
+	refs   atomic.Int64 // the Set's own and one for each use in flight
+	closed atomic.Bool
+
+	ns      [numTypes]*nsfs.NS
+	types   Type
+	foreign Type // not home
+	opened  Type // came from outside: not made by Unshare, not the caller's own
+
+	threadJoin []Type // for closures
+	closureErr error  // why closures cannot run
+
+	factsOnce sync.Once
+	known     facts
+	users     []*nsfs.NS // the user namespaces that known.level counts, from 1
+
+	workerMu sync.Mutex
+	worker   *reexec.Worker
+}
+
+func newCore() *core {
+	c := &core{}
+	c.refs.Store(1)
+	return c
+}
+
+// add takes ns over.
+func (c *core) add(t Type, ns *nsfs.NS, opened bool) {
+	i := t.index()
+	switch h := home[i]; {
+	case h != nil && h.Same(ns):
+		ns.Release()
+		ns = h.Retain()
+	default:
+		c.foreign |= t
+		if opened {
+			c.opened |= t
+		}
+	}
+	c.ns[i] = ns
+	c.types |= t
+}
+
+// ready is called once, when all namespaces are there.
+func (c *core) ready() *core {
+	d := decide(&facts{types: c.types, foreign: c.foreign}, work{closure: true})
+	c.closureErr = d.err
+	c.threadJoin = threadOrder(c.foreign)
+	return c
+}
+
+func (c *core) acquire() error {
+	for {
+		n := c.refs.Load()
+		if n == 0 || c.closed.Load() {
+			return ErrClosed
+		}
+		if c.refs.CompareAndSwap(n, n+1) {
+			return nil
+		}
+	}
+}
+
+func (c *core) release() {
+	if c.refs.Add(-1) == 0 {
+		for _, ns := range append(c.users, c.ns[:]...) {
+			if ns != nil {
+				ns.Release()
+			}
+		}
+	}
+}
+
+func (c *core) close() {
+	if !c.closed.CompareAndSwap(false, true) {
+		return
+	}
+	c.workerMu.Lock()
+	w := c.worker
+	c.workerMu.Unlock()
+	if w != nil {
+		w.Close()
+	}
+	c.release()
+}
+
+func (c *core) id(t Type) ID {
+	ns := c.ns[t.index()]
+	return ID{Type: t, Dev: ns.Dev(), Ino: ns.Ino()}
+}
+
+func (c *core) file(t Type) (*os.File, error) {
+	f, err := c.ns[t.index()].DupFile()
+	if err != nil {
+		return nil, &Error{Op: "file", Type: t, Err: err}
+	}
+	return f, nil
+}
+
+// pick makes a core of some of c's namespaces and, before those, all of o's.
+func (c *core) pick(types Type, o *core) *core {
+	n := newCore()
+	take := func(from *core, types Type) {
+		types.each(func(i int, t Type) {
+			n.add(t, from.ns[i].Retain(), from.opened&t != 0)
+		})
+	}
+	if o != nil {
+		take(o, o.types)
+		types &^= o.types
+	}
+	take(c, types)
+	return n.ready()
+}
+
+func (c *core) String() string {
+	var parts []string
+	c.types.each(func(_ int, t Type) { parts = append(parts, c.id(t).String()) })
+	return "{" + strings.Join(parts, " ") + "}"
+}
+
+// facts asks the kernel who owns what, once.
+func (c *core) facts() *facts {
+	c.factsOnce.Do(func() {
+		c.known = facts{types: c.types, foreign: c.foreign, process: reexec.Supported()}
+		if c.foreign&User == 0 {
+			return
+		}
+		c.users = ancestry(c.ns[User.index()])
+		c.known.depth = len(c.users)
+		(c.foreign &^ User).each(func(i int, _ Type) { c.known.level[i] = levelOf(c.ns[i], c.users) })
+	})
+	return &c.known
+}
+
+// ancestry lists the user namespaces from below this process's own down to user.
+func ancestry(user *nsfs.NS) []*nsfs.NS {
+	users := []*nsfs.NS{user.Retain()}
+	for {
+		// EPERM: the parent is not in this process's user namespace.
+		up, err := users[0].Parent()
+		if err != nil {
+			return users
+		}
+		if h := home[User.index()]; h != nil && h.Same(up) {
+			up.Release()
+			return users
+		}
+		users = append([]*nsfs.NS{up}, users...)
+	}
+}
+
+// levelOf walks up from the owner of ns until it comes to one of users. Past the
+// top there is only this process's own, or one that it knows nothing of.
+func levelOf(ns *nsfs.NS, users []*nsfs.NS) int {
+	o, err := ns.Owner()
+	for err == nil {
+		for i, u := range users {
+			if o.Same(u) {
+				o.Release()
+				return i + 1
+			}
+		}
+		up, uperr := o.Parent()
+		o.Release()
+		o, err = up, uperr
+	}
+	if errors.Is(err, unix.EPERM) {
+		return 0
+	}
+	return levelUnknown
+}
+
+// collect opens the links of a directory like /proc/PID/ns. optional leaves
+// out types that are not there.
+func collect(op, dir string, dirfd int, types Type, optional, opened bool, openNS func(int, string) (*nsfs.NS, error)) (*core, error) {
+	c := newCore()
+	var err error
+	types.each(func(i int, t Type) {
+		if err != nil {
+			return
+		}
+		ns, oerr := openNS(dirfd, typeTable[i].name)
+		switch {
+		case oerr == nil:
+			c.add(t, ns, opened)
+		case optional && errors.Is(oerr, fs.ErrNotExist):
+		default:
+			err = openError(op, t, dir+"/"+typeTable[i].name, oerr)
+		}
+	})
+	if err != nil {
+		c.release()
+		return nil, err
+	}
+	return c.ready(), nil
+}
+
+// openError leaves out what the Error says itself.
+func openError(op string, t Type, path string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	if errors.Is(err, nsfs.ErrNotNamespace) {
+		err = ErrNotNamespace
+	}
+	return &Error{Op: op, Type: t, Path: path, Err: err}
+}
+
+func openCurrent(types Type, optional bool) (*core, error) {
+	// Another thread may have ended by the time that its directory is read.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const dir = "/proc/thread-self/ns"
+	fd, err := openDirectory(dir)
+	if err != nil {
+		return nil, openError("current", 0, dir, err)
+	}
+	defer unix.Close(fd)
+	return collect("current", dir, fd, types, optional, false, nsfs.OpenProc)
+}
+
+func openPID(pid int, types Type, optional bool) (*core, error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	if pid <= 0 {
+		return nil, &Error{Op: "open", Path: dir, Err: os.ErrInvalid, Hint: "process ids are positive"}
+	}
+	// The descriptor means this process and no later one with the same id.
+	fd, err := openDirectory(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = unix.ESRCH
+		}
+		return nil, openError("open", 0, dir, err)
+	}
+	defer unix.Close(fd)
+	return collect("open", dir+"/ns", fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
+		ns, err := nsfs.OpenProc(fd, "ns/"+name)
+		if t, _ := typeByName(name); errors.Is(err, fs.ErrNotExist) && home[t.index()] != nil {
+			// The kernel has the type, so it is the process that is gone.
+			err = unix.ESRCH
+		}
+		return ns, err
+	})
+}
+
+func openDir(dir string, types Type, optional bool) (*core, error) {
+	fd, err := openDirectory(dir)
+	if err != nil {
+		return nil, openError("open", 0, dir, err)
+	}
+	defer unix.Close(fd)
+	c, err := collect("open", dir, fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
+		ns, err := nsfs.OpenAt(fd, name)
+		if err != nil {
+			return nil, err
+		}
+		// The name is only a claim.
+		return checked(ns, name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.types == 0 {
+		c.release()
+		return nil, &Error{Op: "open", Path: dir, Err: fs.ErrNotExist, Hint: "no file in it is named like a namespace type: cgroup, ipc, mnt, net, pid, time, user, uts"}
+	}
+	return c, nil
+}
+
+func checked(ns *nsfs.NS, name string) (*nsfs.NS, error) {
+	got, err := ns.Type()
+	if want, _ := typeByName(name); err == nil && Type(got) != want {
+		err = errors.New("it is a namespace of type " + Type(got).String())
+	}
+	if err != nil {
+		ns.Release()
+		return nil, err
+	}
+	return ns, nil
+}
+
+func openPaths(paths []string) (*core, error) {
+	c := newCore()
+	for _, p := range paths {
+		if err := c.addPath(p); err != nil {
+			c.release()
+			return nil, err
+		}
+	}
+	return c.ready(), nil
+}
+
+func (c *core) addPath(path string) error {
+	ns, err := nsfs.OpenAt(unix.AT_FDCWD, path)
+	if err != nil {
+		return openError("open", 0, path, err)
+	}
+	n, err := ns.Type()
+	t := Type(n)
+	switch {
+	case err != nil:
+	case !t.single() || t.check() != nil:
+		err = ErrUnsupported
+	case c.types&t != 0:
+		err = errTwoOfAType
+	}
+	if err != nil {
+		ns.Release()
+		return &Error{Op: "open", Path: path, Err: err}
+	}
+	c.add(t, ns, true)
+	return nil
+}
+
+var errTwoOfAType = errors.New("a Set has one namespace of each type, and an earlier file is of the same type")

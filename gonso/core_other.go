@@ -1,0 +1,45 @@
+//go:build !linux
+
+package gonso
+
+import (
+	"context"
+	"os"
+
+	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// core cannot be acquired where there are no namespaces, so what needs one is
+// never reached.
+type core struct{ types Type }
+
+func newCore() *core { return &core{} }
+
+func (c *core) acquire() error                               { return ErrUnsupported }
+func (c *core) release()                                     {}
+func (c *core) close()                                       {}
+func (c *core) id(Type) ID                                   { return ID{} }
+func (c *core) file(Type) (*os.File, error)                  { return nil, ErrUnsupported }
+func (c *core) pick(Type, *core) *core                       { return c }
+func (c *core) String() string                               { return "{}" }
+func (c *core) facts() *facts                                { return &facts{process: ErrUnsupported} }
+func (c *core) runClosure(bool, func() bool) error           { return ErrUnsupported }
+func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, ErrUnsupported }
+
+func (c *core) callOnThread(context.Context, child.Handler, []byte, bool) (*wire.Outcome, error) {
+	return nil, ErrUnsupported
+}
+
+func (c *core) callInProcess(context.Context, string, []byte) (*wire.Outcome, error) {
+	return nil, ErrUnsupported
+}
+
+func openCurrent(t Type, _ bool) (*core, error)       { return nil, refused("current", t, ErrUnsupported) }
+func openPID(_ int, t Type, _ bool) (*core, error)    { return nil, refused("open", t, ErrUnsupported) }
+func openDir(_ string, t Type, _ bool) (*core, error) { return nil, refused("open", t, ErrUnsupported) }
+func openPaths([]string) (*core, error)               { return nil, refused("open", 0, ErrUnsupported) }
+
+func refused(op string, types Type, err error) error {
+	return &Error{Op: op, Type: types, Err: err, Hint: "namespaces are a feature of Linux"}
+}

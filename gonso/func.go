@@ -1,0 +1,171 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"os"
+	"reflect"
+	"runtime"
+
+	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/reexec"
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// Func is a registered function: one that can run in another process, which is
+// this program started again and so knows the function by the same name.
+type Func[In, Out any] struct {
+	name string
+	cfg  funcConfig
+	bad  error // why its types cannot cross
+	fn   func(context.Context, In) (Out, error)
+}
+
+// Register makes fn known by name and returns what it is called by. Use it to
+// initialize package-level variables, so that the worker has it too:
+//
+//	var mounts = gonso.Register("mounts", listMounts)
+//
+// It panics if fn is nil or the name is empty or taken. In and Out cross
+// process boundaries as CBOR: exported fields, maps, slices, and strings that
+// may be any bytes; up to 64 MiB encoded, nested up to 256 deep. Types that hold
+// channels, functions, files or interfaces with methods cannot; every Do then
+// returns an error that says so. What an any holds comes back as nil, bool,
+// int64, float64, string, []byte, []any, map[string]any or time.Time.
+//
+// Context values do not cross; deadline and cancellation do. Of errors, what
+// errors.Is and errors.As find keeps working for errno, fs.PathError,
+// os.LinkError, os.SyscallError, the sentinels of io, io/fs, os and context,
+// and gonso's own; others keep their text. All that holds on both backends.
+func Register[In, Out any](name string, fn func(context.Context, In) (Out, error), opts ...FuncOption) *Func[In, Out] {
+	if fn == nil {
+		panic("gonso: Register of a nil function")
+	}
+	f := &Func[In, Out]{name: name, fn: fn}
+	for _, o := range opts {
+		if o != nil {
+			o(&f.cfg)
+		}
+	}
+	f.bad = errors.Join(wire.CheckType(reflect.TypeFor[In]()), wire.CheckType(reflect.TypeFor[Out]()))
+	if f.cfg.leavesThreadClean {
+		child.RegisterClean(name, f.serve)
+	} else {
+		child.Register(name, f.serve)
+	}
+	return f
+}
+
+// serve is f for arguments and results that have crossed, or are to cross, the
+// wire.
+func (f *Func[In, Out]) serve(ctx context.Context, b []byte) *wire.Outcome {
+	var in In
+	if err := wire.Unmarshal(b, &in); err != nil {
+		return &wire.Outcome{Kind: wire.Unserved, Err: err}
+	}
+	out, ferr := f.fn(ctx, in)
+	v, err := wire.Marshal(out)
+	if err != nil {
+		return &wire.Outcome{Kind: wire.Unserved, Err: errors.Join(ferr, err)}
+	}
+	return &wire.Outcome{Kind: wire.Returned, Value: v, Err: ferr}
+}
+
+// Do runs the function in the Set and returns what it returned. The backend is
+// picked by what the Set has and the function was registered with, see
+// [Set.Plan]; argument and results are copied through their encoding on both,
+// so that a call means the same wherever it runs.
+//
+// On a thread, goroutines that the function starts are not inside (see
+// [StartsGoroutines]), and the thread ends with the function unless it was
+// registered with [LeavesThreadClean]. In a process the worker, one for each
+// Set, is started by the first call that needs it and kept for the next ones;
+// many calls run in it at once, and they share its memory.
+//
+// A panic of the function is returned as a [*PanicError], runtime.Goexit as
+// [ErrGoexit]. When ctx is done, so is that of the function. Do never returns
+// while the function runs: in a worker, one that has not returned some seconds
+// later is killed with the worker; on a thread, which nothing can kill, Do
+// waits for it. If the worker dies, the error matches [ErrWorkerDied] and holds
+// its wait status and the last of what it printed; if the program did not call
+// [Init], the error matches [ErrNotInitialized] too.
+//
+// The privileges are those of entering the Set, see [Set.Do]; a Set with a user
+// namespace that the caller made or owns needs none. Processes need linux/amd64
+// or linux/arm64.
+func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption) (Out, error) {
+	var out Out
+	outcome, err := f.do(ctx, s, in, opts)
+	if err != nil {
+		return out, err
+	}
+	switch outcome.Kind {
+	case wire.Panicked:
+		return out, &PanicError{Value: outcome.Panic.Value, Stack: outcome.Panic.Stack}
+	case wire.Goexited:
+		return out, ErrGoexit
+	case wire.NotRegistered:
+		return out, &Error{Op: "call", Path: f.name, Err: ErrNotRegistered}
+	case wire.Unserved:
+		return out, &Error{Op: "call", Path: f.name, Err: outcome.Err}
+	}
+	if outcome.Value != nil {
+		if err := wire.Unmarshal(outcome.Value, &out); err != nil {
+			return out, &Error{Op: "decode result of", Path: f.name, Err: err}
+		}
+	}
+	return out, outcome.Err
+}
+
+// do gets the encoded argument to where the function runs, and the outcome back.
+func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (*wire.Outcome, error) {
+	switch {
+	case f == nil || s == nil || ctx == nil:
+		return nil, &Error{Op: "call", Err: os.ErrInvalid, Hint: "function, context or Set is nil"}
+	case f.bad != nil:
+		return nil, &Error{Op: "call", Path: f.name, Err: f.bad}
+	}
+	c, err := s.acquire("call")
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	// A Set that its caller has no further use for must not be closed, and the
+	// call with it, before the call is over.
+	defer runtime.KeepAlive(s)
+	o := doOptions(opts)
+	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess})
+	if d.err != nil {
+		return nil, d.err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, err := wire.Marshal(in)
+	if err != nil {
+		return nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
+	}
+	if d.backend == ThreadBackend {
+		return c.callOnThread(ctx, f.serve, b, f.cfg.leavesThreadClean)
+	}
+	outcome, err := c.callInProcess(ctx, f.name, b)
+	return outcome, callError(c, err)
+}
+
+// callError says which Set a failed call was for.
+func callError(c *core, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, reexec.ErrWorkerClosed):
+		return &Error{Op: "call", Err: ErrClosed}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, reexec.ErrWorkerDied):
+		return err
+	}
+	return launchError(c.types, err)
+}
+
+// withoutValues is a context whose values do not cross, as on the other backend.
+type withoutValues struct{ context.Context }
+
+func (withoutValues) Value(any) any { return nil }

@@ -1,0 +1,73 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+)
+
+// evidence is what was read off the system after a refusal. The zero value
+// means that nothing could be read.
+type evidence struct {
+	sysAdmin  bool           // this thread has CAP_SYS_ADMIN
+	capsKnown bool           // sysAdmin could be read
+	limits    map[Type]int64 // user.max_*_namespaces
+	usernsOff bool           // kernel.unprivileged_userns_clone is 0 (Debian's kernels)
+	appArmor  bool           // kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu's)
+	seccomp   bool           // a filter is active
+	chrooted  bool           // root is not that of the mount namespace
+}
+
+// hint names a likely cause of a refusal. What the evidence proves reads as a
+// fact, what it only suggests reads as a possibility, and without evidence
+// there is no hint.
+func hint(op string, types Type, err error, ev *evidence) string {
+	var possible []string
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EUSERS) && types&User != 0:
+		// ENOSPC has nothing to do with disks here; see unshare(2).
+		for _, t := range singles(types) {
+			switch n, known := ev.limits[t]; {
+			case known && n == 0:
+				return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0", t)
+			case known:
+				possible = append(possible, fmt.Sprintf("the limit user.max_%v_namespaces of %d is reached, here or in a parent user namespace", t, n))
+			}
+		}
+		if types&(User|PID) != 0 {
+			possible = append(possible, "namespaces are nested 32 deep")
+		}
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		if op == "unshare" && types&User != 0 {
+			if ev.usernsOff && !ev.sysAdmin {
+				return "unprivileged user namespaces are switched off: the sysctl kernel.unprivileged_userns_clone is 0"
+			}
+			if ev.chrooted {
+				return "this process is in a chroot, where the kernel allows no new user namespaces"
+			}
+			if ev.appArmor && !ev.sysAdmin {
+				possible = append(possible, "AppArmor restricts unprivileged user namespaces (the sysctl kernel.apparmor_restrict_unprivileged_userns is 1)")
+			}
+		} else if ev.capsKnown && !ev.sysAdmin {
+			switch op {
+			case "unshare":
+				return "it needs CAP_SYS_ADMIN; without privileges, make a user namespace along with it"
+			case "setns":
+				possible = append(possible, "it needs CAP_SYS_ADMIN in the user namespace that owns it, which this process does not have in its own; a Set that has that user namespace too would")
+			}
+		}
+		if ev.seccomp {
+			possible = append(possible, "a seccomp filter is active")
+		}
+		if strings.HasPrefix(op, "write") && ev.capsKnown && !ev.sysAdmin {
+			possible = append(possible, "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied")
+		}
+	case errors.Is(err, syscall.EINVAL) && op == "unshare":
+		possible = append(possible, "the kernel was built without this type")
+	}
+	if len(possible) == 0 {
+		return ""
+	}
+	return "possibly " + strings.Join(possible, "; or ")
+}

@@ -1,0 +1,72 @@
+package gonso
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/nsfs"
+)
+
+// Home is where this process was when the package was initialized: one held
+// descriptor for each type. Threads are restored to these descriptors, one
+// setns for each type, and never through a pidfd of this process: that means
+// whatever the main thread is in at the moment, and a setns by pidfd that names
+// CLONE_NEWNS moves root and working directory of the whole process.
+var (
+	home    [numTypes]*nsfs.NS // nil where the kernel has no such type or /proc is missing
+	mainTID = os.Getpid()
+)
+
+func init() {
+	dir, err := openDirectory("/proc/thread-self/ns")
+	if err != nil {
+		return
+	}
+	defer unix.Close(dir)
+	AllTypes.each(func(i int, _ Type) {
+		if ns, err := nsfs.OpenProc(dir, typeTable[i].name); err == nil {
+			home[i] = ns
+		}
+	})
+}
+
+func openDirectory(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+// checkThreads makes every thread be compared with home, type by type, before
+// work starts on it and before it is given back. It costs some microseconds a
+// type; GONSO_DEBUG=threads turns it on, and gonso's own tests run with it.
+var checkThreads = strings.Contains(os.Getenv("GONSO_DEBUG"), "threads")
+
+// awayFromHome returns the types in which the calling thread is not at home.
+func awayFromHome() Type {
+	var away Type
+	AllTypes.each(func(i int, t Type) {
+		if home[i] == nil {
+			return
+		}
+		var st unix.Stat_t
+		err := unix.Stat("/proc/thread-self/ns/"+threadLink(t), &st)
+		if err != nil || uint64(st.Dev) != home[i].Dev() || st.Ino != home[i].Ino() {
+			away |= t
+		}
+	})
+	return away
+}
+
+// threadLink is the link that shows what a thread changed: of pid and time
+// only the namespace of its children.
+func threadLink(t Type) string {
+	name := typeTable[t.index()].name
+	if t == PID || t == Time {
+		return name + "_for_children"
+	}
+	return name
+}

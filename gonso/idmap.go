@@ -1,0 +1,64 @@
+package gonso
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// IDMap is one line of a user namespace's uid_map or gid_map: Count ids
+// starting with Inside in the new namespace are those starting with Outside in
+// its parent. See user_namespaces(7).
+type IDMap struct {
+	Inside  uint32
+	Outside uint32
+	Count   uint32
+}
+
+// maxIDMapLines is the kernel's UID_GID_MAP_MAX_EXTENTS (340 since Linux 4.15).
+const maxIDMapLines = 340
+
+// checkIDMaps says in words what the kernel would refuse with a bare EINVAL.
+// The id 4294967295 is never valid: it is (uid_t) -1.
+func checkIDMaps(which string, maps []IDMap) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%s map: %s: %w", which, fmt.Sprintf(format, args...), os.ErrInvalid)
+	}
+	if len(maps) == 0 {
+		return bad("it has no lines (NoIDMaps leaves a namespace without maps)")
+	}
+	if len(maps) > maxIDMapLines {
+		return bad("%d lines are more than the kernel's %d", len(maps), maxIDMapLines)
+	}
+	for i, m := range maps {
+		if m.Count == 0 {
+			return bad("line %d maps no ids (Count is 0)", i)
+		}
+		const end = uint64(1)<<32 - 1
+		if uint64(m.Inside)+uint64(m.Count) > end || uint64(m.Outside)+uint64(m.Count) > end {
+			return bad("line %d (%d %d %d) runs past the last id, %d", i, m.Inside, m.Outside, m.Count, end-1)
+		}
+		for j, o := range maps[:i] {
+			if overlap(m.Inside, o.Inside, m.Count, o.Count) {
+				return bad("lines %d and %d overlap inside", j, i)
+			}
+			if overlap(m.Outside, o.Outside, m.Count, o.Count) {
+				return bad("lines %d and %d overlap outside", j, i)
+			}
+		}
+	}
+	return nil
+}
+
+func overlap(a, b, na, nb uint32) bool {
+	return uint64(a) < uint64(b)+uint64(nb) && uint64(b) < uint64(a)+uint64(na)
+}
+
+// formatIDMaps writes maps the way /proc/PID/uid_map takes them.
+func formatIDMaps(maps []IDMap) string {
+	var b strings.Builder
+	for _, m := range maps {
+		fmt.Fprintf(&b, "%d %d %d\n", m.Inside, m.Outside, m.Count)
+	}
+	return b.String()
+}

@@ -1,0 +1,25 @@
+package gonso
+
+import (
+	"os"
+
+	mobyreexec "github.com/moby/sys/reexec"
+
+	"github.com/gonso/gonso/child"
+)
+
+func init() { mobyreexec.Register(child.Name, child.Main) }
+
+// Init must be the first call in main, and in TestMain of tests that use
+// [Func.Do]: a worker is this program started again, and Init is where it
+// becomes one. In a worker Init never returns; in the program itself it returns
+// at once. Closures do not need it.
+//
+// Programs that call Init of github.com/moby/sys/reexec need nothing more: Init
+// is that, except that it ends the process itself after any initializer that
+// returns, so that its result cannot be misread.
+func Init() {
+	if mobyreexec.Init() {
+		os.Exit(0)
+	}
+}

@@ -1,0 +1,200 @@
+package nsfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotNamespace is in the error for a file that does not live in nsfs.
+var ErrNotNamespace = errors.New("not a namespace file")
+
+// NS is a shared reference to a namespace by way of a descriptor it owns. The
+// descriptor is closed when the last reference is released; one that was
+// forgotten is closed by the finalizer of os.File.
+type NS struct {
+	file     *os.File
+	fd       int // of file; os.File.Fd costs more than the setns it is for
+	dev, ino uint64
+	refs     atomic.Int32
+}
+
+// own makes an NS of a descriptor, and takes it over even if it fails.
+func own(fd int, name string) (*NS, error) {
+	f := os.NewFile(uintptr(fd), name)
+	n, err := wrap(f, fd)
+	if err != nil {
+		f.Close()
+	}
+	return n, err
+}
+
+func wrap(f *os.File, fd int) (*NS, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	n := &NS{file: f, fd: fd, dev: uint64(st.Dev), ino: st.Ino}
+	n.refs.Store(1)
+	return n, nil
+}
+
+// OpenProc opens a namespace link of procfs, such as "ns/net" below a
+// descriptor of /proc/PID. What is there is a namespace, so nothing is checked.
+func OpenProc(dirfd int, name string) (*NS, error) {
+	fd, err := openat(dirfd, name, unix.O_RDONLY)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return own(fd, name)
+}
+
+// OpenAt opens a file that may be anything: a FIFO must not block and a device
+// must not be touched, so it is looked at through O_PATH before it is opened.
+func OpenAt(dirfd int, name string) (*NS, error) {
+	fd, err := openat(dirfd, name, unix.O_PATH)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	if err := check(fd, name); err != nil {
+		return nil, err
+	}
+	nfd, err := openat(unix.AT_FDCWD, "/proc/thread-self/fd/"+strconv.Itoa(fd), unix.O_RDONLY)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return own(nfd, name)
+}
+
+// Dup makes an NS of a duplicate of f.
+func Dup(f *os.File) (*NS, error) {
+	if f == nil {
+		return nil, os.ErrInvalid
+	}
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var ns *NS
+	var derr error
+	err = rc.Control(func(fd uintptr) {
+		if derr = check(int(fd), f.Name()); derr != nil {
+			return
+		}
+		nfd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			derr = &fs.PathError{Op: "dup", Path: f.Name(), Err: err}
+			return
+		}
+		ns, derr = own(nfd, f.Name())
+	})
+	return ns, errors.Join(err, derr)
+}
+
+func check(fd int, name string) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return &fs.PathError{Op: "fstatfs", Path: name, Err: err}
+	}
+	if int64(st.Type) != unix.NSFS_MAGIC {
+		return fmt.Errorf("%s: %w", name, ErrNotNamespace)
+	}
+	return nil
+}
+
+// openat retries EINTR, which the Go runtime's preemption signals can cause on
+// some file systems (as in the standard library's os.Open).
+func openat(dirfd int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// Retain adds a reference. The caller must hold one.
+func (n *NS) Retain() *NS {
+	if n.refs.Add(1) <= 1 {
+		panic("nsfs: Retain of a released namespace")
+	}
+	return n
+}
+
+// Release gives a reference back.
+func (n *NS) Release() {
+	switch r := n.refs.Add(-1); {
+	case r == 0:
+		n.file.Close()
+	case r < 0:
+		panic("nsfs: Release without a reference")
+	}
+}
+
+// FD is the descriptor, valid while the caller holds a reference.
+func (n *NS) FD() int { return n.fd }
+
+// File is the descriptor as an os.File that still belongs to n.
+func (n *NS) File() *os.File { return n.file }
+
+// DupFile returns a descriptor of its own for the namespace.
+func (n *NS) DupFile() (*os.File, error) {
+	fd, err := unix.FcntlInt(uintptr(n.fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), n.file.Name()), nil
+}
+
+// Same reports whether both are the same namespace. Both are held, so equal
+// numbers cannot be one number used twice.
+func (n *NS) Same(o *NS) bool { return n.dev == o.dev && n.ino == o.ino }
+
+// Dev and Ino are the numbers that stat(2) gives.
+func (n *NS) Dev() uint64 { return n.dev }
+
+// Ino is the inode number, the one in "net:[4026531840]".
+func (n *NS) Ino() uint64 { return n.ino }
+
+// Type asks the kernel which CLONE_NEW* flag the namespace is (Linux 4.11).
+func (n *NS) Type() (uint32, error) {
+	t, err := unix.IoctlRetInt(n.fd, unix.NS_GET_NSTYPE)
+	return uint32(t), os.NewSyscallError("ioctl NS_GET_NSTYPE", err)
+}
+
+// Owner is the user namespace that owns n. EPERM: it is neither the caller's
+// nor below it (Linux 4.9).
+func (n *NS) Owner() (*NS, error) { return n.related(unix.NS_GET_USERNS, "NS_GET_USERNS") }
+
+// Parent is the parent of a user or pid namespace, EPERM as for Owner.
+func (n *NS) Parent() (*NS, error) { return n.related(unix.NS_GET_PARENT, "NS_GET_PARENT") }
+
+func (n *NS) related(req uint, name string) (*NS, error) {
+	fd, err := unix.IoctlRetInt(n.fd, req)
+	if err != nil {
+		return nil, os.NewSyscallError("ioctl "+name, err)
+	}
+	return own(fd, name)
+}
+
+// Own makes an NS of an open namespace file, and takes it over even if it fails.
+func Own(f *os.File) (*NS, error) {
+	var n *NS
+	rc, err := f.SyscallConn()
+	if err == nil {
+		var serr error
+		err = rc.Control(func(fd uintptr) { n, serr = wrap(f, int(fd)) })
+		err = errors.Join(err, serr)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return n, nil
+}

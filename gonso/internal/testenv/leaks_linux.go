@@ -1,0 +1,233 @@
+package testenv
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// snapshot is what this process has at one moment.
+type snapshot struct {
+	files      map[string]int // descriptors by what they are
+	goroutines map[string]string
+	children   map[int]string
+	mounts     map[string]string
+}
+
+func take() *snapshot {
+	return &snapshot{files: descriptors(), goroutines: goroutines(), children: children(), mounts: mounts()}
+}
+
+// left says what is there now and was not before. What ends by itself gets
+// until limit to do so.
+func (before *snapshot) left(limit time.Duration) []string {
+	var left []string
+	pollFor(limit, func() bool {
+		// Twice: what a cleanup of the first time let go is collected the second.
+		runtime.GC()
+		runtime.GC()
+		now := take()
+		left = slices.Concat(before.newFiles(now), before.newGoroutines(now), before.newChildren(now),
+			before.newMounts(now), strayThreads())
+		return len(left) == 0
+	})
+	return left
+}
+
+// lasting are descriptors that stay once they were needed: the Go runtime's,
+// and those that gonso makes once in a process.
+var lasting = func() map[string]bool {
+	m := map[string]bool{
+		"anon_inode:[eventpoll]":          true,
+		"anon_inode:[eventfd]":            true,
+		"/memfd:gonso-launcher (deleted)": true,
+		"/memfd:gonso-worker (deleted)":   true,
+	}
+	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
+		m[exe] = true
+	}
+	return m
+}()
+
+func descriptors() map[string]int {
+	m := make(map[string]int)
+	// Not os.ReadDir: a descriptor of its own would be among them.
+	for fd := range maxDescriptor() {
+		if link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err == nil {
+			m[link]++
+		}
+	}
+	return m
+}
+
+func maxDescriptor() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 1024
+	}
+	n := 0
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil {
+			n = max(n, fd+1)
+		}
+	}
+	return n
+}
+
+func (before *snapshot) newFiles(now *snapshot) (left []string) {
+	for link, n := range now.files {
+		old := before.files[link]
+		if lasting[link] {
+			old = max(old, 1)
+		}
+		// Pipes and sockets have their inode in the link, so a new one is never an old one.
+		if n > old {
+			left = append(left, fmt.Sprintf("%d descriptor(s) of %s", n-old, link))
+		}
+	}
+	return left
+}
+
+// owned are goroutines of the Go runtime and standard library that stay once
+// they were needed.
+var owned = []string{"os/signal.loop(", "runtime.ensureSigM", "os/signal.signal_recv(", "runtime/trace.", "testing.(*F).Fuzz"}
+
+// goroutines gives stacks by number.
+func goroutines() map[string]string {
+	buf := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) {
+			buf = buf[:n]
+			break
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+	m := make(map[string]string)
+	for i, stack := range bytes.Split(buf, []byte("\n\n")) {
+		text := string(stack)
+		if i == 0 || slices.ContainsFunc(owned, func(o string) bool { return strings.Contains(text, o) }) {
+			continue // the first is the caller's
+		}
+		number, _, _ := strings.Cut(strings.TrimPrefix(text, "goroutine "), " ")
+		m[number] = text
+	}
+	return m
+}
+
+func (before *snapshot) newGoroutines(now *snapshot) (left []string) {
+	for number, stack := range now.goroutines {
+		if _, ok := before.goroutines[number]; !ok {
+			left = append(left, stack)
+		}
+	}
+	return left
+}
+
+// children gives this process's children, zombies too, by their parent's number
+// in /proc/PID/stat: the children files of /proc may leave some out.
+func children() map[int]string {
+	m := make(map[int]string)
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return m
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		head, rest, _ := strings.Cut(string(stat), ") ")
+		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(os.Getpid()) {
+			_, comm, _ := strings.Cut(head, "(")
+			m[pid] = comm + ", state " + f[0]
+		}
+	}
+	return m
+}
+
+func (before *snapshot) newChildren(now *snapshot) (left []string) {
+	for pid, what := range now.children {
+		if _, ok := before.children[pid]; !ok {
+			left = append(left, fmt.Sprintf("child process %d: %s", pid, what))
+		}
+	}
+	return left
+}
+
+// mounts gives mount points and propagation by mount id.
+func mounts() map[string]string {
+	m := make(map[string]string)
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return m
+	}
+	for line := range strings.Lines(string(b)) {
+		// id, parent, device, root, mount point, options, optional fields..., "-"
+		if f := strings.Fields(line); len(f) > 6 {
+			optional := f[6:]
+			if i := slices.Index(optional, "-"); i >= 0 {
+				optional = optional[:i]
+			}
+			m[f[0]] = strings.Join(append([]string{f[4]}, optional...), " ")
+		}
+	}
+	return m
+}
+
+func (before *snapshot) newMounts(now *snapshot) (left []string) {
+	// Outside of TMPDIR it may be somebody else's doing, unless this run promises
+	// things and so is a controlled one.
+	controlled := os.Getenv("GONSO_TEST_REQUIRE") != ""
+	tmp := filepath.Clean(os.TempDir())
+	for id, at := range now.mounts {
+		old, was := before.mounts[id]
+		if old == at || !controlled && !strings.HasPrefix(at, tmp) {
+			continue
+		}
+		if was {
+			left = append(left, fmt.Sprintf("mount %s, which was %q and is %q", id, old, at))
+		} else {
+			left = append(left, fmt.Sprintf("mount %s at %s", id, at))
+		}
+	}
+	return left
+}
+
+// strayThreads lists threads that are not where this process was at its start.
+func strayThreads() (left []string) {
+	entries, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, e := range entries {
+		tid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		for _, l := range links {
+			at, err := NSLink(os.Getpid(), tid, l)
+			switch {
+			case home[l] == "":
+			case err == nil && at != home[l]:
+				left = append(left, fmt.Sprintf("thread %d in %s, home is %s", tid, at, home[l]))
+			case err != nil && unix.Tgkill(os.Getpid(), tid, 0) == nil:
+				// Its namespaces are gone, and it is not: what the main thread is like after its end.
+				left = append(left, fmt.Sprintf("thread %d without namespaces: %v", tid, err))
+			}
+		}
+	}
+	return left
+}

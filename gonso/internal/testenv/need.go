@@ -1,0 +1,100 @@
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Req is something that a test needs of where it runs.
+type Req struct {
+	name    string   // as in the reason for skipping
+	promise []string // entries of GONSO_TEST_REQUIRE that promise it
+	missing func() string
+}
+
+// Requirements of tests.
+var (
+	Root    = Req{"root", []string{"root"}, func() string { return notRoot(os.Geteuid()) }}
+	Plain   = Req{"a plain user", []string{"plain"}, func() string { return root(os.Geteuid()) }}
+	UserNS  = Req{"user namespaces", []string{"userns"}, userNS}
+	GoTool  = Req{"the go command", []string{"go"}, func() string { return lookPath("go") }}
+	Process = Req{"the process backend", []string{"process"}, noProcess}
+)
+
+// Tool is a program that can be found.
+func Tool(name string) Req {
+	return Req{name, []string{name, "tools"}, func() string { return lookPath(name) }}
+}
+
+// Need skips the test where one of reqs is missing, with a reason that begins
+// "skip: needs". Where GONSO_TEST_REQUIRE, a comma separated list, promises it,
+// the test fails instead.
+func Need(t testing.TB, reqs ...Req) {
+	t.Helper()
+	promised := strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ",")
+	for _, r := range reqs {
+		why := r.missing()
+		if why == "" {
+			continue
+		}
+		if slices.ContainsFunc(r.promise, func(p string) bool { return slices.Contains(promised, p) }) {
+			t.Fatalf("needs %s, which GONSO_TEST_REQUIRE promises: %s", r.name, why)
+		}
+		t.Skipf("skip: needs %s: %s", r.name, why)
+	}
+}
+
+// Has reports whether all of reqs are there, for tests that do more where they
+// can.
+func Has(reqs ...Req) bool {
+	return !slices.ContainsFunc(reqs, func(r Req) bool { return r.missing() != "" })
+}
+
+func notRoot(uid int) string {
+	if uid == 0 {
+		return ""
+	}
+	return fmt.Sprintf("effective uid is %d", uid)
+}
+
+func root(uid int) string {
+	if uid == 0 {
+		return "effective uid is 0"
+	}
+	return ""
+}
+
+func noProcess() string {
+	if runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
+		return ""
+	}
+	return "none on " + runtime.GOOS + "/" + runtime.GOARCH
+}
+
+// lookPath looks where administrators' tools are too: a plain user's PATH often
+// leaves those out.
+func lookPath(name string) string {
+	if _, err := LookPath(name); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// LookPath is exec.LookPath that looks in /usr/sbin and /sbin last.
+func LookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
+		if path, err := exec.LookPath(dir + name); err == nil {
+			return path, nil
+		}
+	}
+	return "", err
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package testenv
+
+import (
+	"errors"
+	"os"
+	"testing"
+)
+
+// Main runs the tests; there is nothing that they could leave behind.
+func Main(m *testing.M, init func()) {
+	if init != nil {
+		init()
+	}
+	os.Exit(m.Run())
+}
+
+// Leaks does nothing here.
+func Leaks(testing.TB) {}
+
+// OnThread runs f.
+func OnThread(f func()) { f() }
+
+// NSLink has nothing to read here.
+func NSLink(int, int, string) (string, error) { return "", errors.ErrUnsupported }
+
+// Self does not know of namespaces here.
+func Self(testing.TB, string) string { return "" }
+
+// Home does not know of namespaces here.
+func Home(string) string { return "" }
+
+func userNS() string { return "not Linux" }

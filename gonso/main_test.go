@@ -1,0 +1,9 @@
+package gonso
+
+import (
+	"testing"
+
+	"github.com/gonso/gonso/gonso/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m, Init) }

@@ -1,0 +1,108 @@
+package gonso
+
+// UnshareOption changes how [Unshare] makes namespaces.
+type UnshareOption func(*unshareOptions)
+
+type unshareOptions struct {
+	uid, gid    []IDMap
+	idMaps      bool // uid and gid were given
+	noIDMaps    bool
+	setgroups   *bool
+	propagation *MountPropagation
+}
+
+// IDMaps sets the id maps of a new user namespace. Each needs at least one line
+// and at most 340; lines must not overlap.
+//
+// A caller without CAP_SETUID and CAP_SETGID can map only its own effective
+// uid and gid, one line of one id each, and setgroups(2) is then denied inside;
+// that is the rule of user_namespaces(7). The default is that map, to id 0.
+// Since Linux 5.12 a map that contains uid 0 of the parent needs CAP_SETFCAP
+// there.
+//
+// Outside ids are those of the parent user namespace: this process's, or that
+// of the Set whose Unshare method is called.
+func IDMaps(uid, gid []IDMap) UnshareOption {
+	return func(o *unshareOptions) { o.uid, o.gid, o.idMaps = uid, gid, true }
+}
+
+// NoIDMaps leaves a new user namespace without id maps, for somebody else to
+// write. Nobody is root inside until then: work has the overflow ids, though all
+// capabilities.
+func NoIDMaps() UnshareOption {
+	return func(o *unshareOptions) { o.noIDMaps = true }
+}
+
+// Setgroups says whether processes in a new user namespace may call
+// setgroups(2), by writing to /proc/PID/setgroups before the gid map. The
+// default denies it where the kernel demands that, for a caller without
+// CAP_SETGID, and allows it otherwise. Asking for true without CAP_SETGID is an
+// error: the kernel would refuse the gid map.
+func Setgroups(allow bool) UnshareOption {
+	return func(o *unshareOptions) { o.setgroups = &allow }
+}
+
+// MountPropagation is what a new mount namespace does with mount events, see
+// mount_namespaces(7).
+type MountPropagation uint8
+
+// The propagation types, set recursively on all mounts of a new mount namespace.
+const (
+	PropagationSlave     MountPropagation = iota // the host's mounts and unmounts arrive, nothing leaks out; the default
+	PropagationPrivate                           // nothing goes either way
+	PropagationShared                            // both ways, as far as the user namespace allows
+	PropagationUnchanged                         // as copied: shared with the host, for a caller in the same user namespace
+)
+
+// Propagation sets the propagation of a new mount namespace; the default is
+// [PropagationSlave].
+func Propagation(p MountPropagation) UnshareOption {
+	return func(o *unshareOptions) { o.propagation = &p }
+}
+
+// DoOption changes how work is run.
+type DoOption func(*doConfig)
+
+type doConfig struct {
+	inThread, inProcess bool
+}
+
+func doOptions(opts []DoOption) doConfig {
+	var c doConfig
+	for _, o := range opts {
+		if o != nil {
+			o(&c)
+		}
+	}
+	return c
+}
+
+// InThread runs a registered function on a thread of this process, also where
+// it would go to a process only because of a foreign mount namespace, whose
+// caches it then fills as [Set.Do] says, or a pid namespace, in which then only
+// its children land. Where no thread can enter the call fails with
+// [ErrNeedsProcess].
+func InThread() DoOption { return func(c *doConfig) { c.inThread, c.inProcess = true, false } }
+
+// InProcess runs a registered function in a worker process, also where a thread
+// would do. Where there is no process backend (other architectures than amd64
+// and arm64) the error matches [ErrUnsupported].
+func InProcess() DoOption { return func(c *doConfig) { c.inThread, c.inProcess = false, true } }
+
+// FuncOption says what a registered function does, which decides where it runs.
+type FuncOption func(*funcConfig)
+
+type funcConfig struct {
+	startsGoroutines, leavesThreadClean bool
+}
+
+// StartsGoroutines says that the function starts goroutines that must be inside
+// too, or uses packages that do, such as net. It then runs in a process.
+func StartsGoroutines() FuncOption { return func(c *funcConfig) { c.startsGoroutines = true } }
+
+// LeavesThreadClean says that the function leaves its thread as it found it: not
+// locked, and with no namespaces, capabilities, ids, working directory or signal
+// masks changed. In this process its thread is then given back where that is
+// possible; in a worker, several times faster, it has no thread of its own.
+// Without this the thread ends with the function, on both backends.
+func LeavesThreadClean() FuncOption { return func(c *funcConfig) { c.leavesThreadClean = true } }

@@ -1,0 +1,320 @@
+package gonso
+
+import (
+	"fmt"
+	"strings"
+)
+
+// This file is where the backend is picked and the order of joining decided.
+// It is pure: facts in, decision out, no system calls, tested on every system.
+//
+// What a thread of a Go program, which is never single-threaded, can do:
+//
+//	type              made   entered                  given back
+//	cgroup, net, uts  yes    yes                      yes, setns to home
+//	ipc               yes    yes                      no: setns leaves the process's shared SysV undo list
+//	mnt               yes    yes, for one goroutine   no: CLONE_FS, once unshared, cannot be shared again
+//	pid               -      children land inside     yes
+//	time              -      no: EUSERS               -
+//	user              no     no: EINVAL               -
+const (
+	threadMakes    = Cgroup | IPC | Mount | Net | UTS
+	threadEnters   = Cgroup | IPC | Mount | Net | UTS | PID
+	threadGoesHome = Cgroup | Net | UTS | PID
+)
+
+// Backend is one of the two mechanisms that run work in a Set.
+type Backend string
+
+// The backends.
+const (
+	ThreadBackend  Backend = "thread"  // a locked thread of this process
+	ProcessBackend Backend = "process" // this program, started again inside
+)
+
+// facts are what the planner knows about a Set.
+type facts struct {
+	types   Type  // in the Set
+	foreign Type  // of these, the ones that are not home
+	process error // why there is no process backend here, or nil
+
+	// Where User is foreign: how many user namespaces below this process's own
+	// the Set's is, and from which of them each other namespace is joined.
+	depth int
+	level [numTypes]int
+}
+
+// levelUnknown: the kernel did not say who owns it.
+const levelUnknown = -1
+
+// work is what the planner knows about what is to run.
+type work struct {
+	closure          bool // not registered: cannot go to a process
+	startsGoroutines bool
+	inThread         bool
+	inProcess        bool
+}
+
+// reason is why a decision fell as it did.
+type reason uint8
+
+const (
+	becauseNothingForeign reason = iota
+	becauseThreadEnters
+	becauseAsked
+	becauseClosure
+	becauseNoThreadEnters
+	becausePIDMeansInside
+	becauseMountCaches
+	becauseGoroutines
+	becauseNoProcess
+)
+
+var reasonText = [...]string{
+	becauseNothingForeign: "every namespace of the Set is one that this process is in already",
+	becauseThreadEnters:   "a thread can enter every foreign namespace of the Set",
+	becauseAsked:          "the caller asked for it",
+	becauseClosure:        "a closure cannot leave this process",
+	becauseNoThreadEnters: "no thread of a Go program can enter it",
+	becausePIDMeansInside: "on a thread only children would land in the pid namespace; in a process the work itself is inside",
+	becauseMountCaches:    "a thread in a foreign mnt namespace would fill this process's caches (certificates, resolver, time zone, users) from it",
+	becauseGoroutines:     "goroutines started by the work would not be inside on a thread",
+	becauseNoProcess:      "there is no process backend here",
+}
+
+// decision is the planner's answer. about is the types that forced it.
+type decision struct {
+	backend Backend
+	why     reason
+	about   Type
+	err     error
+}
+
+// decide picks the backend. It is the only place that does.
+func decide(f *facts, w work) decision {
+	noThread := f.foreign &^ threadEnters
+	if w.closure || w.inThread {
+		why := becauseAsked
+		if w.closure {
+			why = becauseClosure
+		}
+		switch {
+		case noThread != 0:
+			return decision{ThreadBackend, why, noThread, needsProcess(noThread, w)}
+		case w.startsGoroutines && f.foreign != 0:
+			return decision{ThreadBackend, why, f.foreign, &Error{Op: "run", Type: f.foreign, Err: ErrNeedsProcess,
+				Hint: "the function was registered with StartsGoroutines, and goroutines do not stay on the thread that InThread asks for"}}
+		}
+		return decision{backend: ThreadBackend, why: why}
+	}
+	d := decision{backend: ProcessBackend}
+	switch {
+	case w.inProcess:
+		d.why = becauseAsked
+	case f.foreign == 0:
+		return decision{backend: ThreadBackend, why: becauseNothingForeign}
+	case noThread != 0:
+		d.why, d.about = becauseNoThreadEnters, noThread
+	case f.foreign&PID != 0:
+		d.why, d.about = becausePIDMeansInside, PID
+	case f.foreign&Mount != 0:
+		d.why, d.about = becauseMountCaches, Mount
+	case w.startsGoroutines:
+		d.why, d.about = becauseGoroutines, f.foreign
+	default:
+		return decision{backend: ThreadBackend, why: becauseThreadEnters}
+	}
+	switch {
+	case f.process != nil:
+		d.err = &Error{Op: "run", Type: f.foreign, Err: f.process}
+	case f.foreign&PID != 0:
+		// A program that exec starts with another pid namespace for its children
+		// cannot make threads (EINVAL): it takes a clone between setns and exec.
+		d.err = &Error{Op: "run", Type: PID, Err: fmt.Errorf("a process inside an existing pid namespace is not yet there: %w", ErrUnsupported),
+			Hint: "leave it out of the Set, as Set.Without does, or pass InThread, and only children of the function are in it"}
+	}
+	return d
+}
+
+func needsProcess(types Type, w work) error {
+	e := &Error{Op: "setns", Type: types, Err: ErrNeedsProcess}
+	if w.closure {
+		e.Hint = "register the function with gonso.Register and call it with Func.Do, which runs it in a process inside"
+	} else {
+		e.Hint = "leave InThread out, and it runs in a process inside"
+	}
+	return e
+}
+
+// restorable reports whether a thread that entered these types can be put back.
+func restorable(entered Type) bool { return entered&^threadGoesHome == 0 }
+
+// threadOrder is the order in which a thread enters namespaces. mnt comes last:
+// it costs the thread its way home, so everything that can fail goes first.
+func threadOrder(foreign Type) []Type {
+	order := singles(foreign &^ Mount)
+	if foreign&Mount != 0 {
+		order = append(order, Mount)
+	}
+	return order
+}
+
+// join is one setns of a process that is being started.
+type join struct {
+	typ Type
+	// level is which user namespace, of those from this process's own (0) down
+	// to the Set's (facts.depth); for other types, the one it is joined from.
+	level int
+	// again: the owner is not known, so it was tried before any user namespace
+	// and is tried once more if that was refused; mayFail is that first try.
+	mayFail, again bool
+}
+
+// processOrder is the order in which a starting process joins namespaces.
+// Joining a user namespace gives all capabilities in it and takes those outside
+// away, while joining any other needs CAP_SYS_ADMIN both in the user namespace
+// one is in and in the one that owns it (setns(2)). So each is joined from the
+// user namespace that owns it or is the owner's next ancestor on the way down to
+// the Set's, by way of those in between that own something.
+func processOrder(f *facts) []join {
+	var order []join
+	add := func(want int, proto join) bool {
+		from := len(order)
+		for _, t := range threadOrder(f.foreign &^ User) {
+			if f.level[t.index()] == want {
+				proto.typ = t
+				order = append(order, proto)
+			}
+		}
+		return len(order) > from
+	}
+	if f.foreign&User == 0 {
+		for _, t := range threadOrder(f.foreign) {
+			order = append(order, join{typ: t})
+		}
+		return order
+	}
+	add(0, join{})
+	unknown := add(levelUnknown, join{mayFail: true})
+	for level := 1; level <= f.depth; level++ {
+		at := len(order)
+		if add(level, join{level: level}) || level == f.depth {
+			order = append(order[:at], append([]join{{typ: User, level: level}}, order[at:]...)...)
+		}
+	}
+	if unknown {
+		add(levelUnknown, join{level: f.depth, again: true})
+	}
+	return order
+}
+
+func singles(types Type) []Type {
+	var s []Type
+	types.each(func(_ int, t Type) { s = append(s, t) })
+	return s
+}
+
+// unsharePlan says how new namespaces are made.
+type unsharePlan struct {
+	backend Backend
+	join    Type // of the base Set: joined first, so that the new ones are made from and owned by them
+	err     error
+}
+
+// planUnshare decides between a thread, which costs nothing else, and the
+// launcher, which is single-threaded and so can make and join user namespaces.
+// Only what matters to the new namespaces is joined: the user namespace, which
+// owns them, and the foreign ones that they are copies of or children of.
+func planUnshare(f *facts, types Type) unsharePlan {
+	if later := types & (PID | Time); later != 0 {
+		return unsharePlan{err: &Error{Op: "unshare", Type: later,
+			Err: fmt.Errorf("making pid and time namespaces is not yet there: %w", ErrUnsupported)}}
+	}
+	p := unsharePlan{backend: ThreadBackend, join: f.foreign & (types | User)}
+	if (types|p.join)&User != 0 {
+		p.backend = ProcessBackend
+		if f.process != nil {
+			p.err = &Error{Op: "unshare", Type: types, Err: f.process}
+		}
+	}
+	return p
+}
+
+// Route is how work of one kind runs in a Set.
+type Route struct {
+	Backend Backend
+	// Join lists the namespaces that are entered, in order; those that are home
+	// already are not among them.
+	Join []Type
+	// GivenBack: the thread can go back to the Go scheduler afterwards. If not,
+	// it ends with the work, which costs a new thread.
+	GivenBack bool
+	Why       string
+	// Err is what running it would answer at once, or nil.
+	Err error
+}
+
+// Plan tells how work runs in a Set. It is for people to read: it promises
+// nothing, and reading it enters nothing.
+type Plan struct {
+	Set      string // the Set, as its String method shows it
+	Closures Route  // Set.Do and Set.Run
+	// Functions is for a function registered without options. StartsGoroutines
+	// sends it to a process, LeavesThreadClean lets its thread be given back.
+	Functions Route
+}
+
+// String shows the plan in a few lines.
+func (p Plan) String() string {
+	return fmt.Sprintf("%s\n  closures:  %v\n  functions: %v", p.Set, p.Closures, p.Functions)
+}
+
+// String shows the route in a line.
+func (r Route) String() string {
+	if r.Err != nil {
+		return "refused: " + r.Err.Error()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: ", r.Backend)
+	if len(r.Join) == 0 {
+		b.WriteString("join nothing")
+	} else {
+		b.WriteString("join ")
+		for i, t := range r.Join {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(t.String())
+		}
+	}
+	if r.Backend == ThreadBackend {
+		if r.GivenBack {
+			b.WriteString("; the thread is given back")
+		} else {
+			b.WriteString("; the thread ends with the work")
+		}
+	}
+	b.WriteString("; ")
+	b.WriteString(r.Why)
+	return b.String()
+}
+
+// plan puts a decision into words.
+func plan(f *facts, w work) Route {
+	d := decide(f, w)
+	r := Route{Backend: d.backend, Err: d.err, Why: reasonText[d.why]}
+	if d.about != 0 {
+		r.Why = d.about.String() + ": " + r.Why
+	}
+	if d.backend == ThreadBackend {
+		r.Join = threadOrder(f.foreign)
+		r.GivenBack = restorable(f.foreign) && w.closure
+		return r
+	}
+	for _, j := range processOrder(f) {
+		if !j.again {
+			r.Join = append(r.Join, j.typ)
+		}
+	}
+	return r
+}

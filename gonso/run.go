@@ -1,0 +1,70 @@
+package gonso
+
+import (
+	"os"
+)
+
+// Do runs f on a thread inside the Set's namespaces and waits for it.
+//
+// What catches people: a goroutine that f starts is not inside, and neither is
+// what the standard library does in goroutines of its own, such as the second
+// address family of net.Dial. A child with Pdeathsig dies when the thread does,
+// which can be as soon as f returns. In a foreign mount namespace, whatever
+// fills a cache of the whole process fills it from in there: the certificate
+// pool, the resolver, the time zone, users; do not verify certificates or
+// resolve names in such a closure, register a function instead. Long work keeps
+// the namespaces alive after Close. Nothing needs to be locked.
+//
+// f always runs in a new goroutine, on a thread that is locked and is never the
+// main thread; the caller's goroutine and thread are not touched, so Do inside
+// Do works. If restore is false or f returns false, the thread ends with f. If
+// both are true, the thread is restored to where the program was started, type
+// by type, and given back to the scheduler. Where that is not possible (the Set
+// has a foreign ipc or mnt namespace, the restore fails, f left the thread
+// locked), the thread ends too: none is ever used again half restored.
+//
+// A panic in f is raised again on the caller's goroutine, as a [*PanicError]
+// with the stack of f. If f ends with runtime.Goexit, as t.FailNow does, Do
+// returns [ErrGoexit].
+//
+// A Set with a user or time namespace that is not this process's own cannot be
+// entered by a thread (EINVAL and EUSERS, setns(2)): Do returns an error
+// matching [ErrNeedsProcess] without running f. With a foreign pid namespace
+// only children that f starts land inside (pid_namespaces(7)).
+//
+// Entering needs CAP_SYS_ADMIN in this process's user namespace and in those that
+// own the Set's namespaces, and for mnt CAP_SYS_CHROOT too (setns(2)); a Set of
+// namespaces that are home needs nothing.
+func (s *Set) Do(restore bool, f func() bool) error {
+	if f == nil {
+		return &Error{Op: "do", Err: os.ErrInvalid, Hint: "the function is nil"}
+	}
+	c, err := s.acquire("do")
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	return c.runClosure(restore, f)
+}
+
+// Run is [Set.Do] for functions that return an error: it returns that of f, or
+// its own if f could not be run. The thread is given back where that is
+// possible, unless f panics, exits or leaves the thread locked.
+func (s *Set) Run(f func() error) error {
+	if f == nil {
+		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "the function is nil"}
+	}
+	c, err := s.acquire("run")
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	var ferr error
+	if err := c.runClosure(true, func() bool {
+		ferr = f()
+		return true
+	}); err != nil {
+		return err
+	}
+	return ferr
+}

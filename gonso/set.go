@@ -1,0 +1,262 @@
+package gonso
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+)
+
+// Set is a collection of namespaces, at most one of each type, that work runs
+// in. A Set holds a descriptor for each namespace that is not this process's
+// own, and for each user namespace in between where its own is nested; it holds
+// no processes and no threads. A worker process comes to it with the first call
+// that needs one.
+//
+// Every function and method that returns a Set returns an independent one,
+// which its caller closes. Sets are safe for concurrent use. A Set must not be
+// copied.
+//
+// The zero Set has no namespaces and is ready to use: work runs where the
+// program is, in a new goroutine.
+type Set struct {
+	once sync.Once
+	c    *core
+}
+
+func newSet(c *core) *Set {
+	s := &Set{c: c}
+	s.get()
+	return s
+}
+
+// get returns the core and, the first time, arranges that a Set that was
+// forgotten gives back what it holds.
+func (s *Set) get() *core {
+	s.once.Do(func() {
+		if s.c == nil {
+			s.c = newCore()
+		}
+		runtime.AddCleanup(s, func(c *core) { go c.close() }, s.c)
+	})
+	return s.c
+}
+
+// acquire takes a reference that keeps what the Set holds until release.
+func (s *Set) acquire(op string) (*core, error) {
+	c := s.get()
+	err := c.acquire()
+	runtime.KeepAlive(s)
+	if err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	return c, nil
+}
+
+// Current returns the namespaces of the calling thread. Outside of closures
+// that is what the program was started in. Without types it returns those of
+// all types that the kernel was built with.
+//
+// It needs /proc, no privilege.
+func Current(types ...Type) (*Set, error) {
+	return open("current", types, openCurrent)
+}
+
+// FromPID returns the namespaces of a process, or of a thread if given its id.
+// It needs the permission to trace that process (PTRACE_MODE_READ_FSCREDS, see
+// proc(5)). The error for a process that is gone matches unix.ESRCH.
+func FromPID(pid int, types ...Type) (*Set, error) {
+	return open("open", types, func(all Type, optional bool) (*core, error) { return openPID(pid, all, optional) })
+}
+
+// FromDir returns the namespaces whose files are in a directory, named as in
+// /proc/PID/ns: "net", "mnt" and so on. Without types it takes those that are
+// there, and at least one must be. A file of another type than its name says is
+// an error.
+func FromDir(dir string, types ...Type) (*Set, error) {
+	return open("open", types, func(all Type, optional bool) (*core, error) { return openDir(dir, all, optional) })
+}
+
+func open(op string, types []Type, f func(all Type, optional bool) (*core, error)) (*Set, error) {
+	all, err := union(types)
+	if err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	c, err := f(all, len(types) == 0)
+	if err != nil {
+		return nil, err
+	}
+	return newSet(c), nil
+}
+
+// Open returns the namespaces of the given files, such as /run/netns/blue or
+// /proc/1/ns/uts. The kernel is asked for the type of each; two of one type are
+// an error, and the error for any other kind of file matches [ErrNotNamespace].
+// Files are looked at before they are opened, so that a FIFO does not block and
+// a device is not touched.
+func Open(paths ...string) (*Set, error) {
+	if len(paths) == 0 {
+		return nil, &Error{Op: "open", Err: errNoFiles}
+	}
+	c, err := openPaths(paths)
+	if err != nil {
+		return nil, err
+	}
+	return newSet(c), nil
+}
+
+var errNoFiles = errors.New("no namespace file given")
+
+// Types returns the types of the namespaces in the Set, 0 if there are none or
+// the Set is closed.
+func (s *Set) Types() Type {
+	c, err := s.acquire("types")
+	if err != nil {
+		return 0
+	}
+	defer c.release()
+	return c.types
+}
+
+// Has reports whether the Set has namespaces of all the given types.
+func (s *Set) Has(types Type) bool {
+	return types != 0 && s.Types()&types == types
+}
+
+// ID returns the identity of the Set's namespace of the given type.
+func (s *Set) ID(t Type) (ID, error) {
+	c, err := s.acquireOne("id", t)
+	if err != nil {
+		return ID{}, err
+	}
+	defer c.release()
+	return c.id(t), nil
+}
+
+// File returns a new descriptor for the Set's namespace of the given type, to
+// be closed by the caller. It is close-on-exec.
+func (s *Set) File(t Type) (*os.File, error) {
+	c, err := s.acquireOne("file", t)
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	return c.file(t)
+}
+
+// acquireOne is acquire for a method about one type that the Set must have.
+func (s *Set) acquireOne(op string, t Type) (*core, error) {
+	if err := t.check(); err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	if !t.single() {
+		return nil, &Error{Op: op, Type: t, Err: errOneType}
+	}
+	c, err := s.acquire(op)
+	if err != nil {
+		return nil, err
+	}
+	if c.types&t == 0 {
+		defer c.release()
+		return nil, &Error{Op: op, Type: t, Err: errNotInSet, Hint: "it has " + c.types.String()}
+	}
+	return c, nil
+}
+
+var (
+	errOneType  = errors.New("one type at a time, please")
+	errNotInSet = errors.New("the Set has no namespace of this type")
+)
+
+// Dup returns another Set of the same namespaces, or of those of the given
+// types, all of which the Set must have. It has a worker of its own.
+func (s *Set) Dup(types ...Type) (*Set, error) {
+	c, err := s.acquire("dup")
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	keep := c.types
+	if len(types) > 0 {
+		if keep, err = union(types); err != nil {
+			return nil, &Error{Op: "dup", Err: err}
+		}
+		if missing := keep &^ c.types; missing != 0 {
+			return nil, &Error{Op: "dup", Type: missing, Err: errNotInSet, Hint: "it has " + c.types.String()}
+		}
+	}
+	return newSet(c.pick(keep, nil)), nil
+}
+
+// Without returns a Set of the namespaces that are not of the given types.
+func (s *Set) Without(types Type) (*Set, error) {
+	if err := types.check(); err != nil {
+		return nil, &Error{Op: "without", Err: err}
+	}
+	c, err := s.acquire("without")
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	return newSet(c.pick(c.types&^types, nil)), nil
+}
+
+// With returns a Set of the namespaces of both; where both have one of a type,
+// it takes that of other.
+func (s *Set) With(other *Set) (*Set, error) {
+	if other == nil {
+		return nil, &Error{Op: "with", Err: os.ErrInvalid}
+	}
+	c, err := s.acquire("with")
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	o, err := other.acquire("with")
+	if err != nil {
+		return nil, err
+	}
+	defer o.release()
+	return newSet(c.pick(c.types, o)), nil
+}
+
+// Close gives back what the Set holds. It can be called at any time and more
+// than once, always with nil. New work is refused with [ErrClosed] from then
+// on. Functions in a worker process have their context cancelled and are ended
+// with it, which Close waits for, within the worker's grace period; closures
+// hold references of their own and are not waited for, so a closure may close
+// the Set it runs in.
+func (s *Set) Close() error {
+	s.get().close()
+	return nil
+}
+
+// String lists the namespaces of the Set, "{net:[4026532008] uts:[4026532007]}".
+func (s *Set) String() string {
+	c, err := s.acquire("string")
+	switch {
+	case errors.Is(err, ErrClosed):
+		return "{closed}"
+	case err != nil:
+		return "{unsupported}"
+	}
+	defer c.release()
+	return c.String()
+}
+
+// Plan tells how work would run in the Set and why. Of the options it reads
+// [InThread] and [InProcess].
+func (s *Set) Plan(opts ...DoOption) Plan {
+	p := Plan{Set: s.String()}
+	c, err := s.acquire("plan")
+	if err != nil {
+		p.Closures.Err, p.Functions.Err = err, err
+		return p
+	}
+	defer c.release()
+	o := doOptions(opts)
+	f := c.facts()
+	p.Closures = plan(f, work{closure: true})
+	p.Functions = plan(f, work{inThread: o.inThread, inProcess: o.inProcess})
+	return p
+}

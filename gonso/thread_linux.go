@@ -1,0 +1,163 @@
+package gonso
+
+import (
+	"errors"
+	"runtime"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file is the thread backend: the only one that moves a thread of this
+// process into namespaces, and back.
+//
+// What must hold: the goroutine is fresh, so that it has no caller whose
+// thread could be changed. Its thread is never the main thread, whose death
+// would leave the process wedged in foreign namespaces and whose /proc/PID
+// everybody reads. The thread is unlocked only after every type was restored;
+// a goroutine that ends locked takes its thread with it.
+
+// lockDepth is how often the thread is locked, so that a stray
+// runtime.UnlockOSThread in a closure does not set a foreign thread free. A
+// closure that leaves it locked keeps it locked after lockDepth unlocks, and
+// the thread ends.
+const lockDepth = 4
+
+// threadRun is one piece of work on one thread.
+type threadRun struct {
+	c    *core
+	join []Type
+	// body says whether the thread may be given back.
+	body func(r *threadRun) bool
+
+	entered Type // what the thread is in besides home; body adds what it unshares
+	keep    bool // body returned, and returned true
+	ended   bool // body returned
+	err     error
+	panic   *PanicError
+	done    chan struct{}
+}
+
+// runOnThread runs body on a locked thread inside the joined namespaces and
+// waits for it. Its error says what gonso could not do; a panic of body is
+// raised again here, on the caller's goroutine.
+func (c *core) runOnThread(join []Type, body func(r *threadRun) bool) error {
+	r := &threadRun{c: c, join: join, body: body, done: make(chan struct{})}
+	go r.run()
+	<-r.done
+	if r.panic != nil {
+		panic(r.panic)
+	}
+	return r.err
+}
+
+func (r *threadRun) run() {
+	for range lockDepth {
+		runtime.LockOSThread()
+	}
+	if unix.Gettid() == mainTID {
+		// This goroutine occupies the main thread until another one has the
+		// work, which therefore runs elsewhere.
+		started := make(chan struct{})
+		go func() {
+			close(started)
+			r.run()
+		}()
+		<-started
+		unlockThread()
+		return
+	}
+	defer r.finish()
+	if checkThreads {
+		if away := awayFromHome(); away != 0 {
+			r.entered |= away | Mount // somebody else's doing; not to be given back
+			r.err = &Error{Op: "run", Type: away, Err: errThreadTainted}
+			return
+		}
+	}
+	if r.err = r.enter(); r.err != nil {
+		return
+	}
+	r.keep = r.body(r)
+	r.ended = true
+}
+
+var errThreadTainted = errors.New("the thread is not in the namespaces that this process was started in: some code changed it, unlocked it, and did not restore it")
+
+func (r *threadRun) enter() error {
+	for _, t := range r.join {
+		if t == Mount {
+			// setns refuses a mount namespace to a thread that shares root and
+			// working directory with others; unsharing cannot be undone.
+			r.entered |= Mount
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				return refused("unshare fs for", t, err)
+			}
+		}
+		if err := unix.Setns(r.c.ns[t.index()].FD(), int(t)); err != nil {
+			return refused("setns", t, err)
+		}
+		r.entered |= t
+	}
+	return nil
+}
+
+// finish runs deferred, also while the goroutine panics or exits.
+func (r *threadRun) finish() {
+	switch p := recover(); {
+	case p != nil:
+		r.panic = &PanicError{Value: p, Stack: debug.Stack()}
+	case !r.ended && r.err == nil:
+		r.err = ErrGoexit
+	}
+	// A thread that failed to enter may go home like one whose work was done;
+	// after a panic or Goexit nobody knows what was left half done.
+	if (r.keep || !r.ended && r.err != nil && r.err != ErrGoexit) && r.goHome() {
+		unlockThread()
+	}
+	close(r.done)
+}
+
+// goHome restores what was entered. If it returns false, the thread must end.
+func (r *threadRun) goHome() bool {
+	if !restorable(r.entered) {
+		return false
+	}
+	for i := range typeTable {
+		if r.entered&typeTable[i].typ == 0 {
+			continue
+		}
+		if home[i] == nil || unix.Setns(home[i].FD(), int(typeTable[i].typ)) != nil {
+			return false
+		}
+	}
+	if checkThreads {
+		if away := awayFromHome(); away != 0 {
+			if r.err == nil {
+				r.err = &Error{Op: "restore", Type: away, Err: errLeftElsewhere}
+			}
+			return false
+		}
+	}
+	return true
+}
+
+var errLeftElsewhere = errors.New("the function changed namespaces of its thread that are not in the Set; pass restore as false, or use a Set that has them")
+
+func unlockThread() {
+	for range lockDepth {
+		runtime.UnlockOSThread()
+	}
+}
+
+// runClosure is Do and Run.
+func (c *core) runClosure(restore bool, f func() bool) error {
+	if c.closureErr != nil {
+		return c.closureErr
+	}
+	return c.runOnThread(c.threadJoin, func(*threadRun) bool {
+		// f is always run; its answer counts only if restoring was asked for.
+		ok := f()
+		return ok && restore
+	})
+}

@@ -1,0 +1,159 @@
+package gonso
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/reexec"
+)
+
+// createTimeout bounds what should take a millisecond.
+const createTimeout = 10 * time.Second
+
+func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
+	p := planUnshare(c.facts(), types)
+	if p.err != nil {
+		return nil, p.err
+	}
+	if p.backend == ThreadBackend {
+		return c.unshareOnThread(types, p.join, o)
+	}
+	return c.unshareInProcess(types, p.join, o)
+}
+
+func (o *unshareOptions) mountFlags() uintptr {
+	p := PropagationSlave
+	if o.propagation != nil {
+		p = *o.propagation
+	}
+	switch p {
+	case PropagationPrivate:
+		return unix.MS_REC | unix.MS_PRIVATE
+	case PropagationShared:
+		return unix.MS_REC | unix.MS_SHARED
+	case PropagationUnchanged:
+		return 0
+	}
+	return unix.MS_REC | unix.MS_SLAVE
+}
+
+func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, error) {
+	var made *core
+	err := c.runOnThread(threadOrder(base), func(r *threadRun) bool {
+		r.entered |= types
+		if err := unix.Unshare(int(types)); err != nil {
+			r.err = refused("unshare", types, err)
+			// Nothing of it was done: unshare(2) makes all or none.
+			r.entered &^= types &^ base
+			return true
+		}
+		if flags := o.mountFlags(); types&Mount != 0 && flags != 0 {
+			if err := unix.Mount("", "/", "", flags, ""); err != nil {
+				r.err = refused("set propagation of", Mount, err)
+				return false
+			}
+		}
+		made, r.err = openMade(types, c.exposes(base))
+		return true
+	})
+	return made, err
+}
+
+// openMade opens what the calling thread is in now.
+func openMade(types Type, exposed bool) (*core, error) {
+	const dir = "/proc/thread-self/ns"
+	fd, err := openDirectory(dir)
+	if err != nil {
+		return nil, openError("open", types, dir, err)
+	}
+	defer unix.Close(fd)
+	return collect("open", dir, fd, types, false, exposed, nsfs.OpenProc)
+}
+
+func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, error) {
+	exposed := c.exposes(base)
+	spec := &reexec.Creation{Unshare: uint32(types), Join: c.joins(base), Protect: exposed}
+	if types&Mount != 0 {
+		spec.Propagation = o.mountFlags()
+	}
+	if types&User != 0 && !o.noIDMaps {
+		o.maps(spec, base&User != 0)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+	defer cancel()
+	files, err := reexec.Create(ctx, spec)
+	if err != nil {
+		return nil, launchError(types, err)
+	}
+	made := newCore()
+	for i, t := range singles(types) {
+		ns, err := nsfs.Own(files[i])
+		if err != nil {
+			for _, f := range files[i+1:] {
+				f.Close()
+			}
+			made.release()
+			return nil, openError("open", t, files[i].Name(), err)
+		}
+		made.add(t, ns, exposed)
+	}
+	return made.ready(), nil
+}
+
+// maps fills in the id maps. In a nested user namespace the helper has become
+// its root, whose ids are 0, and has all capabilities there.
+func (o *unshareOptions) maps(spec *reexec.Creation, nested bool) {
+	uid, gid := o.uid, o.gid
+	if !o.idMaps {
+		var u, g uint32
+		if !nested {
+			u, g = uint32(os.Geteuid()), uint32(os.Getegid())
+		}
+		uid, gid = []IDMap{{0, u, 1}}, []IDMap{{0, g, 1}}
+	}
+	spec.UIDMap, spec.GIDMap = formatIDMaps(uid), formatIDMaps(gid)
+	switch {
+	case o.setgroups != nil:
+		spec.DenySetgroups = !*o.setgroups
+	case !nested:
+		spec.DenySetgroups = !hasCapability(unix.CAP_SETGID)
+	}
+}
+
+// exposing are the types in which somebody else inside can reach a process of
+// ours: by tracing it, through its /proc, or through what it executes.
+const exposing = User | PID | Mount
+
+// exposes reports whether somebody else may be root in, or have filled, what is
+// made from or runs in some of the Set's namespaces. It is so for what was
+// opened, and for all that was made from that.
+func (c *core) exposes(types Type) bool { return c.opened&types&exposing != 0 }
+
+// joins is the plan of joining some of the Set's namespaces, with descriptors.
+func (c *core) joins(types Type) []reexec.Join {
+	f := *c.facts()
+	f.foreign &= types
+	order := processOrder(&f)
+	js := make([]reexec.Join, len(order))
+	for i, j := range order {
+		ns := c.ns[j.typ.index()]
+		if j.typ == User {
+			ns = c.users[j.level-1]
+		}
+		js[i] = reexec.Join{Type: uint32(j.typ), File: ns.File(), MayFail: j.mayFail, Again: j.again}
+	}
+	return js
+}
+
+func hasCapability(capability uint) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return false
+	}
+	return data[capability/32].Effective&(1<<(capability%32)) != 0
+}
