@@ -1,0 +1,18 @@
+module github.com/gonso/gonso/integration
+
+go 1.26.0
+
+require (
+	github.com/containernetworking/plugins v1.9.1
+	github.com/gonso/gonso v0.0.0
+	github.com/moby/sys/reexec v0.1.0
+	github.com/vishvananda/netns v0.0.5
+	golang.org/x/sys v0.49.0
+)
+
+require (
+	github.com/fxamacker/cbor/v2 v2.10.0 // indirect
+	github.com/x448/float16 v0.8.4 // indirect
+)
+
+replace github.com/gonso/gonso => ../

@@ -1,0 +1,75 @@
+package isolation
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso"
+)
+
+// programEnv makes this test binary one of the programs.
+const programEnv = "GONSO_ISOLATION_PROGRAM"
+
+// programs are mains. Those that are parents see programEnv unset by whoever
+// needs it so: their workers are started with the same environment.
+var programs = make(map[string]func())
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(programEnv); name != "" {
+		programs[name]()
+		os.Exit(0)
+	}
+	gonso.Init()
+	// The race detector makes every process wait a second before it ends.
+	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); code == 0 && err != unix.ECHILD {
+		fmt.Fprintf(os.Stderr, "leaked child: wait4 gives %d, %v\n", pid, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// need skips, or fails if this run promises it, where what is missing.
+func need(t testing.TB, what string, missing error) {
+	t.Helper()
+	if missing == nil {
+		return
+	}
+	if slices.Contains(strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ","), what) {
+		t.Fatalf("promised by GONSO_TEST_REQUIRE, but missing: %s: %v", what, missing)
+	}
+	t.Skipf("skip: needs %s: %v", what, missing)
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if uid := os.Geteuid(); uid != 0 {
+		need(t, "root", fmt.Errorf("uid is %d", uid))
+	}
+}
+
+func needTool(t testing.TB, what, name string) {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	need(t, what, err)
+}
+
+func needUserNS(t testing.TB) {
+	t.Helper()
+	s, err := gonso.Unshare(gonso.User)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skipf("skip: needs process: %v", err)
+	}
+	need(t, "userns", err)
+	s.Close()
+}

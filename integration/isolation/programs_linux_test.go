@@ -1,0 +1,263 @@
+package isolation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	mobyreexec "github.com/moby/sys/reexec"
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso"
+)
+
+var pid = gonso.Register("pid", func(context.Context, struct{}) (int, error) { return os.Getpid(), nil })
+
+// work is what the programs do; it prints what came of it.
+func work() {
+	fmt.Fprintln(os.Stderr, "generation")
+	// A net namespace of its own would do, but needs root.
+	p, err := pid.Do(context.Background(), new(gonso.Set), struct{}{}, gonso.InProcess())
+	switch {
+	case err != nil:
+		fmt.Println("failed:", err)
+		fmt.Println("not initialized:", errors.Is(err, gonso.ErrNotInitialized))
+	case p == os.Getpid():
+		fmt.Println("failed: it ran here")
+	default:
+		fmt.Println("ok")
+	}
+	_, err = gonso.Unshare(gonso.User)
+	fmt.Println("unshare:", err)
+}
+
+func init() {
+	mobyreexec.Register("isolation-test-entry", func() { fmt.Println("entry") })
+
+	programs["gonso.Init"] = func() { gonso.Init(); work() }
+	programs["reexec.Init"] = func() {
+		if mobyreexec.Init() {
+			return
+		}
+		work()
+	}
+	programs["reexec.Init, result ignored"] = func() { mobyreexec.Init(); work() }
+	programs["both"] = func() {
+		if mobyreexec.Init() {
+			return
+		}
+		gonso.Init()
+		work()
+	}
+	programs["both, the other way"] = func() {
+		gonso.Init()
+		if mobyreexec.Init() {
+			return
+		}
+		work()
+	}
+	// Programs with plugins load them first, and parse flags; what they say
+	// comes before Init and must not be taken for an answer.
+	programs["Init late"] = func() {
+		fmt.Fprintln(os.Stdout, "loading plugins")
+		fmt.Fprintln(os.Stderr, "no plugin directory")
+		gonso.Init()
+		work()
+	}
+	programs["no Init"] = work
+	programs["no Init, exits"] = func() {
+		if os.Args[0] == "gonso-worker" {
+			fmt.Fprintln(os.Stderr, "usage: program COMMAND")
+			os.Exit(2)
+		}
+		work()
+	}
+}
+
+// program runs one of the programs to its end.
+func program(t *testing.T, name string) (stdout, stderr string) {
+	t.Helper()
+	needUserNS(t)
+	c := exec.Command("/proc/self/exe")
+	c.Env = append(os.Environ(), programEnv+"="+name)
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, &out, &errs)
+	}
+	return out.String(), errs.String()
+}
+
+// moby/sys/reexec is how the worker is recognised: a program that uses it
+// already needs nothing more, and Init comes to the same. containers/storage#1058,
+// podman#4127: its result misread; here it never returns in a worker.
+func TestProgramsThatCallInit(t *testing.T) {
+	for _, name := range []string{"gonso.Init", "reexec.Init", "reexec.Init, result ignored", "both", "both, the other way", "Init late"} {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr := program(t, name)
+			if !strings.HasSuffix(stdout, "ok\nunshare: <nil>\n") {
+				t.Errorf("%s%s", stdout, stderr)
+			}
+			if n := strings.Count(stderr, "generation\n"); n != 1 {
+				t.Errorf("main went on %d times:\n%s", n, stderr)
+			}
+		})
+	}
+}
+
+// Entries of the program's own keep working; Init ends the process after them.
+func TestOtherEntriesKeepWorking(t *testing.T) {
+	c := exec.Command("/proc/self/exe")
+	c.Args[0] = "isolation-test-entry"
+	c.Env = append(os.Environ(), programEnv+"=gonso.Init")
+	if out, err := c.CombinedOutput(); err != nil || string(out) != "entry\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// container-libs#160, containers/storage#959: each generation starts the next.
+// Here the first worker refuses to start anything, and the caller is told why.
+func TestForgottenInitCannotBecomeAForkBomb(t *testing.T) {
+	for name, generations := range map[string]int{"no Init": 2, "no Init, exits": 1} {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr := program(t, name)
+			for _, s := range []string{"not initialized: true", "call gonso.Init() first in main"} {
+				if !strings.Contains(stdout, s) {
+					t.Errorf("no %q in:\n%s", s, stdout)
+				}
+			}
+			// The program, and one worker.
+			if n := strings.Count(stderr, "generation\n"); n != generations {
+				t.Errorf("%d generations:\n%s", n, stderr)
+			}
+			if name == "no Init" && !strings.Contains(stderr, "starts no processes") {
+				t.Errorf("the worker was not refused:\n%s", stderr)
+			}
+		})
+	}
+}
+
+// byHand starts this program as a worker the way only gonso should, with a
+// socket or another file as descriptor 3.
+func byHand(t *testing.T, path string, fd3 *os.File, cred *syscall.Credential) (exit int, stderr string) {
+	t.Helper()
+	c := exec.Command(path)
+	c.Args = []string{"gonso-worker"}
+	if fd3 != nil {
+		c.ExtraFiles = []*os.File{fd3}
+	}
+	c.Dir = "/"
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	var errs bytes.Buffer
+	c.Stderr = &errs
+	err := c.Run()
+	var ee *exec.ExitError
+	if err != nil && !errors.As(err, &ee) {
+		t.Fatal(err)
+	}
+	return c.ProcessState.ExitCode(), errs.String()
+}
+
+// socket gives two ends of a connection. What is written to one end stays there
+// to be read when the other is closed.
+func socket(t *testing.T) (here, there *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there = os.NewFile(uintptr(fds[0]), "here"), os.NewFile(uintptr(fds[1]), "there")
+	t.Cleanup(func() { here.Close(); there.Close() })
+	if err := unix.Shutdown(fds[0], unix.SHUT_WR); err != nil { // a parent that has nothing to say
+		t.Fatal(err)
+	}
+	return here, there
+}
+
+func TestWorkerStartedByHandRefuses(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	file, err := os.Open("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for name, fd3 := range map[string]*os.File{"nothing": nil, "a pipe": w, "a file": file} {
+		t.Run(name, func(t *testing.T) {
+			exit, stderr := byHand(t, "/proc/self/exe", fd3, nil)
+			if exit != 126 || !strings.Contains(stderr, "gonso: refused to serve as a worker") {
+				t.Errorf("exit status %d: %s", exit, stderr)
+			}
+		})
+	}
+	t.Run("a socket", func(t *testing.T) { // what is refused above is not everything
+		here, there := socket(t)
+		exit, stderr := byHand(t, "/proc/self/exe", there, nil)
+		there.Close()
+		greeting, err := io.ReadAll(here)
+		if exit != 0 || err != nil || len(greeting) == 0 {
+			t.Errorf("exit status %d, %d bytes, %v: %s", exit, len(greeting), err, stderr)
+		}
+	})
+}
+
+// Who starts a setuid program chooses its argv[0], and must not choose the
+// functions that it runs.
+func TestSetuidProgramCannotBeMadeAWorker(t *testing.T) {
+	needRoot(t)
+	dir, err := os.MkdirTemp("/tmp", "gonso-isolation-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Flags&unix.ST_NOSUID != 0 {
+		t.Skipf("skip: needs suid: %s has none, %v", dir, err)
+	}
+	b, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "program")
+	if err := errors.Join(os.WriteFile(path, b, 0o755), os.Chown(path, 65533, 65533)); err != nil {
+		t.Fatal(err)
+	}
+	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
+	for _, setuid := range []bool{false, true} {
+		mode := os.FileMode(0o755)
+		if setuid {
+			mode |= os.ModeSetuid
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		here, there := socket(t)
+		exit, stderr := byHand(t, path, there, nobody)
+		there.Close()
+		greeting, err := io.ReadAll(here)
+		if err != nil {
+			t.Error(err)
+		}
+		if setuid && (exit != 126 || !strings.Contains(stderr, "AT_SECURE") || len(greeting) != 0) {
+			t.Errorf("setuid: exit status %d, %d bytes: %s", exit, len(greeting), stderr)
+		}
+		if !setuid && (exit != 0 || len(greeting) == 0) {
+			t.Errorf("not setuid: exit status %d, %d bytes: %s", exit, len(greeting), stderr)
+		}
+	}
+}
