@@ -1,0 +1,74 @@
+# The project's commands. make help lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+scripts := ./integration/scripts
+
+# Arguments for the scripts behind the targets, for example
+#   make test ARGS='-run TestPlan -as plain ./gonso'
+ARGS ?=
+# For make demo: the folder that the demo works in (its own choice if empty).
+DIR ?=
+# For make fuzz: the time for each target.
+FUZZTIME ?= 30s
+# For make test-kernels: arm64, 5.10, 6.1 or all.
+KERNELS ?= arm64 5.10
+
+.PHONY: help
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what tests and demo use, and make the plain user for tests (Debian; root)
+	@$(scripts)/setup.sh tests user
+
+.PHONY: setup-all
+setup-all: ## the same, and what lint and test-kernels use
+	@$(scripts)/setup.sh all
+
+.PHONY: demo
+demo: setup ## run the demo, for root as root and as a plain user (DIR=folder)
+	@$(scripts)/demo.sh $(if $(DIR),'$(DIR)')
+
+.PHONY: test
+test: setup ## run all tests, for root as root and as a plain user (ARGS=...)
+	@$(scripts)/test.sh $(ARGS)
+
+.PHONY: race
+race: setup ## the same with the race detector
+	@$(scripts)/test.sh -race $(ARGS)
+
+.PHONY: test-kernels
+test-kernels: ## boot other kernels and an arm64 machine in qemu, and run the tests there (KERNELS=all)
+	@$(scripts)/kernels.sh $(ARGS) $(KERNELS)
+
+.PHONY: buildmodes
+buildmodes: ## run the tests that depend on how a program is built, in every way to build one
+	@$(scripts)/buildmodes.sh
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target (FUZZTIME=30s each)
+	@FUZZTIME=$(FUZZTIME) $(scripts)/fuzz.sh
+
+.PHONY: bench
+bench: ## measure against the floor and against peers, and print the ratios
+	@cd integration && go run ./bench $(ARGS)
+
+.PHONY: cross
+cross: ## type-check for every Linux architecture and for other systems
+	@$(scripts)/cross.sh
+
+.PHONY: lint
+lint: ## vet, golangci-lint with the import table, shellcheck
+	@$(scripts)/lint.sh
+
+.PHONY: ci
+ci: ## everything that CI runs
+	@./.ci/run
+
+.PHONY: clean
+clean: ## remove cached kernels, tools and fuzzing corpora, and the plain user for tests
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}"/gonso-kernels "$${XDG_CACHE_HOME:-$$HOME/.cache}"/gonso-tools
+	go clean -fuzzcache
+	@[ "$$(id -u)" != 0 ] || $(scripts)/setup.sh remove-user

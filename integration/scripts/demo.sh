@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Runs the demo: for root as root and as the plain user for tests, for anybody else as who they are.
+#
+#   demo.sh [DIR]   DIR is the folder that the demo reads, and changes only inside
+set -euo pipefail
+
+scripts=$(cd "$(dirname "$0")" && pwd)
+user=${GONSO_TEST_USER:-gonsotest}
+# Before any cd: a relative DIR means the caller's folder.
+[ $# = 0 ] || set -- "$(realpath -m "$1")"
+cd "$scripts/.."
+
+if [ "$(id -u)" != 0 ]; then
+	exec go run ./demo "$@"
+fi
+
+# Built where the plain user can read it, which the checkout may not be.
+work=$(mktemp -d)
+chmod 0755 "$work"
+trap 'rm -rf --one-file-system "$work"' EXIT
+trap 'exit 130' INT TERM
+go build -o "$work/demo" ./demo
+id -u "$user" >/dev/null 2>&1 || "$scripts/setup.sh" user
+mkdir "$work/home"
+chown "$user:" "$work/home"
+
+echo '# as root'
+(cd "$work" && ./demo "$@")
+
+echo "# as $user"
+cd "$work/home"
+setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all --reset-env \
+	env "HOME=$work/home" "USER=$user" "PATH=$PATH" "$work/demo" "$@"

@@ -1,0 +1,271 @@
+#!/usr/bin/env bash
+# Boots other kernels, and another processor, in qemu, and runs the library's tests there as root
+# and as a plain user. Nothing is installed: the kernels are Debian's own, fetched with apt into a
+# private directory (signatures checked with the machine's keyring) and only unpacked.
+#
+# The machine has no disk: the initramfs is busybox, the test binaries and guest-init.sh beside this file.
+set -euo pipefail
+
+usage() {
+	cat <<'USAGE'
+usage: integration/scripts/kernels.sh [-k] [-run REGEXP] [KERNEL...] [-- PACKAGE...]
+
+KERNEL is one of
+  arm64   Debian 12's kernel on an emulated 64-bit ARM processor
+  5.10    Debian 11's kernel on amd64
+  6.1     Debian 12's kernel on amd64
+  all     all of these (default: arm64 5.10)
+
+  -k       keep the work directory (initramfs, console log) and say where it is
+  -run     only tests that match
+PACKAGE defaults to every package of the library that has tests.
+
+environment:
+  GONSO_KERNEL_TIMEOUT   seconds for one boot with all its tests (600)
+  GONSO_KERNEL_ACCEL     qemu's accelerator for the amd64 kernels (tcg; kvm where that works)
+exit status: 0 passed, 1 failed, 3 a kernel could not be had (reason printed), none failed
+USAGE
+}
+
+say() { printf '%s\n' "$*"; }
+die() {
+	printf 'kernels: %s\n' "$*" >&2
+	exit 1
+}
+# What is not this project's failure: no qemu, no mirror.
+unavailable() {
+	printf 'kernels: not run: %s\n' "$*" >&2
+	exit 3
+}
+
+scripts=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$scripts/../.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/gonso-kernels
+limit=${GONSO_KERNEL_TIMEOUT:-600}
+keep=0
+run=
+kernels=()
+packages=()
+
+while [ $# -gt 0 ]; do
+	case $1 in
+	-k) keep=1 ;;
+	-run)
+		run=$2
+		shift
+		;;
+	-h | --help)
+		usage
+		exit 0
+		;;
+	--)
+		shift
+		packages=("$@")
+		break
+		;;
+	arm64 | 5.10 | 6.1) kernels+=("$1") ;;
+	all) kernels+=(arm64 5.10 6.1) ;;
+	*)
+		usage >&2
+		exit 2
+		;;
+	esac
+	shift
+done
+[ ${#kernels[@]} -gt 0 ] || kernels=(arm64 5.10)
+
+# What each name stands for: Debian's architecture and release, Go's architecture, qemu.
+describe() {
+	case $1 in
+	arm64)
+		arch=arm64 suite=bookworm goarch=arm64
+		# Not -cpu max: its pointer authentication is slow to emulate, and buys nothing here.
+		qemu=(qemu-system-aarch64 -M virt -cpu cortex-a72 -accel 'tcg,thread=multi')
+		console=ttyAMA0
+		;;
+	5.10 | 6.1)
+		arch=amd64 goarch=amd64
+		if [ "$1" = 5.10 ]; then suite=bullseye; else suite=bookworm; fi
+		# Not kvm unless asked for: nested in another virtual machine it may start well and then stop
+		# with an emulation failure (seen at the first cmpxchg16b), and emulation is fast enough.
+		qemu=(qemu-system-x86_64 -M q35 -accel "${GONSO_KERNEL_ACCEL:-tcg,thread=multi}")
+		console=ttyS0
+		;;
+	esac
+}
+
+work=$(mktemp -d)
+qemu_pid=
+cleanup() {
+	status=$?
+	[ -z "$qemu_pid" ] || kill "$qemu_pid" 2>/dev/null || true
+	if [ "$keep" = 1 ]; then say "kept: $work"; else rm -rf "$work"; fi
+	exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# Prints the URI of the Debian archive that this machine is configured for: of the suite itself
+# for "main", of its security updates for "security".
+mirror() {
+	apt-get indextargets --format "\$(REPO_URI) \$(RELEASE)" 'Created-By: Packages' 2>/dev/null |
+		awk -v kind="$1" '
+			BEGIN { release = "(buster|bullseye|bookworm|trixie|forky|sid|stable|oldstable|testing)" }
+			kind == "main" && $2 ~ "^" release "$" { print $1; exit }
+			kind == "security" && $2 ~ "^" release "-security/?$" { print $1; exit }'
+}
+
+# Fetches and unpacks kernel and busybox of $suite for $arch into $cache/$suite-$arch, once.
+fetch() {
+	local dir=$cache/$suite-$arch
+	[ ! -e "$dir/complete" ] || return 0
+	command -v apt-get >/dev/null || unavailable "needs Debian's apt-get"
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg main security
+	[ -e "$keyring" ] || unavailable "no $keyring (package debian-archive-keyring)"
+	main=$(mirror main)
+	security=$(mirror security)
+	[ -n "$main" ] || unavailable "no Debian archive is configured on this machine"
+
+	local start=$SECONDS apt=$work/apt-$suite-$arch
+	mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/deb"
+	: >"$apt/status"
+	{
+		say "deb [arch=$arch signed-by=$keyring] $main $suite main"
+		[ -z "$security" ] || say "deb [arch=$arch signed-by=$keyring] $security $suite-security main"
+	} >"$apt/sources.list"
+	local -a options=(
+		-o "Dir::State=$apt/state" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache"
+		-o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=-
+		-o Dir::Etc::preferences=- -o Dir::Etc::preferencesparts=-
+		-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o APT::Sandbox::User=
+		-o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+		-o Acquire::Retries=3 -o Acquire::http::Timeout=60
+	)
+	timeout 300 apt-get -qq "${options[@]}" update </dev/null >"$apt/log" 2>&1 || {
+		tail -n 5 "$apt/log" >&2
+		unavailable "$suite for $arch could not be fetched"
+	}
+	# The metapackage depends on the kernel of the day.
+	local image
+	image=$(apt-cache "${options[@]}" depends "linux-image-cloud-$arch" 2>>"$apt/log" |
+		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
+	[ -n "$image" ] || unavailable "$suite has no linux-image-cloud-$arch"
+	(cd "$apt/deb" && timeout 300 apt-get -qq "${options[@]}" download "$image" busybox-static </dev/null >>"$apt/log" 2>&1) || {
+		tail -n 5 "$apt/log" >&2
+		unavailable "$image could not be fetched"
+	}
+	local deb
+	for deb in "$apt"/deb/*.deb; do
+		dpkg-deb -x "$deb" "$apt/root"
+	done
+	# Modules and documentation are most of it, and not used.
+	mkdir -p "$cache"
+	rm -rf "$dir"
+	mkdir "$dir"
+	cp "$apt"/root/boot/vmlinuz-* "$dir/vmlinuz"
+	cp "$apt"/root/bin/busybox "$dir/busybox" 2>/dev/null || cp "$apt"/root/usr/bin/busybox "$dir/busybox"
+	say "$image" >"$dir/complete"
+	say "fetched $image in $((SECONDS - start)) s"
+}
+
+# Builds the test binaries for $goarch into $work/$goarch/t, once; one folder a package.
+build() {
+	local out=$work/tests-$goarch start=$SECONDS
+	[ ! -e "$out" ] || return 0
+	mkdir -p "$out/t"
+	local path dir name n=0
+	while IFS=$'\t' read -r path dir; do
+		name=${path#github.com/gonso/gonso/}
+		name=${name//\//__}
+		mkdir "$out/t/$name"
+		(cd "$dir" && CGO_ENABLED=0 GOOS=linux GOARCH=$goarch go test -c -ldflags='-s -w' -o "$out/t/$name/test" .)
+		say "$path" >"$out/t/$name/package"
+		[ ! -d "$dir/testdata" ] || cp -r "$dir/testdata" "$out/t/$name/"
+		n=$((n + 1))
+	done < <(cd "$root" && GOOS=linux GOARCH=$goarch CGO_ENABLED=0 go list -f \
+		'{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{"\t"}}{{.Dir}}{{end}}' "${packages[@]:-./...}" | sed '/^$/d')
+	[ "$n" -gt 0 ] || die "no package has tests"
+	say "built $n test binaries for $goarch in $((SECONDS - start)) s"
+}
+
+pack() {
+	local tree=$work/$kernel/tree
+	mkdir -p "$tree"/{bin,dev,etc,proc,sys,tmp,root,home/plain,newroot,run}
+	cp "$cache/$suite-$arch/busybox" "$tree/bin/busybox"
+	chmod 0755 "$tree/bin/busybox"
+	ln -s busybox "$tree/bin/sh"
+	cp "$scripts/guest-init.sh" "$tree/init"
+	chmod 0755 "$tree/init"
+	cp -r "$work/tests-$goarch/t" "$tree/t"
+	printf '%s\n' "$run" >"$tree/etc/test-run"
+	printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'plain:x:1000:1000:plain:/home/plain:/bin/sh' >"$tree/etc/passwd"
+	printf '%s\n' 'root:x:0:' 'plain:x:1000:' >"$tree/etc/group"
+	# Owners are set by the guest: whoever packs need not be root.
+	(cd "$tree" && find . -print0 | cpio --null --quiet -o -H newc -R 0:0) >"$work/$kernel/initramfs"
+	rm -rf "$tree"
+}
+
+# Boots $kernel and prints what its tests did. Counts go to passed, failed and skipped.
+boot() {
+	local log=$work/$kernel/console start=$SECONDS status=0
+	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m 1536 -nodefaults -display none -no-reboot \
+		-kernel "$cache/$suite-$arch/vmlinuz" -initrd "$work/$kernel/initramfs" \
+		-append "console=$console panic=-1 quiet loglevel=3 random.trust_cpu=on" \
+		-serial "file:$log" </dev/null 2>"$work/$kernel/qemu" &
+	qemu_pid=$! # timeout's; it passes the signal of cleanup on
+	wait "$qemu_pid" || status=$?
+	qemu_pid=
+	[ -s "$log" ] || {
+		tail -n 5 "$work/$kernel/qemu" >&2
+		die "$kernel: qemu gave no output (status $status)"
+	}
+	tr -d '\r' <"$log" >"$log.text"
+
+	local release p f s
+	release=$(sed -n 's/^gonso-guest: kernel //p' "$log.text" | head -n 1)
+	p=$("$scripts/count.sh" PASS "$log.text")
+	f=$("$scripts/count.sh" FAIL "$log.text")
+	s=$("$scripts/count.sh" SKIP "$log.text")
+	local end
+	end=$(sed -n 's/^gonso-guest: done //p' "$log.text" | tail -n 1)
+	if [ "$end" = 0 ] && [ "$f" = 0 ] && [ "$p" -gt 0 ]; then
+		"$scripts/count.sh" skips "$log.text"
+	else
+		[ "$f" -gt 0 ] || f=1 # a crash or a hang is a failure too
+		"$scripts/count.sh" failures "$log.text"
+		if [ -z "$end" ]; then say "$kernel: no end marker within $limit s; the console's last lines:"; tail -n 40 "$log.text"; fi
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	say "$kernel (Linux ${release:-did not start}): $p passed, $f failed, $s skipped, $((SECONDS - start)) s"
+}
+
+passed=0 failed=0 skipped=0 unavailable_kernels=0
+for kernel in "${kernels[@]}"; do
+	describe "$kernel"
+	if ! command -v "${qemu[0]}" >/dev/null || ! command -v cpio >/dev/null; then
+		unavailable "no ${qemu[0]} or no cpio (integration/scripts/setup.sh kernels installs them)"
+	fi
+	# In a subshell, so that one mirror's trouble leaves the other kernels their turn; and not as a
+	# condition, where set -e would be off.
+	status=0
+	set +e
+	(
+		set -e
+		fetch
+	)
+	status=$?
+	set -e
+	if [ "$status" = 3 ]; then
+		unavailable_kernels=$((unavailable_kernels + 1))
+		continue
+	fi
+	[ "$status" = 0 ] || exit "$status"
+	build
+	mkdir "$work/$kernel"
+	pack
+	boot
+done
+
+say "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] || exit 1
+[ "$unavailable_kernels" = 0 ] || exit 3

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Everything that reads the code and does not run it: vet, golangci-lint with the import table of
+# .golangci.yml, shellcheck, and rules that no linter has.
+set -euo pipefail
+
+# Also the name of the cached binary, so a new version is built once, and kept beside the old one.
+golangci_version=v2.15.0
+
+cd "$(dirname "$0")/../.."
+modules=(.)
+[ ! -e integration/go.mod ] || modules+=(integration)
+status=0
+
+fail() {
+	printf 'lint: %s\n' "$*" >&2
+	status=1
+}
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/gonso-tools
+golangci=$cache/golangci-lint-$golangci_version
+if [ ! -x "$golangci" ]; then
+	echo "lint: building golangci-lint $golangci_version, once (some minutes)"
+	start=$SECONDS
+	mkdir -p "$cache"
+	build=$(mktemp -d "$cache/build.XXXXXX")
+	trap 'rm -rf "$build"' EXIT
+	trap 'exit 130' INT TERM
+	# Static, and with a build cache of its own, which takes hundreds of megabytes: both go again.
+	CGO_ENABLED=0 GOBIN=$build/bin GOCACHE=$build/cache GOFLAGS='' nice -n 10 \
+		go install -ldflags='-s -w' "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$golangci_version" \
+		>"$build/log" 2>&1 || {
+		tail -n 20 "$build/log" >&2
+		exit 1
+	}
+	mv "$build/bin/golangci-lint" "$golangci"
+	rm -rf "$build"
+	trap - EXIT
+	echo "lint: built in $((SECONDS - start)) s"
+fi
+
+for module in "${modules[@]}"; do
+	(cd "$module" && go vet ./...) || fail "go vet in $module"
+	(cd "$module" && "$golangci" run --config "$PWD/$([ "$module" = . ] || echo ../).golangci.yml" ./...) ||
+		fail "golangci-lint in $module"
+done
+# The files for other systems obey the import table too.
+GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 "$golangci" run --enable-only depguard ./... || fail 'golangci-lint for other systems'
+
+# go mod tidy without the writing.
+for module in "${modules[@]}"; do
+	(cd "$module" && go mod tidy -diff >/dev/null) || fail "$module/go.mod is not tidy"
+done
+
+# refuse WHY REGEXP FILE...: no such line in any of these files.
+refuse() {
+	local why=$1 regexp=$2 found
+	shift 2
+	found=$(grep -nHE "$regexp" "$@" /dev/null || true)
+	[ -z "$found" ] || fail "$why:"$'\n'"$found"
+}
+# Files of the project, also those not yet added, and none that git ignores; all, without git.
+if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+	mapfile -t files < <(git ls-files --cached --others --exclude-standard | while read -r file; do
+		[ ! -f "$file" ] || printf '%s\n' "$file"
+	done)
+else
+	mapfile -t files < <(find . -type f -not -path './.git/*' -printf '%P\n')
+fi
+go_files=() shell_files=()
+for file in "${files[@]}"; do
+	case $file in
+	*.go) go_files+=("$file") ;;
+	*.sh | .ci/run) shell_files+=("$file") ;;
+	esac
+done
+refuse 'cgo' '^import "C"|^[[:space:]]+"C"$|^//go:cgo_' "${go_files[@]}"
+refuse 'go:linkname' '^//go:linkname' "${go_files[@]}"
+# In brackets, so that this line is not found itself.
+refuse 'a path outside of the repository' '[.]\./shared|/work/(shared|[.]library|main)' "${files[@]}"
+
+if command -v shellcheck >/dev/null; then
+	shellcheck "${shell_files[@]}" || fail shellcheck
+else
+	echo 'lint: no shellcheck here; make setup-all installs it'
+fi
+
+[ "$status" = 0 ] && echo 'lint: fine'
+exit "$status"
