@@ -230,16 +230,21 @@ func openError(op string, t Type, path string, err error) error {
 }
 
 func openCurrent(types Type, optional bool) (*core, error) {
+	return openThread("current", types, optional, false)
+}
+
+// openThread opens what the calling thread is in.
+func openThread(op string, types Type, optional, opened bool) (*core, error) {
 	// Another thread may have ended by the time that its directory is read.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	const dir = "/proc/thread-self/ns"
 	fd, err := openDirectory(dir)
 	if err != nil {
-		return nil, openError("current", 0, dir, err)
+		return nil, openError(op, types, dir, err)
 	}
 	defer unix.Close(fd)
-	return collect("current", dir, fd, types, optional, false, nsfs.OpenProc)
+	return collect(op, dir, fd, types, optional, opened, nsfs.OpenProc)
 }
 
 func openPID(pid int, types Type, optional bool) (*core, error) {

@@ -57,21 +57,14 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 				return false
 			}
 		}
-		made, r.err = openMade(types, c.exposes(base))
+		made, r.err = openThread("open", types, false, c.exposes(base))
 		return true
 	})
-	return made, err
-}
-
-// openMade opens what the calling thread is in now.
-func openMade(types Type, exposed bool) (*core, error) {
-	const dir = "/proc/thread-self/ns"
-	fd, err := openDirectory(dir)
-	if err != nil {
-		return nil, openError("open", types, dir, err)
+	if err != nil && made != nil { // it went wrong on the way home
+		made.release()
+		made = nil
 	}
-	defer unix.Close(fd)
-	return collect("open", dir, fd, types, false, exposed, nsfs.OpenProc)
+	return made, err
 }
 
 func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, error) {
