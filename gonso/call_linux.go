@@ -35,6 +35,16 @@ func (c *core) callInProcess(ctx context.Context, name string, in []byte) (*wire
 	return c.getWorker().Call(ctx, name, in)
 }
 
+func (c *core) setWorker(w Worker) error {
+	c.workerMu.Lock()
+	defer c.workerMu.Unlock()
+	if c.worker != nil {
+		return &Error{Op: "set worker", Err: errHasWorker}
+	}
+	c.workerAs = w
+	return nil
+}
+
 func (c *core) getWorker() *reexec.Worker {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
@@ -42,6 +52,10 @@ func (c *core) getWorker() *reexec.Worker {
 		c.worker = reexec.NewWorker(reexec.WorkerOptions{
 			Join:    c.joins(c.foreign),
 			Protect: c.exposes(c.foreign),
+			KeepIDs: c.workerAs.KeepIDs,
+			Stderr:  c.workerAs.Stderr,
+			Idle:    c.workerAs.Idle,
+			Grace:   c.workerAs.Grace,
 		})
 		if c.closed.Load() { // Close has not seen it
 			c.worker.Close()

@@ -36,6 +36,7 @@ type core struct {
 	users     []*nsfs.NS // the user namespaces that known.level counts, from 1
 
 	workerMu sync.Mutex
+	workerAs Worker
 	worker   *reexec.Worker
 }
 

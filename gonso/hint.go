@@ -60,11 +60,20 @@ func hint(op string, types Type, err error, ev *evidence) string {
 		if ev.seccomp {
 			possible = append(possible, "a seccomp filter is active")
 		}
+		if op == "mount" && types&Mount != 0 {
+			possible = append(possible, "parts of /proc are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)")
+		}
 		if strings.HasPrefix(op, "write") && ev.capsKnown && !ev.sysAdmin {
 			possible = append(possible, "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied")
 		}
 	case errors.Is(err, syscall.EINVAL) && op == "unshare":
 		possible = append(possible, "the kernel was built without this type")
+	case errors.Is(err, syscall.EINVAL) && op == "setns" && types&PID != 0:
+		possible = append(possible, "the pid namespace is not below this process's own (setns(2))")
+	case errors.Is(err, syscall.ENOMEM) && types&PID != 0 && (op == "clone" || op == "unshare"):
+		possible = append(possible, "the pid namespace is dead: its init has ended, and nothing can be started in it any more (pid_namespaces(7))")
+	case errors.Is(err, syscall.ERANGE) && types&Time != 0:
+		return "with these offsets a clock would be before its zero, the boot of the machine, or more than 146 years after it (time_namespaces(7))"
 	}
 	if len(possible) == 0 {
 		return ""

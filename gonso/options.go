@@ -1,5 +1,7 @@
 package gonso
 
+import "time"
+
 // UnshareOption changes how [Unshare] makes namespaces.
 type UnshareOption func(*unshareOptions)
 
@@ -9,6 +11,10 @@ type unshareOptions struct {
 	noIDMaps    bool
 	setgroups   *bool
 	propagation *MountPropagation
+
+	clockOffsets *clockOffsets
+	mountProc    bool
+	loopbackUp   bool
 }
 
 // IDMaps sets the id maps of a new user namespace. Each needs at least one line
@@ -59,6 +65,38 @@ const (
 func Propagation(p MountPropagation) UnshareOption {
 	return func(o *unshareOptions) { o.propagation = &p }
 }
+
+// ClockOffsets sets how far the clocks of a new time namespace are ahead of those
+// of the initial time namespace, or behind where negative: CLOCK_MONOTONIC, and
+// CLOCK_BOOTTIME, to which uptime(1) goes. Both begin anew: zero takes away what
+// the time namespace it is made from had. Other clocks are not in namespaces; see
+// time_namespaces(7).
+//
+// A clock cannot be set back before its zero, the boot, nor ahead to more than
+// 146 years: the error then matches unix.ERANGE. Writing offsets needs
+// CAP_SYS_TIME in the user namespace that owns the new one, which who makes it
+// along with a user namespace has.
+func ClockOffsets(monotonic, boottime time.Duration) UnshareOption {
+	return func(o *unshareOptions) { o.clockOffsets = &clockOffsets{monotonic, boottime} }
+}
+
+// MountProc mounts a fresh procfs on /proc of a new mount namespace, as unshare(1)
+// does with --mount-proc. It shows the pid namespace that is made along with it,
+// or else that of the Set. What was on /proc is made private before, so that the
+// host keeps its own whatever the [Propagation].
+//
+// Threads are in no pid namespace but this process's, so a closure in such a
+// mount namespace finds no /proc/self there; registered functions run in a
+// process inside both, and do.
+//
+// In a user namespace the kernel demands that a procfs that hides nothing is
+// mounted already (mount_too_revealing in fs/namespace.c), which is not so in
+// many containers: the error then matches unix.EPERM.
+func MountProc() UnshareOption { return func(o *unshareOptions) { o.mountProc = true } }
+
+// LoopbackUp sets the interface "lo" of a new network namespace up, which gives
+// it 127.0.0.1 and ::1. It is down in a new one, as all interfaces are.
+func LoopbackUp() UnshareOption { return func(o *unshareOptions) { o.loopbackUp = true } }
 
 // DoOption changes how work is run.
 type DoOption func(*doConfig)

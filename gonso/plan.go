@@ -14,9 +14,13 @@ import (
 //	cgroup, net, uts  yes    yes                      yes, setns to home
 //	ipc               yes    yes                      no: setns leaves the process's shared SysV undo list
 //	mnt               yes    yes, for one goroutine   no: CLONE_FS, once unshared, cannot be shared again
-//	pid               -      children land inside     yes
-//	time              -      no: EUSERS               -
+//	pid               no     children land inside     yes
+//	time              no     no: EUSERS               -
 //	user              no     no: EINVAL               -
+//
+// Of pid and time it could make those of its children, which is no use: a pid
+// namespace needs an init, and clock offsets are written before the first child,
+// through /proc/PID and not a thread's directory.
 const (
 	threadMakes    = Cgroup | IPC | Mount | Net | UTS
 	threadEnters   = Cgroup | IPC | Mount | Net | UTS | PID
@@ -124,14 +128,8 @@ func decide(f *facts, w work) decision {
 	default:
 		return decision{backend: ThreadBackend, why: becauseThreadEnters}
 	}
-	switch {
-	case f.process != nil:
+	if f.process != nil {
 		d.err = &Error{Op: "run", Type: f.foreign, Err: f.process}
-	case f.foreign&PID != 0:
-		// A program that exec starts with another pid namespace for its children
-		// cannot make threads (EINVAL): it takes a clone between setns and exec.
-		d.err = &Error{Op: "run", Type: PID, Err: fmt.Errorf("a process inside an existing pid namespace is not yet there: %w", ErrUnsupported),
-			Hint: "leave it out of the Set, as Set.Without does, or pass InThread, and only children of the function are in it"}
 	}
 	return d
 }
@@ -222,16 +220,16 @@ type unsharePlan struct {
 }
 
 // planUnshare decides between a thread, which costs nothing else, and the
-// launcher, which is single-threaded and so can make and join user namespaces.
-// Only what matters to the new namespaces is joined: the user namespace, which
-// owns them, and the foreign ones that they are copies of or children of.
-func planUnshare(f *facts, types Type) unsharePlan {
-	if later := types & (PID | Time); later != 0 {
-		return unsharePlan{err: &Error{Op: "unshare", Type: later,
-			Err: fmt.Errorf("making pid and time namespaces is not yet there: %w", ErrUnsupported)}}
-	}
+// launcher, which is single-threaded and so can make and join user namespaces,
+// and has children. Only what matters to the new namespaces is joined: the user
+// namespace, which owns them, the foreign ones that they are copies of or children
+// of, and the pid namespace that a procfs is to show.
+func planUnshare(f *facts, types Type, mountProc bool) unsharePlan {
 	p := unsharePlan{backend: ThreadBackend, join: f.foreign & (types | User)}
-	if (types|p.join)&User != 0 {
+	if mountProc && types&PID == 0 {
+		p.join |= f.foreign & PID
+	}
+	if (types|p.join)&^threadMakes != 0 {
 		p.backend = ProcessBackend
 		if f.process != nil {
 			p.err = &Error{Op: "unshare", Type: types, Err: f.process}

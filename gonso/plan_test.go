@@ -56,8 +56,9 @@ func TestDecide(t *testing.T) {
 
 		// pid: on a thread only children would be inside.
 		{"pid, closure", PID, PID, nil, closure, ThreadBackend, becauseClosure, 0, nil},
-		{"pid, function", PID | mount, PID | mount, nil, plain, ProcessBackend, becausePIDMeansInside, PID, ErrUnsupported}, // not yet
-		{"pid, in a process", PID, PID, nil, inProcess, ProcessBackend, becauseAsked, 0, ErrUnsupported},
+		{"pid, function", PID | mount, PID | mount, nil, plain, ProcessBackend, becausePIDMeansInside, PID, nil},
+		{"pid, in a process", PID, PID, nil, inProcess, ProcessBackend, becauseAsked, 0, nil},
+		{"no launcher: pid", PID, PID, unsupported, plain, ProcessBackend, becausePIDMeansInside, PID, ErrUnsupported},
 		{"pid that is home, in a process", PID, 0, nil, inProcess, ProcessBackend, becauseAsked, 0, nil},
 		{"pid, function on a thread", PID, PID, nil, inThread, ThreadBackend, becauseAsked, 0, nil},
 
@@ -274,10 +275,14 @@ func TestPlanUnshare(t *testing.T) {
 		{"net of a Set with user, without launcher", User, unsupported, Net, ProcessBackend, User, ErrUnsupported},
 		{"mnt of a Set with mnt and net", Mount | Net, nil, Mount, ThreadBackend, Mount, nil},
 		{"user of a Set with net", Net, nil, User, ProcessBackend, 0, nil},
-		{"pid", 0, nil, PID, "", 0, ErrUnsupported},
-		{"time and user", 0, nil, Time | User, "", 0, ErrUnsupported},
+		{"pid", 0, nil, PID, ProcessBackend, 0, nil},
+		{"pid without launcher", 0, unsupported, PID, ProcessBackend, 0, ErrUnsupported},
+		{"pid of a Set with pid and time", PID | Time, nil, PID, ProcessBackend, PID, nil},
+		{"time and user", 0, nil, Time | User, ProcessBackend, 0, nil},
+		{"time of a Set with time", Time | Net, nil, Time, ProcessBackend, Time, nil},
+		{"net of a Set with pid and time", PID | Time, nil, Net, ThreadBackend, 0, nil},
 	} {
-		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign, process: c.process}, c.types)
+		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign, process: c.process}, c.types, false)
 		if !errors.Is(p.err, c.err) || c.err == nil && p.err != nil {
 			t.Errorf("%s: %v, want %v", c.name, p.err, c.err)
 		}
@@ -285,9 +290,22 @@ func TestPlanUnshare(t *testing.T) {
 			t.Errorf("%s: %s after joining %v, want %s, %v", c.name, p.backend, p.join, c.backend, c.join)
 		}
 	}
-	err := planUnshare(&facts{}, PID|Time|Net).err
-	if err == nil || !strings.Contains(err.Error(), "pid|time") || !strings.Contains(err.Error(), "not yet") {
-		t.Errorf("pid and time: %v", err)
+	// A fresh /proc shows the pid namespace that is made along with it, else the Set's.
+	for _, c := range []struct {
+		foreign, types Type
+		backend        Backend
+		join           Type
+	}{
+		{0, Mount, ThreadBackend, 0},
+		{Net | UTS, Mount, ThreadBackend, 0},
+		{0, Mount | PID, ProcessBackend, 0},
+		{PID, Mount, ProcessBackend, PID},
+		{PID | Mount, Mount | PID, ProcessBackend, PID | Mount},
+	} {
+		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign}, c.types, true)
+		if p.err != nil || p.backend != c.backend || p.join != c.join {
+			t.Errorf("%v of a Set with %v, with /proc: %+v, want %s after joining %v", c.types, c.foreign, p, c.backend, c.join)
+		}
 	}
 }
 

@@ -18,10 +18,21 @@ import (
 // gid; a new mount namespace is a slave of the one it was copied from, so that
 // nothing leaks to the host while the host's mounts and unmounts still arrive.
 //
-// With [User] among the types all of them are made in a short-lived helper
+// With [User], [PID] or [Time] among the types all of them are made in a helper
 // process of a few hundred bytes that shares no memory with this one, otherwise
-// on a thread. Making pid and time namespaces is not yet there; the error
-// matches [ErrUnsupported].
+// on a thread. The helper is short-lived, except for PID:
+//
+// A new pid namespace gets an init, pid 1 inside, which does nothing but reap
+// orphans. It lives as long as a Set that has the namespace: this one, a Dup of
+// it, one made from it. When the last of them is closed, or this process ends,
+// however it does, everything inside is killed and the namespace is dead: nothing
+// can be started in it any more (ENOMEM, pid_namespaces(7)), also where a
+// descriptor or a bind mount still refers to it. Close does not wait for that. A
+// process that this one has started inside, as a closure can, has to be waited for
+// as any other; the kernel keeps init until that is done.
+//
+// A new time namespace has the clocks of the one it is made from unless
+// [ClockOffsets] says otherwise (Linux 5.6).
 func Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	// Check first: no descriptor needs to be opened to refuse.
 	if _, err := unshareConfig(types, opts); err != nil {
@@ -90,6 +101,14 @@ func (o *unshareOptions) check(types Type) error {
 		case o.setgroups != nil:
 			return needs(User, "Setgroups")
 		}
+	}
+	switch {
+	case o.clockOffsets != nil && types&Time == 0:
+		return needs(Time, "ClockOffsets (those of a time namespace in use cannot be changed)")
+	case o.mountProc && types&Mount == 0:
+		return needs(Mount, "MountProc")
+	case o.loopbackUp && types&Net == 0:
+		return needs(Net, "LoopbackUp")
 	}
 	if o.propagation != nil {
 		if types&Mount == 0 {

@@ -15,7 +15,7 @@ import (
 const createTimeout = 10 * time.Second
 
 func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
-	p := planUnshare(c.facts(), types)
+	p := planUnshare(c.facts(), types, o.mountProc)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -41,6 +41,19 @@ func (o *unshareOptions) mountFlags() uintptr {
 	return unix.MS_REC | unix.MS_SLAVE
 }
 
+// mountProc mounts a procfs on the calling thread. What was on /proc might be
+// shared with where it was copied from.
+func mountProc() error {
+	err := unix.Mount("none", "/proc", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if err == nil || err == unix.EINVAL { // nothing was
+		err = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
+	if err != nil {
+		return refused("mount", Mount, err)
+	}
+	return nil
+}
+
 func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, error) {
 	var made *core
 	err := c.runOnThread(threadOrder(base), func(r *threadRun) bool {
@@ -57,6 +70,16 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 				return false
 			}
 		}
+		if o.mountProc {
+			if r.err = mountProc(); r.err != nil {
+				return false
+			}
+		}
+		if o.loopbackUp {
+			if r.err = setLoopbackUp(); r.err != nil {
+				return true
+			}
+		}
 		made, r.err = openThread("open", types, false, c.exposes(base))
 		return true
 	})
@@ -69,32 +92,52 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 
 func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, error) {
 	exposed := c.exposes(base)
-	spec := &reexec.Creation{Unshare: uint32(types), Join: c.joins(base), Protect: exposed}
+	spec := &reexec.Creation{
+		Unshare: uint32(types), Join: c.joins(base), Protect: exposed, MountProc: o.mountProc, LoopbackUp: o.loopbackUp,
+	}
 	if types&Mount != 0 {
 		spec.Propagation = o.mountFlags()
+	}
+	if o.clockOffsets != nil {
+		spec.ClockOffsets = o.clockOffsets.format()
 	}
 	if types&User != 0 && !o.noIDMaps {
 		o.maps(spec, base&User != 0)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 	defer cancel()
-	files, err := reexec.Create(ctx, spec)
+	from, err := reexec.Create(ctx, spec)
 	if err != nil {
 		return nil, launchError(types, err)
 	}
 	made := newCore()
 	for i, t := range singles(types) {
-		ns, err := nsfs.Own(files[i])
+		ns, err := nsfs.Own(from.Files[i])
 		if err != nil {
-			for _, f := range files[i+1:] {
-				f.Close()
-			}
+			from.Close()
 			made.release()
-			return nil, openError("open", t, files[i].Name(), err)
+			return nil, openError("open", t, from.Files[i].Name(), err)
+		}
+		if t == PID {
+			ns.Keep(c.keepAlive(from.Init, base))
+			from.Init = nil
 		}
 		made.add(t, ns, exposed)
 	}
 	return made.ready(), nil
+}
+
+// keepAlive holds on to the pid namespace that a new one is below, with which it
+// would die. What it returns ends the new one and lets go.
+func (c *core) keepAlive(init *reexec.Init, base Type) (letGo func()) {
+	if base&PID == 0 {
+		return func() { init.Close() }
+	}
+	outer := c.ns[PID.index()].Retain()
+	return func() {
+		init.Close()
+		outer.Release()
+	}
 }
 
 // maps fills in the id maps. In a nested user namespace the helper has become

@@ -21,6 +21,7 @@ import (
 type launch struct {
 	launcher.List
 	about map[int]uint32
+	forks bool // it goes on in a child of this process, for launcher.Process.Follow
 }
 
 func newLaunch() *launch { return &launch{about: make(map[int]uint32)} }
@@ -33,14 +34,12 @@ const (
 )
 
 // composeWorker joins namespaces and becomes this program.
-func composeWorker(joins []Join, protect bool) *launch {
+func composeWorker(joins []Join, protect, keepIDs bool) *launch {
 	l := newLaunch()
-	user := joinsUser(joins)
-	l.shield(user, protect, protect)
-	if user {
-		l.joinAsRoot(joins, workerJoins)
-	} else {
-		l.join(joins, workerJoins)
+	l.shield(joinsType(joins, newUser), protect, protect)
+	l.enter(joins, workerJoins, keepIDs)
+	if l.forks {
+		l.Setpgid() // the group it was started in is the original's
 	}
 	// The worker keeps its standard streams and its socket. The control pipe
 	// gives way to the socket; exec closes the status pipe, which says so.
@@ -61,25 +60,66 @@ func composeWorker(joins []Join, protect bool) *launch {
 // says that this process needs that to open the launcher's files in /proc.
 func composeCreation(c *Creation, dumpable bool) *launch {
 	l := newLaunch()
-	user := joinsUser(c.Join)
+	user := joinsType(c.Join, newUser)
 	l.shield(user, c.Protect, c.Protect && !dumpable)
-	if user {
-		// The new user namespace is owned by who makes it, and the default maps
-		// are those of the joined one's root.
-		l.joinAsRoot(c.Join, launcher.FirstFileFD)
-		if dumpable {
-			l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids took it away
-		}
-	} else {
-		l.join(c.Join, launcher.FirstFileFD)
+	// The new user namespace is owned by who makes it, and the default maps
+	// are those of the joined one's root.
+	l.enter(c.Join, launcher.FirstFileFD, false)
+	if user && dumpable {
+		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids took it away
 	}
-	l.about[l.Unshare(int(c.Unshare)).Index()] = c.Unshare
+	l.on(c.Unshare, l.Unshare(int(c.Unshare)))
 	if c.Propagation != 0 {
-		l.about[l.Mount("", "/", "", c.Propagation, "").Index()] = unix.CLONE_NEWNS
+		l.on(unix.CLONE_NEWNS, l.Mount("", "/", "", c.Propagation, ""))
+	}
+	if c.LoopbackUp {
+		socket := l.on(unix.CLONE_NEWNET, l.Socket())
+		l.on(unix.CLONE_NEWNET, l.SetInterfaceUp("lo", socket))
+		l.Close(socket)
 	}
 	l.Sync()
 	l.Wait()
+	if c.Unshare&unix.CLONE_NEWPID != 0 {
+		l.becomeInit(c)
+	} else if c.MountProc {
+		l.mountProc()
+	}
 	return l
+}
+
+// becomeInit goes on as pid 1 of the new pid namespace, which takes a child. It
+// lives until this process closes its end of the control pipe, or is gone, and
+// everything inside dies with it (pid_namespaces(7)). The original waits for it:
+// inside another pid namespace this process could not tell its id. Killing the
+// original kills it too.
+func (l *launch) becomeInit(c *Creation) {
+	// It stays, so it must not hold on to anything.
+	l.Close(launcher.ImageFD)
+	l.CloseRange(launcher.FirstFileFD, 0)
+	l.Chdir("/")
+	init := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
+	l.Wait4().When(init)
+	l.ExitGroup(0).When(init)
+	l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
+	l.IgnoreSignal(unix.SIGCHLD) // orphans are reaped as they end
+	if c.MountProc {
+		l.mountProc()
+	}
+	l.Sync()
+	l.Wait()
+}
+
+// mountProc mounts the procfs of the pid namespace that the launcher is in. What
+// was on /proc might be shared with where it was copied from.
+func (l *launch) mountProc() {
+	l.on(unix.CLONE_NEWNS, l.Mount("none", "/proc", "", unix.MS_REC|unix.MS_PRIVATE, "")).Tolerate(unix.EINVAL) // nothing was
+	l.on(unix.CLONE_NEWNS, l.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
+}
+
+// on remembers which namespaces a step is about.
+func (l *launch) on(types uint32, s *launcher.Step) *launcher.Step {
+	l.about[s.Index()] = types
+	return s
 }
 
 // composeMapper writes the id maps of a process below the user namespace of
@@ -92,27 +132,34 @@ func composeMapper(c *Creation, user Join, pid int) *launch {
 	l.join([]Join{user}, launcher.FirstFileFD)
 	for _, w := range c.mapFiles() {
 		fd := l.Openat(launcher.FD(unix.AT_FDCWD), fmt.Sprintf("/proc/%d/%s", pid, w.name), unix.O_WRONLY)
-		step := l.Write(fd, w.content)
-		l.about[fd.Index()], l.about[step.Index()] = unix.CLONE_NEWUSER, unix.CLONE_NEWUSER
+		l.on(w.about, fd)
+		l.on(w.about, l.Write(fd, w.content))
 		l.Close(fd)
 	}
 	return l
 }
 
-type mapFile struct{ name, content string }
+// mapFile is a file below /proc/PID that configures a namespace.
+type mapFile struct {
+	name, content string
+	about         uint32
+}
 
 // mapFiles lists what is to be written, in the order that the kernel demands:
 // setgroups before gid_map.
 func (c *Creation) mapFiles() []mapFile {
 	var files []mapFile
 	if c.DenySetgroups {
-		files = append(files, mapFile{"setgroups", "deny"})
+		files = append(files, mapFile{"setgroups", "deny", unix.CLONE_NEWUSER})
 	}
-	if c.UIDMap != "" {
-		files = append(files, mapFile{"uid_map", c.UIDMap})
-	}
-	if c.GIDMap != "" {
-		files = append(files, mapFile{"gid_map", c.GIDMap})
+	for _, f := range []mapFile{
+		{"uid_map", c.UIDMap, unix.CLONE_NEWUSER},
+		{"gid_map", c.GIDMap, unix.CLONE_NEWUSER},
+		{"timens_offsets", c.ClockOffsets, unix.CLONE_NEWTIME},
+	} {
+		if f.content != "" {
+			files = append(files, f)
+		}
 	}
 	return files
 }
@@ -132,12 +179,27 @@ func (l *launch) shield(user, protect, undumpable bool) {
 	}
 }
 
+// enter joins namespaces whose descriptors begin at first, as root of the user
+// namespace among them if there is one and keepIDs is not set. What is in a pid
+// namespace afterwards is a child (see setns(2)), but one of this process.
+func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
+	if joinsType(joins, newUser) {
+		l.joinUser(joins, first, keepIDs)
+	} else {
+		l.join(joins, first)
+	}
+	if l.forks = joinsType(joins, newPID); l.forks {
+		child := l.on(unix.CLONE_NEWPID, l.Clone(unix.CLONE_PARENT|int(unix.SIGCHLD)))
+		l.Send(child).When(child)
+		l.ExitGroup(0).When(child)
+	}
+}
+
 // join enters namespaces whose descriptors begin at first.
 func (l *launch) join(joins []Join, first launcher.FD) {
 	tried := make(map[uint32]*launcher.Step)
 	for i, j := range joins {
-		s := l.Setns(first+launcher.FD(i), int(j.Type))
-		l.about[s.Index()] = j.Type
+		s := l.on(j.Type, l.Setns(first+launcher.FD(i), int(j.Type)))
 		if j.MayFail {
 			tried[j.Type] = s.Tolerate(unix.EPERM)
 		}
@@ -147,16 +209,19 @@ func (l *launch) join(joins []Join, first launcher.FD) {
 	}
 }
 
-// joinAsRoot joins namespaces with a user namespace among them, and takes on the
+// joinUser joins namespaces with a user namespace among them, and takes on the
 // ids of root in it. Without a mapped 0 there are none, and exec would drop the
 // capabilities: they are made ambient then.
-func (l *launch) joinAsRoot(joins []Join, first launcher.FD) {
+func (l *launch) joinUser(joins []Join, first launcher.FD, keepIDs bool) {
 	// Supplementary groups go while this is allowed: outside for root, inside
 	// for others unless setgroups is denied there, when the kernel lets nobody
 	// drop them.
 	kept := l.Setgroups().Tolerate(unix.EPERM)
 	l.join(joins, first)
 	l.Setgroups().Tolerate(unix.EPERM).When(kept)
+	if keepIDs {
+		return
+	}
 	l.Setresgid(0).Tolerate(unix.EINVAL)
 	unmapped := l.Setresuid(0).Tolerate(unix.EINVAL)
 	for _, s := range l.RaiseCaps(unix.CAP_LAST_CAP) {

@@ -66,6 +66,14 @@ func asRoot(at int, joins ...string) string {
 	return b.String()
 }
 
+// goesOnInside is the way into a pid namespace, from step at on.
+func goesOnInside(at int) string {
+	return fmt.Sprintf(`
+		clone(CLONE_PARENT|SIGCHLD, NULL, NULL, NULL, NULL) >= 0
+		if #%d: writev(status, [reached, #%d], 2) = 16
+		if #%d: exit_group(0)`, at, at, at)
+}
+
 func TestComposeWorker(t *testing.T) {
 	const (
 		mnt, net, user, uts = unix.CLONE_NEWNS, unix.CLONE_NEWNET, unix.CLONE_NEWUSER, unix.CLONE_NEWUTS
@@ -73,28 +81,42 @@ func TestComposeWorker(t *testing.T) {
 	for name, tt := range map[string]struct {
 		joins   []Join
 		protect bool
+		keepIDs bool
 		want    string
 	}{
-		"nothing": {nil, false, becomesWorker},
-		"no user": {[]Join{{Type: net}, {Type: mnt}}, false, `
+		"nothing": {nil, false, false, becomesWorker},
+		"no user": {[]Join{{Type: net}, {Type: mnt}}, false, false, `
 			setns(8, CLONE_NEWNET) = 0
 			setns(9, CLONE_NEWNS) = 0` + becomesWorker},
-		"no user, protected": {[]Join{{Type: net}, {Type: mnt}}, true, hides + `
+		"no user, protected": {[]Join{{Type: net}, {Type: mnt}}, true, false, hides + `
 			setns(8, CLONE_NEWNET) = 0
 			setns(9, CLONE_NEWNS) = 0` + becomesWorker},
-		"user": {[]Join{{Type: user}, {Type: net}}, false, triesNewKeyring + asRoot(1,
+		"user": {[]Join{{Type: user}, {Type: net}}, false, false, triesNewKeyring + asRoot(1,
 			`setns(8, CLONE_NEWUSER) = 0`,
 			`setns(9, CLONE_NEWNET) = 0`) + becomesWorker},
-		"user, protected": {[]Join{{Type: user}, {Type: net}}, true, hides + asRoot(2,
+		"user, protected": {[]Join{{Type: user}, {Type: net}}, true, false, hides + asRoot(2,
 			`setns(8, CLONE_NEWUSER) = 0`,
 			`setns(9, CLONE_NEWNET) = 0`) + becomesWorker},
-		"nested": {[]Join{{Type: uts}, {Type: user}, {Type: net}, {Type: user}, {Type: mnt}}, false, triesNewKeyring + asRoot(1,
+		"nested": {[]Join{{Type: uts}, {Type: user}, {Type: net}, {Type: user}, {Type: mnt}}, false, false, triesNewKeyring + asRoot(1,
 			`setns(8, CLONE_NEWUTS) = 0`,
 			`setns(9, CLONE_NEWUSER) = 0`,
 			`setns(10, CLONE_NEWNET) = 0`,
 			`setns(11, CLONE_NEWUSER) = 0`,
 			`setns(12, CLONE_NEWNS) = 0`) + becomesWorker},
-		"owners unknown": {[]Join{{Type: net, MayFail: true}, {Type: mnt, MayFail: true}, {Type: user}, {Type: net, Again: true}, {Type: mnt, Again: true}}, true, hides + asRoot(2,
+		"pid": {[]Join{{Type: user}, {Type: unix.CLONE_NEWPID}}, false, false, triesNewKeyring + asRoot(1,
+			`setns(8, CLONE_NEWUSER) = 0`,
+			`setns(9, CLONE_NEWPID) = 0`) + goesOnInside(49) + `
+			setpgid(0, 0) = 0` + becomesWorker},
+		"pid, no user": {[]Join{{Type: unix.CLONE_NEWPID}, {Type: mnt}}, false, false, `
+			setns(8, CLONE_NEWPID) = 0
+			setns(9, CLONE_NEWNS) = 0` + goesOnInside(2) + `
+			setpgid(0, 0) = 0` + becomesWorker},
+		"ids kept": {[]Join{{Type: user}, {Type: net}}, false, true, triesNewKeyring + `
+			setgroups(0, NULL) = 0 or EPERM
+			setns(8, CLONE_NEWUSER) = 0
+			setns(9, CLONE_NEWNET) = 0
+			if #1: setgroups(0, NULL) = 0 or EPERM` + becomesWorker},
+		"owners unknown": {[]Join{{Type: net, MayFail: true}, {Type: mnt, MayFail: true}, {Type: user}, {Type: net, Again: true}, {Type: mnt, Again: true}}, true, false, hides + asRoot(2,
 			`setns(8, CLONE_NEWNET) = 0 or EPERM`,
 			`setns(9, CLONE_NEWNS) = 0 or EPERM`,
 			`setns(10, CLONE_NEWUSER) = 0`,
@@ -102,7 +124,7 @@ func TestComposeWorker(t *testing.T) {
 			`if #4: setns(12, CLONE_NEWNS) = 0`) + becomesWorker},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compare(t, composeWorker(tt.joins, tt.protect), strings.ReplaceAll(tt.want, "\n\n", "\n"))
+			compare(t, composeWorker(tt.joins, tt.protect, tt.keepIDs), strings.ReplaceAll(tt.want, "\n\n", "\n"))
 		})
 	}
 }
@@ -115,6 +137,20 @@ func TestComposeCreation(t *testing.T) {
 			read(control, scratch, 1) = 1
 `
 	)
+	// becomesInit is the end of a list whose clone is step at.
+	becomesInit := func(at int, steps string) string {
+		return fmt.Sprintf(`close(5) = 0
+			close_range(6, ~0, 0) = 0
+			chdir("/") = 0
+			clone(SIGCHLD, NULL, NULL, NULL, NULL) >= 0
+			if #%d: wait4(-1, NULL, 0, NULL) >= 0 or ECHILD
+			if #%d: exit_group(0)
+			prctl(PR_SET_PDEATHSIG, 9) = 0
+			rt_sigaction(SIGCHLD, SIG_IGN, NULL, 8) = 0`, at, at) + steps + holds
+	}
+	const pid, time, freshProc = unix.CLONE_NEWPID, unix.CLONE_NEWTIME, `
+			mount("none", "/proc", NULL, MS_REC|MS_PRIVATE, NULL) = 0 or EINVAL
+			mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL) = 0`
 	nested := []Join{{Type: user}, {Type: net}}
 	for name, tt := range map[string]struct {
 		c        Creation
@@ -142,6 +178,21 @@ func TestComposeCreation(t *testing.T) {
 		"protected": {Creation{Unshare: user, Join: nested[1:], Protect: true}, false, hides + `
 			setns(6, CLONE_NEWNET) = 0
 			unshare(CLONE_NEWUSER) = 0` + holds},
+		"pid": {Creation{Unshare: pid}, false, `unshare(CLONE_NEWPID) = 0` + holds + becomesInit(6, "")},
+		"pid and time with a fresh /proc": {Creation{Unshare: user | pid | time | mnt, Propagation: unix.MS_PRIVATE, MountProc: true}, false, `
+			unshare(CLONE_NEWNS|CLONE_NEWPID|CLONE_NEWTIME|CLONE_NEWUSER) = 0
+			mount(NULL, "/", NULL, MS_PRIVATE, NULL) = 0` + holds + becomesInit(7, freshProc)},
+		"pid below another": {Creation{Unshare: pid, Join: []Join{{Type: pid}}}, false,
+			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(1) + `
+			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(10, "")},
+		"/proc of an existing pid": {Creation{Unshare: mnt, Join: []Join{{Type: pid}}, MountProc: true}, false,
+			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(1) + `
+			unshare(CLONE_NEWNS) = 0` + holds + strings.TrimLeft(freshProc, "\n") + "\n"},
+		"loopback": {Creation{Unshare: net, LoopbackUp: true}, false, `
+			unshare(CLONE_NEWNET) = 0
+			socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, 0) >= 0
+			ioctl(#1, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
+			close(#1) = 0` + holds},
 		// Its files in /proc would be root's.
 		"protected, plain user": {Creation{Unshare: user, Join: nested[1:], Protect: true}, true, `
 			keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 or ENOSYS
@@ -193,6 +244,7 @@ func TestMapFilesOrder(t *testing.T) {
 		{Creation{}, ""},
 		{Creation{DenySetgroups: true}, "setgroups=deny"},
 		{Creation{UIDMap: "u", GIDMap: "g"}, "uid_map=u gid_map=g"},
+		{Creation{ClockOffsets: "o"}, "timens_offsets=o"},
 		{Creation{UIDMap: "u", GIDMap: "g", DenySetgroups: true}, "setgroups=deny uid_map=u gid_map=g"},
 	} {
 		var got []string
@@ -207,7 +259,7 @@ func TestMapFilesOrder(t *testing.T) {
 
 // Every step that is about a namespace can be told by its type.
 func TestStepsKnowTheirType(t *testing.T) {
-	l := composeWorker([]Join{{Type: unix.CLONE_NEWUSER}, {Type: unix.CLONE_NEWNET}}, true)
+	l := composeWorker([]Join{{Type: unix.CLONE_NEWUSER}, {Type: unix.CLONE_NEWNET}}, true, false)
 	if l.about[3] != unix.CLONE_NEWUSER || l.about[4] != unix.CLONE_NEWNET {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}

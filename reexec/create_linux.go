@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
 	"os"
 	"slices"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,12 +16,15 @@ import (
 	"github.com/gonso/gonso/reexec/internal/launcher"
 )
 
-// nsLinks are the links in /proc/PID/ns in the order of package gonso's types.
+// nsLinks are the links in /proc/PID/ns, in the order of package gonso's types,
+// under which what a process has made is found: pid and time namespaces are for
+// its children.
 var nsLinks = []struct {
 	typ  uint32
 	name string
 }{
 	{unix.CLONE_NEWCGROUP, "cgroup"}, {unix.CLONE_NEWIPC, "ipc"}, {unix.CLONE_NEWNS, "mnt"}, {unix.CLONE_NEWNET, "net"},
+	{unix.CLONE_NEWPID, "pid_for_children"}, {unix.CLONE_NEWTIME, "time_for_children"},
 	{unix.CLONE_NEWUSER, "user"}, {unix.CLONE_NEWUTS, "uts"},
 }
 
@@ -28,73 +32,141 @@ var nsLinks = []struct {
 // maps; tests hold a launch up here.
 var beforeMaps = func(pid int) {}
 
-// Create makes namespaces by way of a launcher that ends as soon as their
-// descriptors are taken. It returns one file for each type in c.Unshare, in the
-// order of the names of the types; they belong to the caller.
-func Create(ctx context.Context, c *Creation) ([]*os.File, error) {
+// Made is what Create has made; it belongs to the caller.
+type Made struct {
+	Files []*os.File // one for each type in Creation.Unshare, in the order of the names of the types
+	Init  *Init      // of a new pid namespace, else nil
+}
+
+// Close gives all of it up.
+func (m *Made) Close() {
+	closeFiles(m.Files)
+	if m.Init != nil {
+		m.Init.Close()
+	}
+}
+
+// Init is the pid 1 of a pid namespace: a launcher that reaps orphans.
+type Init struct{ p *launcher.Process }
+
+// Close ends it, and so everything in its pid namespace, where nothing can be
+// started from then on. It does not wait: the kernel keeps a pid 1 until every
+// member has been reaped, children of this process by whoever has started them.
+func (i *Init) Close() error {
+	err := i.p.CloseControl()
+	go func() {
+		// It may be stopped, and then does not see that.
+		kill := time.AfterFunc(exitTimeout, func() { i.p.Kill() })
+		defer kill.Stop()
+		i.p.Wait()
+	}()
+	return err
+}
+
+// Create makes namespaces by way of a launcher, which ends as soon as their
+// descriptors are taken, or stays as the init of a new pid namespace.
+func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if child.Pending() {
 		return nil, errSecondGeneration
 	}
 	// A plain user may open a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
 	l := composeCreation(c, os.Geteuid() != 0)
-	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-create"}, Files: files(c.Join)})
+	name, init := "gonso-create", c.Unshare&unix.CLONE_NEWPID != 0
+	if init {
+		name = "gonso-init"
+	}
+	p, err := l.start(&launcher.Cmd{
+		Args:  []string{name},
+		Files: files(c.Join),
+		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer p.Close()
-	made, err := takeMade(ctx, c, l, p)
+	made := &Made{}
+	if err = l.take(ctx, c, p, made); err == nil && init {
+		made.Init = &Init{p}
+		p.CloseStatus()
+		return made, nil
+	}
 	if err != nil {
 		p.Kill()
 	}
+	p.Close()
 	state, werr := p.Wait()
 	if err == nil && (werr != nil || !state.Success()) {
 		err = fmt.Errorf("making namespaces: the launcher ended with %v", state)
 	}
 	if err != nil {
-		closeFiles(made)
+		made.Close()
 		return nil, err
 	}
 	return made, nil
 }
 
-// takeMade opens what the launcher has made, has the id maps written, and lets
-// the launcher end. It may return files along with an error.
-func takeMade(ctx context.Context, c *Creation, l *launch, p *launcher.Process) ([]*os.File, error) {
-	if err := p.Next(ctx); err != nil {
-		if stepErr := l.explain(err); stepErr != nil {
-			return nil, stepErr
+// take opens what the launcher makes, has what configures it written, and lets
+// the launcher go on to its end.
+func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, made *Made) error {
+	if l.forks {
+		if err := p.Follow(ctx); err != nil {
+			return l.creationError(err)
 		}
-		if errors.Is(err, io.EOF) {
-			err = errors.New("the launcher was killed")
-		}
-		return nil, fmt.Errorf("making namespaces: %w", err)
 	}
-	made, err := openMade(p.Pid, c.Unshare)
-	if err != nil {
-		return nil, err
+	if err := p.Next(ctx); err != nil {
+		return l.creationError(err)
+	}
+	// A pid namespace cannot be opened before it has an init; without one, the
+	// launcher will be gone.
+	init := c.Unshare&unix.CLONE_NEWPID != 0
+	if !init {
+		if err := made.open(p.Pid, c.Unshare); err != nil {
+			return err
+		}
 	}
 	beforeMaps(p.Pid)
 	if err := writeMaps(ctx, c, p.Pid); err != nil {
-		return made, err
+		return err
 	}
-	return made, p.Continue()
+	if err := p.Continue(); err != nil {
+		return err
+	}
+	err := p.Next(ctx)
+	switch {
+	case err == nil && init:
+		return made.open(p.Pid, c.Unshare)
+	case errors.Is(err, io.EOF) && !init:
+		return nil
+	}
+	return l.creationError(err)
 }
 
-func openMade(pid int, types uint32) ([]*os.File, error) {
-	made := make([]*os.File, 0, bits.OnesCount32(types))
+// creationError says what the launcher's end means to who waits for it.
+func (l *launch) creationError(err error) error {
+	if stepErr := l.explain(err); stepErr != nil {
+		return stepErr
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the launcher was killed")
+	}
+	return fmt.Errorf("making namespaces: %w", err)
+}
+
+// open opens what the launcher has made, all of it or nothing.
+func (m *Made) open(pid int, types uint32) error {
 	for _, link := range nsLinks {
 		if types&link.typ == 0 {
 			continue
 		}
 		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, link.name))
 		if err != nil {
-			closeFiles(made)
-			return nil, &LaunchError{Op: "open", Type: link.typ, Step: "open " + link.name, Err: err}
+			closeFiles(m.Files)
+			m.Files = nil
+			return &LaunchError{Op: "open", Type: link.typ, Step: "open " + link.name, Err: err}
 		}
-		made = append(made, f)
+		m.Files = append(m.Files, f)
 	}
-	return made, nil
+	return nil
 }
 
 // writeMaps writes the maps, or has them written from inside the user namespace
@@ -107,7 +179,7 @@ func writeMaps(ctx context.Context, c *Creation, pid int) error {
 	}
 	for _, m := range c.mapFiles() {
 		if err := writeProc(fmt.Sprintf("/proc/%d/%s", pid, m.name), m.content); err != nil {
-			return &LaunchError{Op: "write " + m.name + " of", Type: unix.CLONE_NEWUSER, Step: fmt.Sprintf("write %q to %s", m.content, m.name), Err: err}
+			return &LaunchError{Op: "write " + m.name + " of", Type: m.about, Step: fmt.Sprintf("write %q to %s", m.content, m.name), Err: err}
 		}
 	}
 	return nil

@@ -43,11 +43,20 @@ func hold(t *testing.T) (held <-chan int, release func()) {
 func goCreate(ctx context.Context) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		fs, err := Create(ctx, ownUser())
+		fs, err := create(ctx, ownUser())
 		closeFiles(fs)
 		done <- err
 	}()
 	return done
+}
+
+// create is Create for what has no init.
+func create(ctx context.Context, c *Creation) ([]*os.File, error) {
+	m, err := Create(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return m.Files, nil
 }
 
 func ownUser() *Creation {
@@ -62,12 +71,15 @@ func ownUser() *Creation {
 func TestCreateMakesAllTypesInOrder(t *testing.T) {
 	needUserNS(t)
 	c := ownUser()
-	c.Unshare |= unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
-	fs, err := Create(t.Context(), c)
+	for _, link := range nsLinks {
+		c.Unshare |= link.typ
+	}
+	m, err := Create(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFiles(fs)
+	defer m.Close()
+	fs := m.Files
 	for i, link := range nsLinks {
 		typ, err := unix.IoctlRetInt(int(fs[i].Fd()), unix.NS_GET_NSTYPE)
 		if err != nil || uint32(typ) != link.typ {
@@ -104,7 +116,7 @@ func TestCreateErrors(t *testing.T) {
 		"gid map":     {Creation{Unshare: unix.CLONE_NEWUSER, DenySetgroups: true, GIDMap: "0 0 0\n"}, "write gid_map of", unix.CLONE_NEWUSER, unix.EINVAL},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fs, err := Create(t.Context(), &tt.c)
+			fs, err := create(t.Context(), &tt.c)
 			closeFiles(fs)
 			var le *LaunchError
 			if !errors.As(err, &le) {
@@ -124,14 +136,14 @@ func TestCreateErrors(t *testing.T) {
 // what is refused there is told as well.
 func TestCreateBelowAnotherUserNamespace(t *testing.T) {
 	needUserNS(t)
-	outer, err := Create(t.Context(), ownUser())
+	outer, err := create(t.Context(), ownUser())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeFiles(outer)
 	join := []Join{{Type: unix.CLONE_NEWUSER, File: outer[0]}}
 
-	inner, err := Create(t.Context(), &Creation{Join: join, Unshare: unix.CLONE_NEWUSER, UIDMap: "7 0 1\n", GIDMap: "8 0 1\n", DenySetgroups: true})
+	inner, err := create(t.Context(), &Creation{Join: join, Unshare: unix.CLONE_NEWUSER, UIDMap: "7 0 1\n", GIDMap: "8 0 1\n", DenySetgroups: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +161,7 @@ func TestCreateBelowAnotherUserNamespace(t *testing.T) {
 		t.Error("it is not below the one that was joined")
 	}
 
-	_, err = Create(t.Context(), &Creation{Join: join, Unshare: unix.CLONE_NEWUSER, UIDMap: "0 5000 1\n"}) // not mapped there
+	_, err = create(t.Context(), &Creation{Join: join, Unshare: unix.CLONE_NEWUSER, UIDMap: "0 5000 1\n"}) // not mapped there
 	var le *LaunchError
 	if !errors.As(err, &le) || le.Op != "write" || le.Type != unix.CLONE_NEWUSER || !errors.Is(err, unix.EPERM) {
 		t.Errorf("%T: %v", err, err)
@@ -160,7 +172,7 @@ func TestCreateGivesUpWithItsContext(t *testing.T) {
 	needUserNS(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	fs, err := Create(ctx, ownUser())
+	fs, err := create(ctx, ownUser())
 	if err == nil { // it was faster
 		closeFiles(fs)
 	} else if !errors.Is(err, context.Canceled) {
@@ -221,7 +233,7 @@ func TestConcurrentLaunchesCannotMakeTheParentUndumpable(t *testing.T) {
 	slots := make(chan struct{}, 16) // of race-enabled workers, few fit the machine
 	for i := range n {
 		wg.Go(func() {
-			fs, err := Create(t.Context(), ownUser())
+			fs, err := create(t.Context(), ownUser())
 			if err != nil {
 				t.Error(err)
 				return
@@ -345,18 +357,18 @@ func init() {
 			fmt.Println(pid)
 			pauseForever()
 		}
-		_, err := Create(context.Background(), ownUser())
+		_, err := create(context.Background(), ownUser())
 		fmt.Fprintln(os.Stderr, err)
 	}
 	programs["held mapper"] = func() { // and the launcher it is for
 		os.Unsetenv(programEnv)
-		outer, err := Create(context.Background(), ownUser())
+		outer, err := create(context.Background(), ownUser())
 		if err == nil {
 			beforeMaps = func(pid int) {
 				fmt.Println(pid)
 				pauseForever()
 			}
-			_, err = Create(context.Background(), &Creation{Join: []Join{{Type: unix.CLONE_NEWUSER, File: outer[0]}}, Unshare: unix.CLONE_NEWUSER, UIDMap: "0 0 1\n"})
+			_, err = create(context.Background(), &Creation{Join: []Join{{Type: unix.CLONE_NEWUSER, File: outer[0]}}, Unshare: unix.CLONE_NEWUSER, UIDMap: "0 0 1\n"})
 		}
 		fmt.Fprintln(os.Stderr, err)
 	}

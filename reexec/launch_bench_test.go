@@ -35,7 +35,7 @@ func BenchmarkCreateUser(b *testing.B) {
 		DenySetgroups: os.Geteuid() != 0,
 	}
 	create := func() error {
-		files, err := Create(context.Background(), c)
+		files, err := create(context.Background(), c)
 		closeFiles(files)
 		return err
 	}

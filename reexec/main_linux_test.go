@@ -203,7 +203,7 @@ func needProcess(t testing.TB) {
 func needUserNS(t testing.TB) {
 	t.Helper()
 	needProcess(t)
-	fs, err := Create(t.Context(), &Creation{Unshare: unix.CLONE_NEWUSER})
+	fs, err := create(t.Context(), &Creation{Unshare: unix.CLONE_NEWUSER})
 	closeFiles(fs)
 	need(t, "userns", err)
 }

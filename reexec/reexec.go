@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,26 +21,28 @@ type Join struct {
 	MayFail, Again bool
 }
 
-const cloneNewUser = 0x10000000
+// CLONE_NEW* of the types that launches are different for.
+const (
+	newUser = 0x10000000
+	newPID  = 0x20000000
+)
 
-func joinsUser(joins []Join) bool {
-	for _, j := range joins {
-		if j.Type == cloneNewUser {
-			return true
-		}
-	}
-	return false
+func joinsType(joins []Join, typ uint32) bool {
+	return slices.ContainsFunc(joins, func(j Join) bool { return j.Type == typ })
 }
 
 // Creation says which namespaces Create makes and how.
 type Creation struct {
 	Join    []Join // first: the new ones are owned by and made from these
-	Unshare uint32 // CLONE_NEW*, without pid and time
+	Unshare uint32 // CLONE_NEW*
 	// UIDMap and GIDMap are written as they are; empty writes none. If Join has
 	// a user namespace they are relative to it.
 	UIDMap, GIDMap string
 	DenySetgroups  bool
+	ClockOffsets   string  // for timens_offsets of a new time namespace, or empty
 	Propagation    uintptr // MS_* flags for /, or 0 to leave it
+	MountProc      bool    // a fresh /proc in the new mnt namespace
+	LoopbackUp     bool    // in the new net namespace
 	Protect        bool    // somebody else may be root in the joined namespaces
 }
 
@@ -46,12 +50,13 @@ type Creation struct {
 type WorkerOptions struct {
 	Join    []Join
 	Protect bool // as for Creation
+	KeepIDs bool // do not become uid and gid 0 of the user namespace joined
 
 	// Stderr gets what the worker and its functions print, on either stream; nil is os.Stderr.
 	Stderr io.Writer
 
 	StartTimeout time.Duration // for the worker to come up
-	Idle         time.Duration // without calls after which it is ended
+	Idle         time.Duration // without calls after which it is ended; negative is never
 	Grace        time.Duration // for a function to return after its context was cancelled
 }
 
@@ -65,6 +70,9 @@ const (
 func (o *WorkerOptions) setDefaults() {
 	if o.Stderr == nil {
 		o.Stderr = os.Stderr
+	}
+	if o.Idle < 0 {
+		o.Idle = math.MaxInt64
 	}
 	for _, d := range []struct {
 		v   *time.Duration

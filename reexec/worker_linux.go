@@ -177,7 +177,7 @@ func (w *Worker) launch() (_ *process, err error) {
 	}
 	defer stderrW.Close()
 
-	l := composeWorker(w.opts.Join, w.opts.Protect)
+	l := composeWorker(w.opts.Join, w.opts.Protect, w.opts.KeepIDs)
 	proc, err := l.start(&launcher.Cmd{
 		Args:   []string{child.Name},
 		Env:    environment(w.opts.Protect),
@@ -199,7 +199,7 @@ func (w *Worker) launch() (_ *process, err error) {
 		turn: make(chan struct{}, 1), hung: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.turn <- struct{}{}
-	alive, err := p.handshake(w.opts.StartTimeout)
+	alive, err := p.comeUp(l, w.opts.StartTimeout)
 	if err == nil {
 		proc.Close() // the status pipe ended with exec
 		p.mu.Lock()
@@ -210,7 +210,10 @@ func (w *Worker) launch() (_ *process, err error) {
 	}
 	// A step that was refused says more than the end of the socket it led to.
 	timedOut := errors.Is(err, os.ErrDeadlineExceeded)
-	stepErr := l.failure(proc)
+	stepErr := l.explain(err)
+	if stepErr == nil {
+		stepErr = l.failure(proc)
+	}
 	if timedOut || !errors.Is(err, io.EOF) && stepErr == nil {
 		proc.Kill()
 	}
@@ -242,9 +245,17 @@ func startError(alive, timedOut bool, limit time.Duration, err error, died *Died
 	return died
 }
 
-// handshake waits for Alive and Ready.
-func (p *process) handshake(limit time.Duration) (alive bool, err error) {
-	if err := p.conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+// comeUp follows the launch to where the worker is, and waits for Alive and Ready.
+func (p *process) comeUp(l *launch, limit time.Duration) (alive bool, err error) {
+	deadline := time.Now().Add(limit)
+	if l.forks {
+		ctx, cancel := context.WithDeadlineCause(context.Background(), deadline, os.ErrDeadlineExceeded)
+		defer cancel()
+		if err := p.proc.Follow(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err := p.conn.SetReadDeadline(deadline); err != nil {
 		return false, err
 	}
 	for _, want := range []wire.FrameType{wire.Alive, wire.Ready} {

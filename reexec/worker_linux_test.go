@@ -76,7 +76,7 @@ func TestUnknownFunction(t *testing.T) {
 // streams, whatever this process has open, CLOEXEC or not.
 func TestWorkerCannotInheritDescriptors(t *testing.T) {
 	needUserNS(t)
-	fs, err := Create(t.Context(), ownUser())
+	fs, err := create(t.Context(), ownUser())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -565,7 +565,7 @@ func init() {
 		defer w.Close()
 		_, err := w.Call(context.Background(), "pid", nil)
 		fmt.Fprintln(os.Stderr, "call:", err)
-		_, err = Create(context.Background(), ownUser())
+		_, err = create(context.Background(), ownUser())
 		fmt.Fprintln(os.Stderr, "create:", err)
 	}
 	// Parents that are killed.

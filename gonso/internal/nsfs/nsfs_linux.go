@@ -22,6 +22,7 @@ type NS struct {
 	fd       int // of file; os.File.Fd costs more than the setns it is for
 	dev, ino uint64
 	refs     atomic.Int32
+	letGo    func() // see Keep
 }
 
 // own makes an NS of a descriptor, and takes it over even if it fails.
@@ -127,11 +128,19 @@ func (n *NS) Retain() *NS {
 	return n
 }
 
+// Keep makes n own something that the namespace needs, such as the init of a pid
+// namespace: letGo is called with the last reference given back. Keep is called
+// once, before n is shared.
+func (n *NS) Keep(letGo func()) { n.letGo = letGo }
+
 // Release gives a reference back.
 func (n *NS) Release() {
 	switch r := n.refs.Add(-1); {
 	case r == 0:
 		n.file.Close()
+		if n.letGo != nil {
+			n.letGo()
+		}
 	case r < 0:
 		panic("nsfs: Release without a reference")
 	}

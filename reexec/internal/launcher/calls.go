@@ -73,6 +73,15 @@ func (l *List) Clone(f int) *Step {
 
 // Processes.
 
+// Wait4 waits for the end of a child. Where SIGCHLD was ignored by who started this program, there is nobody left to
+// tell of by then (ECHILD).
+func (l *List) Wait4() *Step {
+	return l.add("wait4", unix.SYS_WAIT4, number(-1), null, number(0), null).givesAny().Tolerate(unix.ECHILD)
+}
+
+// Setpgid gives the process a process group of its own.
+func (l *List) Setpgid() *Step { return l.add("setpgid", unix.SYS_SETPGID, number(0), number(0)) }
+
 // Prctl is prctl(2) with arguments that are numbers.
 func (l *List) Prctl(op int, args ...int) *Step {
 	a := []arg{named(op, prctls)}
@@ -215,6 +224,21 @@ func (l *List) SendFiles(socket FD, files ...FD) *Step {
 	msg.pointers = []pointer{{at: 16, data: vec}, {at: 32, data: control}}
 	return l.add("sendmsg", unix.SYS_SENDMSG, socket.arg(),
 		memory(msg, "SCM_RIGHTS ["+strings.Join(text, ", ")+"]"), symbol(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL")).gives(1)
+}
+
+// SetInterfaceUp sets the flag IFF_UP of a network interface, by way of a socket in its namespace.
+func (l *List) SetInterfaceUp(name string, socket Value) *Step {
+	ifreq := make([]byte, 40) // struct ifreq: name, flags
+	copy(ifreq[:unix.IFNAMSIZ-1], name)
+	binary.LittleEndian.PutUint16(ifreq[unix.IFNAMSIZ:], unix.IFF_UP)
+	return l.add("ioctl", unix.SYS_IOCTL, socket.arg(), symbol(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"),
+		memory(&data{bytes: ifreq}, fmt.Sprintf("{%q, IFF_UP}", name)))
+}
+
+// Socket makes a datagram socket of the Internet family, which is enough to ask for things about interfaces.
+func (l *List) Socket() *Step {
+	return l.add("socket", unix.SYS_SOCKET, symbol(unix.AF_INET, "AF_INET"),
+		symbol(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), number(0)).givesAny()
 }
 
 // Mount is mount(2). Empty strings, but for target, are NULL.

@@ -168,6 +168,24 @@ func (p *Process) NextValue(ctx context.Context) (int64, error) {
 	return p.list.decode(record)
 }
 
+// Follow is for lists that go on in a child made with CLONE_PARENT, whose id the original sends before it exits: the way
+// into a pid namespace, which no running process enters. p is that child afterwards, and the original has been waited for.
+func (p *Process) Follow(ctx context.Context) error {
+	pid, err := p.NextValue(ctx)
+	if err != nil {
+		return err
+	}
+	// It is this process's child, so nobody else can have reaped it and its id means nothing else.
+	child, err := os.FindProcess(int(pid))
+	if err != nil {
+		return err
+	}
+	original := p.Process
+	p.Process = child
+	_, err = original.Wait()
+	return err
+}
+
 // decode returns the value of a record, or the failure that it tells of.
 func (l *List) decode(record [recordSize]byte) (int64, error) {
 	addr := binary.LittleEndian.Uint64(record[:])
@@ -196,6 +214,9 @@ func (p *Process) Continue() error {
 
 // CloseControl makes the launcher fail at the next Wait, or at the one that it is in. Next reports it.
 func (p *Process) CloseControl() error { return closeOnce(p.control) }
+
+// CloseStatus is for when nothing more is to be heard from the launcher.
+func (p *Process) CloseStatus() error { return closeOnce(p.status) }
 
 // Close makes the launcher end at the next Wait, Sync or Send, or where it waits now, and releases the pipes. A program
 // that it has become is not touched; nor is the os.Process, which still has to be waited for.

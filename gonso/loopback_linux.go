@@ -1,0 +1,22 @@
+package gonso
+
+import "golang.org/x/sys/unix"
+
+// setLoopbackUp sets "lo" up in the net namespace of the calling thread.
+func setLoopbackUp() error {
+	// Interfaces are asked for by way of any socket of their namespace.
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return refused("socket in", Net, err)
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return &Error{Op: "set loopback up in", Type: Net, Err: err}
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return refused("set loopback up in", Net, err)
+	}
+	return nil
+}
