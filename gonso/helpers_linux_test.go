@@ -3,6 +3,7 @@ package gonso
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -112,6 +113,18 @@ func foreign(t testing.TB, s *Set) map[string]string {
 	return m
 }
 
+// inside gives the links of a process in the Set, whose children are there too.
+func inside(t testing.TB, s *Set) map[string]string {
+	t.Helper()
+	m := foreign(t, s)
+	for _, l := range []string{"pid", "time"} {
+		if m[l] != "" {
+			m[l+"_for_children"] = m[l]
+		}
+	}
+	return m
+}
+
 // threadLives reports whether this process has the thread.
 func threadLives(tid int) bool { return unix.Tgkill(os.Getpid(), tid, 0) == nil }
 
@@ -214,6 +227,13 @@ func sleeper(t testing.TB, types Type) int {
 	return c.Process.Pid
 }
 
+// ended reports whether a process that some other is to reap runs no more.
+func ended(pid int) bool {
+	unix.Wait4(pid, nil, unix.WNOHANG, nil) // this one is, if it is pid 1
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	return err != nil || strings.HasPrefix(fields(string(b))["State"], "Z")
+}
+
 // wantError checks that err matches is and says all of the words.
 func wantError(t testing.TB, what string, err, is error, words ...string) {
 	t.Helper()
@@ -226,4 +246,30 @@ func wantError(t testing.TB, what string, err, is error, words ...string) {
 			t.Errorf("%s: %v; want %q in it", what, err, w)
 		}
 	}
+}
+
+// tryLoopback tells whether sockets on the loopback interface hear each other.
+func tryLoopback(ctx context.Context) (string, error) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		return "", err
+	}
+	if lo.Flags&net.FlagUp == 0 {
+		return "lo has no address", nil
+	}
+	var said []string
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			return "", err
+		}
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+		l.Close()
+		if err != nil {
+			return "", err
+		}
+		c.Close()
+		said = append(said, host+" answers")
+	}
+	return strings.Join(said, ", "), nil
 }

@@ -61,7 +61,8 @@ func hint(op string, types Type, err error, ev *evidence) string {
 			possible = append(possible, "a seccomp filter is active")
 		}
 		if op == "mount" && types&Mount != 0 {
-			possible = append(possible, "parts of /proc are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)")
+			possible = append(possible, "parts of /proc are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)",
+				"the pid namespace that it would show was not made along with it and belongs to another user namespace")
 		}
 		if strings.HasPrefix(op, "write") && ev.capsKnown && !ev.sysAdmin {
 			possible = append(possible, "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied")

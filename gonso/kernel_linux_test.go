@@ -228,7 +228,7 @@ func childOf(t testing.TB, name string, args ...string) (pid int) {
 	t.Cleanup(func() {
 		c.Process.Kill()
 		c.Wait()
-		testenv.Poll(func() bool { return unix.Kill(pid, 0) != nil })
+		testenv.Poll(func() bool { return ended(pid) })
 	})
 	testenv.Eventually(t, name+" has a child that has come to its program", func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", c.Process.Pid))
@@ -246,7 +246,7 @@ func childOf(t testing.TB, name string, args ...string) (pid int) {
 // namespace. Children of a closure land inside, those of others do not, and the
 // runtime goes on making threads.
 func TestPIDNamespaceTakesChildrenOnly(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tool("sleep"))
+	testenv.Need(t, testenv.Host, testenv.Tool("sleep"))
 	testenv.Leaks(t)
 	init := sleeper(t, PID)
 	s := owned(t)(FromPID(init, PID))

@@ -89,9 +89,10 @@ func ClockOffsets(monotonic, boottime time.Duration) UnshareOption {
 // mount namespace finds no /proc/self there; registered functions run in a
 // process inside both, and do.
 //
-// In a user namespace the kernel demands that a procfs that hides nothing is
+// It needs CAP_SYS_ADMIN in the user namespace that owns the pid namespace. In a
+// user namespace the kernel also demands that a procfs that hides nothing is
 // mounted already (mount_too_revealing in fs/namespace.c), which is not so in
-// many containers: the error then matches unix.EPERM.
+// many containers. The error matches unix.EPERM.
 func MountProc() UnshareOption { return func(o *unshareOptions) { o.mountProc = true } }
 
 // LoopbackUp sets the interface "lo" of a new network namespace up, which gives

@@ -20,6 +20,7 @@ type Req struct {
 // Requirements of tests.
 var (
 	Root    = Req{"root", []string{"root"}, func() string { return notRoot(os.Geteuid()) }}
+	Host    = Req{"root of the host", []string{"root"}, func() string { return notHost(os.Geteuid()) }} // not of a user namespace
 	Plain   = Req{"a plain user", []string{"plain"}, func() string { return root(os.Geteuid()) }}
 	UserNS  = Req{"user namespaces", []string{"userns"}, userNS}
 	GoTool  = Req{"the go command", []string{"go"}, func() string { return lookPath("go") }}
@@ -60,6 +61,14 @@ func notRoot(uid int) string {
 		return ""
 	}
 	return fmt.Sprintf("effective uid is %d", uid)
+}
+
+func notHost(uid int) string {
+	maps, err := os.ReadFile("/proc/self/uid_map")
+	if err == nil && strings.Join(strings.Fields(string(maps)), " ") != "0 0 4294967295" {
+		return "this is inside a user namespace"
+	}
+	return notRoot(uid)
 }
 
 func root(uid int) string {
