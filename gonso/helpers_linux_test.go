@@ -229,9 +229,15 @@ func sleeper(t testing.TB, types Type) int {
 
 // ended reports whether a process that some other is to reap runs no more.
 func ended(pid int) bool {
-	unix.Wait4(pid, nil, unix.WNOHANG, nil) // this one is, if it is pid 1
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	return err != nil || strings.HasPrefix(fields(string(b))["State"], "Z")
+	if err != nil {
+		return true
+	}
+	if !strings.HasPrefix(fields(string(b))["State"], "Z") {
+		return false
+	}
+	unix.Wait4(pid, nil, unix.WNOHANG, nil) // this one is, if it is pid 1
+	return true
 }
 
 // wantError checks that err matches is and says all of the words.

@@ -192,6 +192,7 @@ func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
 		child := l.on(unix.CLONE_NEWPID, l.Clone(unix.CLONE_PARENT|int(unix.SIGCHLD)))
 		l.Send(child).When(child)
 		l.ExitGroup(0).When(child)
+		l.Wait() // or what it reports could come before its id
 	}
 }
 

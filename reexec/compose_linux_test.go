@@ -71,7 +71,8 @@ func goesOnInside(at int) string {
 	return fmt.Sprintf(`
 		clone(CLONE_PARENT|SIGCHLD, NULL, NULL, NULL, NULL) >= 0
 		if #%d: writev(status, [reached, #%d], 2) = 16
-		if #%d: exit_group(0)`, at, at, at)
+		if #%d: exit_group(0)
+		read(control, scratch, 1) = 1`, at, at, at)
 }
 
 func TestComposeWorker(t *testing.T) {
@@ -184,7 +185,7 @@ func TestComposeCreation(t *testing.T) {
 			mount(NULL, "/", NULL, MS_PRIVATE, NULL) = 0` + holds + becomesInit(7, freshProc)},
 		"pid below another": {Creation{Unshare: pid, Join: []Join{{Type: pid}}}, false,
 			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(1) + `
-			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(10, "")},
+			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(11, "")},
 		"/proc of an existing pid": {Creation{Unshare: mnt, Join: []Join{{Type: pid}}, MountProc: true}, false,
 			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(1) + `
 			unshare(CLONE_NEWNS) = 0` + holds + strings.TrimLeft(freshProc, "\n") + "\n"},

@@ -168,8 +168,9 @@ func (p *Process) NextValue(ctx context.Context) (int64, error) {
 	return p.list.decode(record)
 }
 
-// Follow is for lists that go on in a child made with CLONE_PARENT, whose id the original sends before it exits: the way
-// into a pid namespace, which no running process enters. p is that child afterwards, and the original has been waited for.
+// Follow is for lists that go on in a child made with CLONE_PARENT, whose id the original sends before it exits, while the
+// child waits: the way into a pid namespace, which no running process enters. p is that child afterwards, told to go on,
+// and the original has been waited for.
 func (p *Process) Follow(ctx context.Context) error {
 	pid, err := p.NextValue(ctx)
 	if err != nil {
@@ -183,7 +184,7 @@ func (p *Process) Follow(ctx context.Context) error {
 	original := p.Process
 	p.Process = child
 	_, err = original.Wait()
-	return err
+	return errors.Join(err, p.Continue())
 }
 
 // decode returns the value of a record, or the failure that it tells of.

@@ -550,6 +550,42 @@ func TestClone(t *testing.T) {
 	expectExit(t, state, 42)
 }
 
+// The child is followed, whether it or the original is the first to go on.
+func TestFollow(t *testing.T) {
+	needUserNS(t)
+	var l List
+	l.Unshare(unix.CLONE_NEWUSER | unix.CLONE_NEWPID)
+	child := l.Clone(unix.CLONE_PARENT | int(unix.SIGCHLD))
+	l.Send(child).When(child)
+	l.ExitGroup(0).When(child)
+	l.Wait()
+	l.Sync()
+	l.ExitGroup(42)
+	for range 200 {
+		p := start(t, &Cmd{List: &l})
+		original := p.Pid
+		if err := p.Follow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if p.Pid == original || alive(original) {
+			t.Fatalf("it was %d and is %d", original, p.Pid)
+		}
+		if err := p.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		expectExit(t, wait(t, p), 42)
+	}
+
+	var refused List
+	refused.Unshare(1)
+	p := start(t, &Cmd{List: &refused})
+	var step *StepError
+	if err := p.Follow(t.Context()); !errors.As(err, &step) || step.Name != "unshare" {
+		t.Errorf("a step before it failed: %v", err)
+	}
+	expectExit(t, wait(t, p), 127)
+}
+
 // With SIGCHLD ignored, the launcher's children are reaped.
 func TestIgnoreSignal(t *testing.T) {
 	var l List
