@@ -189,8 +189,13 @@ func heapOps() (map[string]func(int) (time.Duration, error), error) {
 	if err != nil {
 		return nil, err
 	}
+	all, err := base.Unshare(gonso.PID | gonso.Time)
+	if err != nil {
+		return nil, err
+	}
 	return map[string]func(int) (time.Duration, error){
 		"unshare": again(unshareUser),
+		"pidtime": func(n int) (time.Duration, error) { return coldCalls(all, n) },
 		"cold":    func(n int) (time.Duration, error) { return coldCalls(base, n) },
 		"exec":    again(func() error { return runTiny(tiny, nil) }),
 		"fork":    again(func() error { return runTiny(tiny, &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}) }),

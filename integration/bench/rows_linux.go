@@ -25,6 +25,7 @@ var rows = []row{
 	raceRow("process Do, warm, not LeavesThreadClean", func() (*race, error) { return warmCall(plainEcho) }),
 	raceRow("process Do, warm, and reexec", warmCallAndReexec),
 	raceRow("process Do, cold", coldCall),
+	raceRow("process Do, cold, pid and time", coldCallPIDTime),
 	raceRow("Unshare(User)", makeUser),
 	{name: "Unshare(User) and the launcher", measure: makeUserAndLauncher},
 	raceRow("Unshare(Net)", makeNet),
@@ -277,6 +278,24 @@ func coldCall() (_ *race, err error) {
 			cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 			return cmd.Run()
 		})},
+	}
+	return r, nil
+}
+
+func coldCallPIDTime() (_ *race, err error) {
+	r := &race{limit: 1.3}
+	defer r.abandon(&err)
+	base, err := r.made(gonso.User | gonso.Net)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.made(gonso.User | gonso.Net | gonso.PID | gonso.Time)
+	if err != nil {
+		return nil, err
+	}
+	r.ways = []way{
+		{"user and net", func(n int) (time.Duration, error) { return coldCalls(base, n) }},
+		{"with pid and time", func(n int) (time.Duration, error) { return coldCalls(all, n) }},
 	}
 	return r, nil
 }
