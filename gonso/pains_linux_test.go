@@ -19,12 +19,14 @@ import (
 	"math/big"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -63,6 +65,7 @@ func init() {
 		print(groupsInside())
 	}
 	programs["keys"] = keys
+	programs["reaps all"] = reapsAll
 	if name := os.Getenv(programEnv); name != "" {
 		programs[name]()
 		os.Exit(0)
@@ -370,10 +373,50 @@ func TestNamespaceDescriptorsCannotReachChildren(t *testing.T) {
 	}
 }
 
+// The same the other way round: a program that is an init reaps whatever ends.
+func reapsAll() {
+	os.Unsetenv(programEnv)
+	gonso.Init()
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGCHLD)
+	reaped := new(atomic.Int64)
+	go func() {
+		for range ended {
+			for {
+				pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+				if pid <= 0 || err != nil {
+					break
+				}
+				reaped.Add(1)
+			}
+		}
+	}()
+	for range 50 {
+		s, err := gonso.Unshare(gonso.User | gonso.PID)
+		if err == nil {
+			_, err = workerPID.Do(context.Background(), s, struct{}{})
+		}
+		if err == nil {
+			err = s.Close()
+		}
+		if err != nil {
+			print(nil, err)
+		}
+	}
+	print(reaped.Load() > 0, nil)
+}
+
+func TestProgramThatReapsAllCannotBreakLaunches(t *testing.T) {
+	testenv.Need(t, testenv.UserNS, testenv.Process)
+	if out := program(t, "reaps all", nil); out != "true\n" {
+		t.Errorf("%q", out)
+	}
+}
+
 // runc#1443, rootlesskit#209, #532: zombies, and a blanket wait4(-1) that steals
 // the children of exec.Cmd.
 func TestExecCannotLoseItsChildToGonso(t *testing.T) {
-	s := newSet(t, gonso.User)
+	s := newSet(t, gonso.User|gonso.PID)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -392,6 +435,12 @@ func TestExecCannotLoseItsChildToGonso(t *testing.T) {
 				}
 				if _, err := workerPID.Do(t.Context(), d, struct{}{}); err != nil {
 					t.Error(err)
+				}
+				n, err := d.Unshare(gonso.PID)
+				if err != nil {
+					t.Error(err)
+				} else {
+					n.Close()
 				}
 				d.Close()
 			}

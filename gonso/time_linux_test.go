@@ -126,3 +126,37 @@ func TestTimeOffsetsOutOfRange(t *testing.T) {
 		t.Errorf("without a new time namespace: %v", err)
 	}
 }
+
+// What the planner relies on: a thread makes a time namespace for its children
+// alone, its own directory has no offsets, and nobody with several threads joins.
+func TestTimeRulesOfThreads(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	timeTypes(t)
+	testenv.Leaks(t)
+	testenv.OnThread(func() {
+		if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
+			t.Error(err)
+			return
+		}
+		self, children := testenv.Self(t, "time"), testenv.Self(t, "time_for_children")
+		if self != testenv.Home("time") || children == self {
+			t.Errorf("after unshare the thread is in %s, its children in %s", self, children)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat("/proc/thread-self/timens_offsets", &st); err != unix.ENOENT {
+			t.Errorf("/proc/thread-self/timens_offsets: %v", err)
+		}
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/timens_offsets", unix.Gettid()), &st); err != nil {
+			t.Error(err)
+		}
+		fd, err := unix.Open("/proc/thread-self/ns/time_for_children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		if err := unix.Setns(fd, unix.CLONE_NEWTIME); err != unix.EUSERS {
+			t.Errorf("setns: %v; the rule is EUSERS", err)
+		}
+	})
+}

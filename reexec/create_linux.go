@@ -95,7 +95,12 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	}
 	p.Close()
 	state, werr := p.Wait()
-	if err == nil && (werr != nil || !state.Success()) {
+	switch {
+	case err != nil:
+	case errors.Is(werr, unix.ECHILD): // this program reaps whatever ends, as an init does
+	case werr != nil:
+		err = fmt.Errorf("making namespaces: %w", werr)
+	case !state.Success():
 		err = fmt.Errorf("making namespaces: the launcher ended with %v", state)
 	}
 	if err != nil {

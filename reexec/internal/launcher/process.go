@@ -183,7 +183,10 @@ func (p *Process) Follow(ctx context.Context) error {
 	}
 	original := p.Process
 	p.Process = child
-	_, err = original.Wait()
+	// A program that reaps whatever ends, as an init does, may have been faster.
+	if _, err = original.Wait(); errors.Is(err, syscall.ECHILD) {
+		err = nil
+	}
 	return errors.Join(err, p.Continue())
 }
 
