@@ -183,6 +183,12 @@ func writeMaps(ctx context.Context, c *Creation, pid int) error {
 		}
 	}
 	for _, m := range c.mapFiles() {
+		if tool := c.mapTool(m.name); tool != "" {
+			if err := runMapTool(ctx, tool, m, pid); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := writeProc(fmt.Sprintf("/proc/%d/%s", pid, m.name), m.content); err != nil {
 			return &LaunchError{Op: "write " + m.name + " of", Type: m.about, Step: fmt.Sprintf("write %q to %s", m.content, m.name), Err: err}
 		}

@@ -44,6 +44,11 @@ type Creation struct {
 	MountProc      bool    // a fresh /proc in the new mnt namespace
 	LoopbackUp     bool    // in the new net namespace
 	Protect        bool    // somebody else may be root in the joined namespaces
+
+	// UIDMapTool and GIDMapTool are paths of newuidmap and newgidmap, which write
+	// the maps in place of this process; empty writes them here. They are not for
+	// a Join that has a user namespace.
+	UIDMapTool, GIDMapTool string
 }
 
 // WorkerOptions says where and how a worker runs. Zero durations take the defaults.

@@ -1,0 +1,164 @@
+package reexec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxToolOutput bounds what is taken from a tool's standard output.
+const maxToolOutput = 1 << 20
+
+// RunTool runs a program of the system that answers on its standard output, and
+// is started by the calling thread. When ctx is done before it ends, it is killed
+// with all that it started, unless that left its process group; nobody waits for
+// what keeps its streams open. The error names the program and has the end of what
+// it printed on standard error.
+func RunTool(ctx context.Context, path string, args ...string) (string, error) {
+	var answer toolOutput
+	out, outEnd, err := newStderrTail(&answer)
+	if err != nil {
+		return "", err
+	}
+	errs, errsEnd, err := newStderrTail(io.Discard)
+	if err != nil {
+		outEnd.Close()
+		out.stop()
+		return "", err
+	}
+	c := exec.Command(path, args...)
+	c.Stdout, c.Stderr = outEnd, errsEnd // files, so that Wait waits for nothing else
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = c.Start()
+	outEnd.Close()
+	errsEnd.Close()
+	if err == nil {
+		err = waitForTool(ctx, c)
+	}
+	out.stop()
+	said := strings.TrimSpace(errs.stop())
+	text, complete := answer.take()
+	if err == nil && !complete {
+		err = fmt.Errorf("it printed more than %d bytes", maxToolOutput)
+	}
+	if err == nil {
+		return text, nil
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	if said != "" {
+		return "", fmt.Errorf("%s: %w: %s", path, err, said)
+	}
+	return "", fmt.Errorf("%s: %w", path, err)
+}
+
+// waitForTool waits for the end of c, and ends its process group.
+func waitForTool(ctx context.Context, c *exec.Cmd) error {
+	pid := c.Process.Pid
+	ended := make(chan error, 1)
+	go func() { ended <- waitable(pid) }()
+	var err, cause error
+	over := false
+	select {
+	case err = <-ended:
+		over = true
+	case <-ctx.Done():
+		cause = fmt.Errorf("killed, as it did not end in time: %w", context.Cause(ctx))
+	}
+	// The number of its group is nobody else's as long as it was not reaped.
+	if err == nil {
+		_ = unix.Kill(-pid, unix.SIGKILL)
+	}
+	if !over {
+		limit := time.NewTimer(exitTimeout)
+		defer limit.Stop()
+		select {
+		case <-ended:
+		case <-limit.C: // a process with other ids than ours, or stuck in the kernel
+			go c.Wait()
+			return fmt.Errorf("it did not end in time, nor when it was killed: %w", context.Cause(ctx))
+		}
+	}
+	err = c.Wait()
+	_ = c.Process.Release() // Wait does, unless somebody else has reaped it
+	if cause != nil {
+		return cause
+	}
+	return err
+}
+
+// waitable waits until a child has ended, and leaves it to be reaped.
+func waitable(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// toolOutput keeps the beginning of what is written to it.
+type toolOutput struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	over bool
+}
+
+func (o *toolOutput) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := min(len(b), maxToolOutput-o.buf.Len())
+	o.buf.Write(b[:n])
+	o.over = o.over || n < len(b)
+	return len(b), nil
+}
+
+func (o *toolOutput) take() (text string, complete bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String(), !o.over
+}
+
+// mapTool is the program that writes a file of an id map, or "".
+func (c *Creation) mapTool(name string) string {
+	switch name {
+	case "uid_map":
+		return c.UIDMapTool
+	case "gid_map":
+		return c.GIDMapTool
+	}
+	return ""
+}
+
+// runMapTool has an id map written by newuidmap or newgidmap.
+func runMapTool(ctx context.Context, tool string, m mapFile, pid int) error {
+	op := map[string]string{"uid_map": "newuidmap", "gid_map": "newgidmap"}[m.name]
+	args := append([]string{strconv.Itoa(pid)}, strings.Fields(m.content)...)
+	_, err := RunTool(ctx, tool, args...)
+	if err == nil {
+		// A stand-in like /bin/true would leave nobody mapped.
+		var content []byte
+		content, err = os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, m.name))
+		if err == nil && len(content) == 0 {
+			err = fmt.Errorf("%s: it succeeded, but wrote nothing to %s", tool, m.name)
+		}
+	}
+	if err != nil {
+		return &LaunchError{Op: op, Type: unix.CLONE_NEWUSER, Step: strings.Join(append([]string{tool}, args...), " "), Err: err}
+	}
+	return nil
+}
