@@ -30,6 +30,10 @@ func checkIDMaps(which string, maps []IDMap) error {
 	if len(maps) > maxIDMapLines {
 		return bad("%d lines are more than the kernel's %d", len(maps), maxIDMapLines)
 	}
+	// map_write of kernel/user_namespace.c takes one write of less than a page.
+	if size, page := len(formatIDMaps(maps)), os.Getpagesize(); size >= page {
+		return bad("%d lines of %d bytes in all do not fit the kernel's limit, a page of %d bytes", len(maps), size, page)
+	}
 	for i, m := range maps {
 		if m.Count == 0 {
 			return bad("line %d maps no ids (Count is 0)", i)

@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"strings"
@@ -48,6 +49,24 @@ func TestCheckIDMaps(t *testing.T) {
 		case c.want != "" && (!strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "gid map: ")):
 			t.Errorf("%s: %v, want %q in it", name, err, c.want)
 		}
+	}
+}
+
+// map_write of kernel/user_namespace.c takes less than a page.
+func TestIDMapsAreShorterThanAPage(t *testing.T) {
+	page := os.Getpagesize()
+	var maps []IDMap
+	for i := uint32(0); len(formatIDMaps(maps)) < page && len(maps) < maxIDMapLines; i++ {
+		maps = append(maps, IDMap{4000000000 + 10000*i, 4000000000 + 10000*i, 1000})
+	}
+	if len(formatIDMaps(maps)) < page {
+		t.Skipf("skip: needs pages that %d lines fill, and has pages of %d bytes", maxIDMapLines, page)
+	}
+	if err := checkIDMaps("gid", maps); !errors.Is(err, os.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("page of %d bytes", page)) {
+		t.Errorf("%d lines: %v", len(maps), err)
+	}
+	if err := checkIDMaps("gid", maps[:len(maps)-1]); err != nil {
+		t.Errorf("a line less: %v", err)
 	}
 }
 
