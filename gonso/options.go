@@ -9,6 +9,7 @@ type unshareOptions struct {
 	uid, gid    []IDMap
 	idMaps      bool // uid and gid were given
 	noIDMaps    bool
+	subIDs      bool
 	setgroups   *bool
 	propagation *MountPropagation
 
@@ -18,11 +19,13 @@ type unshareOptions struct {
 }
 
 // IDMaps sets the id maps of a new user namespace. Each needs at least one line
-// and at most 340; lines must not overlap.
+// and at most 340, which together are shorter than a page of memory when written
+// out for the kernel; lines must not overlap.
 //
 // A caller without CAP_SETUID and CAP_SETGID can map only its own effective
 // uid and gid, one line of one id each, and setgroups(2) is then denied inside;
-// that is the rule of user_namespaces(7). The default is that map, to id 0.
+// that is the rule of user_namespaces(7). The default is that map, to id 0;
+// [SubIDs] has more mapped without privileges.
 // Since Linux 5.12 a map that contains uid 0 of the parent needs CAP_SETFCAP
 // there.
 //
@@ -43,7 +46,8 @@ func NoIDMaps() UnshareOption {
 // setgroups(2), by writing to /proc/PID/setgroups before the gid map. The
 // default denies it where the kernel demands that, for a caller without
 // CAP_SETGID, and allows it otherwise. Asking for true without CAP_SETGID is an
-// error: the kernel would refuse the gid map.
+// error: the kernel would refuse the gid map. With [SubIDs] the gid map is written
+// with privileges, so that both are there for everybody, and true is the default.
 func Setgroups(allow bool) UnshareOption {
 	return func(o *unshareOptions) { o.setgroups = &allow }
 }

@@ -41,9 +41,9 @@ import (
 // here: each test is named for what cannot happen and cites the report. Reports
 // about what the kernel does to threads and mounts are cited in
 // thread_linux_test.go and kernel_linux_test.go, those about descriptors held in
-// set_linux_test.go, those about dying workers in worker_linux_test.go, and those
-// that take a container or a program of their own in package
-// integration/isolation.
+// set_linux_test.go, those about dying workers in worker_linux_test.go, those
+// about newuidmap in subid_linux_test.go, and those that take a container or a
+// program of their own in package integration/isolation.
 
 // programEnv makes this test binary one of the programs.
 const programEnv = "GONSO_TEST_PROGRAM"

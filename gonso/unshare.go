@@ -98,6 +98,8 @@ func (o *unshareOptions) check(types Type) error {
 			return needs(User, "IDMaps")
 		case o.noIDMaps:
 			return needs(User, "NoIDMaps")
+		case o.subIDs:
+			return needs(User, "SubIDs")
 		case o.setgroups != nil:
 			return needs(User, "Setgroups")
 		}
@@ -118,8 +120,13 @@ func (o *unshareOptions) check(types Type) error {
 			return fmt.Errorf("unknown mount propagation %d: %w", *o.propagation, os.ErrInvalid)
 		}
 	}
-	if o.idMaps && o.noIDMaps {
+	switch {
+	case o.idMaps && o.noIDMaps:
 		return fmt.Errorf("IDMaps and NoIDMaps exclude each other: %w", os.ErrInvalid)
+	case o.subIDs && o.idMaps:
+		return fmt.Errorf("SubIDs and IDMaps exclude each other: %w", os.ErrInvalid)
+	case o.subIDs && o.noIDMaps:
+		return fmt.Errorf("SubIDs and NoIDMaps exclude each other: %w", os.ErrInvalid)
 	}
 	if o.idMaps {
 		return errors.Join(checkIDMaps("uid", o.uid), checkIDMaps("gid", o.gid))

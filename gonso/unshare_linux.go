@@ -3,6 +3,7 @@ package gonso
 import (
 	"context"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,8 +12,14 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// createTimeout bounds what should take a millisecond.
+// createTimeout bounds what should take a millisecond, with programs that look
+// up and map subordinate ids some more.
 const createTimeout = 10 * time.Second
+
+// createContext is that bound; in tests time is up when they say so.
+var createContext = func() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), createTimeout)
+}
 
 func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
 	p := planUnshare(c.facts(), types, o.mountProc)
@@ -101,11 +108,17 @@ func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, err
 	if o.clockOffsets != nil {
 		spec.ClockOffsets = o.clockOffsets.format()
 	}
-	if types&User != 0 && !o.noIDMaps {
-		o.maps(spec, base&User != 0)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+	ctx, cancel := createContext()
 	defer cancel()
+	if o.subIDs {
+		runtime.LockOSThread() // subIDMaps says why
+		defer runtime.UnlockOSThread()
+	}
+	if types&User != 0 && !o.noIDMaps {
+		if err := o.maps(ctx, spec, base&User != 0); err != nil {
+			return nil, err
+		}
+	}
 	from, err := reexec.Create(ctx, spec)
 	if err != nil {
 		return nil, launchError(types, err)
@@ -142,9 +155,9 @@ func (c *core) keepAlive(init *reexec.Init, base Type) (letGo func()) {
 
 // maps fills in the id maps. In a nested user namespace the helper has become
 // its root, whose ids are 0, and has all capabilities there.
-func (o *unshareOptions) maps(spec *reexec.Creation, nested bool) {
+func (o *unshareOptions) maps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 	uid, gid := o.uid, o.gid
-	if !o.idMaps {
+	if !o.idMaps && !o.subIDs {
 		var u, g uint32
 		if !nested {
 			u, g = uint32(os.Geteuid()), uint32(os.Getegid())
@@ -152,12 +165,18 @@ func (o *unshareOptions) maps(spec *reexec.Creation, nested bool) {
 		uid, gid = []IDMap{{0, u, 1}}, []IDMap{{0, g, 1}}
 	}
 	spec.UIDMap, spec.GIDMap = formatIDMaps(uid), formatIDMaps(gid)
+	if o.subIDs {
+		if err := subIDMaps(ctx, spec, nested); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.setgroups != nil:
 		spec.DenySetgroups = !*o.setgroups
-	case !nested:
+	case !nested && !o.subIDs:
 		spec.DenySetgroups = !hasCapability(unix.CAP_SETGID)
 	}
+	return nil
 }
 
 // exposing are the types in which somebody else inside can reach a process of

@@ -89,7 +89,7 @@ func waitForTool(ctx context.Context, c *exec.Cmd) error {
 		select {
 		case <-ended:
 		case <-limit.C: // a process with other ids than ours, or stuck in the kernel
-			go c.Wait()
+			go c.Process.Wait()
 			return fmt.Errorf("it did not end in time, nor when it was killed: %w", context.Cause(ctx))
 		}
 	}

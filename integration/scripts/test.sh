@@ -150,6 +150,8 @@ promise() {
 	done
 	if [ "$1" = root ] && { [ -n "${CI:-}" ] || command -v runc >/dev/null; }; then list+=,runc; fi
 	if [ -n "${CI:-}" ] || [ "$all" = 1 ]; then list+=,tools; fi
+	# shellcheck disable=SC2016 # the dollar is that shell's
+	if [ "$1" = plain ] && { [ -n "${CI:-}" ] || as_user plain sh -c 'getsubids "$(id -un)"' >/dev/null 2>&1; }; then list+=,subids; fi
 	say "$list"
 }
 

@@ -25,6 +25,7 @@ var (
 	UserNS  = Req{"user namespaces", []string{"userns"}, userNS}
 	GoTool  = Req{"the go command", []string{"go"}, func() string { return lookPath("go") }}
 	Process = Req{"the process backend", []string{"process"}, noProcess}
+	SubIDs  = Req{"subordinate ids", []string{"subids"}, noSubIDs}
 )
 
 // Tool is a program that can be found.

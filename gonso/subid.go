@@ -1,0 +1,306 @@
+package gonso
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// SubIDs sets the id maps of a new user namespace to what the caller was given
+// of ids, as rootless container tools do: id 0 inside is the caller's own
+// effective uid and gid, and 1 and up are its subordinate ids, of all its
+// ranges, one after the other. Outside ids that come twice are mapped once; what
+// does not fit the kernel's limits for a map is left out (see [IDMaps]).
+//
+// The ranges are those that getsubids(1) prints, where that is installed and
+// knows any (it asks the source that nsswitch.conf names), else those of
+// /etc/subuid and /etc/subgid for the name or the number of the real uid. As for
+// shadow's own tools, lines there that are not NAME:FIRST:COUNT are as good as
+// absent. Programs that run with more privileges than who started them read the
+// files only.
+//
+// A caller with CAP_SETUID and CAP_SETGID writes the maps itself, and needs
+// ranges too. Anybody else needs no privilege but the programs newuidmap and
+// newgidmap of the package uidmap (shadow-utils on some systems), looked for in
+// PATH, and run to write the maps. They are privileged, so setgroups(2) stays
+// allowed inside; Setgroups(false) denies it.
+//
+// What would not work is refused before anything is made. The error for a
+// program that is not there matches exec.ErrNotFound. It matches
+// [os.ErrPermission] where the program would get no privileges: it is neither
+// setuid root nor has the file capability, or is on a file system mounted nosuid,
+// or no_new_privs is set on the calling thread, which is looked at because the
+// programs are started from there. Without ranges it matches [ErrNoSubIDs]. A
+// program that refuses, or has to be killed because it does not end, is named
+// along with what it printed. No newer kernel is needed than for the package.
+//
+// SubIDs excludes [IDMaps] and [NoIDMaps]. It is refused inside a Set with a user
+// namespace that is not this process's own, to which the ranges mean nothing.
+func SubIDs() UnshareOption {
+	return func(o *unshareOptions) { o.subIDs = true }
+}
+
+// ErrNoSubIDs says that the user has no subordinate uids or gids, which [SubIDs]
+// needs.
+var ErrNoSubIDs = errors.New("no subordinate ids")
+
+// This file reads what says which ids a user has, and decides what to make of
+// it. It is pure; the evidence is gathered in subid_linux.go.
+
+// subIDRange is count ids starting with first, of a user.
+type subIDRange struct{ first, count uint32 }
+
+// pastLastID is (uid_t) -1, which is never a valid id.
+const pastLastID = 1<<32 - 1
+
+func newSubIDRange(first, count uint64) (subIDRange, error) {
+	if first >= pastLastID || count > pastLastID-first {
+		return subIDRange{}, fmt.Errorf("%d ids starting with %d run past the last id, %d: %w", count, first, uint32(pastLastID-1), os.ErrInvalid)
+	}
+	return subIDRange{uint32(first), uint32(count)}, nil
+}
+
+// parseSubIDs gives the ranges of a user in a file like /etc/subuid, which has
+// entries by name and by uid, also for gids. Lines that make no sense are
+// ignored, as shadow's tools do; the first one that seems to be about the user is
+// told, counted from 1.
+func parseSubIDs(content, name, uid string) (ranges []subIDRange, ignored int, err error) {
+	number := 0
+	for line := range strings.Lines(content) {
+		number++
+		f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if f[0] == "" || f[0] != name && f[0] != uid {
+			continue
+		}
+		var first, count uint64
+		ok := len(f) >= 3 // shadow ignores what comes behind
+		if ok {
+			first, ok = parseSubID(f[1])
+		}
+		if ok {
+			count, ok = parseSubID(f[2])
+		}
+		if !ok || count == 0 {
+			if ignored == 0 {
+				ignored = number
+			}
+			continue
+		}
+		r, err := newSubIDRange(first, count)
+		if err != nil {
+			return nil, 0, fmt.Errorf("line %d: %w", number, err)
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges, ignored, nil
+}
+
+// parseSubID reads a number as shadow's tools do, by strtoul(3) with base 0.
+func parseSubID(s string) (uint64, bool) {
+	base := 10
+	switch {
+	case strings.HasPrefix(s, "0x"), strings.HasPrefix(s, "0X"):
+		s, base = s[2:], 16
+	case strings.HasPrefix(s, "0") && len(s) > 1:
+		s, base = s[1:], 8
+	}
+	n, err := strconv.ParseUint(s, base, 64)
+	return n, err == nil
+}
+
+// parseGetSubIDs gives the ranges that getsubids printed, in lines like
+// "0: NAME 100000 65536". It has read them itself: what makes no sense is an
+// error. A name may have blanks.
+func parseGetSubIDs(out string) ([]subIDRange, error) {
+	var ranges []subIDRange
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		var first, count uint64
+		var err error
+		if len(f) < 4 || !strings.HasSuffix(f[0], ":") {
+			err = os.ErrInvalid
+		}
+		if err == nil {
+			first, err = strconv.ParseUint(f[len(f)-2], 10, 64)
+		}
+		if err == nil {
+			count, err = strconv.ParseUint(f[len(f)-1], 10, 64)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("it printed %.100q, which is not a range of ids: %w", line, os.ErrInvalid)
+		}
+		r, err := newSubIDRange(first, count)
+		if err != nil {
+			return nil, err
+		}
+		if count > 0 {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges, nil
+}
+
+// passwdName gives the name of a uid in lines like those of /etc/passwd, or "".
+func passwdName(content, uid string) string {
+	for line := range strings.Lines(content) {
+		if f := strings.SplitN(line, ":", 4); len(f) == 4 && f[2] == uid {
+			return f[0]
+		}
+	}
+	return ""
+}
+
+// subIDMap maps 0 to own and the ranges to what comes behind it, as far as the
+// kernel takes it. Ids that are mapped already are left out: it refuses lines
+// that overlap.
+func subIDMap(own uint32, ranges []subIDRange, pageSize int) []IDMap {
+	maps := []IDMap{{0, own, 1}}
+	size := len(formatIDMaps(maps))
+	inside := uint32(1)
+	for _, r := range ranges {
+		for _, piece := range r.without(maps) {
+			m := IDMap{inside, piece.first, piece.count}
+			size += len(formatIDMaps([]IDMap{m}))
+			if len(maps) == maxIDMapLines || size >= pageSize {
+				return maps
+			}
+			maps = append(maps, m)
+			inside += m.Count
+		}
+	}
+	return maps
+}
+
+// without gives what of r is not among the outside ids of maps, in order.
+func (r subIDRange) without(maps []IDMap) []subIDRange {
+	rest := []subIDRange{r}
+	for _, m := range maps {
+		var next []subIDRange
+		for _, r := range rest {
+			if !overlap(r.first, m.Outside, r.count, m.Count) {
+				next = append(next, r)
+				continue
+			}
+			if r.first < m.Outside {
+				next = append(next, subIDRange{r.first, m.Outside - r.first})
+			}
+			// Neither sum is more than pastLastID.
+			if end, mapped := r.first+r.count, m.Outside+m.Count; end > mapped {
+				next = append(next, subIDRange{mapped, end - mapped})
+			}
+		}
+		rest = next
+	}
+	return rest
+}
+
+// subIDKinds are the two halves of everything here.
+var subIDKinds = [2]struct {
+	what, tool, option string
+	capability         uint // that the tool needs
+}{
+	{"uid", "newuidmap", "--add-subuids", 7}, // CAP_SETUID
+	{"gid", "newgidmap", "--add-subgids", 6}, // CAP_SETGID
+}
+
+// subIDEvidence is what decides whether and how subordinate ids can be mapped.
+type subIDEvidence struct {
+	user       string // name, or number
+	direct     bool   // the caller may write the maps itself
+	noNewPrivs bool   // of the thread that starts the tools
+	of         [2]struct {
+		real, effective uint32
+		tool            idMapTool
+		subIDSource
+	}
+}
+
+// idMapTool is newuidmap or newgidmap.
+type idMapTool struct {
+	path    string
+	err     error // it was not found
+	setuid  bool  // setuid root
+	capable bool  // has its capability as a file capability
+	nosuid  bool  // on a file system mounted nosuid
+}
+
+// subIDSource is where ranges come from.
+type subIDSource struct {
+	path    string // of the file
+	ranges  []subIDRange
+	ignored int // the line of the file that was ignored, or 0
+	err     error
+}
+
+// checkTools says why the tools would not do.
+func (ev *subIDEvidence) checkTools() error {
+	if ev.direct {
+		return nil
+	}
+	for i, of := range ev.of {
+		k, tool := subIDKinds[i], of.tool
+		refusal := func(err error, format string, args ...any) error {
+			path := tool.path
+			if path == "" {
+				path = k.tool
+			}
+			return &Error{Op: "unshare", Type: User, Path: path, Err: err, Hint: fmt.Sprintf(format, args...)}
+		}
+		switch {
+		case tool.err != nil:
+			return refusal(tool.err, "SubIDs needs it for a caller without CAP_SETUID and CAP_SETGID; it is in the package uidmap, or shadow-utils")
+		case !tool.setuid && !tool.capable:
+			return refusal(syscall.EPERM, "it is neither setuid root nor has the file capability cap_set%s", k.what)
+		case tool.nosuid:
+			return refusal(syscall.EPERM, "it is on a file system mounted nosuid, where it gets no privileges")
+		case ev.noNewPrivs:
+			return refusal(syscall.EPERM, "no_new_privs is set on this thread, so that setuid programs and file capabilities get no privileges")
+		case of.real != of.effective:
+			return refusal(syscall.EPERM, "it goes by the real %s, %d, and would not map the effective one, %d", k.what, of.real, of.effective)
+		}
+	}
+	return nil
+}
+
+// maps makes the id maps of the ranges that were found.
+func (ev *subIDEvidence) maps(pageSize int) (maps [2][]IDMap, err error) {
+	for i, of := range ev.of {
+		if of.err != nil {
+			return maps, &Error{Op: "unshare", Type: User, Path: of.path, Err: of.err}
+		}
+		if len(of.ranges) == 0 {
+			return maps, ev.noRanges(i)
+		}
+		maps[i] = subIDMap(of.effective, of.ranges, pageSize)
+	}
+	return maps, nil
+}
+
+func (ev *subIDEvidence) noRanges(i int) error {
+	k, of := subIDKinds[i], ev.of[i]
+	e := &Error{Op: "unshare", Type: User, Path: of.path, Err: fmt.Errorf("%w: user %s has no range of %ss there", ErrNoSubIDs, ev.user, k.what)}
+	if of.ignored > 0 {
+		e.Hint = fmt.Sprintf("line %d seems to be meant for it, but is not NAME:FIRST:COUNT; ", of.ignored)
+	}
+	e.Hint += "SubIDs needs one in /etc/subuid and one in /etc/subgid; usermod " + k.option + " adds one"
+	if ev.direct {
+		e.Hint += ". A caller with CAP_SETUID and CAP_SETGID can do without by passing IDMaps"
+	}
+	return e
+}
+
+// fileCapability reports whether a security.capability attribute, struct
+// vfs_cap_data of linux/capability.h, permits a capability below 32.
+func fileCapability(attr []byte, capability uint) bool {
+	return len(attr) >= 12 && binary.LittleEndian.Uint32(attr[4:])&(1<<capability) != 0
+}
+
+// errSubIDsInside is for a Set with a user namespace of its own.
+var errSubIDsInside = fmt.Errorf("SubIDs in a Set with a user namespace of its own: subordinate ids are given in this process's user namespace; use IDMaps: %w", os.ErrInvalid)

@@ -1,0 +1,183 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec"
+)
+
+// Where users and their ids are looked up; tests have their own.
+var (
+	passwdFile = "/etc/passwd"
+	subIDFiles = [2]string{"/etc/subuid", "/etc/subgid"}
+)
+
+// subIDMaps fills in the id maps of SubIDs. The calling goroutine keeps to its
+// thread until the tools were started: no_new_privs is a thread's, and children
+// have it from the thread that starts them.
+func subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
+	if nested {
+		return &Error{Op: "unshare", Type: User, Err: errSubIDsInside}
+	}
+	ev, err := gatherSubIDTools()
+	if err == nil {
+		err = ev.checkTools()
+	}
+	if err == nil {
+		err = ev.gatherRanges(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	maps, err := ev.maps(os.Getpagesize())
+	if err != nil {
+		return err
+	}
+	spec.UIDMap, spec.GIDMap = formatIDMaps(maps[0]), formatIDMaps(maps[1])
+	if !ev.direct {
+		spec.UIDMapTool, spec.GIDMapTool = ev.of[0].tool.path, ev.of[1].tool.path
+	}
+	return nil
+}
+
+func gatherSubIDTools() (*subIDEvidence, error) {
+	ev := &subIDEvidence{direct: hasCapability(unix.CAP_SETUID) && hasCapability(unix.CAP_SETGID)}
+	ev.of[0].real, ev.of[0].effective = uint32(os.Getuid()), uint32(os.Geteuid())
+	ev.of[1].real, ev.of[1].effective = uint32(os.Getgid()), uint32(os.Getegid())
+	if ev.direct {
+		return ev, nil
+	}
+	set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	if err != nil {
+		return nil, &Error{Op: "prctl", Err: err}
+	}
+	ev.noNewPrivs = set != 0
+	for i, k := range subIDKinds {
+		ev.of[i].tool = lookAtTool(k.tool, k.capability)
+	}
+	return ev, nil
+}
+
+// lookAtTool finds a program and what privileges its file gives it.
+func lookAtTool(name string, capability uint) idMapTool {
+	var tool idMapTool
+	if tool.path, tool.err = exec.LookPath(name); tool.err != nil {
+		var ee *exec.Error
+		if errors.As(tool.err, &ee) {
+			tool.err = ee.Err // the Error says the name itself
+		}
+		return tool
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(tool.path, &st); err != nil {
+		tool.err = err
+		return tool
+	}
+	tool.setuid = st.Mode&unix.S_ISUID != 0 && st.Uid == 0
+	var attr [64]byte
+	if n, err := unix.Getxattr(tool.path, "security.capability", attr[:]); err == nil {
+		tool.capable = fileCapability(attr[:n], capability)
+	}
+	var mount unix.Statfs_t
+	if err := unix.Statfs(tool.path, &mount); err == nil {
+		tool.nosuid = mount.Flags&unix.ST_NOSUID != 0
+	}
+	return tool
+}
+
+// gatherRanges looks up the ranges of the real uid, by which the tools go.
+func (ev *subIDEvidence) gatherRanges(ctx context.Context) error {
+	uid := strconv.Itoa(os.Getuid())
+	name, err := userName(ctx, uid)
+	if err != nil {
+		return err
+	}
+	ev.user = name
+	for i := range ev.of {
+		ev.of[i].subIDSource = lookUpSubIDs(ctx, i, name, uid)
+	}
+	return nil
+}
+
+// userName gives the name of a uid, or else its number. Not by os/user, which
+// makes every program that imports it a dynamic one where there is a C compiler;
+// who is not in the file is asked for with getent, which knows all sources.
+func userName(ctx context.Context, uid string) (string, error) {
+	content, err := os.ReadFile(passwdFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", openError("unshare", User, passwdFile, err)
+	}
+	name := passwdName(string(content), uid)
+	if name == "" {
+		out, err := askTool(ctx, "getent", "passwd", uid)
+		if err != nil {
+			return "", &Error{Op: "unshare", Type: User, Err: err}
+		}
+		name = passwdName(out, uid)
+	}
+	if name == "" {
+		name = uid
+	}
+	return name, nil
+}
+
+// lookUpSubIDs asks getsubids, and then the file.
+func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
+	s := subIDSource{path: subIDFiles[kind]}
+	args := []string{name}
+	if kind == 1 {
+		args = []string{"-g", name}
+	}
+	out, err := askTool(ctx, "getsubids", args...)
+	if err == nil {
+		s.ranges, err = parseGetSubIDs(out)
+	}
+	if err != nil {
+		s.path, s.err = "getsubids", err
+		return s
+	}
+	if len(s.ranges) > 0 {
+		return s
+	}
+	content, err := os.ReadFile(s.path)
+	if err == nil {
+		s.ranges, s.ignored, s.err = parseSubIDs(string(content), name, uid)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err // the Error says the path itself
+		}
+		s.err = err
+	}
+	return s
+}
+
+// askTool gives what a program that looks something up prints, nothing if it is
+// missing or fails: both getent and getsubids fail where there is nothing to be
+// found. Not answering in time is an error.
+func askTool(ctx context.Context, name string, args ...string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil || elevated() {
+		return "", nil // it is one of several sources
+	}
+	out, err := reexec.RunTool(ctx, path, args...)
+	if err != nil && ctx.Err() == nil {
+		return "", nil
+	}
+	return out, err
+}
+
+// elevated reports whether this program has more privileges than who started it
+// and chose its PATH: AT_SECURE, 23, of getauxval(3).
+func elevated() bool {
+	auxv, err := unix.Auxv()
+	return err != nil || slices.ContainsFunc(auxv, func(kv [2]uintptr) bool { return kv[0] == 23 && kv[1] != 0 })
+}
