@@ -249,51 +249,10 @@ func openThread(op string, types Type, optional, opened bool) (*core, error) {
 }
 
 func openPID(pid int, types Type, optional bool) (*core, error) {
-	dir := "/proc/" + strconv.Itoa(pid)
 	if pid <= 0 {
-		return nil, &Error{Op: "open", Path: dir, Err: os.ErrInvalid, Hint: "process ids are positive"}
+		return nil, &Error{Op: "open", Path: "/proc/" + strconv.Itoa(pid), Err: os.ErrInvalid, Hint: "process ids are positive"}
 	}
-	// The descriptor means this process and no later one with the same id.
-	fd, err := openDirectory(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = unix.ESRCH
-		}
-		return nil, openError("open", 0, dir, err)
-	}
-	defer unix.Close(fd)
-	return collect("open", dir+"/ns", fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
-		ns, err := nsfs.OpenProc(fd, "ns/"+name)
-		if t, _ := typeByName(name); errors.Is(err, fs.ErrNotExist) && home[t.index()] != nil {
-			// The kernel has the type, so it is the process that is gone.
-			err = unix.ESRCH
-		}
-		return ns, err
-	})
-}
-
-func openDir(dir string, types Type, optional bool) (*core, error) {
-	fd, err := openDirectory(dir)
-	if err != nil {
-		return nil, openError("open", 0, dir, err)
-	}
-	defer unix.Close(fd)
-	c, err := collect("open", dir, fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
-		ns, err := nsfs.OpenAt(fd, name)
-		if err != nil {
-			return nil, err
-		}
-		// The name is only a claim.
-		return checked(ns, name)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if c.types == 0 {
-		c.release()
-		return nil, &Error{Op: "open", Path: dir, Err: fs.ErrNotExist, Hint: "no file in it is named like a namespace type: cgroup, ipc, mnt, net, pid, time, user, uts"}
-	}
-	return c, nil
+	return openPIDWhile(pid, types, optional, nil)
 }
 
 func checked(ns *nsfs.NS, name string) (*nsfs.NS, error) {
@@ -324,21 +283,8 @@ func (c *core) addPath(path string) error {
 	if err != nil {
 		return openError("open", 0, path, err)
 	}
-	n, err := ns.Type()
-	t := Type(n)
-	switch {
-	case err != nil:
-	case !t.single() || t.check() != nil:
-		err = ErrUnsupported
-	case c.types&t != 0:
-		err = errTwoOfAType
-	}
-	if err != nil {
-		ns.Release()
+	if err := c.addUnknown(ns); err != nil {
 		return &Error{Op: "open", Path: path, Err: err}
 	}
-	c.add(t, ns, true)
 	return nil
 }
-
-var errTwoOfAType = errors.New("a Set has one namespace of each type, and an earlier file is of the same type")

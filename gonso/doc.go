@@ -1,8 +1,8 @@
 // Package gonso runs work inside Linux namespaces.
 //
 // A [Set] is a collection of namespaces, at most one of each type. It comes
-// from [Unshare], [Current], [Open], [FromPID] or [FromDir], and work runs in it
-// by one of two backends:
+// from [Unshare], [Current], [Open], [FromFiles], [FromPID], [FromPIDFD] or
+// [FromDir], and work runs in it by one of two backends:
 //
 //   - the thread backend: a locked OS thread of this process enters the
 //     namespaces. It runs closures, with [Set.Run] and [Set.Do], and registered

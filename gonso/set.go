@@ -70,9 +70,14 @@ func FromPID(pid int, types ...Type) (*Set, error) {
 }
 
 // FromDir returns the namespaces whose files are in a directory, named as in
-// /proc/PID/ns: "net", "mnt" and so on. Without types it takes those that are
-// there, and at least one must be. A file of another type than its name says is
-// an error.
+// /proc/PID/ns: "net", "mnt" and so on, as [Set.Pin] leaves them. Without types
+// it takes those that are there, and at least one must be. A file of another
+// type than its name says is an error.
+//
+// In a directory where no file is named like a type, such as /run/netns, the
+// namespace files that are there are taken whatever their names, and other
+// files ignored. Two of one type are an error then that names both: which of
+// them is meant is for [Open] to be told.
 func FromDir(dir string, types ...Type) (*Set, error) {
 	return open("open", types, func(all Type, optional bool) (*core, error) { return openDir(dir, all, optional) })
 }
@@ -104,8 +109,6 @@ func Open(paths ...string) (*Set, error) {
 	}
 	return newSet(c), nil
 }
-
-var errNoFiles = errors.New("no namespace file given")
 
 // Types returns the types of the namespaces in the Set, 0 if there are none or
 // the Set is closed.

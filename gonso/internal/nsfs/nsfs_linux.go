@@ -73,7 +73,8 @@ func OpenAt(dirfd int, name string) (*NS, error) {
 	return own(nfd, name)
 }
 
-// Dup makes an NS of a duplicate of f.
+// Dup makes an NS of a duplicate of f. The error for a closed file matches
+// os.ErrClosed.
 func Dup(f *os.File) (*NS, error) {
 	if f == nil {
 		return nil, os.ErrInvalid
@@ -83,19 +84,19 @@ func Dup(f *os.File) (*NS, error) {
 		return nil, err
 	}
 	var ns *NS
-	var derr error
-	err = rc.Control(func(fd uintptr) {
-		if derr = check(int(fd), f.Name()); derr != nil {
+	err = os.ErrClosed // the only reason for Control not to call; it has an error of its own for that
+	rc.Control(func(fd uintptr) {
+		if err = check(int(fd), f.Name()); err != nil {
 			return
 		}
-		nfd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			derr = &fs.PathError{Op: "dup", Path: f.Name(), Err: err}
+		var nfd int
+		if nfd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			err = &fs.PathError{Op: "dup", Path: f.Name(), Err: err}
 			return
 		}
-		ns, derr = own(nfd, f.Name())
+		ns, err = own(nfd, f.Name())
 	})
-	return ns, errors.Join(err, derr)
+	return ns, err
 }
 
 func check(fd int, name string) error {

@@ -1,0 +1,269 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/nsfs"
+)
+
+func openFiles(files []*os.File) (*core, error) {
+	c := newCore()
+	for i, f := range files {
+		if err := c.addFile(i, f); err != nil {
+			c.release()
+			return nil, err
+		}
+	}
+	return c.ready(), nil
+}
+
+func (c *core) addFile(i int, f *os.File) error {
+	if f == nil {
+		return &Error{Op: "open", Err: os.ErrInvalid, Hint: fmt.Sprintf("file %d of the arguments, counted from 0, is nil", i)}
+	}
+	ns, err := nsfs.Dup(f)
+	if err != nil {
+		return openError("open", 0, f.Name(), err)
+	}
+	err = c.addUnknown(ns)
+	if errors.Is(err, unix.EBADF) {
+		return &Error{Op: "open", Path: f.Name(), Err: err, Hint: "it was opened with O_PATH"}
+	}
+	if err != nil {
+		return &Error{Op: "open", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// addUnknown adds a namespace of whatever type it is, and takes it over even if
+// that fails.
+func (c *core) addUnknown(ns *nsfs.NS) error {
+	t, err := typeOf(ns)
+	if err == nil && c.types&t != 0 {
+		err = errTwoOfAType
+	}
+	if err != nil {
+		ns.Release()
+		return err
+	}
+	c.add(t, ns, true)
+	return nil
+}
+
+// typeOf asks the kernel; nsfs may have files of types that gonso does not know.
+func typeOf(ns *nsfs.NS) (Type, error) {
+	n, err := ns.Type()
+	t := Type(n)
+	if err == nil && (!t.single() || t.check() != nil) {
+		err = ErrUnsupported
+	}
+	return t, err
+}
+
+// openPIDFD goes by way of /proc, because the ioctls that give the namespaces of
+// a pidfd came as late as Linux 6.11.
+func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
+	if pidfd == nil {
+		return nil, &Error{Op: "open", Err: os.ErrInvalid, Hint: "the pidfd is nil"}
+	}
+	rc, err := pidfd.SyscallConn()
+	if err != nil {
+		return nil, &Error{Op: "open", Path: pidfd.Name(), Err: err}
+	}
+	var c *core
+	err = os.ErrClosed // the only reason for Control not to call
+	rc.Control(func(fd uintptr) {
+		var pid int
+		if pid, err = pidOf(int(fd)); err == nil {
+			c, err = openPIDWhile(pid, types, optional, func() error {
+				// An id is used again only after the pidfd has lost it.
+				_, err := pidOf(int(fd))
+				return err
+			})
+		}
+	})
+	var e *Error
+	if err != nil && !errors.As(err, &e) {
+		err = &Error{Op: "open", Path: pidfd.Name(), Err: err}
+	}
+	return c, err
+}
+
+// pidOf reads the id of a pidfd's process off /proc (proc_pid_fdinfo(5)).
+func pidOf(pidfd int) (int, error) {
+	b, err := os.ReadFile("/proc/thread-self/fdinfo/" + strconv.Itoa(pidfd))
+	if err != nil {
+		return 0, err
+	}
+	return parsePIDFD(string(b))
+}
+
+func parsePIDFD(fdinfo string) (int, error) {
+	for line := range strings.Lines(fdinfo) {
+		value, ok := strings.CutPrefix(line, "Pid:")
+		if !ok {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(value))
+		switch {
+		case err != nil:
+			return 0, err
+		case pid < 0: // Linux 5.5
+			return 0, unix.ESRCH
+		case pid == 0:
+			return 0, fmt.Errorf("the process has no id in the pid namespace of /proc: %w", unix.ESRCH)
+		}
+		return pid, nil
+	}
+	return 0, fmt.Errorf("not a pidfd: %w", os.ErrInvalid)
+}
+
+// openPIDWhile opens the namespaces of a process. check, if
+// there is one, is called once its directory is open: whether the id still means
+// the process that is meant.
+func openPIDWhile(pid int, types Type, optional bool, check func() error) (*core, error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	// The descriptor means this process and no later one with the same id.
+	fd, err := openDirectory(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = unix.ESRCH
+		}
+		return nil, openError("open", 0, dir, err)
+	}
+	defer unix.Close(fd)
+	if check != nil {
+		if err := check(); err != nil {
+			return nil, openError("open", 0, dir, err)
+		}
+	}
+	return collect("open", dir+"/ns", fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
+		ns, err := nsfs.OpenProc(fd, "ns/"+name)
+		if t, _ := typeByName(name); errors.Is(err, fs.ErrNotExist) && home[t.index()] != nil {
+			// The kernel has the type, so it is the process that is gone.
+			err = unix.ESRCH
+		}
+		return ns, err
+	})
+}
+
+// openDir takes files by their names or, where none is named like a type, by
+// what they are.
+func openDir(dir string, types Type, optional bool) (*core, error) {
+	fd, err := openDirectory(dir)
+	if err != nil {
+		return nil, openError("open", 0, dir, err)
+	}
+	defer unix.Close(fd)
+	if !hasTypeNames(fd) {
+		return openUnnamed(dir, fd, types, optional)
+	}
+	c, err := collect("open", dir, fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
+		ns, err := nsfs.OpenAt(fd, name)
+		if err != nil {
+			return nil, err
+		}
+		// The name is only a claim.
+		return checked(ns, name)
+	})
+	if err == nil && c.types == 0 {
+		c.release()
+		return nil, &Error{Op: "open", Path: dir, Err: fs.ErrNotExist, Hint: "of the files that are named like namespace types all are dangling links"}
+	}
+	return c, err
+}
+
+func hasTypeNames(dirfd int) bool {
+	found := false
+	AllTypes.each(func(i int, _ Type) {
+		var st unix.Stat_t
+		found = found || unix.Fstatat(dirfd, typeTable[i].name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	})
+	return found
+}
+
+// openUnnamed is for directories such as /run/netns.
+func openUnnamed(dir string, dirfd int, types Type, optional bool) (*core, error) {
+	names, err := namesIn(dir, dirfd)
+	if err != nil {
+		return nil, openError("open", 0, dir, err)
+	}
+	c := newCore()
+	var taken [numTypes]string
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		ns, err := nsfs.OpenAt(dirfd, name)
+		if errors.Is(err, nsfs.ErrNotNamespace) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = c.addWanted(ns, types, path, &taken)
+		} else {
+			err = openError("open", 0, path, err)
+		}
+		if err != nil {
+			c.release()
+			return nil, err
+		}
+	}
+	missing := types &^ c.types
+	if c.types == 0 || !optional && missing != 0 {
+		c.release()
+		e := &Error{Op: "open", Path: dir, Err: fs.ErrNotExist,
+			Hint: "no file in it is named like a namespace type: cgroup, ipc, mnt, net, pid, time, user, uts; and none is a namespace file by another name"}
+		if !optional {
+			e.Type = missing
+			e.Hint += " and of this type"
+		}
+		return nil, e
+	}
+	return c.ready(), nil
+}
+
+// addWanted adds ns, which it takes over, if it is of one of the types.
+func (c *core) addWanted(ns *nsfs.NS, types Type, path string, taken *[numTypes]string) error {
+	t, err := typeOf(ns)
+	if err == nil && types&t != 0 && c.types&t == 0 {
+		c.add(t, ns, true)
+		taken[t.index()] = path
+		return nil
+	}
+	defer ns.Release()
+	switch {
+	case errors.Is(err, ErrUnsupported):
+		return nil // not gonso's affair
+	case err != nil:
+		return openError("open", 0, path, err)
+	case types&t == 0 || c.ns[t.index()].Same(ns):
+		return nil
+	}
+	first := taken[t.index()]
+	return &Error{Op: "open", Type: t, Path: filepath.Dir(path), Hint: fmt.Sprintf("open the one that is meant, as with gonso.Open(%q)", first),
+		Err: fmt.Errorf("%s and %s are both of this type, and a Set has one of each", first, path)}
+}
+
+// namesIn lists a directory, sorted. A descriptor with O_PATH cannot be read.
+func namesIn(dir string, dirfd int) ([]string, error) {
+	fd, err := unix.Openat(dirfd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	names, err := f.Readdirnames(0)
+	if err == io.EOF {
+		err = nil
+	}
+	slices.Sort(names)
+	return names, err
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package gonso
+
+import "os"
+
+func openFiles([]*os.File) (*core, error) { return nil, refused("open", 0, ErrUnsupported) }
+
+func openPIDFD(_ *os.File, t Type, _ bool) (*core, error) {
+	return nil, refused("open", t, ErrUnsupported)
+}
