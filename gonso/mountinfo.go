@@ -1,0 +1,50 @@
+package gonso
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// mountLine is what is used of a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+type mountLine struct {
+	id     int
+	point  string
+	shared bool // what is mounted on it is mounted on its peers too
+}
+
+// parseMountinfo leaves out lines that it does not understand.
+func parseMountinfo(text string) []mountLine {
+	var lines []mountLine
+	for line := range strings.Lines(text) {
+		// id, parent, device, root, mount point, options, optional fields..., "-"
+		f := strings.Fields(line)
+		end := slices.Index(f, "-")
+		if end < 6 {
+			continue
+		}
+		id, err := strconv.Atoi(f[0])
+		if err != nil {
+			continue
+		}
+		lines = append(lines, mountLine{id, unescape(f[4]),
+			slices.ContainsFunc(f[6:end], func(o string) bool { return strings.HasPrefix(o, "shared:") })})
+	}
+	return lines
+}
+
+// unescape undoes what the kernel does to white space and backslashes: \040.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+4 <= len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

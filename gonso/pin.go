@@ -1,0 +1,195 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+)
+
+// Pin keeps the Set's namespaces, those that are home included, under names in a
+// directory: each is bind-mounted on a file that is named as in /proc/PID/ns, so
+// that [FromDir] opens them, in this program or any other. Missing files are
+// made, and so is the directory, but not its parents. Files that are there have
+// to be plain and empty; anything else, such as a namespace that is pinned there
+// already, is an error that matches [fs.ErrExist], and is left as it is. If Pin
+// fails it leaves nothing behind.
+//
+// Pinned namespaces outlive the Set and the program, until [Unpin] or the end of
+// the mount namespace that they are pinned in: that of the calling thread. So
+// Pin pins outside for whoever calls it as usual, and inside in a closure that
+// runs in a Set with a mnt namespace. A pid namespace is dead once its init has
+// ended, pinned or not.
+//
+// It needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace,
+// and permission to make the files. A mnt namespace can be pinned only in one
+// that is older than itself, which this process's own never is, and only on a mount that
+// is not shared with others; the Hint of the error says so where that is why.
+func (s *Set) Pin(dir string) error {
+	c, err := s.acquire("pin")
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	if c.types == 0 {
+		return &Error{Op: "pin", Path: dir, Err: errNothingToPin}
+	}
+	return c.pin(dir)
+}
+
+// PinNS is [Set.Pin] for one namespace and a file of any name, which [Open]
+// opens. The directory has to be there.
+func (s *Set) PinNS(t Type, path string) error {
+	c, err := s.acquireOne("pin", t)
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	return c.pinOne(t, path)
+}
+
+var errNothingToPin = errors.New("the Set has no namespaces")
+
+// Unpin undoes [Set.Pin] and [Set.PinNS], whichever program did it. Each path is
+// a file on which a namespace is mounted, or a directory with such files that
+// are named like types. It unmounts them in the mount namespace of the calling
+// thread, and removes the files, where they are plain and empty, and the
+// directory, if nothing is left in it. What is in use stays usable, as does a
+// Set that was opened from there.
+//
+// The error for a path at which nothing is pinned matches [ErrNotNamespace], or
+// [fs.ErrNotExist] if nothing is there; that path is left as it is. The other
+// paths are unpinned all the same. It needs CAP_SYS_ADMIN, as Pin does.
+func Unpin(paths ...string) error {
+	if len(paths) == 0 {
+		return &Error{Op: "unpin", Err: errNoFiles}
+	}
+	var errs []error
+	for _, p := range paths {
+		if err := unpin(p); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return joined(errs)
+}
+
+// joined leaves a single error what it is.
+func joined(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
+
+// placeKind is what was found where a namespace is to be pinned.
+type placeKind uint8
+
+const (
+	placeMissing placeKind = iota
+	placeEmpty             // a plain file without content
+	placeFilled
+	placePinned
+	placeDirectory
+	placeSymlink
+	placeOther
+)
+
+var placeText = [...]string{
+	placeFilled:    "a file that is not empty",
+	placePinned:    "a pinned namespace",
+	placeDirectory: "a directory",
+	placeSymlink:   "a symbolic link",
+	placeOther:     "neither a file nor a directory, but something special",
+}
+
+// pinPlace is where a namespace is to be pinned.
+type pinPlace struct {
+	typ  Type
+	path string // for errors
+	kind placeKind
+}
+
+// pinAct is a change that can be undone.
+type pinAct uint8
+
+const (
+	makeDir pinAct = iota
+	makeFile
+	attach
+)
+
+// pinStep is one change, at the place with that index.
+type pinStep struct {
+	act   pinAct
+	place int
+}
+
+// planPin says what Pin does. What has been done when a step fails is undone in
+// the reverse order. Files come first: then nobody sees some of the namespaces
+// pinned and others not yet for longer than it takes to mount them; and of the
+// mounts mnt, which the kernel is the most particular about.
+func planPin(dirMissing bool, places []pinPlace) ([]pinStep, error) {
+	var steps, mounts []pinStep
+	if dirMissing {
+		steps = append(steps, pinStep{act: makeDir})
+	}
+	for i, p := range places {
+		switch p.kind {
+		case placeMissing:
+			steps = append(steps, pinStep{makeFile, i})
+		case placeEmpty:
+		default:
+			e := &Error{Op: "pin", Type: p.typ, Path: p.path, Err: fmt.Errorf("what is there is %s: %w", placeText[p.kind], fs.ErrExist)}
+			if p.kind == placePinned {
+				e.Hint = "gonso.Unpin takes it away"
+			}
+			return nil, e
+		}
+		if m := (pinStep{attach, i}); p.typ == Mount {
+			mounts = append([]pinStep{m}, mounts...)
+		} else {
+			mounts = append(mounts, m)
+		}
+	}
+	return append(steps, mounts...), nil
+}
+
+// pinEvidence is what was read off the system after pinning was refused.
+type pinEvidence struct {
+	evidence
+	mount mountLine // that has the path
+	dir   string    // to advise about
+}
+
+// pinHint is hint for mounts; t is 0 for unmounting.
+func pinHint(t Type, err error, ev *pinEvidence) string {
+	var possible []string
+	switch {
+	case errors.Is(err, syscall.EPERM):
+		if ev.capsKnown && !ev.sysAdmin {
+			return "it needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace of this thread"
+		}
+		if ev.capsKnown {
+			possible = append(possible, "the mount namespace of this thread belongs to a user namespace above this process's own")
+		}
+		if ev.seccomp {
+			possible = append(possible, "a seccomp filter is active")
+		}
+	case errors.Is(err, syscall.ELOOP) && t == Mount:
+		// mnt_ns_loop in fs/namespace.c
+		return "a mnt namespace can be pinned only in an older one, and the thread that pins is in this one, or in a newer one; Set.Without leaves it out"
+	case errors.Is(err, syscall.EINVAL) && t == Mount && ev.mount.shared:
+		// propagate_one in fs/pnode.c copies without CL_COPY_MNT_NS_FILE
+		return fmt.Sprintf("mnt namespaces cannot be pinned on a mount that is shared with others, as that at %s is; make a private one: mount --bind %[2]s %[2]s && mount --make-private %[2]s",
+			ev.mount.point, ev.dir)
+	case errors.Is(err, syscall.EINVAL) && t == 0: // umount2
+		possible = append(possible, "it was pinned in another mount namespace, and this one has it from there")
+	case errors.Is(err, syscall.ENOSPC):
+		possible = append(possible, "the sysctl fs.mount-max is reached")
+	}
+	if len(possible) == 0 {
+		return ""
+	}
+	return "possibly " + strings.Join(possible, "; or ")
+}

@@ -1,0 +1,408 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file pins by descriptors: what was looked at is what is mounted on, and a
+// mount that has to go again is told by its own descriptor, not by a path that
+// may lead to another by then. Hence open_tree and move_mount (Linux 5.2) and
+// not mount(2).
+
+// pinning is one call of Pin. Descriptors are -1 where there is none.
+type pinning struct {
+	path   string // of the directory, for errors
+	parent int    // of a directory that is to be made, with its name
+	base   string
+	dir    int
+
+	places []pinPlace
+	names  []string // in dir
+	mounts []int    // first detached, then what is mounted at the place
+	files  []int    // what they are mounted on, locked against others who pin
+}
+
+func (c *core) pin(dir string) error {
+	p := newPinning(dir)
+	defer p.close()
+	var err error
+	c.types.each(func(i int, t Type) {
+		if err == nil {
+			err = p.add(c, t, typeTable[i].name, strings.TrimRight(dir, "/")+"/"+typeTable[i].name)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if p.dir, err = openDirectory(dir); errors.Is(err, fs.ErrNotExist) {
+		var parent string
+		if parent, p.base = splitPath(dir); p.base != "" {
+			p.parent, err = openDirectory(parent)
+		}
+	}
+	if err != nil {
+		return p.error(c.types, dir, err)
+	}
+	return p.run()
+}
+
+func (c *core) pinOne(t Type, path string) error {
+	dir, base := splitPath(path)
+	if base == "" {
+		return &Error{Op: "pin", Type: t, Path: path, Err: os.ErrInvalid, Hint: "this names no file"}
+	}
+	p := newPinning(dir)
+	defer p.close()
+	if err := p.add(c, t, base, path); err != nil {
+		return err
+	}
+	var err error
+	if p.dir, err = openDirectory(dir); err != nil {
+		return p.error(t, path, err)
+	}
+	return p.run()
+}
+
+// splitPath gives the directory of a path and the name in it, which is empty if
+// the path does not end in one.
+func splitPath(path string) (dir, base string) {
+	dir, base = filepath.Split(strings.TrimRight(path, "/"))
+	if base == "." || base == ".." {
+		base = ""
+	}
+	if dir == "" {
+		dir = "."
+	}
+	return dir, base
+}
+
+func newPinning(dir string) *pinning { return &pinning{path: dir, parent: -1, dir: -1} }
+
+// add makes the mount, which is nowhere yet: without the privilege for that
+// nothing else is touched.
+func (p *pinning) add(c *core, t Type, name, path string) error {
+	fd, err := unix.OpenTree(c.ns[t.index()].FD(), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return p.error(t, path, os.NewSyscallError("open_tree", err))
+	}
+	p.places = append(p.places, pinPlace{typ: t, path: path})
+	p.names = append(p.names, name)
+	p.mounts = append(p.mounts, fd)
+	p.files = append(p.files, -1)
+	return nil
+}
+
+func (p *pinning) close() {
+	// A mount that was not attached goes with its descriptor.
+	for _, fd := range slices.Concat(p.mounts, p.files, []int{p.dir, p.parent}) {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// run looks, plans, and does what was planned or nothing.
+func (p *pinning) run() error {
+	if p.dir >= 0 {
+		for i := range p.places {
+			if err := p.look(i); err != nil {
+				return p.error(p.places[i].typ, p.places[i].path, err)
+			}
+		}
+	}
+	steps, err := planPin(p.dir < 0, p.places)
+	if err != nil {
+		return err
+	}
+	for i, s := range steps {
+		err := p.do(s)
+		if err == nil {
+			continue
+		}
+		at := p.places[s.place]
+		if s.act == makeDir {
+			at = pinPlace{path: p.path}
+		}
+		errs := []error{p.errorAt(at.typ, at.path, err, p.files[s.place])}
+		for _, done := range slices.Backward(steps[:i]) {
+			if err := p.undo(done); err != nil {
+				errs = append(errs, &Error{Op: "undo pin", Type: p.places[done.place].typ, Path: p.places[done.place].path, Err: err})
+			}
+		}
+		return joined(errs)
+	}
+	return nil
+}
+
+// look finds out what is at a place.
+func (p *pinning) look(i int) error {
+	kind, fd, err := lookAt(p.dir, p.names[i])
+	defer closeFD(fd)
+	p.places[i].kind = kind
+	if err != nil || kind != placeEmpty {
+		return err
+	}
+	if p.files[i], err = reopen(fd); err != nil {
+		return err
+	}
+	return p.claim(i)
+}
+
+// claim locks a file and looks at it once more, so that of two who pin there at
+// the same time one fails. Where the file system has no locks, there is none.
+func (p *pinning) claim(i int) error {
+	if err := unix.Flock(p.files[i], unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		return errChanging
+	}
+	kind, fd, err := lookAt(p.dir, p.names[i])
+	defer closeFD(fd)
+	if err == nil && (kind != placeEmpty || !sameFile(fd, p.files[i])) {
+		err = errChanging
+	}
+	return err
+}
+
+var errChanging = fmt.Errorf("somebody else is changing what is there: %w", unix.EBUSY)
+
+// lookAt opens what is there without touching it; fd is -1 if nothing is.
+func lookAt(dir int, name string) (kind placeKind, fd int, err error) {
+	fd, err = unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return placeMissing, -1, nil
+	}
+	var st unix.Stat_t
+	var sf unix.Statfs_t
+	if err == nil {
+		err = errors.Join(unix.Fstat(fd, &st), unix.Fstatfs(fd, &sf))
+	}
+	switch {
+	case err != nil:
+		return placeOther, fd, err
+	case int64(sf.Type) == unix.NSFS_MAGIC:
+		return placePinned, fd, nil
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		if st.Size == 0 {
+			return placeEmpty, fd, nil
+		}
+		return placeFilled, fd, nil
+	case unix.S_IFDIR:
+		return placeDirectory, fd, nil
+	case unix.S_IFLNK:
+		return placeSymlink, fd, nil
+	}
+	return placeOther, fd, nil
+}
+
+func (p *pinning) do(s pinStep) (err error) {
+	i := s.place
+	switch s.act {
+	case makeDir:
+		if err := unix.Mkdirat(p.parent, p.base, 0o755); err != nil {
+			return os.NewSyscallError("mkdir", err)
+		}
+		p.dir, err = unix.Openat(p.parent, p.base, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	case makeFile:
+		p.files[i], err = unix.Openat(p.dir, p.names[i], unix.O_CREAT|unix.O_EXCL|unix.O_RDONLY|unix.O_CLOEXEC, 0o444)
+		if err != nil {
+			return os.NewSyscallError("open", err)
+		}
+		err = p.claim(i)
+	case attach:
+		err = unix.MoveMount(p.mounts[i], "", p.files[i], "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		return os.NewSyscallError("move_mount", err)
+	}
+	if err != nil {
+		err = joined([]error{err, p.undo(s)})
+	}
+	return err
+}
+
+func (p *pinning) undo(s pinStep) error {
+	switch i := s.place; s.act {
+	case makeDir:
+		return removeDir(p.parent, p.base)
+	case makeFile:
+		_, fd, err := lookAt(p.dir, p.names[i])
+		defer closeFD(fd)
+		if err != nil || fd < 0 || !sameFile(fd, p.files[i]) {
+			return err // somebody else's
+		}
+		return os.NewSyscallError("unlink", unix.Unlinkat(p.dir, p.names[i], 0))
+	default:
+		return os.NewSyscallError("umount", unmountFD(p.mounts[i]))
+	}
+}
+
+func unmountFD(fd int) error {
+	return unix.Unmount("/proc/thread-self/fd/"+strconv.Itoa(fd), unix.MNT_DETACH)
+}
+
+// reopen opens for reading what fd was opened for with O_PATH.
+func reopen(fd int) (int, error) {
+	return unix.Open("/proc/thread-self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+}
+
+func sameFile(a, b int) bool {
+	var sa, sb unix.Stat_t
+	return unix.Fstat(a, &sa) == nil && unix.Fstat(b, &sb) == nil && sa.Dev == sb.Dev && sa.Ino == sb.Ino
+}
+
+func (p *pinning) error(t Type, path string, err error) error {
+	return p.errorAt(t, path, err, -1)
+}
+
+// errorAt explains by what is found about the mount that the file is on.
+func (p *pinning) errorAt(t Type, path string, err error, file int) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) { // the Error names the path itself
+		err = pe.Err
+	}
+	e := &Error{Op: "pin", Type: t, Path: path, Err: err}
+	if aboutMounts(err) {
+		ev := &pinEvidence{evidence: *gatherEvidence(0), dir: p.path}
+		if file >= 0 {
+			ev.mount = mountOf(file)
+		}
+		e.Hint = pinHint(t, err, ev)
+	}
+	return e
+}
+
+// aboutMounts tells what the kernel says of mounts from what it says of files.
+func aboutMounts(err error) bool {
+	var se *os.SyscallError
+	return errors.As(err, &se) && (se.Syscall == "open_tree" || se.Syscall == "move_mount" || se.Syscall == "umount")
+}
+
+// mountOf finds the mount that an open file is on.
+func mountOf(fd int) mountLine {
+	info, err := os.ReadFile("/proc/thread-self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return mountLine{}
+	}
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return mountLine{}
+	}
+	for line := range strings.Lines(string(info)) {
+		value, ok := strings.CutPrefix(line, "mnt_id:")
+		if !ok {
+			continue
+		}
+		id, _ := strconv.Atoi(strings.TrimSpace(value))
+		for _, m := range parseMountinfo(string(mounts)) {
+			if m.id == id {
+				return m
+			}
+		}
+	}
+	return mountLine{}
+}
+
+func unpin(path string) error {
+	dir, base := splitPath(path)
+	if base == "" { // such as ".": a directory that cannot be removed by this name
+		dir, base = path, "."
+	}
+	parent, err := openDirectory(dir)
+	if err != nil {
+		return openError("unpin", 0, path, err)
+	}
+	defer unix.Close(parent)
+	kind, fd, err := lookAt(parent, base)
+	defer closeFD(fd)
+	switch {
+	case err == nil && kind == placeMissing:
+		err = fs.ErrNotExist
+	case err != nil:
+	case kind == placePinned:
+		_, err = unpinFile(parent, base)
+	case kind == placeDirectory:
+		err = unpinDir(parent, base, fd)
+	default:
+		err = ErrNotNamespace
+	}
+	if err == nil {
+		return nil
+	}
+	e := &Error{Op: "unpin", Path: path, Err: err}
+	if aboutMounts(err) {
+		e.Hint = pinHint(0, err, &pinEvidence{evidence: *gatherEvidence(0)})
+	}
+	return e
+}
+
+// unpinDir unpins what is named like a type, and removes the directory if it had
+// such files and has nothing else.
+func unpinDir(parent int, base string, dir int) error {
+	any := false
+	var errs []error
+	AllTypes.each(func(i int, _ Type) {
+		pinned, err := unpinFile(dir, typeTable[i].name)
+		any = any || pinned
+		if err != nil {
+			errs = append(errs, err)
+		}
+	})
+	if len(errs) > 0 {
+		return joined(errs)
+	}
+	if !any {
+		return ErrNotNamespace
+	}
+	if base == "." {
+		return nil
+	}
+	return removeDir(parent, base)
+}
+
+// removeDir leaves a directory that has others' files in it, or a mount on it.
+func removeDir(parent int, base string) error {
+	switch err := unix.Unlinkat(parent, base, unix.AT_REMOVEDIR); err {
+	case nil, unix.ENOTEMPTY, unix.EEXIST, unix.EBUSY:
+		return nil
+	default:
+		return os.NewSyscallError("rmdir", err)
+	}
+}
+
+// unpinFile unmounts namespaces until none is there, and says whether any was.
+func unpinFile(dir int, name string) (pinned bool, err error) {
+	for {
+		kind, fd, err := lookAt(dir, name)
+		if err == nil && kind == placePinned {
+			err = os.NewSyscallError("umount", unmountFD(fd))
+			closeFD(fd)
+			if err != nil {
+				return pinned, err
+			}
+			pinned = true
+			continue
+		}
+		closeFD(fd)
+		if err != nil || !pinned || kind != placeEmpty {
+			return pinned, err
+		}
+		if err := unix.Unlinkat(dir, name, 0); err != unix.EBUSY && err != unix.ENOENT {
+			return pinned, os.NewSyscallError("unlink", err)
+		}
+		return pinned, nil // or somebody else's again
+	}
+}
