@@ -3,6 +3,7 @@ package gonso
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -65,4 +66,31 @@ func formatIDMaps(maps []IDMap) string {
 		fmt.Fprintf(&b, "%d %d %d\n", m.Inside, m.Outside, m.Count)
 	}
 	return b.String()
+}
+
+// parseIDMaps reads what /proc/PID/uid_map shows.
+func parseIDMaps(text string) ([]IDMap, error) {
+	var maps []IDMap
+	for line := range strings.Lines(text) {
+		bad := func(why string) ([]IDMap, error) {
+			return nil, fmt.Errorf("line %d of an id map, %.80q: %s", len(maps), line, why)
+		}
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			return bad("it is to have three numbers")
+		}
+		if len(maps) == maxIDMapLines {
+			return bad("there are more than the kernel has")
+		}
+		var n [3]uint32
+		for i := range n {
+			v, err := strconv.ParseUint(f[i], 10, 32)
+			if err != nil {
+				return bad(err.Error())
+			}
+			n[i] = uint32(v)
+		}
+		maps = append(maps, IDMap{Inside: n[0], Outside: n[1], Count: n[2]})
+	}
+	return maps, nil
 }

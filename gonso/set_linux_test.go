@@ -664,26 +664,52 @@ func TestForgottenSetsAreCollected(t *testing.T) {
 
 // systemd#42224: an id is another namespace's once the first is gone; while a
 // Set holds it, it is not.
-func TestHeldNamespaceKeepsItsID(t *testing.T) {
+func TestHeldIDCannotBecomeAnothers(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
 	s := unshare(t, User|UTS)
 	want, err := s.ID(UTS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 50 {
-		o, err := Unshare(User | UTS)
-		if err != nil {
+	// Numbers are used across types. What is made goes on to hold its own.
+	again := func() bool {
+		o := unshare(t, User|UTS)
+		user, uerr := o.ID(User)
+		uts, err := o.ID(UTS)
+		if err := errors.Join(err, uerr); err != nil {
 			t.Fatal(err)
 		}
-		if id, err := o.ID(UTS); err != nil || id == want {
-			t.Errorf("another namespace is %v too, %v", id, err)
+		return user.Ino == want.Ino || uts.Ino == want.Ino
+	}
+	for range 50 {
+		if again() {
+			t.Fatalf("another namespace is %v too", want)
 		}
-		o.Close()
 	}
 	if got := goIn(t, s).NS["uts"]; got != want.String() {
 		t.Errorf("work is in %s, want %v", got, want)
 	}
+	// Whatever holds it does: a Set's duplicate, a file.
+	d := owned(t)(s.Dup())
+	f, err := s.File(UTS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	d.Close()
+	for range 50 {
+		if again() {
+			t.Fatalf("another namespace is %v too, while a file is open", want)
+		}
+	}
+	// Then it is: the kernel gives the lowest free number.
+	f.Close()
+	for range 200 {
+		if again() {
+			return
+		}
+	}
+	t.Logf("somebody else got the number of %v, or nobody", want)
 }
 
 func TestSetIsSafeForConcurrentUse(t *testing.T) {

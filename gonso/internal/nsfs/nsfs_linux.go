@@ -182,8 +182,16 @@ func (n *NS) Type() (uint32, error) {
 // nor below it (Linux 4.9).
 func (n *NS) Owner() (*NS, error) { return n.related(unix.NS_GET_USERNS, "NS_GET_USERNS") }
 
-// Parent is the parent of a user or pid namespace, EPERM as for Owner.
+// Parent is the parent of a user or pid namespace, EPERM as for Owner; EINVAL
+// for other types.
 func (n *NS) Parent() (*NS, error) { return n.related(unix.NS_GET_PARENT, "NS_GET_PARENT") }
+
+// OwnerUID is the owner of a user namespace, as the caller's user namespace has
+// it; EINVAL for other types (Linux 4.11).
+func (n *NS) OwnerUID() (uint32, error) {
+	uid, err := unix.IoctlGetUint32(n.fd, unix.NS_GET_OWNER_UID)
+	return uid, os.NewSyscallError("ioctl NS_GET_OWNER_UID", err)
+}
 
 func (n *NS) related(req uint, name string) (*NS, error) {
 	fd, err := unix.IoctlRetInt(n.fd, req)

@@ -1,0 +1,80 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/reexec"
+)
+
+func (c *core) owner(t Type) (*core, error) {
+	ns, err := c.ns[t.index()].Owner()
+	if errors.Is(err, unix.EPERM) {
+		return nil, &Error{Op: "owner", Type: t, Err: err,
+			Hint: "the user namespace that owns it is neither this process's own nor below that, so it is not to be seen from here"}
+	}
+	return c.relative("owner", t, User, ns, err)
+}
+
+func (c *core) parent(t Type) (*core, error) {
+	ns, err := c.ns[t.index()].Parent()
+	if errors.Is(err, unix.EPERM) {
+		return nil, &Error{Op: "parent", Type: t, Err: err,
+			Hint: "it has no parent, or one that is neither this process's own namespace nor below that, so it is not to be seen from here"}
+	}
+	return c.relative("parent", t, t, ns, err)
+}
+
+// relative makes a core of what the kernel gave for the namespace of type of. It
+// is somebody else's if that is.
+func (c *core) relative(op string, of, t Type, ns *nsfs.NS, err error) (*core, error) {
+	if err != nil {
+		return nil, &Error{Op: op, Type: of, Err: err}
+	}
+	r := newCore()
+	r.add(t, ns, c.opened&of != 0)
+	return r.ready(), nil
+}
+
+func (c *core) ownerUID() (uint32, error) {
+	uid, err := c.ns[User.index()].OwnerUID()
+	if err != nil {
+		return 0, &Error{Op: "owner uid", Type: User, Err: err}
+	}
+	return uid, nil
+}
+
+func (c *core) idMaps() (uid, gid string, err error) {
+	if c.foreign&User == 0 {
+		if uid, err = readIDMap("/proc/thread-self/uid_map"); err == nil {
+			gid, err = readIDMap("/proc/thread-self/gid_map")
+		}
+		if err != nil {
+			err = openError("id maps", User, "", err)
+		}
+		return uid, gid, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+	defer cancel()
+	uid, gid, err = reexec.IDMaps(ctx, c.joins(User), c.exposes(User))
+	if err != nil {
+		err = launchError(User, err)
+	}
+	return uid, gid, err
+}
+
+// readIDMap is os.ReadFile with a bound, for a /proc that may be somebody else's.
+func readIDMap(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	return string(b), err
+}

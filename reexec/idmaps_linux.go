@@ -1,0 +1,73 @@
+package reexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/reexec/internal/launcher"
+)
+
+// maxIDMapFile is more than a map of 340 lines takes.
+const maxIDMapFile = 64 << 10
+
+// IDMaps reads the id maps of the user namespace that joins lead to, as this
+// process's user namespace sees them. A launcher goes there, because only the
+// files of a member in /proc have them.
+func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, err error) {
+	if child.Pending() {
+		return "", "", errSecondGeneration
+	}
+	l := composeMember(joins, protect, os.Geteuid() != 0)
+	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)})
+	if err != nil {
+		return "", "", err
+	}
+	defer p.Wait()
+	defer p.Close()
+	if err := p.Next(ctx); err != nil {
+		p.Kill()
+		if stepErr := l.explain(err); stepErr != nil {
+			return "", "", stepErr
+		}
+		if errors.Is(err, io.EOF) {
+			err = errors.New("the launcher was killed")
+		}
+		return "", "", fmt.Errorf("joining the user namespace: %w", err)
+	}
+	defer p.Kill() // it waits, and has nothing left to do
+	if uid, err = readProc(p.Pid, "uid_map"); err == nil {
+		gid, err = readProc(p.Pid, "gid_map")
+	}
+	return uid, gid, err
+}
+
+// composeMember is in the namespaces of joins until it is ended. Everybody may
+// read its id maps, so it need not be dumpable where somebody else is root
+// inside. In a /proc with hidepid (proc(5)) a plain user sees only what is.
+func composeMember(joins []Join, protect, plain bool) *launch {
+	l := newLaunch()
+	l.shield(true, protect, protect)
+	l.join(joins, launcher.FirstFileFD)
+	if plain && !protect {
+		l.Prctl(unix.PR_SET_DUMPABLE, 1) // joining a user namespace took it away
+	}
+	l.Sync()
+	l.Wait()
+	return l
+}
+
+func readProc(pid int, name string) (string, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/%s", pid, name))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxIDMapFile))
+	return string(b), err
+}

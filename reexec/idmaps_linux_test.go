@@ -1,0 +1,67 @@
+package reexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestComposeMember(t *testing.T) {
+	const stays = `
+		write(status, reached, 16) = 16
+		read(control, scratch, 1) = 1
+`
+	outer, inner := Join{Type: unix.CLONE_NEWUSER}, Join{Type: unix.CLONE_NEWUSER}
+	for name, tt := range map[string]struct {
+		joins          []Join
+		protect, plain bool
+		want           string
+	}{
+		"root": {[]Join{outer}, false, false, triesNewKeyring + `
+			setns(6, CLONE_NEWUSER) = 0` + stays},
+		"nested": {[]Join{outer, inner}, false, false, triesNewKeyring + `
+			setns(6, CLONE_NEWUSER) = 0
+			setns(7, CLONE_NEWUSER) = 0` + stays},
+		"plain user": {[]Join{outer}, false, true, triesNewKeyring + `
+			setns(6, CLONE_NEWUSER) = 0
+			prctl(PR_SET_DUMPABLE, 1) = 0` + stays},
+		"protected, plain user": {[]Join{outer}, true, true, hides + `
+			setns(6, CLONE_NEWUSER) = 0` + stays},
+	} {
+		t.Run(name, func(t *testing.T) {
+			compare(t, composeMember(tt.joins, tt.protect, tt.plain), strings.ReplaceAll(tt.want, "\n\n", "\n"))
+		})
+	}
+}
+
+func TestIDMapsOfNamespaceWithoutMembers(t *testing.T) {
+	needUserNS(t)
+	fs, err := Create(t.Context(), ownUser())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFiles(fs)
+	join := []Join{{Type: unix.CLONE_NEWUSER, File: fs[0]}}
+	for _, protect := range []bool{false, true} {
+		uid, gid, err := IDMaps(t.Context(), join, protect)
+		u, g := fmt.Sprintf("0 %d 1", os.Geteuid()), fmt.Sprintf("0 %d 1", os.Getegid())
+		if err != nil || strings.Join(strings.Fields(uid), " ") != u || strings.Join(strings.Fields(gid), " ") != g {
+			t.Errorf("protect %v: %q, %q, %v; want %q, %q", protect, uid, gid, err, u, g)
+		}
+	}
+
+	uts, err := os.Open("/proc/self/ns/uts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer uts.Close()
+	_, _, err = IDMaps(t.Context(), []Join{{Type: unix.CLONE_NEWUSER, File: uts}}, false)
+	var le *LaunchError
+	if !errors.As(err, &le) || le.Op != "setns" || le.Type != unix.CLONE_NEWUSER || !errors.Is(err, unix.EINVAL) {
+		t.Errorf("of a uts namespace: %v", err)
+	}
+}
