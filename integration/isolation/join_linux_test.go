@@ -1,0 +1,149 @@
+package isolation
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gonso/gonso/gonso"
+)
+
+// A container of runc's is joined in full, its user namespace included, and what
+// gonso says of it is what /proc says.
+func TestContainerIsJoinedInFull(t *testing.T) {
+	needRoot(t)
+	needTool(t, "runc", "runc")
+	needTool(t, "tools", "go")
+	needUserNS(t)
+	dir := bundle(t, true)
+	sleeps(t, filepath.Join(dir, "config.json"))
+	joiner := filepath.Join(t.TempDir(), "joiner")
+	build(t, "joiner", joiner)
+
+	state := filepath.Join(dir, "state")
+	name := "gonso-join-" + strconv.Itoa(os.Getpid())
+	runc := func(args ...string) *exec.Cmd {
+		return exec.Command("runc", append([]string{"--root", state}, args...)...)
+	}
+	var log bytes.Buffer
+	run := runc("run", "--bundle", dir, name)
+	run.Stdout, run.Stderr = &log, &log
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run.Wait() }()
+	t.Cleanup(func() {
+		runc("delete", "--force", name).Run()
+		run.Process.Kill() // in case it is not there yet
+		<-ended
+	})
+	var container struct {
+		Pid    int
+		Status string
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(20 * time.Second)
+	for container.Status != "running" {
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the container has ended: %v\n%s", err, log.String())
+		case <-limit:
+			t.Fatalf("the container does not start: %+v", container)
+		case <-tick.C:
+		}
+		if out, err := runc("state", name).Output(); err == nil {
+			if err := json.Unmarshal(out, &container); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := make(map[string]string)
+	foreign := 0
+	for _, typ := range []string{"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"} {
+		link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", container.Pid, typ))
+		if err != nil {
+			continue // the kernel has no such type
+		}
+		want[typ] = link
+		if home, _ := os.Readlink("/proc/self/ns/" + typ); home != link {
+			foreign++
+		}
+	}
+	if foreign != 6 {
+		t.Errorf("%d namespaces of the container are its own, want six: %v", foreign, want)
+	}
+
+	join := exec.Command(joiner, strconv.Itoa(container.Pid))
+	var stderr strings.Builder
+	join.Stderr = &stderr
+	out, err := join.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, out, stderr.String())
+	}
+	ids := []gonso.IDMap{{Inside: 0, Outside: firstHost, Count: 65536}}
+	var ways []string
+	for line := range strings.Lines(string(out)) {
+		var a struct {
+			Way, Set   string
+			UIDs, GIDs []gonso.IDMap
+			OwnerUID   int
+			NetOwner   string
+			Place      struct {
+				NS       map[string]string
+				UID, GID int
+				Host     string
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &a); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		ways = append(ways, a.Way)
+		for typ, link := range want {
+			if a.Place.NS[typ] != link || !strings.Contains(a.Set, link) {
+				t.Errorf("%s: in %s, the Set is %s, the container in %s", a.Way, a.Place.NS[typ], a.Set, link)
+			}
+		}
+		if a.Place.UID != 0 || a.Place.GID != 0 || a.Place.Host != "gonso-isolation" {
+			t.Errorf("%s: %+v", a.Way, a.Place)
+		}
+		if !slices.Equal(a.UIDs, ids) || !slices.Equal(a.GIDs, ids) || a.OwnerUID != 0 || a.NetOwner != "{"+want["user"]+"}" {
+			t.Errorf("%s: id maps %v and %v, owned by %d, net owned by %s", a.Way, a.UIDs, a.GIDs, a.OwnerUID, a.NetOwner)
+		}
+	}
+	if got := strings.Join(ways, " "); got != "FromPID FromPIDFD FromDir pinned" {
+		t.Errorf("ways %s\n%s", got, out)
+	}
+}
+
+// sleeps has a container of the host's pid namespace wait, in a cgroup namespace too.
+func sleeps(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(b, &config); err != nil {
+		t.Fatal(err)
+	}
+	config["process"].(map[string]any)["args"] = []string{"/bin/busybox", "sleep", "600"}
+	linux := config["linux"].(map[string]any)
+	linux["namespaces"] = append(linux["namespaces"].([]any), map[string]any{"type": "cgroup"})
+	if b, err = json.Marshal(config); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
