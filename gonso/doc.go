@@ -71,10 +71,10 @@
 //
 // Making or joining namespaces needs CAP_SYS_ADMIN in the user namespace that
 // owns them, and joining also in one's own (setns(2)); mnt needs CAP_SYS_CHROOT
-// too. [Unshare] with [User] among the types needs nothing where the system
-// allows unprivileged user namespaces. A refusal is an [*Error] whose Hint, if
-// there is one, comes from what was found afterwards: sysctls, seccomp,
-// capabilities.
+// too. [Set.Pin] needs it in the user namespace that owns the mount namespace.
+// [Unshare] with [User] among the types needs nothing where the system allows
+// unprivileged user namespaces. A refusal is an [*Error] whose Hint, if there is
+// one, comes from what was found afterwards: sysctls, seccomp, capabilities.
 //
 // # Systems
 //

@@ -81,8 +81,7 @@ func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 		return nil, &Error{Op: "open", Path: pidfd.Name(), Err: err}
 	}
 	var c *core
-	err = os.ErrClosed // the only reason for Control not to call
-	rc.Control(func(fd uintptr) {
+	if rc.Control(func(fd uintptr) {
 		var pid int
 		if pid, err = pidOf(int(fd)); err == nil {
 			c, err = openPIDWhile(pid, types, optional, func() error {
@@ -91,7 +90,9 @@ func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 				return err
 			})
 		}
-	})
+	}) != nil {
+		err = os.ErrClosed // which Control's own error does not match
+	}
 	var e *Error
 	if err != nil && !errors.As(err, &e) {
 		err = &Error{Op: "open", Path: pidfd.Name(), Err: err}

@@ -24,8 +24,8 @@ import (
 //
 // It needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace,
 // and permission to make the files. A mnt namespace can be pinned only in one
-// that is older than itself, which this process's own never is, and only on a mount that
-// is not shared with others; the Hint of the error says so where that is why.
+// that is older than itself, so never in itself, and only on a mount that is not
+// shared with others; the Hint of the error says so where that is why.
 func (s *Set) Pin(dir string) error {
 	c, err := s.acquire("pin")
 	if err != nil {

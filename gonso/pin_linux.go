@@ -352,11 +352,11 @@ func unpin(path string) error {
 // unpinDir unpins what is named like a type, and removes the directory if it had
 // such files and has nothing else.
 func unpinDir(parent int, base string, dir int) error {
-	any := false
+	found := false
 	var errs []error
 	AllTypes.each(func(i int, _ Type) {
 		pinned, err := unpinFile(dir, typeTable[i].name)
-		any = any || pinned
+		found = found || pinned
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -364,7 +364,7 @@ func unpinDir(parent int, base string, dir int) error {
 	if len(errs) > 0 {
 		return joined(errs)
 	}
-	if !any {
+	if !found {
 		return ErrNotNamespace
 	}
 	if base == "." {

@@ -416,6 +416,12 @@ func wantClosed(t *testing.T, s *Set) {
 		"unshare": func() error { _, err := s.Unshare(UTS); return err },
 		"plan":    func() error { return s.Plan().Closures.Err },
 		"planned": func() error { return s.Plan().Functions.Err },
+		"owner":   func() error { _, err := s.Owner(Net); return err },
+		"parent":  func() error { _, err := s.Parent(User); return err },
+		"maker":   func() error { _, err := s.OwnerUID(); return err },
+		"id maps": func() error { _, _, err := s.IDMaps(); return err },
+		"pin":     func() error { return s.Pin("/nowhere") },
+		"pin one": func() error { return s.PinNS(Net, "/nowhere") },
 	} {
 		if err := f(); !errors.Is(err, ErrClosed) {
 			t.Errorf("%s after Close: %v", op, err)

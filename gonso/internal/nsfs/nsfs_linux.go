@@ -84,8 +84,7 @@ func Dup(f *os.File) (*NS, error) {
 		return nil, err
 	}
 	var ns *NS
-	err = os.ErrClosed // the only reason for Control not to call; it has an error of its own for that
-	rc.Control(func(fd uintptr) {
+	if rc.Control(func(fd uintptr) {
 		if err = check(int(fd), f.Name()); err != nil {
 			return
 		}
@@ -95,7 +94,9 @@ func Dup(f *os.File) (*NS, error) {
 			return
 		}
 		ns, err = own(nfd, f.Name())
-	})
+	}) != nil {
+		err = os.ErrClosed // which Control's own error does not match
+	}
 	return ns, err
 }
 
