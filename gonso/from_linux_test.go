@@ -180,7 +180,7 @@ func TestFromPIDFDOfThread(t *testing.T) {
 // A pidfd whose process is gone does not come to mean the next one with its id.
 // The test runs in a pid namespace of its own, where ids can be chosen.
 func TestPIDFDCannotMeanALaterProcess(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tool("unshare"), testenv.Tool("sleep"))
+	testenv.Need(t, testenv.Root, testenv.UtilLinux("unshare"), testenv.Tool("sleep"))
 	const env = "GONSO_TEST_PIDFD"
 	if os.Getenv(env) == "" {
 		c := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
@@ -305,7 +305,7 @@ func TestFromDirOfOtherNames(t *testing.T) {
 }
 
 func TestFromDirOfIPNetns(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tool("ip"))
+	testenv.Need(t, testenv.Root, testenv.IPRoute2)
 	testenv.Leaks(t)
 	ip, err := testenv.LookPath("ip")
 	if err != nil {

@@ -94,7 +94,7 @@ func TestParent(t *testing.T) {
 }
 
 func TestParentOfPIDNamespace(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tool("unshare"), testenv.Tool("sleep"))
+	testenv.Need(t, testenv.Root, testenv.UtilLinux("unshare"), testenv.Tool("sleep"))
 	outer := owned(t)(FromPID(sleeper(t, PID), PID))
 	if up := owned(t)(outer.Parent(PID)); up.Types() != PID || idOf(t, up, PID) != testenv.Home("pid") {
 		t.Errorf("%v, want home", up)
@@ -158,7 +158,7 @@ func TestOwnerUID(t *testing.T) {
 	}
 
 	t.Run("another user's", func(t *testing.T) {
-		testenv.Need(t, testenv.Root, testenv.Tool("unshare"))
+		testenv.Need(t, testenv.Root, testenv.UtilLinux("unshare"))
 		c := exec.Command("unshare", "--user", "sleep", "600")
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
 		if uid, err := owned(t)(FromPID(sleeps(t, c), User)).OwnerUID(); err != nil || uid != 12345 {

@@ -25,7 +25,7 @@ func unshareProgram(t testing.TB, types Type, args ...string) *Set {
 // ipNetns has ip(8) make a net namespace.
 func ipNetns(t testing.TB) *Set {
 	t.Helper()
-	testenv.Need(t, testenv.Tool("ip"))
+	testenv.Need(t, testenv.IPRoute2)
 	ip, err := testenv.LookPath("ip")
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func wantOrder(t testing.TB, s *Set, order ...Type) {
 }
 
 func TestUserNamespaceFirstCannotLoseTheOthers(t *testing.T) {
-	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("unshare"), testenv.Tool("sleep"))
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("unshare"), testenv.Tool("sleep"))
 	testenv.Leaks(t)
 	root := []string{"--user", "--map-root-user"}
 	user := unshareProgram(t, User|UTS|IPC|Net, append(root, "--uts", "--ipc", "--net")...)
@@ -114,7 +114,7 @@ func TestUserNamespaceFirstCannotLoseTheOthers(t *testing.T) {
 // filter keeps it), everything is tried before the user namespace, and what was
 // refused after it.
 func TestUnknownOwnersCannotKeepFromJoining(t *testing.T) {
-	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("unshare"), testenv.Tool("sleep"))
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("unshare"), testenv.Tool("sleep"))
 	testenv.Leaks(t)
 	forget := func(s *Set) *Set {
 		s.c.facts()
@@ -129,7 +129,7 @@ func TestUnknownOwnersCannotKeepFromJoining(t *testing.T) {
 	nested := owned(t)(owned(t)(user.Unshare(User | Net)).Without(IPC | UTS))
 	wantOrder(t, forget(nested), Net, User)
 
-	if testenv.Has(testenv.Root, testenv.Tool("ip")) {
+	if testenv.Has(testenv.Root, testenv.IPRoute2) {
 		host := together(t, ipNetns(t), unshareProgram(t, Mount|Cgroup, "--mount", "--cgroup"))
 		wantOrder(t, forget(together(t, user, host)), Cgroup, IPC, Net, UTS, Mount, User)
 	}

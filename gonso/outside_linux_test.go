@@ -50,7 +50,7 @@ func onlyChild(t testing.TB, parent int, name string) (pid int) {
 const joinable = Cgroup | IPC | Mount | Net | User | UTS
 
 func TestWhatUnshareMadeIsJoined(t *testing.T) {
-	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("unshare"), testenv.Tool("sleep"))
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("unshare"), testenv.Tool("sleep"))
 	testenv.Leaks(t)
 	flags := []string{"--net", "--uts", "--ipc", "--mount", "--cgroup"}
 	for name, first := range map[string][]string{
@@ -115,7 +115,7 @@ func lsns(t testing.TB, pid int) map[string]string {
 }
 
 func TestLsnsAgrees(t *testing.T) {
-	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("lsns"))
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("lsns"))
 	testenv.Leaks(t)
 	s := unshare(t, User|Net|UTS|IPC|Mount|Cgroup)
 	got := lsns(t, goIn(t, s).PID)
@@ -133,7 +133,7 @@ func TestLsnsAgrees(t *testing.T) {
 
 // nsenter finds in the files of a Set what gonso finds there.
 func TestNsenterAgrees(t *testing.T) {
-	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("nsenter"))
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("nsenter"))
 	testenv.Leaks(t)
 	s := unshare(t, User|Net|UTS|IPC|Cgroup)
 	var flags []string
@@ -162,7 +162,7 @@ func TestNsenterAgrees(t *testing.T) {
 
 // What is pinned in /run/netns is ip's, and the other way round.
 func TestIPNetnsAgrees(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tool("ip"), testenv.Tool("readlink"))
+	testenv.Need(t, testenv.Root, testenv.IPRoute2, testenv.Tool("readlink"))
 	testenv.Leaks(t)
 	ip, err := testenv.LookPath("ip")
 	if err != nil {

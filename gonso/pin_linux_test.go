@@ -91,14 +91,15 @@ func TestPinnedNamespacesOutliveTheSet(t *testing.T) {
 	if one := owned(t)(Open(dir + "/uts")); idOf(t, one, UTS) != in["uts"] {
 		t.Errorf("uts alone: %v", one)
 	}
-	// Another program looks.
-	testenv.Need(t, testenv.Tool("nsenter"))
-	for _, typ := range []string{"net", "uts", "ipc", "cgroup", "user"} {
-		out, err := exec.Command("nsenter", "--"+typ+"="+dir+"/"+typ, "readlink", "/proc/self/ns/"+typ).CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || got != in[typ] {
-			t.Errorf("nsenter: %s %s, %v; want %s", typ, got, err, in[typ])
+	t.Run("another program looks", func(t *testing.T) {
+		testenv.Need(t, testenv.UtilLinux("nsenter"))
+		for _, typ := range []string{"net", "uts", "ipc", "cgroup", "user"} {
+			out, err := exec.Command("nsenter", "--"+typ+"="+dir+"/"+typ, "readlink", "/proc/self/ns/"+typ).CombinedOutput()
+			if got := strings.TrimSpace(string(out)); err != nil || got != in[typ] {
+				t.Errorf("nsenter: %s %s, %v; want %s", typ, got, err, in[typ])
+			}
 		}
-	}
+	})
 
 	if err := Unpin(dir); err != nil {
 		t.Fatal(err)
