@@ -333,7 +333,7 @@ func TestPIDInitCannotLeaveZombies(t *testing.T) {
 	}
 	s := unshare(t, typ)
 	init := initOf(t, s)
-	grown := func() string { return procFile(t, init, "statm") + fmt.Sprint(len(openFiles(t, init))) }
+	grown := func() string { return procFile(t, init, "statm") + fmt.Sprint(len(filesOf(t, init))) }
 	if _, err := orphans.Do(t.Context(), s, 10); err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestPIDInitCannotLeaveZombies(t *testing.T) {
 	}
 }
 
-func openFiles(t testing.TB, pid int) []os.DirEntry {
+func filesOf(t testing.TB, pid int) []os.DirEntry {
 	t.Helper()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {

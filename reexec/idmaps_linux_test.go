@@ -40,7 +40,7 @@ func TestComposeMember(t *testing.T) {
 
 func TestIDMapsOfNamespaceWithoutMembers(t *testing.T) {
 	needUserNS(t)
-	fs, err := Create(t.Context(), ownUser())
+	fs, err := create(t.Context(), ownUser())
 	if err != nil {
 		t.Fatal(err)
 	}
