@@ -45,6 +45,9 @@ func (c *core) setWorker(w Worker) error {
 	return nil
 }
 
+// warm starts the Set's worker.
+func (c *core) warm(ctx context.Context) error { return c.getWorker().Warm(ctx) }
+
 func (c *core) getWorker() *reexec.Worker {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()

@@ -26,6 +26,7 @@ func (c *core) String() string                               { return "{}" }
 func (c *core) facts() *facts                                { return &facts{process: ErrUnsupported} }
 func (c *core) runClosure(bool, func() bool) error           { return ErrUnsupported }
 func (c *core) setWorker(Worker) error                       { return ErrUnsupported }
+func (c *core) warm(context.Context) error                   { return ErrUnsupported }
 func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, ErrUnsupported }
 
 func (c *core) callOnThread(context.Context, child.Handler, []byte, bool) (*wire.Outcome, error) {

@@ -99,6 +99,20 @@ func (w *Worker) get(ctx context.Context) (*process, error) {
 	}
 }
 
+// Warm starts the worker if none runs, and waits for it. The time that it may
+// be idle begins anew.
+func (w *Worker) Warm(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p, err := w.get(ctx)
+	if err != nil {
+		return err
+	}
+	p.leave()
+	return nil
+}
+
 func (w *Worker) start(s *startup) {
 	p, err := w.launch()
 	w.mu.Lock()
