@@ -99,7 +99,7 @@ var (
 	// t.FailNow and t.SkipNow do.
 	ErrGoexit = errors.New("gonso: function called runtime.Goexit")
 
-	// ErrClosed says that the Set was closed before.
+	// ErrClosed says that the Set, or the Pool, was closed before.
 	ErrClosed = errors.New("the Set is closed")
 
 	// ErrNotRegistered says that the worker knows no function of that name. Both sides

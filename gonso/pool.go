@@ -1,0 +1,472 @@
+package gonso
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Pool has Sets made ahead of need, so that who needs one does not wait for
+// namespaces to be made and workers to be started. It gives Sets and takes none
+// back: what ran in a Set may have changed it in ways that nobody can find.
+//
+// The caller's function makes the Sets, one with each call, and does to them
+// what is to be done ahead: it may set up a network, or start the worker:
+//
+//	pool, err := gonso.NewPool(func(ctx context.Context) (*gonso.Set, error) {
+//		s, err := gonso.Unshare(gonso.User | gonso.Net)
+//		if err != nil {
+//			return nil, err
+//		}
+//		return s, s.Warm(ctx)
+//	}, gonso.PoolOptions{})
+//
+// A worker in the Pool ends when it is idle for a while, as any other does; the
+// Set that was made last is given first, for its worker is the most likely to run.
+//
+// While making Sets fails, Sets are made ahead only after pauses, from 0.1 s
+// to 10 s, each twice as long as the one before. A Get does not wait for the end
+// of a pause: it has a try made at once, so that the error that it returns is
+// never an old one.
+//
+// A Pool belongs to who made it, and has to be closed: one that was forgotten
+// keeps its Sets. Its methods are safe for concurrent use.
+type Pool struct {
+	newSet func(context.Context) (*Set, error)
+	opts   PoolOptions
+	ctx    context.Context // of newSet; done when the Pool is closed
+	cancel context.CancelFunc
+	calls  sync.WaitGroup // calls of newSet that Close waits for
+	done   chan struct{}  // closed when Close is over
+
+	mu      sync.Mutex
+	closed  bool
+	ready   []*Set
+	waiting list.List // of chan answer, the longest wait first; empty while a Set is ready
+	live    int       // calls of newSet in their time
+	hung    int       // calls of newSet that were given up and have not returned
+	made    uint64
+	failed  uint64
+	given   uint64
+
+	lastErr error         // of the call of newSet that ended last
+	pause   time.Duration // the last one, 0 while making Sets does not fail
+	retry   *time.Timer   // the end of one, or nil
+}
+
+// PoolOptions are how a [Pool] works. The zero value is usable.
+type PoolOptions struct {
+	// Size is how many Sets are kept ready; 0 means 4. For a time there are some more
+	// if Gets were cancelled for which Sets were being made.
+	Size int
+	// Parallel is how many Sets are made at once; 0 means as many as GOMAXPROCS, but
+	// at most 8.
+	Parallel int
+	// Timeout is how long the making of one Set may take; 0 means 30 s. Then the
+	// function's context is done, and another one is made in its place.
+	Timeout time.Duration
+}
+
+func (o *PoolOptions) setDefaults() error {
+	if o.Size < 0 || o.Parallel < 0 || o.Timeout < 0 {
+		return fmt.Errorf("a negative number in %+v: %w", *o, os.ErrInvalid)
+	}
+	if o.Size == 0 {
+		o.Size = 4
+	}
+	if o.Parallel == 0 {
+		o.Parallel = min(runtime.GOMAXPROCS(0), 8)
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	return nil
+}
+
+// PoolStats is what a [Pool] has and has done.
+type PoolStats struct {
+	Ready    int // Sets that can be had without waiting
+	Creating int // calls of the function under way, without those of Hung
+	Hung     int // calls of the function that went on beyond Timeout and have not returned
+	Waiting  int // Gets that wait
+
+	Made   uint64 // Sets that came into the Pool
+	Failed uint64 // calls of the function that ended without one, or were not over in time
+	Given  uint64 // Sets that Get gave
+
+	// Err is why the call of the function that ended last failed, nil if it did not.
+	Err error
+}
+
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 10 * time.Second
+
+	// hungFactor times Parallel calls of newSet run at most at once, with those
+	// that were given up.
+	hungFactor = 4
+
+	// poolGrace is how long Close waits for calls of newSet.
+	poolGrace = 5 * time.Second
+)
+
+// answer is what a waiting Get is told.
+type answer struct {
+	s   *Set
+	err error
+}
+
+// NewPool begins to make Sets with newSet, in the background, and returns the
+// Pool that they come into.
+//
+// newSet is called from goroutines of the Pool, several at once, and returns a
+// new Set with each call; it belongs to the Pool until Get gives it away. Its
+// context is done after the time that it has, when the Pool is closed, and when
+// it has returned. A Set returned along with an error is closed. A panic is an
+// error to the Pool, a [*PanicError], and so is runtime.Goexit, [ErrGoexit].
+//
+// A function that does not heed its context is given up when its time is over:
+// the Set that it may still return is closed, and others are made meanwhile,
+// until four times as many calls as PoolOptions.Parallel says have not returned.
+//
+// NewPool fails only if newSet is nil or an option is negative. Privileges are
+// those that newSet needs.
+func NewPool(newSet func(ctx context.Context) (*Set, error), opts PoolOptions) (*Pool, error) {
+	if newSet == nil {
+		return nil, &Error{Op: "make pool", Err: os.ErrInvalid, Hint: "the function is nil"}
+	}
+	if err := opts.setDefaults(); err != nil {
+		return nil, &Error{Op: "make pool", Err: err}
+	}
+	p := &Pool{newSet: newSet, opts: opts, done: make(chan struct{})}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.mu.Lock()
+	p.fill()
+	p.mu.Unlock()
+	return p, nil
+}
+
+// Get gives a Set that was made ahead, which the caller owns from then on and
+// closes. If none is ready it waits for the next one, after those Gets that
+// waited before. When ctx is done it returns its error, and the Set stays in the
+// Pool or goes to the next that waits.
+//
+// The error of a call of the function goes to the Get that has waited longest,
+// as it is; if the call that ended before it failed too, it goes to all that
+// wait. So no Get waits forever on a function that always fails. The error for
+// one that was not over in time matches [context.DeadlineExceeded]. After Close
+// the error matches [ErrClosed].
+func (p *Pool) Get(ctx context.Context) (*Set, error) {
+	if p == nil || p.newSet == nil || ctx == nil {
+		return nil, getError(os.ErrInvalid, "the context is nil, or the Pool is not from NewPool")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errPoolClosed
+	}
+	if last := len(p.ready) - 1; last >= 0 {
+		s := p.ready[last]
+		p.ready[last] = nil
+		p.ready = p.ready[:last]
+		p.given++
+		p.fill()
+		p.mu.Unlock()
+		return s, nil
+	}
+	w := make(chan answer, 1)
+	place := p.waiting.PushBack(w)
+	p.fill()
+	p.mu.Unlock()
+
+	select {
+	case a := <-w:
+		return a.s, a.err
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case a := <-w: // just now: it is this caller's, and nobody else would close it
+		return a.s, a.err
+	default:
+		p.waiting.Remove(place)
+		return nil, ctx.Err()
+	}
+}
+
+// Stats tells what the Pool has and has done.
+func (p *Pool) Stats() PoolStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return PoolStats{
+		Ready: len(p.ready), Creating: p.live, Hung: p.hung, Waiting: p.waiting.Len(),
+		Made: p.made, Failed: p.failed, Given: p.given, Err: p.lastErr,
+	}
+}
+
+// Close wakes every Get that waits, with an error that matches [ErrClosed],
+// cancels the calls of the function that are under way, and closes the Sets
+// that nobody got, also those that come later. Sets that Get gave are their
+// owners' and stay open. It can be called more than once, always with nil.
+//
+// Close returns when all that is done, but waits for calls of the function at
+// most 5 s, and not at all for those that were given up: these end when they
+// will, and so does their goroutine.
+func (p *Pool) Close() error {
+	if p == nil || p.newSet == nil {
+		return nil
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		<-p.done
+		return nil
+	}
+	p.closed = true
+	sets := p.ready
+	p.ready = nil
+	p.answerAll(errPoolClosed)
+	p.stopRetry()
+	p.mu.Unlock()
+	defer close(p.done)
+	p.cancel()
+
+	var wg sync.WaitGroup
+	for _, s := range sets {
+		wg.Go(func() { s.Close() }) // may take a while, if something runs in it
+	}
+	wg.Wait()
+	quiet := make(chan struct{})
+	go func() {
+		p.calls.Wait()
+		close(quiet)
+	}()
+	limit := time.NewTimer(poolGrace)
+	defer limit.Stop()
+	select {
+	case <-quiet:
+	case <-limit.C:
+	}
+	return nil
+}
+
+// The methods below are called with p.mu held, unless they say otherwise.
+
+// fill starts the calls of newSet that are needed and allowed. Everything that
+// changes how many there have to be is followed by it.
+func (p *Pool) fill() {
+	if p.closed {
+		return
+	}
+	wanted := p.waiting.Len()
+	if missing := p.opts.Size - len(p.ready); missing > 0 {
+		if p.lastErr != nil {
+			p.pauseFirst()
+		} else {
+			wanted += missing
+		}
+	}
+	for p.live < wanted && p.start() {
+	}
+	if p.live == 0 && p.waiting.Len() > 0 {
+		p.answerAll(getError(fmt.Errorf("no Set is made while %d calls of the Pool's function have not returned after %v: %w",
+			p.hung, p.opts.Timeout, context.DeadlineExceeded), ""))
+	}
+}
+
+// pauseFirst has one Set made ahead after a pause.
+func (p *Pool) pauseFirst() {
+	if p.retry != nil {
+		return
+	}
+	p.pause = min(max(2*p.pause, firstPause), lastPause)
+	var t *time.Timer
+	t = time.AfterFunc(p.pause, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.retry != t {
+			return
+		}
+		p.retry = nil
+		// Where there is no room, the end of what takes it comes to fill.
+		if len(p.ready) < p.opts.Size {
+			p.start()
+		}
+	})
+	p.retry = t
+}
+
+func (p *Pool) stopRetry() {
+	if p.retry != nil {
+		p.retry.Stop()
+		p.retry = nil
+	}
+}
+
+// creation is a call of newSet. Its fields belong to p.mu.
+type creation struct {
+	ended   bool // newSet has returned
+	givenUp bool // its time was over before that
+}
+
+// start calls newSet in a goroutine, if there is room for another call.
+func (p *Pool) start() bool {
+	if p.live >= p.opts.Parallel || p.live+p.hung >= hungFactor*p.opts.Parallel {
+		return false
+	}
+	p.live++
+	p.calls.Add(1)
+	go p.run(&creation{})
+	return true
+}
+
+// run is without the lock.
+func (p *Pool) run(c *creation) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.opts.Timeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { p.giveUp(c) })
+	var s *Set
+	err := ErrGoexit // if newSet does not return
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+		stop()
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = p.tooSlow(err)
+		}
+		s, err = judge(s, err)
+		p.end(c, s, err)
+	}()
+	s, err = p.newSet(ctx)
+}
+
+// judge looks at what newSet returned, without the lock.
+func judge(s *Set, err error) (*Set, error) {
+	switch {
+	case s != nil && err != nil:
+		s.Close()
+		return nil, err
+	case err != nil:
+		return nil, err
+	case s == nil:
+		return nil, getError(errNoSet, "")
+	}
+	c, err := s.acquire("")
+	switch {
+	case err == nil:
+		c.release()
+	case errors.Is(err, ErrClosed):
+		return nil, getError(errClosedSet, "")
+	}
+	return s, nil
+}
+
+var (
+	errNoSet     = errors.New("the Pool's function returned neither a Set nor an error")
+	errClosedSet = errors.New("the Pool's function returned a Set that was closed already")
+)
+
+// giveUp is called when the context of c is done, without the lock.
+func (p *Pool) giveUp(c *creation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.ended || p.closed {
+		return
+	}
+	c.givenUp = true
+	p.live--
+	p.hung++
+	p.calls.Done()
+	p.fail(p.tooSlow(nil))
+	p.fill()
+}
+
+func (p *Pool) tooSlow(err error) error {
+	late := fmt.Errorf("the Pool's function had not made a Set within %v: %w", p.opts.Timeout, context.DeadlineExceeded)
+	if err != nil && err != context.DeadlineExceeded {
+		late = fmt.Errorf("%w: %w", late, err)
+	}
+	return getError(late, "")
+}
+
+// end takes what newSet returned, without the lock.
+func (p *Pool) end(c *creation, s *Set, err error) {
+	p.mu.Lock()
+	c.ended = true
+	if c.givenUp {
+		p.hung--
+	} else {
+		p.live--
+		defer p.calls.Done() // after a Set that nobody wants was closed
+	}
+	switch {
+	case c.givenUp || p.closed:
+		if s != nil {
+			defer s.Close()
+		}
+	case err != nil:
+		p.fail(err)
+	default:
+		p.add(s)
+	}
+	p.fill()
+	p.mu.Unlock()
+}
+
+// add gives a new Set to the Get that has waited longest, or keeps it.
+func (p *Pool) add(s *Set) {
+	p.made++
+	p.lastErr, p.pause = nil, 0
+	p.stopRetry()
+	if first := p.waiting.Front(); first != nil {
+		p.given++
+		p.answer(first, answer{s: s})
+		return
+	}
+	p.ready = append(p.ready, s)
+}
+
+// fail tells of a failure: once it may be chance, twice it is not, and then
+// nobody is left waiting for a third.
+func (p *Pool) fail(err error) {
+	p.failed++
+	if p.lastErr != nil {
+		p.answerAll(err)
+	} else if first := p.waiting.Front(); first != nil {
+		p.answer(first, answer{err: err})
+	}
+	p.lastErr = err
+}
+
+func (p *Pool) answer(place *list.Element, a answer) {
+	p.waiting.Remove(place).(chan answer) <- a // has room for one, and gets one
+}
+
+func (p *Pool) answerAll(err error) {
+	for first := p.waiting.Front(); first != nil; first = p.waiting.Front() {
+		p.answer(first, answer{err: err})
+	}
+}
+
+func getError(err error, hint string) error {
+	return &Error{Op: "get from pool", Err: err, Hint: hint}
+}
+
+var errPoolClosed = getError(poolClosed{}, "")
+
+// poolClosed is ErrClosed in words that fit.
+type poolClosed struct{}
+
+func (poolClosed) Error() string        { return "the Pool is closed" }
+func (poolClosed) Is(target error) bool { return target == ErrClosed }
