@@ -1,0 +1,103 @@
+package gonsotest
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gonso/gonso/gonso"
+)
+
+// New makes new namespaces, as [gonso.Unshare] does and with its privileges, and
+// closes the Set with the test. The test is skipped where they cannot be made
+// here: the system, the kernel or its configuration lacks them, a limit is
+// reached, or the user may not. Any other error fails the test.
+func New(tb testing.TB, types gonso.Type, opts ...gonso.UnshareOption) *gonso.Set {
+	tb.Helper()
+	s, err := gonso.Unshare(types, opts...)
+	if err != nil {
+		refuse(tb, types, len(opts) > 0, err)
+		return nil
+	}
+	tb.Cleanup(func() { s.Close() })
+	return s
+}
+
+// refuse ends a test that gets no Set.
+func refuse(tb testing.TB, types gonso.Type, options bool, err error) {
+	tb.Helper()
+	need, promise := lacks(types, options, err)
+	switch {
+	case need == "":
+		tb.Fatalf("gonsotest: %v", err)
+	case promise != "" && slices.Contains(strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ","), promise):
+		tb.Fatalf("needs %s, which GONSO_TEST_REQUIRE promises with %s: %v", need, promise, err)
+	default:
+		tb.Skipf("skip: needs %s: %v", need, err)
+	}
+}
+
+// lacks tells what the machine lacks if that is what the error means, and
+// what promises that it is there. options says that there were some.
+func lacks(types gonso.Type, options bool, err error) (need, promise string) {
+	var op string
+	if e := (*gonso.Error)(nil); errors.As(err, &e) {
+		op = e.Op
+	}
+	user := types&gonso.User != 0
+	if user {
+		promise = "userns"
+	}
+	switch {
+	case errors.Is(err, errors.ErrUnsupported),
+		op == "unshare" && errors.Is(err, syscall.EINVAL), // a type that the kernel was built without
+		op == "current" && errors.Is(err, fs.ErrNotExist): // the same, before anything is made
+		return types.String() + " namespaces", promise
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EUSERS):
+		if !user {
+			promise = "root"
+		}
+		return "room for " + types.String() + " namespaces", promise
+	case errors.Is(err, fs.ErrPermission): // EPERM and EACCES
+		// Id maps other than the default are root's, whoever may make the namespace.
+		if !user || options && strings.HasPrefix(op, "write") {
+			return "root", "root"
+		}
+		return "user namespaces", promise
+	}
+	return "", ""
+}
+
+// Do runs f inside the Set, on a thread that ends with it, and waits for it.
+//
+// In f the methods of tb that end the test may be called, such as Fatal,
+// FailNow and Skip: they end f, and then the goroutine that called Do, which is
+// to be that of the test. A panic in f goes on in the caller, as with
+// [gonso.Set.Do]. If the Set cannot be entered, because it is closed, no thread
+// can ([gonso.ErrNeedsProcess]) or the user may not, the test fails.
+//
+// What f starts in other goroutines, subtests included, is not inside.
+func Do(tb testing.TB, s *gonso.Set, f func()) {
+	tb.Helper()
+	if s == nil || f == nil {
+		tb.Fatal("gonsotest: the Set or the function is nil")
+		return
+	}
+	err := s.Do(false, func() bool {
+		f()
+		return false
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, gonso.ErrGoexit) && tb.Skipped():
+		tb.SkipNow()
+	case errors.Is(err, gonso.ErrGoexit) && tb.Failed():
+		tb.FailNow()
+	default:
+		tb.Fatalf("gonsotest: %v", err)
+	}
+}
