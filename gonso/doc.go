@@ -39,14 +39,24 @@
 //
 // Setting a pid namespace moves the children of a thread, not the thread
 // (pid_namespaces(7)). A registered function with a foreign pid namespace always
-// goes to a process.
+// goes to a process. A pid namespace that [Unshare] made has an init of gonso's,
+// and dies with the last Set that has it.
+//
+// A time namespace takes effect for children alone, and its clocks are set before
+// the first one: [ClockOffsets].
 //
 // PR_SET_PDEATHSIG means the thread that started a child, not the process
 // (prctl(2)): such a child, started in a closure, may die when that returns.
 //
 // Joining a user namespace gives all capabilities in it and takes those outside
 // away (user_namespaces(7)). A worker joins what it has to before that, and is
-// then root inside, if id 0 is mapped there.
+// then root inside, if id 0 is mapped there and [Worker].KeepIDs is not set.
+//
+// # Ahead of need
+//
+// A [Pool] has Sets ready that a function of the caller's made; [Set.Warm] starts
+// a Set's worker before the first call. [Set.Pin] keeps namespaces beyond the
+// program. Package gonsotest has helpers for tests.
 //
 // # Init
 //
@@ -59,7 +69,8 @@
 // # Descriptors
 //
 // A Set owns one descriptor for each of its namespaces that is not home, and one
-// for each user namespace between home and its own. Files handed out by
+// for each user namespace between home and its own; a pid namespace that was made
+// has one more, the life line of its init. Files handed out by
 // [Set.File] are new descriptors that the caller closes. All are close-on-exec. A
 // Set that was forgotten is closed after its garbage collection; one in use keeps
 // what it needs until the work ends, also when it is closed meanwhile.
@@ -81,6 +92,5 @@
 // Linux 5.10 or later with /proc mounted. The process backend exists on amd64 and
 // arm64, the thread backend on every architecture. On other systems the package
 // compiles, and what it cannot do answers an error matching
-// [errors.ErrUnsupported]. So does what is not there yet: making pid and time
-// namespaces, and running in an existing pid namespace in a process.
+// [errors.ErrUnsupported].
 package gonso
