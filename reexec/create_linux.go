@@ -87,7 +87,10 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	made := &Made{}
 	if err = l.take(ctx, c, p, made); err == nil && init {
 		made.Init = &Init{p}
-		p.CloseStatus()
+		if err := p.CloseStatus(); err != nil {
+			made.Close()
+			return nil, err
+		}
 		return made, nil
 	}
 	if err != nil {

@@ -69,18 +69,22 @@ func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 // waitForTool waits for the end of c, and ends its process group.
 func waitForTool(ctx context.Context, c *exec.Cmd) error {
 	pid := c.Process.Pid
-	ended := make(chan error, 1)
-	go func() { ended <- waitable(pid) }()
-	var err, cause error
-	over := false
+	var waitErr error // once ended is closed
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		waitErr = waitable(pid)
+	}()
+	var cause error
+	over, reaped := false, false
 	select {
-	case err = <-ended:
-		over = true
+	case <-ended:
+		over, reaped = true, waitErr != nil
 	case <-ctx.Done():
 		cause = fmt.Errorf("killed, as it did not end in time: %w", context.Cause(ctx))
 	}
 	// The number of its group is nobody else's as long as it was not reaped.
-	if err == nil {
+	if !reaped {
 		_ = unix.Kill(-pid, unix.SIGKILL)
 	}
 	if !over {
@@ -93,7 +97,7 @@ func waitForTool(ctx context.Context, c *exec.Cmd) error {
 			return fmt.Errorf("it did not end in time, nor when it was killed: %w", context.Cause(ctx))
 		}
 	}
-	err = c.Wait()
+	err := c.Wait()
 	_ = c.Process.Release() // Wait does, unless somebody else has reaped it
 	if cause != nil {
 		return cause
