@@ -201,7 +201,7 @@ func TestTimeNamespace(t *testing.T) {
 		t.Skipf("skip: needs an unshare that knows --time, of util-linux 2.36: %v: %s", err, out)
 	}
 	// --fork: offsets hold for children only.
-	pid := childOf(t, "unshare", "--time", "--boottime", "123456789", "--fork", "--kill-child", "sleep", "600")
+	pid := descendant(t, "unshare", "--time", "--boottime", "123456789", "--fork", "--kill-child", "sleep", "600")
 	s := owned(t)(FromPID(pid, Time, UTS))
 	f, err := s.File(Time)
 	if err != nil {
@@ -216,30 +216,6 @@ func TestTimeNamespace(t *testing.T) {
 	if p := goIn(t, s); p.NS["time"] != idOf(t, s, Time) {
 		t.Errorf("in a process: %s", p.NS["time"])
 	}
-}
-
-// childOf starts a program that ends with the test and returns its first child.
-func childOf(t testing.TB, name string, args ...string) (pid int) {
-	t.Helper()
-	c := exec.Command(name, args...)
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Process.Kill()
-		c.Wait()
-		testenv.Poll(func() bool { return ended(pid) })
-	})
-	testenv.Eventually(t, name+" has a child that has come to its program", func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", c.Process.Pid))
-		if err != nil {
-			return false
-		}
-		pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
-		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		return pid > 0 && strings.TrimSpace(string(comm)) == args[len(args)-2]
-	})
-	return pid
 }
 
 // golang/go#19716: "failed to create new OS thread (errno=22)" after a pid
