@@ -90,7 +90,7 @@ func lookAtAllOf(t *testing.T, s *Set, types Type) {
 // The same holds where this program is itself in namespaces: as pid 1, and in a
 // user namespace inside a user namespace.
 func TestProgramInsideNamespacesItself(t *testing.T) {
-	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("unshare"))
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("unshare"))
 	const env = "GONSO_TEST_INSIDE"
 	if os.Getenv(env) != "" {
 		return // this is the other one

@@ -314,7 +314,7 @@ func TestMountProcAlone(t *testing.T) {
 
 var orphans = Register("test.orphans", func(ctx context.Context, n int) (int, error) {
 	// A subshell that ends at once leaves what it has started to init.
-	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do (: &); i=$((i+1)); done; sh -c 'echo $$'`, n)
+	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do (/bin/true &); i=$((i+1)); done; sh -c 'echo $$'`, n)
 	out, err := exec.CommandContext(ctx, "sh", "-c", script).Output()
 	if err != nil {
 		return 0, err
@@ -361,7 +361,7 @@ func filesOf(t testing.TB, pid int) []os.DirEntry {
 // Existing pid namespaces are joined by the worker itself, from outside and from
 // within, at any depth.
 func TestPIDNamespacesOfOthersAreJoined(t *testing.T) {
-	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("unshare"), testenv.Tool("sleep"))
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("unshare"), testenv.Tool("sleep"))
 	testenv.Leaks(t)
 	for name, args := range map[string][]string{
 		"plain":                {"--user", "--map-root-user", "--pid", "--fork", "--kill-child", "sleep", "600"},
