@@ -314,12 +314,13 @@ func TestMountProcAlone(t *testing.T) {
 
 var orphans = Register("test.orphans", func(ctx context.Context, n int) (int, error) {
 	// A subshell that ends at once leaves what it has started to init.
-	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do (/bin/true &); i=$((i+1)); done; sh -c 'echo $$'`, n)
-	out, err := exec.CommandContext(ctx, "sh", "-c", script).Output()
-	if err != nil {
+	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do (/bin/true &); i=$((i+1)); done`, n)
+	if err := exec.CommandContext(ctx, "sh", "-c", script).Run(); err != nil {
 		return 0, err
 	}
-	return strconv.Atoi(strings.TrimSpace(string(out)))
+	last := exec.CommandContext(ctx, "true")
+	err := last.Run()
+	return last.Process.Pid, err
 }, StartsGoroutines())
 
 // runc#1443, rootlesskit#209, rootlesskit#532: zombies.
