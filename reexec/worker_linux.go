@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/reexec/internal/launcher"
 	"github.com/gonso/gonso/reexec/wire"
@@ -252,7 +254,10 @@ func (w *Worker) launchOnce(perCall bool) (_ *process, err error) {
 	})
 	if err != nil {
 		conn.Close()
-		tail.stop()
+		said := tail.stop()
+		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had its list
+			err = &DiedError{Stderr: said, Cause: err}
+		}
 		return nil, err
 	}
 	// From here on only the child has them, and their end means its end.
