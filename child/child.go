@@ -12,6 +12,11 @@ const (
 	// SocketFD is the worker's end of its socket, the only descriptor it gets
 	// besides the standard streams.
 	SocketFD = 3
+	// MountArg as first argument says that MountFD is a mount namespace that each
+	// call enters on its thread, and then the working directory that is the second
+	// argument. It is for programs that find no loader in there.
+	MountArg = "mnt"
+	MountFD  = 5
 )
 
 // pending is true from package init of a worker until Main.

@@ -29,6 +29,9 @@ func init() {
 	if started.err = refuseElevated(); started.err != nil {
 		return
 	}
+	if started.err = takeMountArgs(); started.err != nil {
+		return
+	}
 	started.conn, started.err = wire.FromFD(SocketFD)
 	if started.err == nil {
 		started.err = greet(wire.Alive)

@@ -16,9 +16,10 @@ type Handler func(ctx context.Context, in []byte) *wire.Outcome
 
 // function is a registered handler.
 type function struct {
-	handler Handler
-	clean   bool         // it may run on the goroutine that reads calls
-	slow    atomic.Int32 // for how many calls it may not, because it took long
+	handler    Handler
+	clean      bool         // it may run on the goroutine that reads calls
+	goroutines bool         // it starts some that must be inside too
+	slow       atomic.Int32 // for how many calls it may not, because it took long
 }
 
 var registry struct {
@@ -33,6 +34,17 @@ func Register(name string, h Handler) { register(name, &function{handler: h}) }
 // RegisterClean is Register for a handler that leaves goroutine and thread as it
 // found them, so that nothing need be made anew for each call.
 func RegisterClean(name string, h Handler) { register(name, &function{handler: h, clean: true}) }
+
+// Traits are what is known of a handler.
+type Traits struct {
+	Clean      bool // as for RegisterClean
+	Goroutines bool // it starts goroutines that must be inside too
+}
+
+// RegisterWith is Register for a handler of which something is known.
+func RegisterWith(name string, h Handler, t Traits) {
+	register(name, &function{handler: h, clean: t.Clean, goroutines: t.Goroutines})
+}
 
 func register(name string, f *function) {
 	registry.Lock()

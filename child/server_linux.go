@@ -80,9 +80,15 @@ func (s *server) start(id uint64, req wire.Request) (reads bool) {
 	switch {
 	case fn == nil:
 		done(&wire.Outcome{Kind: wire.NotRegistered})
-	case !fn.clean:
+	case perCall.on && fn.goroutines:
+		done(&wire.Outcome{Kind: wire.Unserved, Err: errGoroutines})
+	case !fn.clean || perCall.on:
 		go func() {
 			runtime.LockOSThread()
+			if err := enterMount(); err != nil {
+				done(&wire.Outcome{Kind: wire.Unserved, Err: err})
+				return
+			}
 			Invoke(ctx, fn.handler, req.Value, done)
 		}()
 	case s.stay(id, fn):

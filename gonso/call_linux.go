@@ -30,8 +30,12 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in []byte, cle
 	return wire.UnmarshalOutcome(encoded)
 }
 
-// callInProcess runs a registered function in the Set's worker.
-func (c *core) callInProcess(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+// callInProcess runs a registered function in the Set's worker, or in a process
+// of its own.
+func (c *core) callInProcess(ctx context.Context, name string, in []byte, isolated bool) (*wire.Outcome, error) {
+	if isolated {
+		return c.getWorker().CallIsolated(ctx, name, in)
+	}
 	return c.getWorker().Call(ctx, name, in)
 }
 
@@ -40,6 +44,13 @@ func (c *core) setWorker(w Worker) error {
 	defer c.workerMu.Unlock()
 	if c.worker != nil {
 		return &Error{Op: "set worker", Err: errHasWorker}
+	}
+	if w.Cgroup != "" {
+		f, err := reexec.OpenCgroup(w.Cgroup)
+		if err != nil {
+			return workerError("Cgroup", err)
+		}
+		f.Close()
 	}
 	c.workerAs = w
 	return nil
@@ -52,14 +63,7 @@ func (c *core) getWorker() *reexec.Worker {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
 	if c.worker == nil {
-		c.worker = reexec.NewWorker(reexec.WorkerOptions{
-			Join:    c.joins(c.foreign),
-			Protect: c.exposes(c.foreign),
-			KeepIDs: c.workerAs.KeepIDs,
-			Stderr:  c.workerAs.Stderr,
-			Idle:    c.workerAs.Idle,
-			Grace:   c.workerAs.Grace,
-		})
+		c.worker = reexec.NewWorker(c.workerAs.options(c.joins(c.foreign), c.exposes(c.foreign)))
 		if c.closed.Load() { // Close has not seen it
 			c.worker.Close()
 		}

@@ -33,7 +33,7 @@ func (c *core) callOnThread(context.Context, child.Handler, []byte, bool) (*wire
 	return nil, ErrUnsupported
 }
 
-func (c *core) callInProcess(context.Context, string, []byte) (*wire.Outcome, error) {
+func (c *core) callInProcess(context.Context, string, []byte, bool) (*wire.Outcome, error) {
 	return nil, ErrUnsupported
 }
 

@@ -77,7 +77,12 @@ func launchError(types Type, err error) error {
 		if t == 0 {
 			t = types
 		}
-		return refused(le.Op, t, le.Err)
+		err := refused(le.Op, t, le.Err)
+		var e *Error
+		if le.Path != "" && errors.As(err, &e) {
+			e.Path = le.Path
+		}
+		return err
 	}
 	return &Error{Op: "launch", Type: types, Err: err}
 }
@@ -89,7 +94,7 @@ var (
 	ErrNeedsProcess = errors.New("no thread of a Go program can enter it")
 
 	// ErrNotInitialized says that the program that was started as a worker did not call
-	// [Init] first in main (or TestMain).
+	// [Init] first in main (or TestMain), or, as a helper ([Worker].Path), at all.
 	ErrNotInitialized = reexec.ErrNotInitialized
 
 	// ErrNotNamespace says that a file is not a namespace file.
@@ -107,7 +112,9 @@ var (
 	// belongs in a package-level variable or an init function.
 	ErrNotRegistered = errors.New("the worker knows no function of that name")
 
-	// ErrWorkerDied says that the process that ran the function ended before it answered.
+	// ErrWorkerDied says that the process that ran the function ended before it
+	// answered: the function may have run, or not. A call that had to end because of
+	// another in the same worker says so, and may be retried.
 	ErrWorkerDied = reexec.ErrWorkerDied
 
 	// ErrUnsupported is [errors.ErrUnsupported]: this system, architecture or

@@ -48,11 +48,7 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 		}
 	}
 	f.bad = errors.Join(wire.CheckType(reflect.TypeFor[In]()), wire.CheckType(reflect.TypeFor[Out]()))
-	if f.cfg.leavesThreadClean {
-		child.RegisterClean(name, f.serve)
-	} else {
-		child.Register(name, f.serve)
-	}
+	child.RegisterWith(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
 	return f
 }
 
@@ -86,9 +82,15 @@ func (f *Func[In, Out]) serve(ctx context.Context, b []byte) *wire.Outcome {
 // [ErrGoexit]. When ctx is done, so is that of the function. Do never returns
 // while the function runs: in a worker, one that has not returned some seconds
 // later is killed with the worker; on a thread, which nothing can kill, Do
-// waits for it. If the worker dies, the error matches [ErrWorkerDied] and holds
-// its wait status and the last of what it printed; if the program did not call
-// [Init], the error matches [ErrNotInitialized] too.
+// waits for it. Others in a worker that has to be killed may finish first, for
+// as long again; if they do not, their error says that they may be retried.
+//
+// If the worker dies, the error matches [ErrWorkerDied] and holds its wait status
+// and the last of what it printed; if the program did not call [Init], the error
+// matches [ErrNotInitialized] too. The next call starts another. When several in
+// a row fail to start, or end before they have answered a call, the second retry
+// waits 10 ms, and each further one twice as long, up to 2 s; a call whose ctx is
+// done meanwhile returns its error, with the last failure in the text.
 //
 // The privileges are those of entering the Set, see [Set.Do]; a Set with a user
 // namespace that the caller made or owns needs none. Processes need linux/amd64
@@ -148,7 +150,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	if d.backend == ThreadBackend {
 		return c.callOnThread(ctx, f.serve, b, f.cfg.leavesThreadClean)
 	}
-	outcome, err := c.callInProcess(ctx, f.name, b)
+	outcome, err := c.callInProcess(ctx, f.name, b, o.isolated)
 	return outcome, callError(c, err)
 }
 

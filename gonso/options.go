@@ -108,6 +108,7 @@ type DoOption func(*doConfig)
 
 type doConfig struct {
 	inThread, inProcess bool
+	isolated            bool
 }
 
 func doOptions(opts []DoOption) doConfig {
@@ -125,12 +126,24 @@ func doOptions(opts []DoOption) doConfig {
 // caches it then fills as [Set.Do] says, or a pid namespace, in which then only
 // its children land. Where no thread can enter the call fails with
 // [ErrNeedsProcess].
-func InThread() DoOption { return func(c *doConfig) { c.inThread, c.inProcess = true, false } }
+func InThread() DoOption {
+	return func(c *doConfig) { c.inThread, c.inProcess, c.isolated = true, false, false }
+}
 
 // InProcess runs a registered function in a worker process, also where a thread
 // would do. Where there is no process backend (other architectures than amd64
 // and arm64) the error matches [ErrUnsupported].
 func InProcess() DoOption { return func(c *doConfig) { c.inThread, c.inProcess = false, true } }
+
+// Isolated runs a registered function in a process of its own, as [InProcess]
+// does otherwise: it shares memory with no other call, and has ended, with all
+// its goroutines, when Do returns. That costs a start of this program each time,
+// some milliseconds. It is for functions that change their process for good
+// (chroot, limits, capabilities) or cannot be relied on to stop. What the Set's
+// [Worker] says holds for these processes too.
+func Isolated() DoOption {
+	return func(c *doConfig) { c.inThread, c.inProcess, c.isolated = false, true, true }
+}
 
 // FuncOption says what a registered function does, which decides where it runs.
 type FuncOption func(*funcConfig)
@@ -140,7 +153,11 @@ type funcConfig struct {
 }
 
 // StartsGoroutines says that the function starts goroutines that must be inside
-// too, or uses packages that do, such as net. It then runs in a process.
+// too, or uses packages that do, such as net. It then runs in a process. If this
+// program is dynamically linked and a mount namespace has not the loader that it
+// needs, only threads of the worker enter that, one for each call: the call then
+// fails with an error that matches [ErrUnsupported]. Programs built with
+// CGO_ENABLED=0 are not dynamic, and [Worker].Path may name one that is not.
 func StartsGoroutines() FuncOption { return func(c *funcConfig) { c.startsGoroutines = true } }
 
 // LeavesThreadClean says that the function leaves its thread as it found it: not

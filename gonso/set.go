@@ -248,7 +248,7 @@ func (s *Set) String() string {
 }
 
 // Plan tells how work would run in the Set and why. Of the options it reads
-// [InThread] and [InProcess].
+// [InThread], [InProcess] and [Isolated].
 func (s *Set) Plan(opts ...DoOption) Plan {
 	p := Plan{Set: s.String()}
 	c, err := s.acquire("plan")

@@ -2,14 +2,51 @@ package gonso
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path"
+	"strings"
 	"time"
 )
 
 // Worker says how the process in which a Set's registered functions run is to
 // be. The zero Worker is what a Set has without [Set.SetWorker].
 type Worker struct {
+	// Path is a program to be started in place of this one: one that calls [Init]
+	// and registers functions by the same names and types, where this one's main is
+	// out of reach (as in a plugin), or it is dynamically linked and the Set's mount
+	// namespace has no loader for it. It is looked up outside, when the first call
+	// needs it, and is the same file until the Set is closed. A program that is
+	// not such a one fails the call, with an error that names it.
+	Path string
+
+	// Env is the environment, as of exec.Cmd; of variables that come twice the last
+	// counts. Nil is this process's, or, in Sets with user, pid or mnt
+	// namespaces that somebody else made, PATH, LANG, TZ and what the Go runtime reads.
+	Env []string
+
+	// Dir is the working directory, an absolute path inside. Empty is this
+	// process's or, in another mount namespace, its root. If it is not there,
+	// calls fail with an error that names it.
+	Dir string
+
+	// Rlimits are set in the worker before it enters anything, with the
+	// privileges of this process. Go programs raise their soft limit of open files
+	// (RLIMIT_NOFILE) to the hard one when they start.
+	Rlimits []Rlimit
+
+	// Cgroup is a directory of cgroup v2, an absolute path outside, in which the
+	// worker is started (CLONE_INTO_CGROUP, Linux 5.7), or to which it is moved
+	// before it runs where that does not go. It takes the right to
+	// write to cgroup.procs there, and in the nearest directory above that has
+	// this process below it as well, see cgroups(7).
+	Cgroup string
+
+	// StartTimeout is how long a worker may take from its start to Init. Zero is 30
+	// seconds.
+	StartTimeout time.Duration
+
 	// Stderr gets what the worker and its functions print, on standard output as
 	// well; nil is os.Stderr. It is written to from a goroutine.
 	Stderr io.Writer
@@ -19,7 +56,8 @@ type Worker struct {
 	Idle time.Duration
 
 	// Grace is how long a function may take to return once its context is done,
-	// before it is killed along with its worker. Zero is 5 seconds.
+	// before it is killed along with its worker. Zero is 5 seconds. Other calls in
+	// that worker have as long again to return.
 	Grace time.Duration
 
 	// KeepIDs leaves the worker the uid and gid of this process. Without it, it
@@ -30,12 +68,20 @@ type Worker struct {
 	KeepIDs bool
 }
 
+// Rlimit is a limit of setrlimit(2), on a process or what it may use.
+type Rlimit struct {
+	Resource   int    // unix.RLIMIT_NOFILE, ...
+	Soft, Hard uint64 // in the unit of the resource; unix.RLIM_INFINITY is none
+}
+
 // SetWorker sets how the Set's worker is to be. It is for that Set alone, not for
 // a Dup or what is made from it, and comes before anything has run in a process:
-// afterwards it is an error.
+// afterwards it is an error. Slices in w are copied. What is wrong with w is an
+// error that matches os.ErrInvalid; a Cgroup that is not one now is an error, too.
 func (s *Set) SetWorker(w Worker) error {
-	if w.Grace < 0 {
-		return &Error{Op: "set worker", Err: os.ErrInvalid, Hint: "Grace is negative"}
+	w, err := w.checked()
+	if err != nil {
+		return err
 	}
 	c, err := s.acquire("set worker")
 	if err != nil {
@@ -46,3 +92,55 @@ func (s *Set) SetWorker(w Worker) error {
 }
 
 var errHasWorker = errors.New("the Set has a worker already: SetWorker comes before what runs in it")
+
+// checked returns a copy of w that nobody changes, or what is wrong with it.
+func (w Worker) checked() (Worker, error) {
+	bad := func(what string) (Worker, error) {
+		return w, &Error{Op: "set worker", Err: os.ErrInvalid, Hint: what}
+	}
+	switch {
+	case w.Grace < 0:
+		return bad("Grace is negative")
+	case w.StartTimeout < 0:
+		return bad("StartTimeout is negative")
+	}
+	for _, p := range []struct{ name, path string }{{"Path", w.Path}, {"Dir", w.Dir}, {"Cgroup", w.Cgroup}} {
+		switch {
+		case p.path != "" && !path.IsAbs(p.path):
+			return bad(fmt.Sprintf("%s is not an absolute path: %q", p.name, p.path))
+		case strings.ContainsRune(p.path, 0):
+			return bad(fmt.Sprintf("%s has a zero byte: %q", p.name, p.path))
+		}
+	}
+	known := make(map[int]bool)
+	for _, r := range w.Rlimits {
+		switch {
+		case r.Resource < 0 || r.Resource > 15: // RLIM_NLIMITS
+			return bad(fmt.Sprintf("Rlimits has resource %d, which is none", r.Resource))
+		case r.Soft > r.Hard:
+			return bad(fmt.Sprintf("Rlimits has a soft limit of %d above the hard limit of %d, for resource %d", r.Soft, r.Hard, r.Resource))
+		case known[r.Resource]:
+			return bad(fmt.Sprintf("Rlimits has resource %d twice", r.Resource))
+		}
+		known[r.Resource] = true
+	}
+	w.Rlimits = append([]Rlimit(nil), w.Rlimits...)
+	if w.Env == nil {
+		return w, nil
+	}
+	env, at := make([]string, 0, len(w.Env)), make(map[string]int)
+	for _, kv := range w.Env {
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok || name == "" || strings.ContainsRune(kv, 0) {
+			return bad(fmt.Sprintf("Env has %q, which is not a name, = and a value", kv))
+		}
+		if i, ok := at[name]; ok {
+			env[i] = kv
+			continue
+		}
+		at[name] = len(env)
+		env = append(env, kv)
+	}
+	w.Env = env
+	return w, nil
+}

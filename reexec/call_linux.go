@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/gonso/gonso/reexec/wire"
@@ -16,6 +17,8 @@ type call struct {
 	done chan struct{}
 	out  *wire.Outcome
 	err  error
+
+	overdue atomic.Bool // its function did not return in time after it was cancelled
 }
 
 func (c *call) isDone() bool {
@@ -104,6 +107,7 @@ func (p *process) receive(f wire.Frame) error {
 	if c == nil {
 		return unexpected(f)
 	}
+	p.answered = true
 	out, err := wire.UnmarshalOutcome(f.Payload)
 	c.finish(out, err)
 	return err
@@ -121,6 +125,7 @@ func (c *call) cancelled(ctx context.Context) {
 		return
 	case <-grace.C:
 	}
+	c.overdue.Store(true)
 	c.p.retire()
 	c.p.mu.Lock()
 	alone := len(c.p.calls) == 1
@@ -134,7 +139,22 @@ func (c *call) cancelled(ctx context.Context) {
 		case <-grace.C:
 		}
 	}
-	c.p.kill(errors.New("a function did not return after its context was cancelled"))
+	c.p.kill(errOverdue)
+}
+
+var (
+	errOverdue = errors.New("the function did not return after its context was cancelled")
+	errAnother = errors.New("another call's function did not return after its context was cancelled, so the worker that they shared was killed; this call may be retried")
+)
+
+// forCall is what the end of the worker means to one of its calls.
+func (e *DiedError) forCall(c *call) *DiedError {
+	if e.Cause != errOverdue || c.overdue.Load() {
+		return e
+	}
+	other := *e
+	other.Cause = errAnother
+	return &other
 }
 
 // othersDone is closed when only the call id is left.

@@ -21,10 +21,11 @@ import (
 type launch struct {
 	launcher.List
 	about map[int]uint32
-	forks bool // it goes on in a child of this process, for launcher.Process.Follow
+	paths map[int]string // of steps that are about a file
+	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
 }
 
-func newLaunch() *launch { return &launch{about: make(map[int]uint32)} }
+func newLaunch() *launch { return &launch{about: make(map[int]uint32), paths: make(map[int]string)} }
 
 // Descriptors of a starting worker, in the order of launcher.Cmd.Files.
 const (
@@ -33,26 +34,48 @@ const (
 	workerJoins
 )
 
-// composeWorker joins namespaces and becomes this program.
-func composeWorker(joins []Join, protect, keepIDs bool) *launch {
+// workerLaunch is what differs between the launches of one Worker.
+type workerLaunch struct {
+	joins []Join
+	mount bool   // the file after those of joins is a mnt namespace that calls are to enter one by one
+	hold  bool   // wait first, for somebody to move the launcher to its cgroup
+	exe   string // how the program is named to people
+}
+
+// composeWorker joins namespaces and becomes the worker's program.
+func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
+	joins := how.joins
 	l := newLaunch()
-	l.shield(joinsType(joins, newUser), protect, protect)
-	l.enter(joins, workerJoins, keepIDs)
+	if how.hold {
+		l.Wait()
+	}
+	l.shield(joinsType(joins, newUser), o.Protect, o.Protect)
+	for _, r := range o.Rlimits { // before the privileges of outside are gone
+		l.Prlimit(r.Resource, r.Soft, r.Hard)
+	}
+	l.enter(joins, workerJoins, o.KeepIDs)
 	if l.forks {
 		l.Setpgid() // the group it was started in is the original's
+	}
+	if o.Dir != "" && !how.mount {
+		l.paths[l.Chdir(o.Dir).Index()] = o.Dir
 	}
 	// The worker keeps its standard streams and its socket. The control pipe
 	// gives way to the socket; exec closes the status pipe, which says so.
 	l.Dup3(workerSocket, launcher.FD(child.SocketFD), 0)
 	l.Cloexec(launcher.StatusFD)
 	l.Cloexec(workerExe)
-	l.Close(launcher.ImageFD)
+	if how.mount {
+		l.Dup3(workerJoins+launcher.FD(len(joins)), launcher.FD(child.MountFD), 0) // ImageFD
+	} else {
+		l.Close(launcher.ImageFD)
+	}
 	l.Close(workerSocket)
 	l.CloseRange(workerJoins, 0)
 	// By descriptor: the path may be missing or another file inside.
-	l.Execveat(workerExe).Tolerate(unix.ENOENT)
+	l.paths[l.Execveat(workerExe).Tolerate(unix.ENOENT).Index()] = how.exe
 	// TOMOYO looks for /dev/fd and answers ENOENT where that is missing.
-	l.Execve(fmt.Sprintf("/proc/self/fd/%d", workerExe))
+	l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", workerExe)).Index()] = how.exe
 	return l
 }
 
@@ -258,5 +281,5 @@ func (l *launch) explain(err error) error {
 	if !errors.As(err, &se) {
 		return nil
 	}
-	return &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Err: se.Errno}
+	return &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
 }

@@ -125,9 +125,32 @@ func TestComposeWorker(t *testing.T) {
 			`if #4: setns(12, CLONE_NEWNS) = 0`) + becomesWorker},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compare(t, composeWorker(tt.joins, tt.protect, tt.keepIDs), strings.ReplaceAll(tt.want, "\n\n", "\n"))
+			compare(t, composeWorker(&WorkerOptions{Protect: tt.protect, KeepIDs: tt.keepIDs}, workerLaunch{joins: tt.joins}), strings.ReplaceAll(tt.want, "\n\n", "\n"))
 		})
 	}
+}
+
+func TestComposeWorkerAsAsked(t *testing.T) {
+	const mnt, net = unix.CLONE_NEWNS, unix.CLONE_NEWNET
+	o := &WorkerOptions{
+		Dir: "/srv", Protect: true,
+		Rlimits: []Rlimit{{unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_NOFILE, 64, 128}},
+	}
+	begin := `
+		read(control, scratch, 1) = 1` + hides + `
+		prlimit64(0, 4, {0, 0}, NULL) = 0
+		prlimit64(0, 7, {64, 128}, NULL) = 0
+		setns(8, CLONE_NEWNET) = 0`
+	l := composeWorker(o, workerLaunch{joins: []Join{{Type: net}, {Type: mnt}}, hold: true, exe: "/helper"})
+	compare(t, l, strings.TrimLeft(begin, "\n")+`
+		setns(9, CLONE_NEWNS) = 0
+		chdir("/srv") = 0`+becomesWorker)
+	if n := l.List.Len(); l.paths[7] != "/srv" || l.paths[n-1] != "/helper" || l.paths[n-2] != "/helper" {
+		t.Errorf("paths of steps: %v", l.paths)
+	}
+	// The namespace comes along as descriptor 5, and the directory is the calls' affair.
+	compare(t, composeWorker(o, workerLaunch{joins: []Join{{Type: net}}, hold: true, mount: true}), strings.TrimLeft(begin, "\n")+
+		strings.Replace(becomesWorker, "close(5) = 0", "dup3(9, 5, 0) = 5", 1))
 }
 
 func TestComposeCreation(t *testing.T) {
@@ -260,7 +283,7 @@ func TestMapFilesOrder(t *testing.T) {
 
 // Every step that is about a namespace can be told by its type.
 func TestStepsKnowTheirType(t *testing.T) {
-	l := composeWorker([]Join{{Type: unix.CLONE_NEWUSER}, {Type: unix.CLONE_NEWNET}}, true, false)
+	l := composeWorker(&WorkerOptions{Protect: true}, workerLaunch{joins: []Join{{Type: unix.CLONE_NEWUSER}, {Type: unix.CLONE_NEWNET}}})
 	if l.about[3] != unix.CLONE_NEWUSER || l.about[4] != unix.CLONE_NEWNET {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}

@@ -1,6 +1,7 @@
 package reexec
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -15,56 +16,89 @@ import (
 // Supported returns why this system has no process backend, or nil.
 func Supported() error { return launcher.Supported() }
 
-// This program, opened before any namespace is entered. The link means the file
-// that is running, whatever has become of its path. Failures are not kept.
-var (
-	exeMu     sync.Mutex
-	exeFile   *os.File // O_PATH
-	exeSealed *os.File // a sealed copy in memory
-)
+// program is an executable, opened before any namespace is entered. Failures are
+// not kept.
+type program struct {
+	path   string // how it is named to people; opened at the first launch
+	self   bool   // it is this program
+	mu     sync.Mutex
+	file   *os.File // O_PATH
+	sealed *os.File // a sealed copy in memory
+	elf    *elfInfo // what was found in it
+}
 
-// executable returns a descriptor of this program and what to do when the launch
-// is over. Where somebody else may be root inside, it is a sealed copy: they
-// could otherwise write to the host's file through /proc/PID/exe
-// (CVE-2019-5736). Its mode lets nobody read it, so that the kernel leaves a
-// process that executes it undumpable wherever the owner is not mapped
-// (fs/exec.c, would_dump).
-func executable(protect bool) (f *os.File, done func(), err error) {
-	exeMu.Lock()
-	defer exeMu.Unlock()
+// thisProgram is opened by a link that means the file that is running, whatever
+// has become of its path.
+var thisProgram = &program{path: "/proc/self/exe", self: true}
+
+// open returns a descriptor of the program and what to do when the launch is
+// over. Where somebody else may be root inside, it is a sealed copy: they could
+// otherwise write to the host's file through /proc/PID/exe (CVE-2019-5736). Its
+// mode lets nobody read it, so that the kernel leaves a process that executes it
+// undumpable wherever the owner is not mapped (fs/exec.c, would_dump).
+func (x *program) open(protect bool) (f *os.File, done func(), err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	keep := func() {}
-	if !protect {
-		if exeFile == nil {
-			fd, err := unix.Open(selfExe, unix.O_PATH|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return nil, nil, &os.PathError{Op: "open", Path: selfExe, Err: err}
-			}
-			exeFile = os.NewFile(uintptr(fd), selfExe)
+	if x.file == nil {
+		fd, err := unix.Open(x.path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, nil, &os.PathError{Op: "open", Path: x.path, Err: err}
 		}
-		return exeFile, keep, nil
+		x.file = os.NewFile(uintptr(fd), x.path)
 	}
-	if exeSealed != nil {
-		return exeSealed, keep, nil
+	if x.elf == nil && !x.self {
+		if err := x.check(); err != nil {
+			x.file.Close()
+			x.file = nil
+			return nil, nil, err
+		}
 	}
-	src, err := os.Open(selfExe)
+	if !protect {
+		return x.file, keep, nil
+	}
+	if x.sealed != nil {
+		return x.sealed, keep, nil
+	}
+	src, err := x.read()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer src.Close()
 	f, err = launcher.SealedCopy(src, "gonso-worker", 0o111)
 	if err != nil {
-		return nil, nil, fmt.Errorf("a sealed copy of this program: %w", err)
+		return nil, nil, fmt.Errorf("a sealed copy of %s: %w", x.path, err)
 	}
 	if !launcher.Sealed(f) {
 		// Where memfds may not be executed nothing can be sealed: each launch
 		// has a copy of its own, of no use to anybody once it was written to.
 		return f, func() { f.Close() }, nil
 	}
-	exeSealed = f
+	x.sealed = f
 	return f, keep, nil
 }
 
-const selfExe = "/proc/self/exe"
+// read opens what was opened, for reading.
+func (x *program) read() (*os.File, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", x.file.Fd()))
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		pe.Path = x.path
+	}
+	return f, err
+}
+
+// close is for programs that only one Worker starts.
+func (x *program) close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, f := range []**os.File{&x.file, &x.sealed} {
+		if *f != nil {
+			(*f).Close()
+			*f = nil
+		}
+	}
+}
 
 // environment is what a worker gets: all of this process's, or, where somebody
 // else may be root inside and read it, only what concerns the Go runtime.

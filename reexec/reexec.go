@@ -60,9 +60,26 @@ type WorkerOptions struct {
 	// Stderr gets what the worker and its functions print, on either stream; nil is os.Stderr.
 	Stderr io.Writer
 
+	// Path is a program to be started in place of this one, which calls
+	// gonso.Init and registers the same functions; it is opened by the first
+	// launch. Empty is this program.
+	Path string
+	// Env is the environment; nil is all of this process's, or, with Protect, what
+	// concerns the Go runtime.
+	Env     []string
+	Dir     string   // working directory, inside; empty leaves it
+	Rlimits []Rlimit // set before anything is joined
+	Cgroup  string   // a directory of cgroup v2; empty is this process's own
+
 	StartTimeout time.Duration // for the worker to come up
 	Idle         time.Duration // without calls after which it is ended; negative is never
 	Grace        time.Duration // for a function to return after its context was cancelled
+}
+
+// Rlimit is a limit of setrlimit(2).
+type Rlimit struct {
+	Resource   int // unix.RLIMIT_*
+	Soft, Hard uint64
 }
 
 // The defaults of WorkerOptions.
@@ -107,6 +124,7 @@ type LaunchError struct {
 	Op   string // the system call, or what was written
 	Type uint32 // the namespace it was about, or 0
 	Step string // the whole step, for people
+	Path string // the file it was about, or ""
 	Err  error
 }
 

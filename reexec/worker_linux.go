@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/reexec/internal/launcher"
 	"github.com/gonso/gonso/reexec/wire"
@@ -18,13 +20,21 @@ import (
 // starts it, it is kept for the next ones, it ends when idle, and one that died
 // or was given up is replaced by the next call.
 type Worker struct {
-	opts WorkerOptions
+	opts    WorkerOptions
+	exe     *program
+	closing chan struct{} // closed by Close
 
-	mu      sync.Mutex
-	current *process              // the one that new calls go to, or nil
-	startup *startup              // under way, or nil
-	all     map[*process]struct{} // those that have not ended
-	closed  bool
+	mu       sync.Mutex
+	current  *process              // the one that new calls go to, or nil
+	startup  *startup              // under way, or nil
+	isolated map[*startup]struct{} // under way, each for one call
+	all      map[*process]struct{} // those that have not ended
+	closed   bool
+	backoff  backoff
+	perCall  bool // the mnt namespace is entered by each call: it lacks the program's loader
+
+	now   func() time.Time // tests have clocks of their own
+	after func(time.Duration) <-chan time.Time
 }
 
 // startup is a start that several callers may wait for.
@@ -37,17 +47,34 @@ type startup struct {
 // NewWorker starts nothing yet. The files in opts.Join must stay open until Close.
 func NewWorker(opts WorkerOptions) *Worker {
 	opts.setDefaults()
-	return &Worker{opts: opts, all: make(map[*process]struct{})}
+	w := &Worker{
+		opts: opts, exe: thisProgram, closing: make(chan struct{}),
+		all: make(map[*process]struct{}), isolated: make(map[*startup]struct{}),
+		now: time.Now, after: time.After,
+	}
+	if opts.Path != "" {
+		w.exe = &program{path: opts.Path}
+	}
+	return w
 }
 
 // Close cancels the calls in flight, ends the worker within the grace period
 // and waits for that. Calls are refused from then on.
 func (w *Worker) Close() {
 	w.mu.Lock()
+	if !w.closed {
+		close(w.closing)
+	}
 	w.closed = true
-	s := w.startup
+	var starts []*startup
+	if w.startup != nil {
+		starts = append(starts, w.startup)
+	}
+	for s := range w.isolated {
+		starts = append(starts, s)
+	}
 	w.mu.Unlock()
-	if s != nil {
+	for _, s := range starts {
 		<-s.done // it sees closed
 	}
 	w.mu.Lock()
@@ -62,6 +89,9 @@ func (w *Worker) Close() {
 	}
 	for _, p := range all {
 		<-p.ended
+	}
+	if w.exe != thisProgram {
+		w.exe.close()
 	}
 }
 
@@ -94,7 +124,7 @@ func (w *Worker) get(ctx context.Context) (*process, error) {
 				return s.p, nil
 			}
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, w.gaveUp(ctx)
 		}
 	}
 }
@@ -114,18 +144,24 @@ func (w *Worker) Warm(ctx context.Context) error {
 }
 
 func (w *Worker) start(s *startup) {
-	p, err := w.launch()
+	var p *process
+	err := w.holdBack()
+	if err == nil {
+		p, err = w.launch()
+	}
 	w.mu.Lock()
+	switch {
+	case err == nil && w.closed:
+		s.err = ErrWorkerClosed
+	case err == nil:
+		s.p, w.current = p, p
+	default:
+		s.err = err
+		w.backoff.fail(w.now(), err)
+	}
 	if err == nil {
 		w.all[p] = struct{}{}
-		if w.closed {
-			s.err = ErrWorkerClosed
-		} else {
-			s.p, w.current = p, p
-		}
 		go p.watch()
-	} else {
-		s.err = err
 	}
 	w.startup = nil
 	w.mu.Unlock()
@@ -153,7 +189,10 @@ type process struct {
 	proc   *launcher.Process
 	stderr *stderrTail
 
-	turn chan struct{} // holds a token while nobody reads
+	started time.Time
+
+	turn     chan struct{} // holds a token while nobody reads
+	answered bool          // a call, ever; belongs to who has the turn
 
 	mu      sync.Mutex
 	calls   map[uint64]*call // in flight
@@ -169,12 +208,30 @@ type process struct {
 	ended    chan struct{} // closed when it was reaped
 }
 
-// launch starts a worker and waits for it to come to Init.
-func (w *Worker) launch() (_ *process, err error) {
+// launch starts a worker and waits for it to come to Init. A dynamically linked
+// program that finds no loader in the Set's mnt namespace is started outside of
+// that, for its calls to enter it.
+func (w *Worker) launch() (*process, error) {
 	if child.Pending() {
 		return nil, errSecondGeneration
 	}
-	exe, done, err := executable(w.opts.Protect)
+	w.mu.Lock()
+	perCall := w.perCall
+	w.mu.Unlock()
+	p, err := w.launchOnce(perCall)
+	if err == nil || perCall || !w.lacksLoader(err) {
+		return p, err
+	}
+	if p, err = w.launchOnce(true); err == nil {
+		w.mu.Lock()
+		w.perCall = true
+		w.mu.Unlock()
+	}
+	return p, err
+}
+
+func (w *Worker) launchOnce(perCall bool) (_ *process, err error) {
+	exe, done, err := w.exe.open(w.opts.Protect)
 	if err != nil {
 		return nil, err
 	}
@@ -191,18 +248,30 @@ func (w *Worker) launch() (_ *process, err error) {
 	}
 	defer stderrW.Close()
 
-	l := composeWorker(w.opts.Join, w.opts.Protect, w.opts.KeepIDs)
-	proc, err := l.start(&launcher.Cmd{
-		Args:   []string{child.Name},
-		Env:    environment(w.opts.Protect),
+	env := w.opts.Env
+	if env == nil {
+		env = environment(w.opts.Protect)
+	}
+	joins, args, extra := w.opts.Join, []string{child.Name}, []*os.File(nil)
+	if perCall {
+		joins, extra = withoutMount(joins)
+		args = append(args, child.MountArg, w.opts.Dir)
+	}
+	how := workerLaunch{joins: joins, mount: perCall, exe: w.exe.path}
+	proc, l, err := w.startIn(how, &launcher.Cmd{
+		Args:   args,
+		Env:    env,
 		Stdout: stderrW,
 		Stderr: stderrW,
-		Files:  append([]*os.File{sock, exe}, files(w.opts.Join)...),
+		Files:  append(append([]*os.File{sock, exe}, files(joins)...), extra...),
 		Sys:    workerSysProcAttr(),
 	})
 	if err != nil {
 		conn.Close()
-		tail.stop()
+		said := tail.stop()
+		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had its list
+			err = &DiedError{Stderr: said, Cause: err}
+		}
 		return nil, err
 	}
 	// From here on only the child has them, and their end means its end.
@@ -217,6 +286,7 @@ func (w *Worker) launch() (_ *process, err error) {
 	if err == nil {
 		proc.Close() // the status pipe ended with exec
 		p.mu.Lock()
+		p.started = w.now()
 		p.left = time.Now()
 		p.idle = time.AfterFunc(w.opts.Idle, p.idleEnd)
 		p.mu.Unlock()
@@ -237,7 +307,11 @@ func (w *Worker) launch() (_ *process, err error) {
 	if stepErr != nil {
 		return nil, stepErr
 	}
-	return nil, startError(alive, timedOut, w.opts.StartTimeout, err, died)
+	err = startError(alive, timedOut, w.opts.StartTimeout, err, died)
+	if !w.exe.self {
+		died.Cause = helperError(w.exe.path, alive, died.Cause)
+	}
+	return nil, err
 }
 
 // startError tells apart, as far as can be known, why nobody answered. Package
@@ -252,7 +326,7 @@ func startError(alive, timedOut bool, limit time.Duration, err error, died *Died
 	case timedOut:
 		died.Cause = fmt.Errorf("it did not start within %v: its runtime reads files below /proc and /sys, which may block inside", limit)
 	case errors.Is(err, io.EOF):
-		died.Cause = errors.New("it ended before it ran any Go code of package gonso")
+		died.Cause = errSilent
 	default:
 		died.Cause = err
 	}
@@ -364,7 +438,7 @@ func (p *process) last() uint64 {
 
 // end sees to the worker's end after reading has failed.
 func (p *process) end(err error) {
-	p.retire()
+	told := p.retire()
 	var cause error
 	if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
 		// It does not keep to the protocol, and is not asked again.
@@ -378,8 +452,9 @@ func (p *process) end(err error) {
 	calls := p.calls
 	p.calls = nil
 	p.mu.Unlock()
+	p.owner.judge(p, told, died)
 	for _, c := range calls {
-		c.finish(nil, died)
+		c.finish(nil, died.forCall(c))
 	}
 	p.owner.forget(p, true)
 	close(p.ended)
@@ -415,12 +490,13 @@ func (p *process) kill(cause error) {
 	p.proc.Kill()
 }
 
-// retire makes new calls go to a new worker.
-func (p *process) retire() {
+// retire makes new calls go to a new worker, and reports whether they did already.
+func (p *process) retire() (already bool) {
 	p.mu.Lock()
-	p.retired = true
+	already, p.retired = p.retired, true
 	p.mu.Unlock()
 	p.owner.forget(p, false)
+	return already
 }
 
 // enter counts a call, unless the worker takes none any more.

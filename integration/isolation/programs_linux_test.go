@@ -72,6 +72,20 @@ func init() {
 		gonso.Init()
 		work()
 	}
+	// Where main is out of reach, another program is the worker; here it is this
+	// one with another main.
+	programs["no Init, but a helper"] = func() {
+		s := new(gonso.Set)
+		err := s.SetWorker(gonso.Worker{Path: helperPath(), Env: []string{programEnv + "=gonso.Init"}})
+		if err == nil {
+			_, err = pid.Do(context.Background(), s, struct{}{}, gonso.InProcess())
+		}
+		if err == nil {
+			_, err = pid.Do(context.Background(), s, struct{}{}, gonso.Isolated())
+		}
+		s.Close()
+		fmt.Println("with a helper:", err)
+	}
 	programs["no Init"] = work
 	programs["no Init, exits"] = func() {
 		if os.Args[0] == "gonso-worker" {
@@ -80,6 +94,14 @@ func init() {
 		}
 		work()
 	}
+}
+
+func helperPath() string {
+	path, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return path
 }
 
 // program runs one of the programs to its end.
@@ -120,6 +142,14 @@ func TestOtherEntriesKeepWorking(t *testing.T) {
 	c.Env = append(os.Environ(), programEnv+"=gonso.Init")
 	if out, err := c.CombinedOutput(); err != nil || string(out) != "entry\n" {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// containerd#1966: main belongs to somebody else.
+func TestProgramWithoutInitCanNameAHelper(t *testing.T) {
+	stdout, stderr := program(t, "no Init, but a helper")
+	if stdout != "with a helper: <nil>\n" || strings.Contains(stderr, "generation") {
+		t.Errorf("%s%s", stdout, stderr)
 	}
 }
 

@@ -119,7 +119,7 @@ func startImage(args []string, attr *os.ProcAttr) (*os.Process, error) {
 	}
 	attr.Files[ImageFD] = f
 	p, err := os.StartProcess(path, args, attr)
-	if errors.Is(err, fs.ErrPermission) { // a policy may let memfds be made, but not executed
+	if errors.Is(err, fs.ErrPermission) && (attr.Sys == nil || !attr.Sys.UseCgroupFD) { // a policy may let memfds be made, but not executed
 		if f, insteadErr := image.instead(f); insteadErr == nil {
 			attr.Files[ImageFD] = f
 			return os.StartProcess(path, args, attr)

@@ -1,0 +1,54 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// perCall says that this program is dynamically linked and would find no loader
+// in the Set's mount namespace. It is outside of that, and each call goes in on a
+// thread that ends with it.
+var perCall struct {
+	on  bool
+	dir string // working directory inside, or ""
+}
+
+// takeMountArgs looks for what the parent said, and hides it from main.
+func takeMountArgs() error {
+	if len(os.Args) != 3 || os.Args[1] != MountArg {
+		return nil
+	}
+	perCall.on, perCall.dir = true, os.Args[2]
+	os.Args = os.Args[:1]
+	_, err := unix.FcntlInt(MountFD, unix.F_SETFD, unix.FD_CLOEXEC)
+	return os.NewSyscallError("fcntl", err)
+}
+
+const dynamicRemedy = "this program is dynamically linked and finds no loader in the Set's mount namespace: " +
+	"build it with CGO_ENABLED=0, or have a static program as helper (Worker.Path)"
+
+var errGoroutines = fmt.Errorf("a function that starts goroutines cannot run inside: %s: %w", dynamicRemedy, errors.ErrUnsupported)
+
+// enterMount moves the calling thread, which must end, into the mount namespace.
+func enterMount() error {
+	if !perCall.on {
+		return nil
+	}
+	// Root and working directory are shared by all threads until then.
+	err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
+	if err == nil {
+		err = os.NewSyscallError("setns", unix.Setns(MountFD, unix.CLONE_NEWNS))
+	}
+	if err != nil {
+		return fmt.Errorf("the thread of the call cannot enter the mount namespace: %w; %s", err, dynamicRemedy)
+	}
+	if perCall.dir != "" {
+		if err := unix.Chdir(perCall.dir); err != nil {
+			return &os.PathError{Op: "chdir", Path: perCall.dir, Err: err}
+		}
+	}
+	return nil
+}

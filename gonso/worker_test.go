@@ -1,0 +1,46 @@
+package gonso
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What is wrong with a Worker is found before anything is started, everywhere.
+func TestWorkerIsChecked(t *testing.T) {
+	for want, w := range map[string]Worker{
+		"":                                 {},
+		"Grace is negative":                {Grace: -1},
+		"StartTimeout is negative":         {StartTimeout: -1},
+		`Path is not an absolute path`:     {Path: "helper"},
+		`Dir is not an absolute path`:      {Dir: "."},
+		`Cgroup is not an absolute path`:   {Cgroup: "user.slice"},
+		`Path has a zero byte`:             {Path: "/bin/\x00"},
+		"Rlimits has resource -1":          {Rlimits: []Rlimit{{Resource: -1}}},
+		"Rlimits has resource 99":          {Rlimits: []Rlimit{{Resource: 99}}},
+		"Rlimits has resource 7 twice":     {Rlimits: []Rlimit{{7, 1, 1}, {7, 2, 2}}},
+		"soft limit of 2 above the hard":   {Rlimits: []Rlimit{{7, 2, 1}}},
+		`Env has "NAME", which is not`:     {Env: []string{"A=b", "NAME"}},
+		`Env has "=value", which is not`:   {Env: []string{"=value"}},
+		`Env has "A=\x00", which is not a`: {Env: []string{"A=\x00"}},
+	} {
+		_, err := w.checked()
+		if want == "" && err != nil || want != "" && (!errors.Is(err, os.ErrInvalid) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	given := Worker{Env: []string{"A=1", "B=2", "A=3", "B="}, Rlimits: []Rlimit{{1, 2, 3}}}
+	w, err := given.checked()
+	if err != nil || !slices.Equal(w.Env, []string{"A=3", "B="}) {
+		t.Errorf("environment %v, %v", w.Env, err)
+	}
+	given.Rlimits[0].Resource = 4
+	if w.Rlimits[0].Resource != 1 {
+		t.Error("the caller's slice was kept")
+	}
+	if w, err := (Worker{Env: []string{}}).checked(); err != nil || w.Env == nil {
+		t.Errorf("an empty environment became the default: %v", err)
+	}
+}

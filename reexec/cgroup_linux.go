@@ -1,0 +1,87 @@
+package reexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec/internal/launcher"
+)
+
+// OpenCgroup opens a directory of cgroup v2.
+func OpenCgroup(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	var st unix.Statfs_t
+	if err = unix.Fstatfs(fd, &st); err == nil && int64(st.Type) != unix.CGROUP2_SUPER_MAGIC {
+		err = errors.New("it is not a directory of cgroup v2")
+	}
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return f, nil
+}
+
+// cloneIntoCgroup is false for tests of kernels that cannot.
+var cloneIntoCgroup = true
+
+// startIn starts the launcher in the Worker's cgroup. That is one system call
+// since Linux 5.7 (CLONE_INTO_CGROUP), unless a filter of system calls hides
+// clone3; otherwise the launcher waits until it was moved.
+func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (*launcher.Process, *launch, error) {
+	if w.opts.Cgroup == "" {
+		l := composeWorker(&w.opts, how)
+		p, err := l.start(cmd)
+		return p, l, err
+	}
+	cgroup, err := OpenCgroup(w.opts.Cgroup)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer cgroup.Close()
+	if cloneIntoCgroup {
+		l := composeWorker(&w.opts, how)
+		cmd.Sys.UseCgroupFD, cmd.Sys.CgroupFD = true, int(cgroup.Fd())
+		if p, err := l.start(cmd); err == nil {
+			return p, l, nil
+		}
+		// Whatever it was: if it was not that, the other way fails too.
+		cmd.Sys.UseCgroupFD = false
+	}
+	how.hold = true
+	l := composeWorker(&w.opts, how)
+	p, err := l.start(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = joinCgroup(cgroup, p.Pid); err == nil {
+		err = p.Continue()
+	}
+	if err != nil {
+		p.Kill()
+		p.Close()
+		p.Wait()
+		return nil, nil, err
+	}
+	return p, l, nil
+}
+
+// joinCgroup moves a process.
+func joinCgroup(cgroup *os.File, pid int) error {
+	fd, err := unix.Openat(int(cgroup.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(strconv.Itoa(pid)))
+		unix.Close(fd)
+	}
+	if err != nil {
+		return &LaunchError{Op: "join cgroup", Path: cgroup.Name(), Step: fmt.Sprintf("write %d to %s/cgroup.procs", pid, cgroup.Name()), Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package reexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// errSilent: nothing was heard of package init of the worker.
+var errSilent = errors.New("it ended before it ran any Go code of package gonso")
+
+// helperError names the program that was to be the worker, and says whether it
+// can be one.
+func helperError(path string, alive bool, cause error) error {
+	if alive {
+		return fmt.Errorf("%s: %w", path, cause)
+	}
+	return fmt.Errorf("%s: %w; is it a program that calls gonso.Init()? %w", path, cause, errNotHelper{})
+}
+
+// errNotHelper matches ErrNotInitialized without its words, which are about this
+// program's main.
+type errNotHelper struct{}
+
+func (errNotHelper) Error() string        { return "(as far as is known, it did not)" }
+func (errNotHelper) Is(target error) bool { return target == ErrNotInitialized }
+
+// lacksLoader reports whether a launch failed, as far as can be known, because
+// the Set's mnt namespace has no loader, or not the libraries, for a dynamically
+// linked program (opencontainers/runc#4243). The kernel then says ENOENT, a
+// loader that misses something ends with status 127.
+func (w *Worker) lacksLoader(err error) bool {
+	if !joinsType(w.opts.Join, unix.CLONE_NEWNS) {
+		return false
+	}
+	var le *LaunchError
+	var died *DiedError
+	switch {
+	case errors.As(err, &le):
+		if le.Op != "execve" || le.Err != unix.ENOENT {
+			return false
+		}
+	case errors.As(err, &died):
+		if !errors.Is(died.Cause, errSilent) || died.Status != "exit status 127" {
+			return false
+		}
+	default:
+		return false
+	}
+	return w.exe.dynamic()
+}
+
+// withoutMount takes the mnt namespace out of joins.
+func withoutMount(joins []Join) (rest []Join, mnt []*os.File) {
+	for _, j := range joins {
+		if j.Type != unix.CLONE_NEWNS {
+			rest = append(rest, j)
+		} else if mnt == nil {
+			mnt = []*os.File{j.File}
+		}
+	}
+	return rest, mnt
+}
