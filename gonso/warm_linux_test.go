@@ -15,12 +15,12 @@ import (
 
 func TestWarmStartsTheWorkerOfTheNextCall(t *testing.T) {
 	s := newSet(t, gonso.User|gonso.UTS)
-	before := children(t)
+	before := childrenOf(t)
 	if err := s.Warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var started []int
-	for pid := range children(t) {
+	for pid := range childrenOf(t) {
 		if !before[pid] {
 			started = append(started, pid)
 		}
@@ -61,8 +61,8 @@ func TestWarmErrors(t *testing.T) {
 	}
 }
 
-// children gives the ids of this process's children.
-func children(t testing.TB) map[int]bool {
+// childrenOf gives the ids of this process's children.
+func childrenOf(t testing.TB) map[int]bool {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
