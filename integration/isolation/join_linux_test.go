@@ -23,10 +23,15 @@ func TestContainerIsJoinedInFull(t *testing.T) {
 	needTool(t, "runc", "runc")
 	needTool(t, "tools", "go")
 	needUserNS(t)
-	dir := bundle(t, true)
-	sleeps(t, filepath.Join(dir, "config.json"))
 	joiner := filepath.Join(t.TempDir(), "joiner")
 	build(t, "joiner", joiner)
+	t.Run("six namespaces", func(t *testing.T) { joinContainer(t, joiner, true, 6) })
+	t.Run("and a pid namespace", func(t *testing.T) { joinContainer(t, joiner, false, 7) })
+}
+
+func joinContainer(t *testing.T, joiner string, hostPIDs bool, namespaces int) {
+	dir := bundle(t, hostPIDs)
+	sleeps(t, filepath.Join(dir, "config.json"))
 
 	state := filepath.Join(dir, "state")
 	name := "gonso-join-" + strconv.Itoa(os.Getpid())
@@ -80,8 +85,8 @@ func TestContainerIsJoinedInFull(t *testing.T) {
 			foreign++
 		}
 	}
-	if foreign != 6 {
-		t.Errorf("%d namespaces of the container are its own, want six: %v", foreign, want)
+	if foreign != namespaces {
+		t.Errorf("%d namespaces of the container are its own, want %d: %v", foreign, namespaces, want)
 	}
 
 	join := exec.Command(joiner, strconv.Itoa(container.Pid))
@@ -126,7 +131,7 @@ func TestContainerIsJoinedInFull(t *testing.T) {
 	}
 }
 
-// sleeps has a container of the host's pid namespace wait, in a cgroup namespace too.
+// sleeps has a container wait, in a cgroup namespace too.
 func sleeps(t *testing.T, path string) {
 	t.Helper()
 	b, err := os.ReadFile(path)
