@@ -117,16 +117,22 @@ func lsns(t testing.TB, pid int) map[string]string {
 func TestLsnsAgrees(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("lsns"))
 	testenv.Leaks(t)
-	s := unshare(t, User|Net|UTS|IPC|Mount|Cgroup)
-	got := lsns(t, goIn(t, s).PID)
-	for typ, want := range foreign(t, s) {
-		if got[typ] != want {
-			t.Errorf("lsns says %s, gonso %s", got[typ], want)
+	for _, types := range []Type{AllTypes, User | Net, User | PID} {
+		s := unshare(t, types)
+		pid := goIn(t, s).PID
+		if types&PID != 0 {
+			pid = members(t, s)[pid]
 		}
-	}
-	for _, typ := range []string{"pid", "time"} {
-		if testenv.Home(typ) != "" && got[typ] != testenv.Home(typ) {
-			t.Errorf("lsns says %s, home is %s", got[typ], testenv.Home(typ))
+		got, in := lsns(t, pid), foreign(t, s)
+		for i := range typeTable {
+			name := typeTable[i].name
+			want := in[name]
+			if want == "" {
+				want = testenv.Home(name)
+			}
+			if got[name] != want {
+				t.Errorf("%v: lsns says %s, gonso %s", types, got[name], want)
+			}
 		}
 	}
 }
@@ -135,7 +141,7 @@ func TestLsnsAgrees(t *testing.T) {
 func TestNsenterAgrees(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("nsenter"))
 	testenv.Leaks(t)
-	s := unshare(t, User|Net|UTS|IPC|Cgroup)
+	s := unshare(t, User|Net|UTS|IPC|Cgroup|PID|Time)
 	var flags []string
 	c := exec.Command("nsenter", "--preserve-credentials")
 	in := foreign(t, s)
@@ -148,12 +154,12 @@ func TestNsenterAgrees(t *testing.T) {
 		c.ExtraFiles = append(c.ExtraFiles, f)
 		flags = append(flags, fmt.Sprintf("--%v=/proc/self/fd/%d", typ, 3+i))
 	}
-	c.Args = append(append(c.Args, flags...), "sh", "-c", "for t in cgroup ipc net user uts; do readlink /proc/self/ns/$t; done")
+	c.Args = append(append(c.Args, flags...), "sh", "-c", "for t in cgroup ipc net pid time user uts; do readlink /proc/self/ns/$t; done")
 	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, typ := range []string{"cgroup", "ipc", "net", "user", "uts"} {
+	for _, typ := range []string{"cgroup", "ipc", "net", "pid", "time", "user", "uts"} {
 		if !strings.Contains(string(out), in[typ]+"\n") {
 			t.Errorf("nsenter is not in %s:\n%s", in[typ], out)
 		}

@@ -67,7 +67,7 @@ func pinned(t testing.TB, s *Set, dir string) {
 func TestPinnedNamespacesOutliveTheSet(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.UserNS, testenv.Process)
 	testenv.Leaks(t)
-	s, err := Unshare(User | Net | UTS | IPC | Cgroup)
+	s, err := Unshare(User | Net | UTS | IPC | Cgroup | Time)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,13 +87,13 @@ func TestPinnedNamespacesOutliveTheSet(t *testing.T) {
 		t.Errorf("%v, want %s", again, want)
 	}
 	p := goIn(t, again)
-	wantLinks(t, p.PID, 0, in)
+	wantLinks(t, p.PID, 0, inside(t, again))
 	if one := owned(t)(Open(dir + "/uts")); idOf(t, one, UTS) != in["uts"] {
 		t.Errorf("uts alone: %v", one)
 	}
 	t.Run("another program looks", func(t *testing.T) {
 		testenv.Need(t, testenv.UtilLinux("nsenter"))
-		for _, typ := range []string{"net", "uts", "ipc", "cgroup", "user"} {
+		for _, typ := range []string{"net", "uts", "ipc", "cgroup", "user", "time"} {
 			out, err := exec.Command("nsenter", "--"+typ+"="+dir+"/"+typ, "readlink", "/proc/self/ns/"+typ).CombinedOutput()
 			if got := strings.TrimSpace(string(out)); err != nil || got != in[typ] {
 				t.Errorf("nsenter: %s %s, %v; want %s", typ, got, err, in[typ])
