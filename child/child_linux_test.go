@@ -22,31 +22,31 @@ const asWorker = "GONSO_CHILD_TEST"
 func TestMain(m *testing.M) {
 	if os.Getenv(asWorker) != "" {
 		fmt.Fprintf(os.Stderr, "pending %v\n", Pending())
-		Register("echo", func(_ context.Context, in []byte) *wire.Outcome {
+		Register("echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
 			fmt.Fprintf(os.Stderr, "pending %v\n", Pending())
 			return &wire.Outcome{Kind: wire.Returned, Value: in}
 		})
-		Register("wait", func(ctx context.Context, _ []byte) *wire.Outcome {
+		Register("wait", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome {
 			<-ctx.Done()
 			return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
 		})
-		Register("large", func(context.Context, []byte) *wire.Outcome {
+		Register("large", func(context.Context, []byte, []*os.File) *wire.Outcome {
 			return &wire.Outcome{Kind: wire.Returned, Value: make([]byte, wire.MaxValue+1)}
 		})
-		RegisterClean("clean echo", func(_ context.Context, in []byte) *wire.Outcome {
+		RegisterClean("clean echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
 			return &wire.Outcome{Kind: wire.Returned, Value: in}
 		})
-		RegisterClean("clean wait", func(ctx context.Context, _ []byte) *wire.Outcome {
+		RegisterClean("clean wait", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome {
 			<-ctx.Done()
 			return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
 		})
-		RegisterClean("clean exit", func(context.Context, []byte) *wire.Outcome {
+		RegisterClean("clean exit", func(context.Context, []byte, []*os.File) *wire.Outcome {
 			runtime.Goexit()
 			return nil
 		})
-		RegisterClean("clean panic", func(context.Context, []byte) *wire.Outcome { panic("on purpose") })
+		RegisterClean("clean panic", func(context.Context, []byte, []*os.File) *wire.Outcome { panic("on purpose") })
 		two := make(chan struct{})
-		RegisterClean("clean meet", func(ctx context.Context, _ []byte) *wire.Outcome { // another one
+		RegisterClean("clean meet", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome { // another one
 			select {
 			case two <- struct{}{}:
 			case <-two:
@@ -72,7 +72,7 @@ func panics(f func()) (v any) {
 
 // A mistake in the program, found when it starts.
 func TestRegisterRefuses(t *testing.T) {
-	h := func(context.Context, []byte) *wire.Outcome { return nil }
+	h := func(context.Context, []byte, []*os.File) *wire.Outcome { return nil }
 	t.Cleanup(func() { // for another -count
 		registry.Lock()
 		defer registry.Unlock()
@@ -103,16 +103,18 @@ func TestInvoke(t *testing.T) {
 		h    Handler
 		kind wire.OutcomeKind
 	}{
-		"returns":         {func(context.Context, []byte) *wire.Outcome { return &wire.Outcome{Kind: wire.Returned, Err: mine} }, wire.Returned},
-		"panics":          {func(context.Context, []byte) *wire.Outcome { panic(mine) }, wire.Panicked},
-		"panics with nil": {func(context.Context, []byte) *wire.Outcome { panic(nil) }, wire.Panicked},
-		"exits":           {func(context.Context, []byte) *wire.Outcome { new(testing.T).FailNow(); return nil }, wire.Goexited},
+		"returns": {func(context.Context, []byte, []*os.File) *wire.Outcome {
+			return &wire.Outcome{Kind: wire.Returned, Err: mine}
+		}, wire.Returned},
+		"panics":          {func(context.Context, []byte, []*os.File) *wire.Outcome { panic(mine) }, wire.Panicked},
+		"panics with nil": {func(context.Context, []byte, []*os.File) *wire.Outcome { panic(nil) }, wire.Panicked},
+		"exits":           {func(context.Context, []byte, []*os.File) *wire.Outcome { new(testing.T).FailNow(); return nil }, wire.Goexited},
 	} {
 		outcomes := make(chan *wire.Outcome, 2)
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			Invoke(t.Context(), tt.h, nil, func(o *wire.Outcome) { outcomes <- o })
+			Invoke(t.Context(), tt.h, nil, nil, func(o *wire.Outcome) { outcomes <- o })
 		}()
 		<-over
 		if len(outcomes) != 1 {

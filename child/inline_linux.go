@@ -85,7 +85,7 @@ func (s *server) back(id uint64) bool {
 }
 
 // invokeInline reports whether the calling goroutine is still the one that reads.
-func (s *server) invokeInline(ctx context.Context, id uint64, fn *function, in []byte, done func(*wire.Outcome)) (reads bool) {
+func (s *server) invokeInline(ctx context.Context, id uint64, fn *function, req wire.Request, done func(*wire.Outcome)) (reads bool) {
 	returned := false
 	defer func() {
 		if reads = s.back(id); reads && !returned { // the function has ended this goroutine
@@ -93,7 +93,7 @@ func (s *server) invokeInline(ctx context.Context, id uint64, fn *function, in [
 		}
 	}()
 	begin := time.Now()
-	Invoke(ctx, fn.handler, in, func(out *wire.Outcome) {
+	Invoke(ctx, fn.handler, req.Value, req.Files, func(out *wire.Outcome) {
 		if time.Since(begin) > slowCall {
 			fn.slow.Store(slowCalls)
 		}

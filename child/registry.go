@@ -3,6 +3,7 @@ package child
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,10 @@ import (
 
 // Handler runs one call. It decodes the argument and encodes the result, so
 // that a call means the same wherever it runs.
-type Handler func(ctx context.Context, in []byte) *wire.Outcome
+//
+// The files are those in the argument, and are closed when it has returned; those
+// of the outcome belong to its caller.
+type Handler func(ctx context.Context, in []byte, files []*os.File) *wire.Outcome
 
 // function is a registered handler.
 type function struct {
@@ -71,8 +75,9 @@ func lookup(name string) *function {
 
 // Invoke runs h and hands its outcome to done exactly once, whether h returns,
 // panics or ends its goroutine. In the last case Invoke does not return either.
-func Invoke(ctx context.Context, h Handler, in []byte, done func(*wire.Outcome)) {
+func Invoke(ctx context.Context, h Handler, in []byte, files []*os.File, done func(*wire.Outcome)) {
 	growStack()
+	defer wire.CloseFiles(files)
 	out := &wire.Outcome{Kind: wire.Goexited}
 	defer func() {
 		if p := recover(); p != nil {
@@ -80,7 +85,7 @@ func Invoke(ctx context.Context, h Handler, in []byte, done func(*wire.Outcome))
 		}
 		done(out)
 	}()
-	out = h(ctx, in)
+	out = h(ctx, in, files)
 }
 
 // growStack makes room for the codec while the stack of a fresh goroutine is

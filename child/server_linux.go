@@ -42,16 +42,17 @@ func (s *server) serve() {
 
 // receive reports whether the calling goroutine is still the one that reads.
 func (s *server) receive(f wire.Frame) (reads bool, err error) {
-	for _, stray := range f.Files {
-		stray.Close()
-	}
-	switch f.Type {
-	case wire.Call:
+	if f.Type == wire.Call {
 		req, err := wire.ParseRequest(f.Payload)
 		if err != nil {
+			wire.CloseFiles(f.Files)
 			return true, err
 		}
+		req.Files = f.Files
 		return s.start(f.ID, req), nil
+	}
+	wire.CloseFiles(f.Files)
+	switch f.Type {
 	case wire.Cancel:
 		s.mu.Lock()
 		cancel := s.calls[f.ID]
@@ -79,22 +80,25 @@ func (s *server) start(id uint64, req wire.Request) (reads bool) {
 	fn := lookup(req.Name)
 	switch {
 	case fn == nil:
+		wire.CloseFiles(req.Files)
 		done(&wire.Outcome{Kind: wire.NotRegistered})
 	case perCall.on && fn.goroutines:
+		wire.CloseFiles(req.Files)
 		done(&wire.Outcome{Kind: wire.Unserved, Err: errGoroutines})
 	case !fn.clean || perCall.on:
 		go func() {
 			runtime.LockOSThread()
 			if err := enterMount(); err != nil {
+				wire.CloseFiles(req.Files)
 				done(&wire.Outcome{Kind: wire.Unserved, Err: err})
 				return
 			}
-			Invoke(ctx, fn.handler, req.Value, done)
+			Invoke(ctx, fn.handler, req.Value, req.Files, done)
 		}()
 	case s.stay(id, fn):
-		return s.invokeInline(ctx, id, fn, req.Value, done)
+		return s.invokeInline(ctx, id, fn, req, done)
 	default:
-		go Invoke(ctx, fn.handler, req.Value, done)
+		go Invoke(ctx, fn.handler, req.Value, req.Files, done)
 	}
 	return true
 }
@@ -109,6 +113,7 @@ func newContext(deadline int64) (context.Context, context.CancelFunc) {
 
 // answer sends an outcome. If that fails the parent is gone, and serve sees it.
 func (s *server) answer(id uint64, out *wire.Outcome) {
+	defer wire.CloseFiles(out.Files)
 	f, err := out.Frame(id)
 	if err != nil {
 		f, err = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Frame(id)

@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"os"
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/reexec"
@@ -9,34 +10,49 @@ import (
 )
 
 // callOnThread runs a registered function on a thread. Its outcome goes through
-// the wire's encoding, which is what makes it the same as from a process.
-func (c *core) callOnThread(ctx context.Context, h child.Handler, in []byte, clean bool) (*wire.Outcome, error) {
+// the wire's encoding, which is what makes it the same as from a process. The
+// files belong to the function, those of the outcome to the caller.
+func (c *core) callOnThread(ctx context.Context, h child.Handler, in []byte, files []*os.File, clean bool) (*wire.Outcome, error) {
 	var encoded []byte
+	var sent []*os.File
 	var eerr error
+	ran := false
 	err := c.runOnThread(c.threadJoin, func(*threadRun) bool {
+		ran = true
 		returned := false
-		child.Invoke(withoutValues{ctx}, h, in, func(out *wire.Outcome) {
+		child.Invoke(withoutValues{ctx}, h, in, files, func(out *wire.Outcome) {
 			returned = out.Kind == wire.Returned
 			encoded, eerr = out.Marshal()
+			sent = out.Files
 		})
 		return clean && returned
 	})
+	if !ran {
+		wire.CloseFiles(files)
+	}
 	switch {
 	case err != nil && encoded == nil:
-		return nil, err
 	case eerr != nil:
-		return nil, eerr
+		err = eerr
+	default:
+		var out *wire.Outcome
+		if out, err = wire.UnmarshalOutcome(encoded); err == nil {
+			out.Files = sent
+			return out, nil
+		}
 	}
-	return wire.UnmarshalOutcome(encoded)
+	wire.CloseFiles(sent)
+	return nil, err
 }
 
 // callInProcess runs a registered function in the Set's worker, or in a process
-// of its own.
-func (c *core) callInProcess(ctx context.Context, name string, in []byte, isolated bool) (*wire.Outcome, error) {
+// of its own. The files are duplicates to be sent.
+func (c *core) callInProcess(ctx context.Context, name string, in []byte, files []*os.File, isolated bool) (*wire.Outcome, error) {
+	defer wire.CloseFiles(files)
 	if isolated {
-		return c.getWorker().CallIsolated(ctx, name, in)
+		return c.getWorker().CallIsolated(ctx, name, in, files...)
 	}
-	return c.getWorker().Call(ctx, name, in)
+	return c.getWorker().Call(ctx, name, in, files...)
 }
 
 func (c *core) setWorker(w Worker) error {

@@ -29,11 +29,11 @@ func (c *core) setWorker(Worker) error                       { return ErrUnsuppo
 func (c *core) warm(context.Context) error                   { return ErrUnsupported }
 func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, ErrUnsupported }
 
-func (c *core) callOnThread(context.Context, child.Handler, []byte, bool) (*wire.Outcome, error) {
+func (c *core) callOnThread(context.Context, child.Handler, []byte, []*os.File, bool) (*wire.Outcome, error) {
 	return nil, ErrUnsupported
 }
 
-func (c *core) callInProcess(context.Context, string, []byte, bool) (*wire.Outcome, error) {
+func (c *core) callInProcess(context.Context, string, []byte, []*os.File, bool) (*wire.Outcome, error) {
 	return nil, ErrUnsupported
 }
 

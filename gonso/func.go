@@ -18,6 +18,7 @@ type Func[In, Out any] struct {
 	name string
 	cfg  funcConfig
 	bad  error // why its types cannot cross
+	give bool  // results may hold files
 	fn   func(context.Context, In) (Out, error)
 }
 
@@ -29,9 +30,16 @@ type Func[In, Out any] struct {
 // It panics if fn is nil or the name is empty or taken. In and Out cross
 // process boundaries as CBOR: exported fields, maps, slices, and strings that
 // may be any bytes; up to 64 MiB encoded, nested up to 256 deep. Types that hold
-// channels, functions, files or interfaces with methods cannot; every Do then
-// returns an error that says so. What an any holds comes back as nil, bool,
+// channels, functions or interfaces with methods cannot; every Do then returns an
+// error that says so. What an any holds comes back as nil, bool,
 // int64, float64, string, []byte, []any, map[string]any or time.Time.
+//
+// An *os.File crosses as a descriptor, up to 250 of them in a value, anywhere but
+// within an any or the key of a map. Files in the argument stay the caller's: the
+// function gets duplicates, which are closed when it has returned, so one that
+// keeps a file duplicates it. Files in the result are given away: the function's
+// are closed, and what Do returns belongs to its caller. The descriptors are
+// close-on-exec, and share offset and flags with those they were made of (dup(2)).
 //
 // Context values do not cross; deadline and cancellation do. Of errors, what
 // errors.Is and errors.As find keeps working for errno, fs.PathError,
@@ -48,23 +56,27 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 		}
 	}
 	f.bad = errors.Join(wire.CheckType(reflect.TypeFor[In]()), wire.CheckType(reflect.TypeFor[Out]()))
+	f.give = wire.HasFiles(reflect.TypeFor[Out]())
 	child.RegisterWith(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
 	return f
 }
 
 // serve is f for arguments and results that have crossed, or are to cross, the
 // wire.
-func (f *Func[In, Out]) serve(ctx context.Context, b []byte) *wire.Outcome {
+func (f *Func[In, Out]) serve(ctx context.Context, b []byte, files []*os.File) *wire.Outcome {
 	var in In
-	if err := wire.Unmarshal(b, &in); err != nil {
+	if err := wire.UnmarshalFiles(b, files, &in); err != nil {
 		return &wire.Outcome{Kind: wire.Unserved, Err: err}
 	}
 	out, ferr := f.fn(ctx, in)
-	v, err := wire.Marshal(out)
+	v, sent, err := wire.MarshalFiles(out)
+	if f.give {
+		wire.CloseFiles(wire.FilesIn(out))
+	}
 	if err != nil {
 		return &wire.Outcome{Kind: wire.Unserved, Err: errors.Join(ferr, err)}
 	}
-	return &wire.Outcome{Kind: wire.Returned, Value: v, Err: ferr}
+	return &wire.Outcome{Kind: wire.Returned, Value: v, Files: sent, Err: ferr}
 }
 
 // Do runs the function in the Set and returns what it returned. The backend is
@@ -101,6 +113,9 @@ func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption)
 	if err != nil {
 		return out, err
 	}
+	if outcome.Kind != wire.Returned {
+		wire.CloseFiles(outcome.Files)
+	}
 	switch outcome.Kind {
 	case wire.Panicked:
 		return out, &PanicError{Value: outcome.Panic.Value, Stack: outcome.Panic.Stack}
@@ -111,10 +126,13 @@ func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption)
 	case wire.Unserved:
 		return out, &Error{Op: "call", Path: f.name, Err: outcome.Err}
 	}
-	if outcome.Value != nil {
-		if err := wire.Unmarshal(outcome.Value, &out); err != nil {
-			return out, &Error{Op: "decode result of", Path: f.name, Err: err}
-		}
+	if outcome.Value == nil {
+		wire.CloseFiles(outcome.Files)
+		return out, outcome.Err
+	}
+	if err := wire.UnmarshalFiles(outcome.Value, outcome.Files, &out); err != nil {
+		var nothing Out // not what files were taken back from
+		return nothing, &Error{Op: "decode result of", Path: f.name, Err: err}
 	}
 	return out, outcome.Err
 }
@@ -143,14 +161,14 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b, err := wire.Marshal(in)
+	b, files, err := wire.MarshalFiles(in)
 	if err != nil {
 		return nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
 	}
 	if d.backend == ThreadBackend {
-		return c.callOnThread(ctx, f.serve, b, f.cfg.leavesThreadClean)
+		return c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean)
 	}
-	outcome, err := c.callInProcess(ctx, f.name, b, o.isolated)
+	outcome, err := c.callInProcess(ctx, f.name, b, files, o.isolated)
 	return outcome, callError(c, err)
 }
 

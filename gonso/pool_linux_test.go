@@ -43,10 +43,13 @@ func TestPoolCannotGiveASetThatIsNotPrepared(t *testing.T) {
 			return s, err
 		}
 		pid, err := workerPID.Do(ctx, s, struct{}{})
+		if err != nil { // the Pool is being closed
+			return s, err
+		}
 		mu.Lock()
 		workers[s] = pid
 		mu.Unlock()
-		return s, err
+		return s, nil
 	}, gonso.PoolOptions{Size: 3, Parallel: 2})
 	for range 8 {
 		s, err := p.Get(t.Context())

@@ -23,6 +23,18 @@ func init() {
 	wire.RegisterErrorType("gonso.PanicError", encodePanic, decodePanic)
 }
 
+// RegisterError makes errors.Is find err in errors of registered functions when
+// it comes from a worker, as it does for the sentinels of the standard library:
+//
+//	var ErrBusy = errors.New("busy")
+//
+//	func init() { gonso.RegisterError("example.com/box.ErrBusy", ErrBusy) }
+//
+// Like [Register] it belongs where the worker comes by too, in an init function.
+// It panics if err is nil or of a type that cannot be compared, if name is empty
+// or longer than 128 bytes, or if either is registered already.
+func RegisterError(name string, err error) { wire.RegisterSentinel(name, err) }
+
 type errorFields struct {
 	Op   string
 	Type uint32

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +41,10 @@ func (c *call) finish(out *wire.Outcome, err error) {
 // the function is cancelled, and if the function does not return within the
 // grace period the worker is killed, at once if it runs nothing else, otherwise
 // when the others have finished, for which they have the same time again.
-func (w *Worker) Call(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+//
+// The files are those in the argument, and stay the caller's; those of the outcome
+// belong to it.
+func (w *Worker) Call(ctx context.Context, name string, in []byte, files ...*os.File) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -49,7 +53,7 @@ func (w *Worker) Call(ctx context.Context, name string, in []byte) (*wire.Outcom
 		return nil, err
 	}
 	defer p.leave()
-	return p.call(ctx, wire.Request{Name: name, Value: in})
+	return p.call(ctx, wire.Request{Name: name, Value: in, Files: files})
 }
 
 func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
@@ -99,16 +103,21 @@ func (p *process) drop(id uint64) *call {
 
 // receive handles a frame of the worker, which is not trusted.
 func (p *process) receive(f wire.Frame) error {
-	closeFiles(f.Files)
-	if f.Type != wire.Result {
-		return unexpected(f)
+	var c *call
+	if f.Type == wire.Result {
+		c = p.drop(f.ID)
 	}
-	c := p.drop(f.ID)
 	if c == nil {
+		wire.CloseFiles(f.Files)
 		return unexpected(f)
 	}
 	p.answered = true
 	out, err := wire.UnmarshalOutcome(f.Payload)
+	if err != nil {
+		wire.CloseFiles(f.Files)
+	} else {
+		out.Files = f.Files // whether they were asked for is seen when the value is decoded
+	}
 	c.finish(out, err)
 	return err
 }

@@ -2,6 +2,7 @@ package reexec
 
 import (
 	"context"
+	"os"
 	"runtime"
 	"strconv"
 	"sync"
@@ -23,10 +24,10 @@ func gate() chan struct{} {
 }
 
 func init() {
-	child.RegisterClean("clean echo", func(_ context.Context, in []byte) *wire.Outcome { return returned(string(in)) })
-	child.RegisterClean("clean goexit", func(context.Context, []byte) *wire.Outcome { runtime.Goexit(); return nil })
-	child.RegisterClean("clean panic", func(context.Context, []byte) *wire.Outcome { panic("on purpose") })
-	child.RegisterClean("clean wait", func(ctx context.Context, in []byte) *wire.Outcome {
+	child.RegisterClean("clean echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome { return returned(string(in)) })
+	child.RegisterClean("clean goexit", func(context.Context, []byte, []*os.File) *wire.Outcome { runtime.Goexit(); return nil })
+	child.RegisterClean("clean panic", func(context.Context, []byte, []*os.File) *wire.Outcome { panic("on purpose") })
+	child.RegisterClean("clean wait", func(ctx context.Context, in []byte, _ []*os.File) *wire.Outcome {
 		select {
 		case <-gate():
 			return returned("opened")
@@ -34,7 +35,7 @@ func init() {
 			return returned("cancelled")
 		}
 	})
-	child.RegisterClean("clean open", func(context.Context, []byte) *wire.Outcome {
+	child.RegisterClean("clean open", func(context.Context, []byte, []*os.File) *wire.Outcome {
 		close(gate())
 		return returned("")
 	})

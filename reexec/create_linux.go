@@ -14,6 +14,7 @@ import (
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/reexec/internal/launcher"
+	"github.com/gonso/gonso/reexec/wire"
 )
 
 // nsLinks are the links in /proc/PID/ns, in the order of package gonso's types,
@@ -40,7 +41,7 @@ type Made struct {
 
 // Close gives all of it up.
 func (m *Made) Close() {
-	closeFiles(m.Files)
+	wire.CloseFiles(m.Files)
 	if m.Init != nil {
 		m.Init.Close()
 	}
@@ -168,7 +169,7 @@ func (m *Made) open(pid int, types uint32) error {
 		}
 		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, link.name))
 		if err != nil {
-			closeFiles(m.Files)
+			wire.CloseFiles(m.Files)
 			m.Files = nil
 			return &LaunchError{Op: "open", Type: link.typ, Step: "open " + link.name, Err: err}
 		}

@@ -300,13 +300,20 @@ func TestMaliciousGreetings(t *testing.T) {
 	}
 }
 
-// Descriptors are not asked for yet: they are closed.
+// Descriptors that come with an answer are its caller's, who closes what was not
+// asked for, as package gonso does: see wire.UnmarshalFiles.
 func TestUnaskedDescriptorsAreClosed(t *testing.T) {
 	t.Setenv(programEnv, fakePrefix+"wanted files")
 	before := descriptors()
 	w, _ := newWorker(t, WorkerOptions{})
 	pid := workerPID(t, w)
-	mustCall(t, w, "echo", "")
+	out, err := w.Call(t.Context(), "echo", nil)
+	if err != nil || len(out.Files) == 0 {
+		t.Fatalf("%d descriptors, %v", len(out.Files), err)
+	}
+	if err := wire.UnmarshalFiles([]byte{0xf6}, out.Files, new(any)); err != nil {
+		t.Error(err)
+	}
 	for fd, target := range descriptors() {
 		if before[fd] == "" && target == "/dev/null" {
 			t.Errorf("descriptor %s is left: %s", fd, target)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec/wire"
 )
 
 func TestComposeMember(t *testing.T) {
@@ -44,7 +46,7 @@ func TestIDMapsOfNamespaceWithoutMembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFiles(fs)
+	defer wire.CloseFiles(fs)
 	join := []Join{{Type: unix.CLONE_NEWUSER, File: fs[0]}}
 	for _, protect := range []bool{false, true} {
 		uid, gid, err := IDMaps(t.Context(), join, protect)

@@ -2,6 +2,7 @@ package reexec
 
 import (
 	"context"
+	"os"
 
 	"github.com/gonso/gonso/reexec/wire"
 )
@@ -9,7 +10,7 @@ import (
 // CallIsolated is Call in a process of its own, which ends with the call and is
 // gone when it returns. Close ends it too. It is not held back by failures of
 // others.
-func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte, files ...*os.File) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -21,7 +22,7 @@ func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte) (*wir
 		p.leave() // the last call of a process that takes no more
 		<-p.ended
 	}()
-	return p.call(ctx, wire.Request{Name: name, Value: in})
+	return p.call(ctx, wire.Request{Name: name, Value: in, Files: files})
 }
 
 // getIsolated starts a process, with the one call counted on it that it takes.

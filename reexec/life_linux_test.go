@@ -21,12 +21,12 @@ import (
 )
 
 func init() {
-	functions["cwd"] = func(context.Context, []byte) *wire.Outcome {
+	functions["cwd"] = func(context.Context, []byte, []*os.File) *wire.Outcome {
 		dir, err := os.Getwd()
 		return &wire.Outcome{Kind: wire.Returned, Value: []byte(dir), Err: err}
 	}
-	functions["arguments"] = func(context.Context, []byte) *wire.Outcome { return returned(strings.Join(os.Args, " ")) }
-	functions["remember"] = func(_ context.Context, in []byte) *wire.Outcome {
+	functions["arguments"] = func(context.Context, []byte, []*os.File) *wire.Outcome { return returned(strings.Join(os.Args, " ")) }
+	functions["remember"] = func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
 		remembered.Lock()
 		defer remembered.Unlock()
 		before := remembered.what

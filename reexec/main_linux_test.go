@@ -32,37 +32,37 @@ var programs = make(map[string]func())
 
 // functions are what the workers of these tests can be asked for.
 var functions = map[string]child.Handler{
-	"pid":  func(context.Context, []byte) *wire.Outcome { return returned(strconv.Itoa(os.Getpid())) },
-	"echo": func(_ context.Context, in []byte) *wire.Outcome { return returned(string(in)) },
-	"wait": func(ctx context.Context, _ []byte) *wire.Outcome { // until it is cancelled
+	"pid":  func(context.Context, []byte, []*os.File) *wire.Outcome { return returned(strconv.Itoa(os.Getpid())) },
+	"echo": func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome { return returned(string(in)) },
+	"wait": func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome { // until it is cancelled
 		fmt.Fprintln(os.Stderr, "waiting")
 		<-ctx.Done()
 		return &wire.Outcome{Kind: wire.Returned, Value: []byte("waited"), Err: context.Cause(ctx)}
 	},
-	"ignore": func(context.Context, []byte) *wire.Outcome { // its context
+	"ignore": func(context.Context, []byte, []*os.File) *wire.Outcome { // its context
 		fmt.Fprintln(os.Stderr, "ignoring")
 		pauseForever()
 		return nil
 	},
-	"pause": func(context.Context, []byte) *wire.Outcome {
+	"pause": func(context.Context, []byte, []*os.File) *wire.Outcome {
 		pauseForever()
 		return nil
 	},
-	"exit": func(context.Context, []byte) *wire.Outcome {
+	"exit": func(context.Context, []byte, []*os.File) *wire.Outcome {
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(3)
 		return nil
 	},
-	"crash": func(context.Context, []byte) *wire.Outcome {
+	"crash": func(context.Context, []byte, []*os.File) *wire.Outcome {
 		go crashHere()
 		pauseForever()
 		return nil
 	},
-	"print": func(_ context.Context, in []byte) *wire.Outcome {
+	"print": func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
 		os.Stderr.Write(in)
 		return returned("")
 	},
-	"daemon": func(context.Context, []byte) *wire.Outcome { // keeps the worker's stderr
+	"daemon": func(context.Context, []byte, []*os.File) *wire.Outcome { // keeps the worker's stderr
 		c := exec.Command("sleep", "600")
 		c.Stdout, c.Stderr = os.Stdout, os.Stderr
 		if err := c.Start(); err != nil {
@@ -70,8 +70,10 @@ var functions = map[string]child.Handler{
 		}
 		return returned(strconv.Itoa(c.Process.Pid))
 	},
-	"environ": func(context.Context, []byte) *wire.Outcome { return returned(strings.Join(os.Environ(), "\n")) },
-	"second generation": func(context.Context, []byte) *wire.Outcome { // after Init it is allowed
+	"environ": func(context.Context, []byte, []*os.File) *wire.Outcome {
+		return returned(strings.Join(os.Environ(), "\n"))
+	},
+	"second generation": func(context.Context, []byte, []*os.File) *wire.Outcome { // after Init it is allowed
 		w := NewWorker(WorkerOptions{})
 		defer w.Close()
 		out, err := w.Call(context.Background(), "pid", nil)
@@ -204,7 +206,7 @@ func needUserNS(t testing.TB) {
 	t.Helper()
 	needProcess(t)
 	fs, err := create(t.Context(), &Creation{Unshare: unix.CLONE_NEWUSER})
-	closeFiles(fs)
+	wire.CloseFiles(fs)
 	need(t, "userns", err)
 }
 
@@ -331,6 +333,7 @@ func mustCall(t testing.TB, w *Worker, name, in string) string {
 	if out.Kind != wire.Returned || out.Err != nil {
 		t.Fatalf("%s: %v, %v", name, out.Kind, out.Err)
 	}
+	wire.CloseFiles(out.Files) // the caller's
 	return string(out.Value)
 }
 

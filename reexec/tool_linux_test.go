@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec/wire"
 )
 
 // fakeTool makes a shell script.
@@ -162,7 +164,7 @@ func TestMapsAreWrittenByTools(t *testing.T) {
 		printf '%%s %%s %%s\n' "$@" > /proc/$pid/$f`
 	c := ownUserBy(fakeTool(t, "newuidmap", fmt.Sprintf(script, "uid_map", log)), fakeTool(t, "newgidmap", fmt.Sprintf(script, "gid_map", log)))
 	fs, err := create(t.Context(), c)
-	closeFiles(fs)
+	wire.CloseFiles(fs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +215,7 @@ func TestCreateErrorsOfTools(t *testing.T) {
 				end()
 				<-watched
 				if fs != nil {
-					closeFiles(fs)
+					wire.CloseFiles(fs)
 					t.Error("files besides the error")
 				}
 				var le *LaunchError

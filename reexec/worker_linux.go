@@ -351,7 +351,7 @@ func (p *process) comeUp(l *launch, limit time.Duration) (alive bool, err error)
 		if err != nil {
 			return want == wire.Ready, err
 		}
-		closeFiles(f.Files)
+		wire.CloseFiles(f.Files)
 		if f.Type != want {
 			return false, fmt.Errorf("%w: a %v frame where %v was due", wire.ErrProtocol, f.Type, want)
 		}
@@ -360,12 +360,6 @@ func (p *process) comeUp(l *launch, limit time.Duration) (alive bool, err error)
 		}
 	}
 	return true, p.conn.SetReadDeadline(time.Time{})
-}
-
-func closeFiles(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
 }
 
 // readOne takes one frame of the worker, and sees to the worker's end if there

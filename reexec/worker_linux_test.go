@@ -80,7 +80,7 @@ func TestWorkerCannotInheritDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFiles(fs)
+	defer wire.CloseFiles(fs)
 	dir, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0) // inheritable
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestWorkerCannotInheritDescriptors(t *testing.T) {
 }
 
 func init() {
-	functions["descriptors"] = func(context.Context, []byte) *wire.Outcome {
+	functions["descriptors"] = func(context.Context, []byte, []*os.File) *wire.Outcome {
 		var b strings.Builder
 		for fd, target := range descriptors() {
 			if !strings.HasPrefix(target, "/proc/") { // the one that lists
@@ -120,7 +120,7 @@ func init() {
 		}
 		return returned(b.String())
 	}
-	functions["inherited"] = func(context.Context, []byte) *wire.Outcome {
+	functions["inherited"] = func(context.Context, []byte, []*os.File) *wire.Outcome {
 		var b strings.Builder
 		for fd := range 64 {
 			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"os"
 )
 
 // Hello is the payload of [Alive] and [Ready].
@@ -30,9 +31,10 @@ func ParseHello(payload []byte) (Hello, error) {
 
 // A Request is the payload of [Call].
 type Request struct {
-	Name     string // of the registered function
-	Deadline int64  // of its context, in nanoseconds since the Unix epoch; 0 is none
-	Value    []byte // its encoded argument
+	Name     string     // of the registered function
+	Deadline int64      // of its context, in nanoseconds since the Unix epoch; 0 is none
+	Value    []byte     // its encoded argument
+	Files    []*os.File // in Value; they travel beside the payload
 }
 
 // Frame wraps r, without copying its value.
@@ -45,7 +47,7 @@ func (r Request) Frame(id uint64) (Frame, error) {
 	}
 	b := appendString(make([]byte, 0, binary.MaxVarintLen32+len(r.Name)+8), r.Name)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Deadline))
-	return Frame{Type: Call, ID: id, Payload: b, Tail: r.Value}, nil
+	return Frame{Type: Call, ID: id, Payload: b, Tail: r.Value, Files: r.Files}, nil
 }
 
 // ParseRequest reads the payload of Call. The value is part of payload, not a copy.

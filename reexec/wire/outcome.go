@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"os"
 	"strconv"
 )
 
@@ -38,7 +39,8 @@ func (k OutcomeKind) String() string {
 // same.
 type Outcome struct {
 	Kind  OutcomeKind
-	Value []byte // the encoded result, of Returned
+	Value []byte     // the encoded result, of Returned
+	Files []*os.File // in Value; not part of what Marshal encodes
 	Err   error
 	Panic *Panic // of Panicked
 }
@@ -69,7 +71,7 @@ func (o *Outcome) Frame(id uint64) (Frame, error) {
 	if err != nil {
 		return Frame{}, err
 	}
-	return Frame{Type: Result, ID: id, Payload: b, Tail: o.Value}, nil
+	return Frame{Type: Result, ID: id, Payload: b, Tail: o.Value, Files: o.Files}, nil
 }
 
 // outcomeHead is enough for an outcome without an error.

@@ -24,7 +24,7 @@ var (
 
 // CheckType reports whether values of type t can cross, as far as a type tells: an error matching ErrValue names the first
 // part that cannot. These are channels, functions, unsafe pointers, uintptr, complex numbers, interfaces with methods (what
-// is in them could not be made again), files, structs of which nothing would cross because no field is exported, and types
+// is in them could not be made again), files that are no *os.File or keys of maps, structs of which nothing would cross because no field is exported, and types
 // that encode themselves (MarshalBinary, MarshalCBOR) but lack the way back.
 func CheckType(t reflect.Type) error {
 	if t == nil {
@@ -45,6 +45,8 @@ type shape struct {
 	fields []shapeField
 	byName map[string]*shape // of a struct: what the decoder finds, embedded structs' included
 
+	file  bool        // *os.File, a leaf
+	files bool        // may hold some
 	walk  bool        // has parts that only a value can tell about: interfaces, times, cycles
 	bad   *ValueError // of a root: why values cannot cross
 	worst int64       // of a root: memory that one byte of input may take
@@ -89,9 +91,14 @@ func (b *shapeBuilder) build(t reflect.Type) (sh *shape, bad *ValueError) {
 	b.made[t] = sh
 	b.all = append(b.all, sh)
 
+	switch {
+	case t == typeFile:
+		return sh, sh.fault("a file crosses as *os.File only")
+	case sh.kind == reflect.Pointer && t.Elem() == typeFile:
+		sh.kind, sh.file = reflect.Invalid, true
+		return sh, nil
+	}
 	switch t {
-	case typeFile:
-		return sh, sh.fault("files do not cross within values yet")
 	case typeTime, typeBigInt:
 		sh.kind = reflect.Invalid
 		return sh, nil
@@ -134,6 +141,8 @@ func (b *shapeBuilder) build(t reflect.Type) (sh *shape, bad *ValueError) {
 	case reflect.Map:
 		if sh.key, bad = b.build(t.Key()); bad != nil {
 			bad.in("[key]")
+		} else if sh.key.holdsFile() {
+			bad = sh.key.fault("files cannot cross within keys").in("[key]")
 		} else if sh.elem, bad = b.build(t.Elem()); bad != nil {
 			bad.in("[]")
 		}
@@ -230,6 +239,19 @@ func (sh *shape) reach() map[*shape]bool {
 	return seen
 }
 
+// holdsFile is for a shape that was not analysed yet.
+func (sh *shape) holdsFile() bool {
+	if sh.file {
+		return true
+	}
+	for c := range sh.reach() {
+		if c.file {
+			return true
+		}
+	}
+	return false
+}
+
 func (b *shapeBuilder) analyse(root *shape) {
 	surprising := map[*shape]bool{}
 	reach := map[*shape]map[*shape]bool{}
@@ -243,9 +265,9 @@ func (b *shapeBuilder) analyse(root *shape) {
 		}
 	}
 	for _, sh := range b.all {
-		sh.walk = surprising[sh]
+		sh.walk, sh.files = surprising[sh], sh.file
 		for c := range reach[sh] {
-			sh.walk = sh.walk || surprising[c]
+			sh.walk, sh.files = sh.walk || surprising[c], sh.files || c.file
 		}
 		root.worst = max(root.worst, sh.share()+sh.own)
 	}
@@ -287,6 +309,9 @@ const (
 func (sh *shape) behind(depth int) int64 {
 	if depth > 16 { // a cycle
 		return 0
+	}
+	if sh.file {
+		return int64(typeFile.Size())
 	}
 	switch sh.kind {
 	case reflect.Pointer:

@@ -95,8 +95,17 @@ func must[T any](v T, err error) T {
 // []any, map[string]any (structs too), time.Time (nil if zero) or *big.Int; a map in it whose keys are not strings is
 // refused.
 //
-// Errors match ErrValue, or ErrTooLarge above MaxValue.
-func Marshal(v any) (b []byte, err error) {
+// Files need MarshalFiles. Errors match ErrValue, or ErrTooLarge above MaxValue.
+func Marshal(v any) ([]byte, error) {
+	if v != nil && HasFiles(reflect.TypeOf(v)) {
+		return nil, &ValueError{Op: "encode", Type: fmt.Sprintf("%T", v), Why: errFilesHere}
+	}
+	return marshal(v)
+}
+
+const errFilesHere = "it holds files, which cannot cross here"
+
+func marshal(v any) (b []byte, err error) {
 	if v, ok := v.([]byte); ok && len(v) > smallBytes {
 		return marshalBytes(v)
 	}
@@ -149,7 +158,14 @@ func marshalBytes(v []byte) ([]byte, error) {
 //
 // b is not trusted: doubled keys, unknown fields, bytes behind the value, nesting beyond MaxDepth, and input that would
 // occupy more than MaxDecoded are errors, which match ErrValue.
-func Unmarshal(b []byte, v any) (err error) {
+func Unmarshal(b []byte, v any) error {
+	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && HasFiles(t.Elem()) {
+		return &ValueError{Op: "decode", Type: t.Elem().String(), Why: errFilesHere}
+	}
+	return unmarshal(b, v)
+}
+
+func unmarshal(b []byte, v any) (err error) {
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(v).IsNil() {
 		return &ValueError{Op: "decode", Type: fmt.Sprintf("%T", v), Why: "not a pointer to decode into"}
@@ -217,6 +233,9 @@ func (w *walker) walk(v reflect.Value, sh *shape, untyped bool, depth, hops int)
 		if dyn.bad != nil {
 			bad := *dyn.bad
 			return &bad
+		}
+		if dyn.files {
+			return dyn.fault("files cannot cross within interfaces")
 		}
 		return w.walk(v, dyn, true, depth, hops+1)
 	case reflect.Pointer:
