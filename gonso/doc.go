@@ -24,7 +24,8 @@
 //
 // Namespaces belong to threads, not to goroutines: a goroutine started inside a
 // closure is not inside, and the standard library starts some of its own, such
-// as those of net.Dial. A function that starts goroutines is to be registered
+// as those of net.Dial ([Set.DialContext] is right wherever it runs). A function
+// that starts goroutines is to be registered
 // with [StartsGoroutines].
 //
 // A thread that joined an ipc or a mnt namespace cannot be given back: setns(2)
@@ -51,6 +52,14 @@
 // Joining a user namespace gives all capabilities in it and takes those outside
 // away (user_namespaces(7)). A worker joins what it has to before that, and is
 // then root inside, if id 0 is mapped there and [Worker].KeepIDs is not set.
+//
+// # Sockets and files
+//
+// A socket belongs to the net namespace where socket(2) was called. [Set.Dialer],
+// [Set.ListenConfig] and their short forms [Set.DialContext], [Set.Listen] and
+// [Set.ListenPacket] have package net use sockets that were made inside;
+// [Set.OpenFile] opens a file there. Registered functions take and return files,
+// see [Register].
 //
 // # Ahead of need
 //

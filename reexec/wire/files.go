@@ -99,7 +99,7 @@ func FilesIn(v any) (files []*os.File) {
 		files = append(files, fileAt(place))
 		return nil
 	}}
-	w.walk(reflect.ValueOf(v), shapeOf(reflect.TypeOf(v)))
+	_ = w.walk(reflect.ValueOf(v), shapeOf(reflect.TypeOf(v))) // visit never fails
 	return files
 }
 

@@ -1,0 +1,324 @@
+package gonso
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A socket belongs to the net namespace where socket(2) was called. So that is
+// the one call which is made inside; bind, connect and the rest, and all waiting,
+// are done here, by package net: it shows a Control function each socket before
+// it uses it, and is given another one, born inside, in its place.
+
+// Socket calls socket(2) inside the Set and returns the socket, which belongs to
+// the caller and stays inside whoever uses it. It is close-on-exec. typ may have
+// unix.SOCK_NONBLOCK, which the methods of os.File need for deadlines.
+//
+// The privileges are those of entering the Set's net namespace. In a Set with a
+// user namespace it is made by the worker.
+func (s *Set) Socket(domain, typ, proto int) (*os.File, error) {
+	return s.socket(context.Background(), domain, typ, proto)
+}
+
+// DialContext is that of net.Dialer, from inside the Set: see [Set.Dialer]. It is
+// of the type that http.Transport.DialContext and others want.
+func (s *Set) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return s.Dialer(net.Dialer{}).DialContext(ctx, network, address)
+}
+
+// Listen is that of net.ListenConfig, inside the Set: see [Set.ListenConfig].
+func (s *Set) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	return s.ListenConfig(net.ListenConfig{}).Listen(ctx, network, address)
+}
+
+// ListenPacket is that of net.ListenConfig, inside the Set: see [Set.ListenConfig].
+func (s *Set) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	return s.ListenConfig(net.ListenConfig{}).ListenPacket(ctx, network, address)
+}
+
+// Dialer dials from inside a Set. It is made by [Set.Dialer].
+type Dialer struct {
+	s *Set
+	d net.Dialer
+}
+
+// Dialer returns a net.Dialer whose sockets are made inside the Set, in whatever
+// goroutine: both address families of Happy Eyeballs, and those that ask for
+// names. All fields of d are honoured; Control and ControlContext see the socket
+// that was made inside.
+//
+// Names are resolved inside: in a Set with a user or mount namespace by the
+// worker, with the configuration that it finds (resolv.conf, hosts), else by Go's
+// resolver with the program's configuration, and sockets made inside. A Resolver
+// in d is used as it is.
+// Interface names in zones of IPv6 addresses mean those inside. Unix sockets with
+// a path are found in the Set's mount namespace.
+//
+// The Set must not be closed before the last dialing begins; connections outlive
+// it.
+func (s *Set) Dialer(d net.Dialer) *Dialer { return &Dialer{s, d} }
+
+// Dial is DialContext without a context.
+func (d *Dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+// DialContext connects from inside the Set, as net.Dialer.DialContext does from
+// outside. Its errors are those of package net; a Set that cannot be entered is
+// the cause of a net.OpError.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := d.dial(ctx, network, address)
+	runtime.KeepAlive(d.s)
+	return conn, err
+}
+
+func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	fail := func(err error) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Net: network, Err: err} }
+	foreign, err := d.s.netForeign("dial")
+	if err != nil {
+		return fail(err)
+	}
+	nd := d.d
+	if isPath(network, address) {
+		if foreign&Mount == 0 {
+			return nd.DialContext(ctx, network, address)
+		}
+		// Where it is in the file system is all that matters.
+		f, err := d.s.openPath(ctx, address)
+		if err != nil {
+			return fail(err)
+		}
+		defer f.Close()
+		return nd.DialContext(ctx, network, procPath(f))
+	}
+	if foreign&Net == 0 {
+		return nd.DialContext(ctx, network, address)
+	}
+	address, err = d.s.zoned(ctx, address)
+	if err != nil {
+		return fail(err)
+	}
+	nd.ControlContext, nd.Control = d.s.control(nd.ControlContext, nd.Control), nil
+	if nd.Resolver != nil {
+		return nd.DialContext(ctx, network, address)
+	}
+	host, port, splitErr := net.SplitHostPort(address)
+	_, ipErr := netip.ParseAddr(host)
+	if host == "" || splitErr != nil || ipErr == nil {
+		return nd.DialContext(ctx, network, address)
+	}
+	ctx, cancel := within(ctx, &nd)
+	defer cancel()
+	ips, err := d.s.lookup(ctx, foreign, ipNetwork(network), host)
+	if err != nil {
+		return fail(err)
+	}
+	return dialOneOf(ctx, &nd, network, port, ips)
+}
+
+// ipNetwork is "ip", "ip4" or "ip6", as network ("tcp4", "ip6:icmp") wants addresses.
+func ipNetwork(network string) string {
+	base, _, _ := strings.Cut(network, ":")
+	if strings.HasSuffix(base, "4") || strings.HasSuffix(base, "6") {
+		return "ip" + base[len(base)-1:]
+	}
+	return "ip"
+}
+
+// within bounds ctx by the time limits of nd, which it takes off that.
+func within(ctx context.Context, nd *net.Dialer) (context.Context, context.CancelFunc) {
+	deadline := nd.Deadline
+	if nd.Timeout > 0 {
+		if t := time.Now().Add(nd.Timeout); deadline.IsZero() || t.Before(deadline) {
+			deadline = t
+		}
+	}
+	nd.Timeout, nd.Deadline = 0, time.Time{}
+	if deadline.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline)
+}
+
+// dialOneOf tries addresses of the family of the first, and after a while those of
+// the other one too (RFC 6555), as package net does with what it resolves itself.
+func dialOneOf(ctx context.Context, nd *net.Dialer, network, port string, ips []netip.Addr) (net.Conn, error) {
+	var first, other []netip.Addr
+	for _, ip := range ips {
+		if ip.Is4() == ips[0].Is4() {
+			first = append(first, ip)
+		} else {
+			other = append(other, ip)
+		}
+	}
+	if nd.FallbackDelay < 0 || len(other) == 0 {
+		return dialInTurn(ctx, nd, network, port, ips)
+	}
+	delay := nd.FallbackDelay
+	if delay == 0 {
+		delay = 300 * time.Millisecond
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // the slower one
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result)
+	over := make(chan struct{})
+	defer close(over)
+	start := func(ips []netip.Addr) {
+		conn, err := dialInTurn(ctx, nd, network, port, ips)
+		select {
+		case results <- result{conn, err}:
+		case <-over:
+			if conn != nil {
+				conn.Close()
+			}
+		}
+	}
+	go start(first)
+	fallback := time.NewTimer(delay)
+	defer fallback.Stop()
+	var firstErr error
+	for running, started := 1, false; ; {
+		select {
+		case <-fallback.C:
+		case r := <-results:
+			if r.err == nil {
+				return r.conn, nil
+			}
+			if firstErr == nil {
+				firstErr = r.err
+			}
+			if running--; running == 0 && started {
+				return nil, firstErr
+			}
+		}
+		if !started {
+			started = true
+			running++
+			go start(other)
+		}
+	}
+}
+
+// dialInTurn gives each address its share of the time.
+func dialInTurn(ctx context.Context, nd *net.Dialer, network, port string, ips []netip.Addr) (net.Conn, error) {
+	var firstErr error
+	for i, ip := range ips {
+		share, cancel := ctx, context.CancelFunc(func() {})
+		if deadline, ok := ctx.Deadline(); ok && i < len(ips)-1 {
+			each := max(time.Until(deadline)/time.Duration(len(ips)-i), 2*time.Second)
+			share, cancel = context.WithTimeout(ctx, each)
+		}
+		conn, err := nd.DialContext(share, network, net.JoinHostPort(ip.String(), port))
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		if firstErr == nil {
+			firstErr = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, firstErr
+}
+
+// ListenConfig listens inside a Set. It is made by [Set.ListenConfig].
+type ListenConfig struct {
+	s *Set
+	c net.ListenConfig
+}
+
+// ListenConfig returns a net.ListenConfig whose sockets are made inside the Set.
+// Its fields are honoured; Control sees the socket that was made inside. Names,
+// should there be one in an address, are resolved outside. Listening on a unix
+// socket with a path does not go in a mount namespace that is not this process's
+// (errors.ErrUnsupported): let a registered function listen and return the file.
+//
+// Listeners, and what they accept, outlive the Set.
+func (s *Set) ListenConfig(c net.ListenConfig) *ListenConfig { return &ListenConfig{s, c} }
+
+// Listen is that of net.ListenConfig, inside the Set.
+func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	c, address, err := l.inside(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	defer runtime.KeepAlive(l.s)
+	return c.Listen(ctx, network, address)
+}
+
+// ListenPacket is that of net.ListenConfig, inside the Set.
+func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	c, address, err := l.inside(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	defer runtime.KeepAlive(l.s)
+	return c.ListenPacket(ctx, network, address)
+}
+
+func (l *ListenConfig) inside(ctx context.Context, network, address string) (*net.ListenConfig, string, error) {
+	c := l.c
+	foreign, err := l.s.netForeign("listen")
+	path := isPath(network, address)
+	if err == nil && path && foreign&Mount != 0 {
+		err = &Error{Op: "listen", Type: Mount, Path: address, Err: ErrUnsupported,
+			Hint: "let a registered function listen there and return the listener's file"}
+	}
+	if err == nil && !path && foreign&Net != 0 {
+		if address, err = l.s.zoned(ctx, address); err == nil {
+			control := l.s.control(nil, c.Control)
+			c.Control = func(network, address string, rc syscall.RawConn) error { return control(ctx, network, address, rc) }
+		}
+	}
+	if err != nil {
+		return nil, "", &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	return &c, address, nil
+}
+
+// isPath: unix sockets with a path belong to a mount namespace, abstract ones and
+// unnamed ones to a net namespace.
+func isPath(network, address string) bool {
+	return strings.HasPrefix(network, "unix") && address != "" && address[0] != '@' && address[0] != 0
+}
+
+// control has a socket of package net replaced before anything else sees it.
+func (s *Set) control(nextContext func(context.Context, string, string, syscall.RawConn) error,
+	next func(string, string, syscall.RawConn) error) func(context.Context, string, string, syscall.RawConn) error {
+	return func(ctx context.Context, network, address string, rc syscall.RawConn) error {
+		if err := s.replaceSocket(ctx, rc); err != nil {
+			return err
+		}
+		switch {
+		case nextContext != nil:
+			return nextContext(ctx, network, address, rc)
+		case next != nil:
+			return next(network, address, rc)
+		}
+		return nil
+	}
+}
+
+// OpenFile opens a file inside the Set, as os.OpenFile does outside, and returns
+// it; it belongs to the caller, and is close-on-exec. A relative name begins at
+// the root of the Set's mount namespace, or without one in the Set at the working
+// directory. What opening waits for, as with a FIFO, is waited for; ctx counts
+// until then, and in a worker.
+//
+// The privileges are those of entering the Set. A thread of this process opens
+// it, where one can enter, else the worker.
+func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
+	return s.openFile(ctx, name, flag, perm)
+}

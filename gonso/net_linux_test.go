@@ -1,0 +1,614 @@
+package gonso
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/testenv"
+)
+
+// inNetSets runs f in Sets that a thread enters and that a worker does.
+func inNetSets(t *testing.T, f func(t *testing.T, s *Set)) {
+	testenv.Need(t, testenv.UserNS, testenv.Process)
+	for name, types := range map[string]Type{"thread": Net, "worker": User | Net, "worker with mnt": User | Net | Mount} {
+		t.Run(name, func(t *testing.T) {
+			if types == Net {
+				testenv.Need(t, testenv.Root)
+			}
+			testenv.Leaks(t)
+			f(t, unshare(t, types, LoopbackUp()))
+		})
+	}
+}
+
+// cookie identifies the net namespace of a socket.
+func cookie(t testing.TB, c syscall.Conn) (id uint64) {
+	t.Helper()
+	testenv.Need(t, testenv.Linux(5, 14))
+	raw, err := c.SyscallConn()
+	if err == nil {
+		cerr := raw.Control(func(fd uintptr) { id, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE) })
+		err = errors.Join(err, cerr)
+	}
+	if err != nil || id == 0 {
+		t.Fatalf("cookie %d, %v", id, err)
+	}
+	return id
+}
+
+// cookieOf identifies the Set's net namespace, by a socket of its worker's.
+func cookieOf(t testing.TB, s *Set) uint64 {
+	t.Helper()
+	f, err := datagram.Do(t.Context(), s, struct{}{}, InProcess())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return cookie(t, f)
+}
+
+var datagram = Register("test.net.datagram", func(context.Context, struct{}) (*os.File, error) {
+	return socketArgs{unix.AF_INET, unix.SOCK_DGRAM, 0}.socket()
+})
+
+func TestSocketIsBornInside(t *testing.T) {
+	inNetSets(t, func(t *testing.T, s *Set) {
+		want := cookieOf(t, s)
+		for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM | unix.SOCK_NONBLOCK} {
+			f, err := s.Socket(unix.AF_INET6, typ, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := cookie(t, f); got != want {
+				t.Errorf("born in %d, want %d", got, want)
+			}
+			if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("flags %d, %v", flags, err)
+			}
+			f.Close()
+		}
+		_, err := s.Socket(-1, unix.SOCK_STREAM, 0)
+		wantError(t, "no such family", err, unix.EAFNOSUPPORT, "socket")
+		s.Close()
+		_, err = s.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		wantError(t, "closed Set", err, ErrClosed)
+	})
+}
+
+// Ten thousand requests, and every socket where it belongs.
+func TestHTTPThroughSets(t *testing.T) {
+	inNetSets(t, func(t *testing.T, s *Set) {
+		want := cookieOf(t, s)
+		l, err := s.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cookie(t, l.(*net.TCPListener)); got != want {
+			t.Errorf("the listener is in %d, want %d", got, want)
+		}
+		var served atomic.Int64
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			served.Add(1)
+			io.WriteString(w, r.URL.Path)
+		}), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if got := cookie(t, c.(*net.TCPConn)); got != want {
+				t.Errorf("accepted in %d, want %d", got, want)
+			}
+			return ctx
+		}}
+		done := make(chan error, 1)
+		go func() { done <- server.Serve(l) }()
+		requests, clients := 10_000, 8
+		if testing.Short() || testenv.Race {
+			requests = 800
+		}
+		var wg sync.WaitGroup
+		for c := range clients {
+			wg.Go(func() {
+				tr := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					conn, err := s.DialContext(ctx, network, address)
+					if err == nil {
+						if got := cookie(t, conn.(*net.TCPConn)); got != want {
+							t.Errorf("dialed in %d, want %d", got, want)
+						}
+					}
+					return conn, err
+				}}
+				client := &http.Client{Transport: tr, Timeout: 20 * time.Second}
+				for i := range requests / clients {
+					path := fmt.Sprintf("/%d/%d", c, i)
+					resp, err := client.Get("http://" + l.Addr().String() + path)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					b, err := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if err != nil || string(b) != path {
+						t.Errorf("%q, %v", b, err)
+					}
+					if i%100 == 99 {
+						tr.CloseIdleConnections()
+					}
+				}
+				tr.CloseIdleConnections()
+			})
+		}
+		wg.Wait()
+		if n := served.Load(); n != int64(requests/clients*clients) {
+			t.Errorf("%d requests served", n)
+		}
+		if c, err := net.DialTimeout("tcp", l.Addr().String(), time.Second); err == nil {
+			c.Close()
+			t.Error("the host reaches it")
+		}
+		server.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+var ipInside = Register("test.net.ip", func(ctx context.Context, args []string) (string, error) {
+	path, err := testenv.LookPath("ip")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("ip %v: %w: %s", args, err, out)
+	}
+	return string(out), err
+}, StartsGoroutines())
+
+func ip(t testing.TB, s *Set, args ...string) {
+	t.Helper()
+	if _, err := ipInside.Do(t.Context(), s, args, InProcess()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Two Sets that are joined by a cable.
+func TestDialFromOneSetToAnother(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Process, testenv.IPRoute2, testenv.Tool("sleep"))
+	testenv.Leaks(t)
+	a, b := unshare(t, Net), unshare(t, Net)
+	c := exec.Command("sleep", "600") // a name for b that ip(8) knows
+	if err := b.Run(c.Start); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Wait()
+	defer c.Process.Kill()
+	ip(t, a, "link", "add", "va", "type", "veth", "peer", "name", "vb", "netns", fmt.Sprint(c.Process.Pid))
+	ip(t, a, "addr", "add", "10.99.0.1/24", "dev", "va")
+	ip(t, a, "link", "set", "va", "up")
+	ip(t, b, "addr", "add", "10.99.0.2/24", "dev", "vb")
+	ip(t, b, "link", "set", "vb", "up")
+	l, err := b.Listen(t.Context(), "tcp", "10.99.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			io.WriteString(c, c.RemoteAddr().String())
+			c.Close()
+		}
+	}()
+	conn, err := a.DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != conn.LocalAddr().String() || !strings.HasPrefix(string(got), "10.99.0.1:") {
+		t.Errorf("%q, %v", got, err)
+	}
+	if cookie(t, conn.(*net.TCPConn)) == cookie(t, l.(*net.TCPListener)) {
+		t.Error("both are in one namespace")
+	}
+}
+
+// serveNames is a name server in a Set: names have an address of each family.
+func serveNames(t testing.TB, s *Set, address string, names map[string]struct{ v6, v4 net.IP }) {
+	t.Helper()
+	pc, err := s.ListenPacket(t.Context(), "udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		pc.Close()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		q := make([]byte, 1500)
+		for {
+			n, from, err := pc.ReadFrom(q)
+			if err != nil {
+				return
+			}
+			if n < 17 {
+				continue
+			}
+			end := 12
+			for end < n && q[end] != 0 { // the name's labels
+				end += int(q[end]) + 1
+			}
+			end += 5 // and type and class
+			if end > n {
+				continue
+			}
+			typ := binary.BigEndian.Uint16(q[end-4:])
+			label := q[13:min(13+int(q[12]), end)]
+			var data net.IP
+			switch typ {
+			case 1:
+				data = names[string(label)].v4.To4()
+			case 28:
+				data = names[string(label)].v6.To16()
+			}
+			a := append([]byte(nil), q[:end]...)
+			a[2], a[3] = 0x81, 0x80 // an answer
+			copy(a[4:], []byte{0, 1, 0, 0, 0, 0, 0, 0})
+			if data != nil {
+				a[7] = 1
+				a = append(a, 0xc0, 12, byte(typ>>8), byte(typ), 0, 1, 0, 0, 0, 60, 0, byte(len(data)))
+				a = append(a, data...)
+			} else if typ == 1 || typ == 28 {
+				a[3] |= 3 // no such name
+			}
+			pc.WriteTo(a, from)
+		}
+	}()
+}
+
+// nameServer is the first one that the host's resolver asks.
+func nameServer(t testing.TB) string {
+	t.Helper()
+	b, _ := os.ReadFile("/etc/resolv.conf")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
+			return f[1]
+		}
+	}
+	return "127.0.0.1"
+}
+
+// golang/go#44922, golang/go#26698, grpc/grpc-go#2706: the second family is dialed
+// from a goroutine, which is outside.
+func TestDialCannotReachTheHostsNetwork(t *testing.T) {
+	testenv.Need(t, testenv.IPRoute2)
+	inNetSets(t, func(t *testing.T, s *Set) {
+		l4, err := s.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l4.Close()
+		_, port, _ := net.SplitHostPort(l4.Addr().String())
+		l6, err := s.Listen(t.Context(), "tcp", "[::1]:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l6.Close()
+		outside, err := net.Listen("tcp", l4.Addr().String())
+		if err != nil {
+			t.Fatalf("a port that is free inside is not free outside, try again: %v", err)
+		}
+		defer outside.Close()
+		var reached atomic.Bool
+		go func() {
+			for {
+				c, err := outside.Accept()
+				if err != nil {
+					return
+				}
+				reached.Store(true)
+				c.Close()
+			}
+		}()
+		// At the end of the cable nobody has these addresses.
+		ip(t, s, "link", "add", "lost", "type", "veth", "peer", "name", "end")
+		ip(t, s, "link", "set", "end", "up")
+		ip(t, s, "link", "set", "lost", "up")
+		ip(t, s, "-6", "addr", "add", "2001:db8::2/64", "dev", "lost", "nodad")
+		ip(t, s, "addr", "add", "198.51.100.2/24", "dev", "lost")
+		for _, nowhere := range []string{"2001:db8::1", "198.51.100.1"} {
+			ip(t, s, "neigh", "add", nowhere, "lladdr", "02:00:00:00:00:01", "dev", "lost")
+		}
+		server := nameServer(t)
+		if !strings.HasPrefix(server, "127.") {
+			ip(t, s, "addr", "add", server, "dev", "lo")
+		}
+		if s.Has(Mount) { // there the configuration inside counts
+			if _, err := etcInside.Do(t.Context(), s, map[string]string{"resolv.conf": "nameserver 127.0.0.1\n", "hosts": ""}); err != nil {
+				t.Fatal(err)
+			}
+			server = "127.0.0.1"
+		}
+		serveNames(t, s, net.JoinHostPort(server, "53"), map[string]struct{ v6, v4 net.IP }{
+			"six":  {net.ParseIP("2001:db8::1"), net.IPv4(127, 0, 0, 1)},
+			"four": {net.IPv6loopback, net.IPv4(198, 51, 100, 1)},
+		})
+
+		for name, l := range map[string]net.Listener{"six": l4, "four": l6} {
+			conn, err := s.Dialer(net.Dialer{Timeout: 20 * time.Second, FallbackDelay: time.Millisecond}).
+				DialContext(t.Context(), "tcp", name+".test.:"+port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cookie(t, conn.(*net.TCPConn)) != cookieOf(t, s) {
+				t.Error("the connection is elsewhere")
+			}
+			in, err := l.Accept()
+			if err != nil || in.RemoteAddr().String() != conn.LocalAddr().String() {
+				t.Errorf("%v, %v", in, err)
+			}
+			in.Close()
+			conn.Close()
+		}
+		// Whichever of them was tried first.
+		for nowhere, here := range map[string]string{"2001:db8::1": "127.0.0.1", "198.51.100.1": "::1"} {
+			nd := net.Dialer{FallbackDelay: time.Millisecond, ControlContext: s.control(nil, nil)}
+			conn, err := dialOneOf(t.Context(), &nd, "tcp", port, []netip.Addr{netip.MustParseAddr(nowhere), netip.MustParseAddr(here)})
+			if err != nil || cookie(t, conn.(*net.TCPConn)) != cookieOf(t, s) || !strings.HasPrefix(conn.RemoteAddr().String(), net.JoinHostPort(here, port)) {
+				t.Fatalf("%v, %v", conn, err)
+			}
+			conn.Close()
+		}
+		// The first family alone goes on waiting, until the time is over or nobody wants it.
+		_, err = s.Dialer(net.Dialer{Timeout: 50 * time.Millisecond}).DialContext(t.Context(), "tcp6", "six.test.:"+port)
+		var ne net.Error
+		if !errors.As(err, &ne) || !ne.Timeout() {
+			t.Errorf("black hole: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		if _, err = s.DialContext(ctx, "tcp", "[2001:db8::1]:"+port); err == nil || ctx.Err() == nil {
+			t.Errorf("cancelled: %v", err)
+		}
+		if _, err = s.DialContext(t.Context(), "tcp", "neither.test.:"+port); err == nil || !strings.Contains(err.Error(), "no such host") {
+			t.Errorf("no such name: %v", err)
+		}
+		if reached.Load() {
+			t.Error("the host was reached")
+		}
+	})
+}
+
+// etcInside puts files in place of /etc.
+var etcInside = Register("test.net.etc", func(_ context.Context, files map[string]string) (struct{}, error) {
+	err := os.NewSyscallError("mount", unix.Mount("tmpfs", "/etc", "tmpfs", 0, ""))
+	for name, content := range files {
+		if err == nil {
+			err = os.WriteFile("/etc/"+name, []byte(content), 0o644)
+		}
+	}
+	return struct{}{}, err
+})
+
+func TestDialerHonoursItsFields(t *testing.T) {
+	inNetSets(t, func(t *testing.T, s *Set) {
+		want := cookieOf(t, s)
+		var listened, dialed atomic.Bool
+		control := func(seen *atomic.Bool) func(network, address string, rc syscall.RawConn) error {
+			return func(network, address string, rc syscall.RawConn) error {
+				seen.Store(true)
+				if got := cookie(t, rawConn{rc}); got != want {
+					t.Errorf("Control sees a socket in %d, want %d", got, want)
+				}
+				return nil
+			}
+		}
+		l, err := s.ListenConfig(net.ListenConfig{Control: control(&listened)}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		d := s.Dialer(net.Dialer{Control: control(&dialed), LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}})
+		conn, err := d.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if !strings.HasPrefix(conn.LocalAddr().String(), "127.0.0.9:") || !listened.Load() || !dialed.Load() {
+			t.Errorf("from %v; Control was called: %v, %v", conn.LocalAddr(), listened.Load(), dialed.Load())
+		}
+		// Its deadlines work: it is known to the poller.
+		conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read: %v", err)
+		}
+		refusal := errors.New("not this one")
+		_, err = s.Dialer(net.Dialer{ControlContext: func(context.Context, string, string, syscall.RawConn) error { return refusal }}).
+			Dial("tcp", l.Addr().String())
+		wantError(t, "Control refuses", err, refusal)
+
+		outside, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer outside.Close()
+		if outside.Addr().(*net.TCPAddr).Port != l.Addr().(*net.TCPAddr).Port {
+			_, err = s.DialContext(t.Context(), "tcp", outside.Addr().String())
+			wantError(t, "an address of the host's", err, unix.ECONNREFUSED, "dial tcp", "connection refused")
+		}
+		_, err = s.DialContext(t.Context(), "tcp", "192.0.2.1:80")
+		wantError(t, "without a route", err, unix.ENETUNREACH, "dial tcp")
+		_, err = s.DialContext(t.Context(), "tcp", "[fe80::1%nothere]:80")
+		wantError(t, "no such interface", err, unix.ENODEV, "nothere")
+		_, err = s.DialContext(t.Context(), "tcp", "[fe80::1%lo]:80")
+		if err == nil || errors.Is(err, unix.ENODEV) {
+			t.Errorf("lo as a zone: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err = s.DialContext(ctx, "tcp", l.Addr().String()); err == nil {
+			t.Error("a done context")
+		}
+		s.Close()
+		_, err = s.DialContext(t.Context(), "tcp", l.Addr().String())
+		wantError(t, "closed Set", err, ErrClosed, "dial tcp")
+		_, err = s.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		wantError(t, "closed Set", err, ErrClosed, "listen tcp")
+	})
+}
+
+type rawConn struct{ rc syscall.RawConn }
+
+func (c rawConn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
+
+func TestPacketsAndUnixSockets(t *testing.T) {
+	inNetSets(t, func(t *testing.T, s *Set) {
+		pc, err := s.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pc.Close()
+		conn, err := s.DialContext(t.Context(), "udp", pc.LocalAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		b := make([]byte, 16)
+		pc.SetReadDeadline(time.Now().Add(testenv.Limit))
+		if _, err := conn.Write([]byte("packet")); err != nil {
+			t.Error(err)
+		}
+		if n, from, err := pc.ReadFrom(b); err != nil || string(b[:n]) != "packet" || from.String() != conn.LocalAddr().String() {
+			t.Errorf("%q from %v, %v", b[:n], from, err)
+		}
+
+		name := "@gonso-test-" + filepath.Base(t.TempDir())
+		l, err := s.Listen(t.Context(), "unix", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if c, err := net.Dial("unix", name); err == nil {
+			c.Close()
+			t.Error("the host finds the abstract socket")
+		}
+		c, err := s.DialContext(t.Context(), "unix", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+
+		short, err := os.MkdirTemp("", "u") // a path has room for 107 bytes
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(short)
+		path := short + "/socket"
+		if !s.Has(Mount) {
+			l, err := s.Listen(t.Context(), "unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			c, err := s.DialContext(t.Context(), "unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			return
+		}
+		_, err = s.Listen(t.Context(), "unix", path)
+		wantError(t, "with a path in another mnt namespace", err, ErrUnsupported, "listen unix", "registered function")
+		f, err := unixInside.Do(t.Context(), s, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			t.Error("the host finds the socket")
+		}
+		c, err = s.DialContext(t.Context(), "unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		_, err = s.DialContext(t.Context(), "unix", path+"/not")
+		wantError(t, "no such path", err, unix.ENOTDIR, "dial unix")
+	})
+}
+
+var unixInside = Register("test.net.unix", func(ctx context.Context, path string) (*os.File, error) {
+	if err := unix.Mount("tmpfs", filepath.Dir(path), "tmpfs", 0, ""); err != nil {
+		return nil, os.NewSyscallError("mount", err)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	defer l.Close()
+	return l.(*net.UnixListener).File()
+}, StartsGoroutines())
+
+func TestOpenFileInside(t *testing.T) {
+	testenv.Need(t, testenv.UserNS, testenv.Process)
+	for name, types := range map[string]Type{"thread": Mount, "worker": User | Mount, "home": 0} {
+		t.Run(name, func(t *testing.T) {
+			testenv.Leaks(t)
+			s := new(Set)
+			if types != 0 {
+				if types == Mount {
+					testenv.Need(t, testenv.Root)
+				}
+				s = unshare(t, types)
+			}
+			dir := t.TempDir()
+			if types != 0 {
+				if _, err := mountInside.Do(t.Context(), s, dir, InProcess()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f, err := s.OpenFile(t.Context(), dir+"/new", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteString("inside"); err != nil {
+				t.Error(err)
+			}
+			f.Close()
+			if _, err := os.Stat(dir + "/new"); (err == nil) != (types == 0) {
+				t.Errorf("outside: %v", err)
+			}
+			if f, err = s.OpenFile(t.Context(), dir+"/new", os.O_RDONLY, 0); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(f); err != nil || string(b) != "inside" {
+				t.Errorf("%q, %v", b, err)
+			}
+			f.Close()
+			_, err = s.OpenFile(t.Context(), dir+"/missing", os.O_RDONLY, 0)
+			wantError(t, "missing", err, os.ErrNotExist, "open "+dir+"/missing")
+			_, err = s.OpenFile(t.Context(), dir+"/new", os.O_RDONLY|os.O_CREATE|os.O_EXCL, 0)
+			wantError(t, "exists", err, os.ErrExist)
+		})
+	}
+	s := unshare(t, User|Mount)
+	s.Close()
+	_, err := s.OpenFile(t.Context(), "/", os.O_RDONLY, 0)
+	wantError(t, "closed Set", err, ErrClosed)
+}

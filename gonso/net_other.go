@@ -1,0 +1,33 @@
+//go:build !linux
+
+package gonso
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"syscall"
+)
+
+func (s *Set) netForeign(op string) (Type, error) {
+	_, err := s.acquire(op)
+	return 0, err
+}
+
+func (s *Set) socket(context.Context, int, int, int) (*os.File, error) {
+	_, err := s.acquire("socket")
+	return nil, err
+}
+
+func (s *Set) openFile(context.Context, string, int, os.FileMode) (*os.File, error) {
+	_, err := s.acquire("open")
+	return nil, err
+}
+
+func (s *Set) openPath(context.Context, string) (*os.File, error)      { return nil, ErrUnsupported }
+func procPath(*os.File) string                                         { return "" }
+func (s *Set) replaceSocket(context.Context, syscall.RawConn) error    { return ErrUnsupported }
+func (s *Set) zoned(_ context.Context, address string) (string, error) { return address, nil }
+func (s *Set) lookup(context.Context, Type, string, string) ([]netip.Addr, error) {
+	return nil, ErrUnsupported
+}
