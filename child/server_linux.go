@@ -85,10 +85,14 @@ func (s *server) start(id uint64, req wire.Request) (reads bool) {
 	case perCall.on && fn.goroutines:
 		wire.CloseFiles(req.Files)
 		done(&wire.Outcome{Kind: wire.Unserved, Err: errGoroutines})
-	case !fn.clean || perCall.on:
+	case !fn.clean || perCall.on || req.Place != (wire.Place{}):
 		go func() {
 			runtime.LockOSThread()
-			if err := enterMount(); err != nil {
+			err := enterMount()
+			if err == nil {
+				err = takePlace(&req)
+			}
+			if err != nil {
 				wire.CloseFiles(req.Files)
 				done(&wire.Outcome{Kind: wire.Unserved, Err: err})
 				return
@@ -101,6 +105,21 @@ func (s *server) start(id uint64, req wire.Request) (reads bool) {
 		go Invoke(ctx, fn.handler, req.Value, req.Files, done)
 	}
 	return true
+}
+
+// takePlace takes the root directory, if there is one, from the files of the value.
+func takePlace(req *wire.Request) error {
+	if !req.Place.Root {
+		return TakePlace(req.Place, nil)
+	}
+	last := len(req.Files) - 1
+	if last < 0 {
+		return fmt.Errorf("%w: a root without its descriptor", wire.ErrProtocol)
+	}
+	root := req.Files[last]
+	req.Files = req.Files[:last]
+	defer root.Close()
+	return TakePlace(req.Place, root)
 }
 
 // newContext has a deadline, in nanoseconds since the Unix epoch, or 0.

@@ -12,12 +12,16 @@ import (
 // callOnThread runs a registered function on a thread. Its outcome goes through
 // the wire's encoding, which is what makes it the same as from a process. The
 // files belong to the function, those of the outcome to the caller.
-func (c *core) callOnThread(ctx context.Context, h child.Handler, in []byte, files []*os.File, clean bool) (*wire.Outcome, error) {
+func (c *core) callOnThread(ctx context.Context, h child.Handler, in []byte, files []*os.File, clean bool, o doConfig) (*wire.Outcome, error) {
 	var encoded []byte
 	var sent []*os.File
 	var eerr error
 	ran := false
-	err := c.runOnThread(c.threadJoin, func(*threadRun) bool {
+	err := c.runOnThread(c.threadJoin, func(r *threadRun) bool {
+		if err := r.takePlace(o); err != nil {
+			encoded, eerr = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Marshal()
+			return false
+		}
 		ran = true
 		returned := false
 		child.Invoke(withoutValues{ctx}, h, in, files, func(out *wire.Outcome) {
@@ -47,12 +51,21 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in []byte, fil
 
 // callInProcess runs a registered function in the Set's worker, or in a process
 // of its own. The files are duplicates to be sent.
-func (c *core) callInProcess(ctx context.Context, name string, in []byte, files []*os.File, isolated bool) (*wire.Outcome, error) {
-	defer wire.CloseFiles(files)
-	if isolated {
-		return c.getWorker().CallIsolated(ctx, name, in, files...)
+func (c *core) callInProcess(ctx context.Context, name string, in []byte, files []*os.File, o doConfig) (*wire.Outcome, error) {
+	defer func() { wire.CloseFiles(files) }()
+	if o.place.Root {
+		root, err := wire.DupFile(o.root)
+		if err != nil {
+			return nil, &Error{Op: "call", Path: name, Err: err}
+		}
+		files = append(files, root)
 	}
-	return c.getWorker().Call(ctx, name, in, files...)
+	req := wire.Request{Name: name, Value: in, Files: files, Place: o.place}
+	if o.isolated {
+		req.Place.Whole = o.place != (wire.Place{})
+		return c.getWorker().DoIsolated(ctx, req)
+	}
+	return c.getWorker().Do(ctx, req)
 }
 
 func (c *core) setWorker(w Worker) error {

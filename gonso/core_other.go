@@ -24,16 +24,16 @@ func (c *core) file(Type) (*os.File, error)                  { return nil, ErrUn
 func (c *core) pick(Type, *core) *core                       { return c }
 func (c *core) String() string                               { return "{}" }
 func (c *core) facts() *facts                                { return &facts{process: ErrUnsupported} }
-func (c *core) runClosure(bool, func() bool) error           { return ErrUnsupported }
+func (c *core) runClosure(bool, func() bool, doConfig) error { return ErrUnsupported }
 func (c *core) setWorker(Worker) error                       { return ErrUnsupported }
 func (c *core) warm(context.Context) error                   { return ErrUnsupported }
 func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, ErrUnsupported }
 
-func (c *core) callOnThread(context.Context, child.Handler, []byte, []*os.File, bool) (*wire.Outcome, error) {
+func (c *core) callOnThread(context.Context, child.Handler, []byte, []*os.File, bool, doConfig) (*wire.Outcome, error) {
 	return nil, ErrUnsupported
 }
 
-func (c *core) callInProcess(context.Context, string, []byte, []*os.File, bool) (*wire.Outcome, error) {
+func (c *core) callInProcess(context.Context, string, []byte, []*os.File, doConfig) (*wire.Outcome, error) {
 	return nil, ErrUnsupported
 }
 

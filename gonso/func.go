@@ -124,7 +124,7 @@ func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption)
 	case wire.NotRegistered:
 		return out, &Error{Op: "call", Path: f.name, Err: ErrNotRegistered}
 	case wire.Unserved:
-		return out, &Error{Op: "call", Path: f.name, Err: outcome.Err}
+		return out, &Error{Op: "call", Path: f.name, Err: outcome.Err, Hint: placeHint(outcome.Err)}
 	}
 	if outcome.Value == nil {
 		wire.CloseFiles(outcome.Files)
@@ -154,6 +154,13 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	// call with it, before the call is over.
 	defer runtime.KeepAlive(s)
 	o := doOptions(opts)
+	switch placed := o.place != (wire.Place{}); {
+	case o.bad != nil:
+		return nil, &Error{Op: "call", Path: f.name, Err: o.bad}
+	case placed && f.cfg.startsGoroutines && !o.isolated:
+		return nil, &Error{Op: "call", Path: f.name, Err: os.ErrInvalid,
+			Hint: "Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too"}
+	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess})
 	if d.err != nil {
 		return nil, d.err
@@ -166,9 +173,9 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		return nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
 	}
 	if d.backend == ThreadBackend {
-		return c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean)
+		return c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean, o)
 	}
-	outcome, err := c.callInProcess(ctx, f.name, b, files, o.isolated)
+	outcome, err := c.callInProcess(ctx, f.name, b, files, o)
 	return outcome, callError(c, err)
 }
 
@@ -179,6 +186,8 @@ func callError(c *core, err error) error {
 		return nil
 	case errors.Is(err, reexec.ErrWorkerClosed):
 		return &Error{Op: "call", Err: ErrClosed}
+	case errors.As(err, new(*Error)):
+		return err
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, reexec.ErrWorkerDied):
 		return err
 	}

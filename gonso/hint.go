@@ -3,6 +3,7 @@ package gonso
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"syscall"
 )
@@ -17,6 +18,14 @@ type evidence struct {
 	appArmor  bool           // kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu's)
 	seccomp   bool           // a filter is active
 	chrooted  bool           // root is not that of the mount namespace
+}
+
+// placeHint is for what Root needs.
+func placeHint(err error) string {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) && pe.Op == "chroot" && errors.Is(err, syscall.EPERM) {
+		return "it needs CAP_SYS_CHROOT, which work has in a user namespace of one's own"
+	}
+	return ""
 }
 
 // hint names a likely cause of a refusal. What the evidence proves reads as a

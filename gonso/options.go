@@ -1,6 +1,13 @@
 package gonso
 
-import "time"
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gonso/gonso/reexec/wire"
+)
 
 // UnshareOption changes how [Unshare] makes namespaces.
 type UnshareOption func(*unshareOptions)
@@ -109,6 +116,10 @@ type DoOption func(*doConfig)
 type doConfig struct {
 	inThread, inProcess bool
 	isolated            bool
+
+	root  *os.File
+	place wire.Place
+	bad   error // what is wrong with place
 }
 
 func doOptions(opts []DoOption) doConfig {
@@ -143,6 +154,47 @@ func InProcess() DoOption { return func(c *doConfig) { c.inThread, c.inProcess =
 // [Worker] says holds for these processes too.
 func Isolated() DoOption {
 	return func(c *doConfig) { c.inThread, c.inProcess, c.isolated = false, true, true }
+}
+
+// Root makes dir, a directory, the root of the work: what it finds at paths is
+// below that. The file stays the caller's. It needs CAP_SYS_CHROOT in the user
+// namespace that the work is in.
+//
+// Root, [Dir] and [Umask] are for a closure or a registered function, on both
+// backends and in any Set, the zero Set too. They come after the Set's
+// namespaces were entered, in this order, and before the work begins, which is
+// not run if one of them fails. They belong to the thread of the work, which ends
+// with it; so functions that start goroutines need [Isolated] along with them, and
+// then have them for their whole process.
+func Root(dir *os.File) DoOption {
+	return func(c *doConfig) {
+		c.root, c.place.Root = dir, true
+		if dir == nil {
+			c.bad = fmt.Errorf("Root of a nil file: %w", os.ErrInvalid)
+		}
+	}
+}
+
+// Dir makes path the working directory of the work, see [Root]. It is looked up
+// inside, below the Root if there is one; where it does not exist the error
+// matches fs.ErrNotExist. An empty path is an error.
+func Dir(path string) DoOption {
+	return func(c *doConfig) {
+		c.place.Dir = path
+		if path == "" || len(path) > wire.MaxDir || strings.IndexByte(path, 0) >= 0 {
+			c.bad = fmt.Errorf("Dir of %.100q: %w", path, os.ErrInvalid)
+		}
+	}
+}
+
+// Umask sets the mask for the modes of files that the work makes, see [Root].
+func Umask(mask int) DoOption {
+	return func(c *doConfig) {
+		c.place.HasUmask, c.place.Umask = true, uint32(mask)
+		if mask < 0 || mask > 0o777 {
+			c.bad = fmt.Errorf("Umask of %#o: %w", mask, os.ErrInvalid)
+		}
+	}
 }
 
 // FuncOption says what a registered function does, which decides where it runs.

@@ -44,15 +44,24 @@ func (s *Set) Do(restore bool, f func() bool) error {
 		return err
 	}
 	defer c.release()
-	return c.runClosure(restore, f)
+	return c.runClosure(restore, f, doConfig{})
 }
 
 // Run is [Set.Do] for functions that return an error: it returns that of f, or
 // its own if f could not be run. The thread is given back where that is
-// possible, unless f panics, exits or leaves the thread locked.
-func (s *Set) Run(f func() error) error {
+// possible, unless f panics, exits or leaves the thread locked. Of the options it
+// takes [Root], [Dir] and [Umask], with which the thread ends, and [InThread],
+// which says nothing new; a closure cannot run in a process.
+func (s *Set) Run(f func() error, opts ...DoOption) error {
 	if f == nil {
 		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "the function is nil"}
+	}
+	o := doOptions(opts)
+	switch {
+	case o.bad != nil:
+		return &Error{Op: "run", Err: o.bad}
+	case o.inProcess:
+		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "a closure cannot run in a process: register the function"}
 	}
 	c, err := s.acquire("run")
 	if err != nil {
@@ -63,7 +72,7 @@ func (s *Set) Run(f func() error) error {
 	if err := c.runClosure(true, func() bool {
 		ferr = f()
 		return true
-	}); err != nil {
+	}, o); err != nil {
 		return err
 	}
 	return ferr

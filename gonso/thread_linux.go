@@ -6,6 +6,9 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/reexec/wire"
 )
 
 // This file is the thread backend: the only one that moves a thread of this
@@ -102,6 +105,16 @@ func (r *threadRun) enter() error {
 	return nil
 }
 
+// takePlace gives the thread root, working directory and umask of its own, with
+// which it cannot be given back.
+func (r *threadRun) takePlace(o doConfig) error {
+	if o.place == (wire.Place{}) {
+		return nil
+	}
+	r.entered |= Mount // as what it costs is the same
+	return child.TakePlace(o.place, o.root)
+}
+
 // finish runs deferred, also while the goroutine panics or exits.
 func (r *threadRun) finish() {
 	switch p := recover(); {
@@ -151,11 +164,15 @@ func unlockThread() {
 }
 
 // runClosure is Do and Run.
-func (c *core) runClosure(restore bool, f func() bool) error {
+func (c *core) runClosure(restore bool, f func() bool, o doConfig) error {
 	if c.closureErr != nil {
 		return c.closureErr
 	}
-	return c.runOnThread(c.threadJoin, func(*threadRun) bool {
+	return c.runOnThread(c.threadJoin, func(r *threadRun) bool {
+		if err := r.takePlace(o); err != nil {
+			r.err = &Error{Op: "run", Err: err, Hint: placeHint(err)}
+			return false
+		}
 		// f is always run; its answer counts only if restoring was asked for.
 		ok := f()
 		return ok && restore

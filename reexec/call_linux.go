@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -37,14 +36,18 @@ func (c *call) finish(out *wire.Outcome, err error) {
 }
 
 // Call runs the registered function name with an encoded argument in the
-// worker. It does not return while the function runs: when ctx is done, that of
+// worker, Do what a request says. It does not return while the function runs: when ctx is done, that of
 // the function is cancelled, and if the function does not return within the
 // grace period the worker is killed, at once if it runs nothing else, otherwise
 // when the others have finished, for which they have the same time again.
 //
-// The files are those in the argument, and stay the caller's; those of the outcome
-// belong to it.
-func (w *Worker) Call(ctx context.Context, name string, in []byte, files ...*os.File) (*wire.Outcome, error) {
+// Files of a request stay the caller's; those of the outcome belong to it.
+func (w *Worker) Call(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+	return w.Do(ctx, wire.Request{Name: name, Value: in})
+}
+
+// Do is Call for a whole request, but for its deadline, which is that of ctx.
+func (w *Worker) Do(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -53,7 +56,7 @@ func (w *Worker) Call(ctx context.Context, name string, in []byte, files ...*os.
 		return nil, err
 	}
 	defer p.leave()
-	return p.call(ctx, wire.Request{Name: name, Value: in, Files: files})
+	return p.call(ctx, req)
 }
 
 func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, error) {

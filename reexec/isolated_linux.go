@@ -2,7 +2,6 @@ package reexec
 
 import (
 	"context"
-	"os"
 
 	"github.com/gonso/gonso/reexec/wire"
 )
@@ -10,7 +9,12 @@ import (
 // CallIsolated is Call in a process of its own, which ends with the call and is
 // gone when it returns. Close ends it too. It is not held back by failures of
 // others.
-func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte, files ...*os.File) (*wire.Outcome, error) {
+func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+	return w.DoIsolated(ctx, wire.Request{Name: name, Value: in})
+}
+
+// DoIsolated is CallIsolated for a whole request, as Do is Call.
+func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -22,7 +26,7 @@ func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte, files
 		p.leave() // the last call of a process that takes no more
 		<-p.ended
 	}()
-	return p.call(ctx, wire.Request{Name: name, Value: in, Files: files})
+	return p.call(ctx, req)
 }
 
 // getIsolated starts a process, with the one call counted on it that it takes.

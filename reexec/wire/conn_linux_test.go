@@ -541,7 +541,7 @@ func TestReadAllocation(t *testing.T) {
 func ExampleHello() {
 	_, err := ParseHello(Hello{Protocol: Version + 1}.Frame(Alive).Payload)
 	fmt.Println(err)
-	// Output: wire: protocol violated: the peer speaks version 2, this program 1
+	// Output: wire: protocol violated: the peer speaks version 3, this program 2
 }
 
 // await polls how many bytes wait to be read from c.

@@ -6,15 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dupFile duplicates f without Fd, which would make it blocking.
-func dupFile(f *os.File) (*os.File, error) {
+// DupFile duplicates f, close-on-exec, without Fd, which would make it blocking.
+func DupFile(f *os.File) (*os.File, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
 	fd, dupErr := -1, error(nil)
 	if err := raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3) }); err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "dup", Path: f.Name(), Err: os.ErrClosed} // what else it may be has no name outside of os
 	}
 	if dupErr != nil {
 		return nil, os.NewSyscallError("fcntl", dupErr)

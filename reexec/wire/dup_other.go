@@ -7,4 +7,5 @@ import (
 	"os"
 )
 
-func dupFile(*os.File) (*os.File, error) { return nil, errors.ErrUnsupported }
+// DupFile is for Linux.
+func DupFile(*os.File) (*os.File, error) { return nil, errors.ErrUnsupported }

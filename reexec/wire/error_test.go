@@ -403,7 +403,7 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestRequests(t *testing.T) {
-	r := Request{Name: "f" + notUTF8, Deadline: -5, Value: []byte("value")}
+	r := Request{Name: "f" + notUTF8, Deadline: -5, Value: []byte("value"), Place: Place{Root: true, Dir: "/a" + notUTF8, HasUmask: true, Umask: 0o27, Whole: true}}
 	f, err := r.Frame(9)
 	if err != nil {
 		t.Fatal(err)

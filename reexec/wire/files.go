@@ -37,7 +37,7 @@ func MarshalFiles(v any) (b []byte, files []*os.File, err error) {
 		if len(files) == MaxFiles {
 			return sh.fault(fmt.Sprintf("more than %d files", MaxFiles))
 		}
-		dup, err := dupFile(fileAt(place))
+		dup, err := DupFile(fileAt(place))
 		if err != nil {
 			return sh.fault(err.Error())
 		}

@@ -197,6 +197,7 @@ func FuzzOutcome(f *testing.F) {
 		f.Add(must(o.Marshal()))
 	}
 	f.Add(must(Request{Name: "name"}.Frame(1)).Payload)
+	f.Add(must(Request{Name: "name", Place: Place{Root: true, Dir: "/", HasUmask: true}}.Frame(1)).Payload)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ParseHello(b)
 		if r, err := ParseRequest(b); err == nil {

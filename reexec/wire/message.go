@@ -34,7 +34,8 @@ type Request struct {
 	Name     string     // of the registered function
 	Deadline int64      // of its context, in nanoseconds since the Unix epoch; 0 is none
 	Value    []byte     // its encoded argument
-	Files    []*os.File // in Value; they travel beside the payload
+	Files    []*os.File // in Value, and the root of Place; they travel beside the payload
+	Place    Place
 }
 
 // Frame wraps r, without copying its value.
@@ -45,8 +46,15 @@ func (r Request) Frame(id uint64) (Frame, error) {
 	if len(r.Value) > MaxValue {
 		return Frame{}, &SizeError{What: "value", Size: int64(len(r.Value)), Max: MaxValue}
 	}
-	b := appendString(make([]byte, 0, binary.MaxVarintLen32+len(r.Name)+8), r.Name)
+	if len(r.Place.Dir) > MaxDir {
+		return Frame{}, &SizeError{What: "directory name", Size: int64(len(r.Place.Dir)), Max: MaxDir}
+	}
+	if len(r.Files) > MaxFiles {
+		return Frame{}, &SizeError{What: "descriptor list", Size: int64(len(r.Files)), Max: MaxFiles}
+	}
+	b := appendString(make([]byte, 0, binary.MaxVarintLen32+len(r.Name)+16), r.Name)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Deadline))
+	b = r.Place.append(b)
 	return Frame{Type: Call, ID: id, Payload: b, Tail: r.Value, Files: r.Files}, nil
 }
 
@@ -60,11 +68,14 @@ func ParseRequest(payload []byte) (Request, error) {
 		return Request{}, violation("request cut short")
 	}
 	deadline := int64(binary.LittleEndian.Uint64(rest))
-	rest = rest[8:]
+	place, rest, err := cutPlace(rest[8:])
+	if err != nil {
+		return Request{}, err
+	}
 	if len(rest) > MaxValue {
 		return Request{}, violation("a value of %d bytes", len(rest))
 	}
-	return Request{Name: string(name), Deadline: deadline, Value: rest}, nil
+	return Request{Name: string(name), Deadline: deadline, Place: place, Value: rest}, nil
 }
 
 func appendString[S ~string | ~[]byte](b []byte, s S) []byte {

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package child
+
+import (
+	"errors"
+	"os"
+
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// TakePlace is for Linux.
+func TakePlace(wire.Place, *os.File) error { return errors.ErrUnsupported }

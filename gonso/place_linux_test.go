@@ -1,0 +1,231 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/testenv"
+)
+
+// placed is where work runs that was given a place of its own.
+type placed struct {
+	Dir   string
+	Names string // what is at the root
+	Mode  fs.FileMode
+}
+
+func lookPlaced(make string) (p placed, err error) {
+	if p.Dir, err = os.Getwd(); err != nil {
+		return p, err
+	}
+	entries, err := os.ReadDir("/")
+	for _, e := range entries {
+		p.Names += e.Name() + " "
+	}
+	if err != nil || make == "" {
+		return p, err
+	}
+	if err := os.WriteFile(make, nil, 0o666); err != nil {
+		return p, err
+	}
+	defer os.Remove(make)
+	fi, err := os.Stat(make)
+	if err == nil {
+		p.Mode = fi.Mode()
+	}
+	return p, err
+}
+
+var placedInside = Register("test.placed", func(_ context.Context, make string) (placed, error) { return lookPlaced(make) })
+
+var placedWithGoroutines = Register("test.placed.goroutines", func(_ context.Context, make string) (p placed, err error) {
+	done := elsewhere(func() { p, err = lookPlaced(make) })
+	<-done
+	return p, err
+}, StartsGoroutines())
+
+// elsewhere runs f in another goroutine, on whatever thread.
+func elsewhere(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	return done
+}
+
+// Every way to run work, in Sets of every kind.
+func eachPlaced(t *testing.T, f func(t *testing.T, s *Set, run func(make string, opts ...DoOption) (placed, error))) {
+	testenv.Need(t, testenv.UserNS, testenv.Process)
+	testenv.Leaks(t)
+	with := func(s *Set, opt DoOption) func(string, ...DoOption) (placed, error) {
+		return func(make string, opts ...DoOption) (placed, error) {
+			return placedInside.Do(t.Context(), s, make, append(opts, opt)...)
+		}
+	}
+	closure := func(s *Set) func(string, ...DoOption) (placed, error) {
+		return func(make string, opts ...DoOption) (p placed, err error) {
+			err = s.Run(func() (err error) {
+				p, err = lookPlaced(make)
+				return err
+			}, opts...)
+			return p, err
+		}
+	}
+	sets := map[string]Type{"zero": 0, "user": User, "user+mnt": User | Mount}
+	if testenv.Has(testenv.Root) {
+		sets["mnt"], sets["net"] = Mount, Net
+	}
+	for name, types := range sets {
+		s := new(Set)
+		if types != 0 {
+			s = unshare(t, types)
+		}
+		t.Cleanup(func() { s.Close() })
+		ways := map[string]func(string, ...DoOption) (placed, error){"process": with(s, InProcess()), "isolated": with(s, Isolated())}
+		ways["isolated goroutines"] = func(make string, opts ...DoOption) (placed, error) {
+			return placedWithGoroutines.Do(t.Context(), s, make, append(opts, Isolated())...)
+		}
+		if types&User == 0 {
+			ways["thread"], ways["closure"] = with(s, InThread()), closure(s)
+		}
+		for way, run := range ways {
+			t.Run(name+", "+way, func(t *testing.T) { f(t, s, run) })
+		}
+	}
+}
+
+func TestDirAndUmask(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eachPlaced(t, func(t *testing.T, s *Set, run func(string, ...DoOption) (placed, error)) {
+		dir, err := filepath.EvalSymlinks(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := run("made", Dir(dir), Umask(0o027))
+		if err != nil || p.Dir != dir || p.Mode != 0o640 {
+			t.Errorf("%+v, %v; want %s", p, err, dir)
+		}
+		if p, err = run("made", Dir(dir), Umask(0)); err != nil || p.Mode != 0o666 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		// Nothing of it stays, and nothing got out.
+		if p, err = run(""); err != nil || p.Dir == dir {
+			t.Errorf("afterwards: %+v, %v", p, err)
+		}
+		if now, err := os.Getwd(); err != nil || now != here {
+			t.Errorf("this process is in %s, %v", now, err)
+		}
+		if mask := umaskOf(t); mask == "0027" || mask == "0000" {
+			t.Errorf("this process has umask %s", mask)
+		}
+		_, err = run("", Dir(dir+"/missing"))
+		wantError(t, "no such directory", err, fs.ErrNotExist, "chdir", dir+"/missing")
+		var pe *fs.PathError
+		if !errors.As(err, &pe) {
+			t.Errorf("%T", err)
+		}
+		_, err = run("", Dir("/etc/passwd"))
+		wantError(t, "no directory", err, unix.ENOTDIR)
+	})
+}
+
+func umaskOf(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fields(string(b))["Umask"]
+}
+
+func TestRoot(t *testing.T) {
+	eachPlaced(t, func(t *testing.T, s *Set, run func(string, ...DoOption) (placed, error)) {
+		root := t.TempDir()
+		for _, sub := range []string{"a", "b/c"} {
+			if err := os.MkdirAll(root+"/"+sub, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dir, err := os.Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		p, err := run("", Root(dir))
+		if !testenv.Has(testenv.Root) && s.Types()&User == 0 {
+			wantError(t, "without privileges", err, unix.EPERM, "chroot", "CAP_SYS_CHROOT")
+			return
+		}
+		if err != nil || p.Dir != "/" || p.Names != "a b " {
+			t.Errorf("%+v, %v", p, err)
+		}
+		p, err = run("made", Root(dir), Dir("b/c"), Umask(0o077))
+		if err != nil || p.Dir != "/b/c" || p.Names != "a b " || p.Mode != 0o600 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if p, err = run("", Root(dir), Dir("/b")); err != nil || p.Dir != "/b" {
+			t.Errorf("%+v, %v", p, err)
+		}
+		_, err = run("", Root(dir), Dir(root))
+		wantError(t, "a directory that is outside", err, fs.ErrNotExist, "chdir")
+		file, err := os.Open("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		_, err = run("", Root(file))
+		wantError(t, "no directory", err, unix.ENOTDIR)
+		if _, err := dir.Stat(); err != nil {
+			t.Errorf("the caller's file: %v", err)
+		}
+		closed, err := os.Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed.Close()
+		_, err = run("", Root(closed))
+		wantError(t, "closed", err, os.ErrClosed)
+	})
+}
+
+// The thread ends with the work: it cannot share root and working directory again.
+func TestPlacedThreadIsNeverGivenBack(t *testing.T) {
+	testenv.Leaks(t)
+	var tid int
+	if err := new(Set).Run(func() error { tid = unix.Gettid(); return nil }, Dir("/")); err != nil {
+		t.Fatal(err)
+	}
+	wantThreadGone(t, tid)
+}
+
+func TestBadInputOfPlace(t *testing.T) {
+	s := new(Set)
+	for what, opt := range map[string]DoOption{
+		"nil root": Root(nil), "no dir": Dir(""), "NUL": Dir("a\x00b"), "long": Dir(strings.Repeat("x", 5000)),
+		"mask": Umask(-1), "large mask": Umask(0o1000),
+	} {
+		ran := false
+		err := s.Run(func() error { ran = true; return nil }, opt)
+		wantError(t, what, err, os.ErrInvalid)
+		_, err = placedInside.Do(t.Context(), s, "", opt)
+		wantError(t, what, err, os.ErrInvalid)
+		if ran {
+			t.Errorf("%s: the closure ran", what)
+		}
+	}
+	_, err := placedWithGoroutines.Do(t.Context(), s, "", Dir("/"))
+	wantError(t, "goroutines", err, os.ErrInvalid, "StartsGoroutines", "Isolated")
+	err = s.Run(func() error { return nil }, Isolated())
+	wantError(t, "a closure in a process", err, os.ErrInvalid, "register")
+}
