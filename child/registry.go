@@ -77,12 +77,12 @@ func lookup(name string) *function {
 // panics or ends its goroutine. In the last case Invoke does not return either.
 func Invoke(ctx context.Context, h Handler, in []byte, files []*os.File, done func(*wire.Outcome)) {
 	growStack()
-	defer wire.CloseFiles(files)
 	out := &wire.Outcome{Kind: wire.Goexited}
 	defer func() {
 		if p := recover(); p != nil {
 			out = &wire.Outcome{Kind: wire.Panicked, Panic: &wire.Panic{Value: p, Stack: debug.Stack()}}
 		}
+		wire.CloseFiles(files) // who is told that it is over may look
 		done(out)
 	}()
 	out = h(ctx, in, files)
