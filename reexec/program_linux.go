@@ -88,6 +88,10 @@ func (g *Program) Start(ctx context.Context, c *exec.Cmd) (err error) {
 		called = true
 		c.Path, c.Args, c.ExtraFiles, c.SysProcAttr, c.Dir = path, args, attr.Files[3:], attr.Sys, ""
 		err := c.Start()
+		var pe *os.PathError
+		if errors.As(err, &pe) && pe.Path == path { // its arguments are the program's
+			pe.Path = g.Name
+		}
 		return c.Process, err
 	}
 	p, err := l.start(cmd)
@@ -137,7 +141,8 @@ func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) er
 		case failed == unix.ENOENT:
 			return &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
 		default:
-			return &exec.Error{Name: g.Name, Err: failed}
+			// Package exec says no more than not found.
+			return &exec.Error{Name: g.Name, Err: fmt.Errorf("%w; of one place in it: %w", exec.ErrNotFound, failed)}
 		}
 	}
 }
