@@ -27,6 +27,9 @@ type Cmd struct {
 
 	Dir string // "" is the current directory
 	Sys *syscall.SysProcAttr
+
+	// Starter, if not nil, is called once in place of os.StartProcess. The standard streams are its affair.
+	Starter Starter
 }
 
 // A Process is a launcher, or the program that it has become. It must be closed, and the os.Process waited for, in any
@@ -48,6 +51,11 @@ func Start(c *Cmd) (*Process, error) {
 	list, err := c.List.Encode()
 	if err != nil {
 		return nil, err
+	}
+	if c.Starter != nil {
+		if err := prove(); err != nil {
+			return nil, err
+		}
 	}
 	// The launcher's ends get blocking, as it needs them, when they are passed on; ours stay as deadlines need them.
 	controlEnd, control, err := os.Pipe()
@@ -97,7 +105,7 @@ func (p *Process) start(c *Cmd, list []byte, control, status *os.File) error {
 	if _, err := p.control.Write(list[:first]); err != nil {
 		return err
 	}
-	if p.Process, err = startImage(args, attr); err != nil {
+	if p.Process, err = startImage(args, attr, c.Starter); err != nil {
 		return err
 	}
 	control.Close() // so that writing fails once the launcher is gone
@@ -110,7 +118,7 @@ func (p *Process) start(c *Cmd, list []byte, control, status *os.File) error {
 }
 
 // startImage starts the launcher's executable.
-func startImage(args []string, attr *os.ProcAttr) (*os.Process, error) {
+func startImage(args []string, attr *os.ProcAttr, starter Starter) (*os.Process, error) {
 	// The number is the child's: the path is resolved when its files are in place.
 	path := fmt.Sprintf("/proc/self/fd/%d", ImageFD)
 	f, err := image.get()
@@ -118,7 +126,13 @@ func startImage(args []string, attr *os.ProcAttr) (*os.Process, error) {
 		return nil, err
 	}
 	attr.Files[ImageFD] = f
+	if starter != nil {
+		return starter(path, args, attr)
+	}
 	p, err := os.StartProcess(path, args, attr)
+	if err == nil {
+		proven.Store(true)
+	}
 	if errors.Is(err, fs.ErrPermission) && (attr.Sys == nil || !attr.Sys.UseCgroupFD) { // a policy may let memfds be made, but not executed
 		if f, insteadErr := image.instead(f); insteadErr == nil {
 			attr.Files[ImageFD] = f
@@ -130,7 +144,7 @@ func startImage(args []string, attr *os.ProcAttr) (*os.Process, error) {
 
 // devNull returns nil if no stream of c needs it.
 func devNull(c *Cmd) (*os.File, error) {
-	if c.Stdin != nil && c.Stdout != nil && c.Stderr != nil {
+	if c.Stdin != nil && c.Stdout != nil && c.Stderr != nil || c.Starter != nil {
 		return nil, nil
 	}
 	return os.OpenFile(os.DevNull, os.O_RDWR, 0)

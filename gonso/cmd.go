@@ -1,0 +1,447 @@
+package gonso
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// Cmd is a program that runs in the namespaces of a Set. It is used like
+// exec.Cmd, whose documentation holds here too where nothing else is said. A
+// Cmd cannot be used again after Run, Output, CombinedOutput or Start.
+type Cmd struct {
+	// Path is the program, found inside when it is started. Without a slash it is
+	// looked for in the absolute directories of PATH: of the command's environment,
+	// or, if it has none, of this process. Otherwise a relative one is relative to
+	// Dir.
+	Path string
+
+	// Exe, if not nil, is the program in place of Path: an executable file from
+	// outside, open in any mode, O_PATH included. It is not for scripts, and a
+	// dynamically linked one finds its loader only where the Set's mount namespace
+	// has it. It belongs to the caller, who keeps it open until Start has returned.
+	Exe *os.File
+
+	Args []string // with the name as Args[0]; if empty, Path
+
+	// Env is the environment, the last of duplicates counts. Nil is this process's,
+	// or, in Sets with user, pid or mnt namespaces that somebody else made and in
+	// which root could read it, PATH, LANG, TZ and what the Go runtime reads.
+	Env []string
+
+	// Dir is the working directory, inside. Empty is this process's or, in another
+	// mount namespace, its root, or that of Attr.Chroot.
+	Dir string
+
+	// The standard streams and, as descriptors from 3 on, other files. These are all
+	// that the program gets; not even descriptors that this process leaks to its
+	// children are inherited.
+	Stdin      io.Reader
+	Stdout     io.Writer
+	Stderr     io.Writer
+	ExtraFiles []*os.File
+
+	// KeepIDs leaves the program the uid and gid of this process. Without it, it
+	// becomes root of the Set's user namespace if the Set has one.
+	KeepIDs bool
+
+	Attr Attr
+
+	// Process is this process's own child, in a pid namespace too. Set by Start.
+	Process      *os.Process
+	ProcessState *os.ProcessState // set by Wait
+
+	// Cancel is called when the context is done, WaitDelay bounds what comes after;
+	// see exec.Cmd. Without WaitDelay, something that was started inside and keeps an
+	// inherited pipe open keeps Wait waiting.
+	Cancel    func() error
+	WaitDelay time.Duration
+
+	Err error // why there is nothing to start, or nil
+
+	set     *Set
+	ctx     context.Context
+	self    bool
+	gate    *gate
+	inner   *exec.Cmd
+	called  atomic.Bool
+	started bool
+	release func() // of what is held until Wait
+}
+
+// Attr is what else can be asked of a new process, as in syscall.SysProcAttr.
+type Attr struct {
+	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
+	// CAP_SETGID, which who joins a user namespace of the Set has there.
+	Credential *Credential
+
+	Setsid  bool // a new session
+	Setctty bool // Ctty, a descriptor of the program, becomes the terminal of that session
+	Ctty    int
+	Setpgid bool // a new process group
+
+	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
+	// which Start was called: use runtime.LockOSThread. Executing a program that is
+	// setuid or has file capabilities takes it back.
+	Pdeathsig os.Signal
+
+	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps.
+	AmbientCaps []uintptr
+
+	// Chroot is a root directory, inside. The working directory is there too.
+	Chroot string
+
+	// Cgroup is a directory of cgroup v2, open, in which the program is started
+	// (CLONE_INTO_CGROUP, Linux 5.7).
+	Cgroup *os.File
+}
+
+// Credential has ids for a process.
+type Credential struct {
+	UID, GID    uint32
+	Groups      []uint32 // supplementary; empty drops them all
+	NoSetGroups bool     // leaves them as they are
+}
+
+// Command returns the Cmd to run a program in the Set. The program takes the
+// place of a launcher of a few hundred bytes that has entered the namespaces:
+// there is no process in between, and this one is not forked. Everything that a
+// name means is looked up inside. See [Cmd.Start] for errors.
+//
+// The context is that of exec.CommandContext: when it is done before the
+// command is, the process is killed.
+//
+// It needs what joining the namespaces needs: CAP_SYS_ADMIN for those that a
+// user namespace of the Set does not own.
+func (s *Set) Command(ctx context.Context, name string, args ...string) *Cmd {
+	c := &Cmd{Path: name, Args: append([]string{name}, args...), set: s, ctx: ctx}
+	if ctx == nil {
+		c.Err = errNoContext
+		c.ctx = context.Background()
+	}
+	c.gate = newGate(c.ctx)
+	// A path with a slash is not looked up.
+	c.inner = exec.CommandContext(c.gate, "/proc/self/fd/5")
+	c.Cancel = func() error { return c.Process.Kill() }
+	return c
+}
+
+var (
+	errNoContext  = errors.New("gonso: nil Context")
+	errNoCommand  = errors.New("gonso: Cmd without a command; they are made by Set.Command")
+	errStarted    = errors.New("exec: already started")
+	errNotStarted = errors.New("exec: not started")
+)
+
+// String shows the command in a line, for people.
+func (c *Cmd) String() string {
+	args := c.Args
+	if len(args) > 0 {
+		args = args[1:]
+	}
+	return (&exec.Cmd{Path: c.Path, Args: append([]string{c.Path}, args...)}).String()
+}
+
+// Environ is the environment that the program would get.
+func (c *Cmd) Environ() []string { return c.environment().Environ() }
+
+// environment has package exec do what it does with environments.
+func (c *Cmd) environment() *exec.Cmd {
+	e := &exec.Cmd{Env: c.Env, Dir: c.Dir}
+	if e.Env == nil && c.set != nil && c.set.exposed() {
+		e.Env = c.set.reducedEnv()
+		if c.Dir != "" {
+			e.Env = append(e.Env, "PWD="+c.Dir)
+		}
+	}
+	return e
+}
+
+// Start starts the program and does not wait for it. After that Wait must be
+// called: until it has returned the Set's namespaces are held.
+//
+// An error of the launch itself, up to the program's being executed, is an
+// error of Start, after which nothing is left: one that matches
+// exec.ErrNotFound where a name was not found in PATH, fs.ErrNotExist and
+// fs.ErrPermission for the file or Dir inside, [ErrClosed] for the Set. What
+// namespaces refuse is an [*Error].
+func (c *Cmd) Start() error {
+	if c.set == nil {
+		return errNoCommand
+	}
+	if c.called.Swap(true) {
+		return errStarted
+	}
+	if c.Err == nil && c.Path == "" && c.Exe == nil {
+		c.Err = errors.New("exec: no command")
+	}
+	in := c.inner
+	in.Args, in.Stdout, in.Stderr = c.Args, c.Stdout, c.Stderr
+	in.Stdin, in.ExtraFiles = c.Stdin, c.ExtraFiles
+	in.Cancel, in.WaitDelay, in.Err = c.Cancel, c.WaitDelay, c.Err
+	// What is read before there is a program would be lost, and might take forever.
+	hold := &heldBack{r: c.Stdin, ready: make(chan struct{})}
+	if _, file := c.Stdin.(*os.File); c.Stdin != nil && !file {
+		in.Stdin = hold
+	}
+	err := c.ctx.Err()
+	if err == nil {
+		err = c.closedFile()
+	}
+	if err == nil {
+		err = c.start(hold.fail)
+	} else {
+		err = c.abandon(err)
+	}
+	if err != nil {
+		return err
+	}
+	close(hold.ready)
+	c.Process, c.started = in.Process, true
+	c.gate.open()
+	return nil
+}
+
+// closedFile finds files that were closed, which would just not be there in the
+// program.
+func (c *Cmd) closedFile() error {
+	check := func(name string, v any) error {
+		f, ok := v.(*os.File)
+		if !ok || f == nil {
+			return nil
+		}
+		conn, err := f.SyscallConn()
+		if err == nil {
+			err = conn.Control(func(uintptr) {})
+		}
+		if err != nil { // of a type that only package os knows
+			return &Error{Op: "start", Path: name, Err: os.ErrClosed}
+		}
+		return nil
+	}
+	errs := []error{
+		check("Stdin", c.Stdin), check("Stdout", c.Stdout), check("Stderr", c.Stderr),
+		check("Exe", c.Exe), check("Attr.Cgroup", c.Attr.Cgroup),
+	}
+	for i, f := range c.ExtraFiles {
+		errs = append(errs, check("ExtraFiles["+strconv.Itoa(i)+"]", f))
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandon closes what pipes there are.
+func (c *Cmd) abandon(err error) error {
+	if c.inner.Err == nil {
+		c.inner.Err = err
+	}
+	return c.inner.Start()
+}
+
+// Wait waits for the program's end and for the copying of its streams, as
+// exec.Cmd does; the error for another end than exit status 0 is an
+// *exec.ExitError.
+func (c *Cmd) Wait() error {
+	if !c.started {
+		return errNotStarted
+	}
+	err := c.inner.Wait()
+	if c.inner.ProcessState != nil {
+		c.ProcessState = c.inner.ProcessState
+	}
+	c.gate.close()
+	if c.release != nil {
+		c.release()
+		c.release = nil
+	}
+	return err
+}
+
+// Run starts the program and waits for its end.
+func (c *Cmd) Run() error {
+	if err := c.Start(); err != nil {
+		return err
+	}
+	return c.Wait()
+}
+
+// Output runs the program and returns what it prints. If Stderr is nil, an
+// *exec.ExitError has what came there.
+func (c *Cmd) Output() ([]byte, error) {
+	if c.Stdout != nil {
+		return nil, errors.New("exec: Stdout already set")
+	}
+	var out bytes.Buffer
+	var ends headTail
+	c.Stdout = &out
+	capture := c.Stderr == nil
+	if capture {
+		c.Stderr = &ends
+	}
+	err := c.Run()
+	var ee *exec.ExitError
+	if capture && errors.As(err, &ee) {
+		ee.Stderr = ends.bytes()
+	}
+	return out.Bytes(), err
+}
+
+// CombinedOutput runs the program and returns what it prints on both streams.
+func (c *Cmd) CombinedOutput() ([]byte, error) {
+	if c.Stdout != nil {
+		return nil, errors.New("exec: Stdout already set")
+	}
+	if c.Stderr != nil {
+		return nil, errors.New("exec: Stderr already set")
+	}
+	var b bytes.Buffer
+	c.Stdout, c.Stderr = &b, &b
+	err := c.Run()
+	return b.Bytes(), err
+}
+
+// StdinPipe returns a pipe to the program's standard input. Wait closes it.
+func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
+	if c.set == nil {
+		return nil, errNoCommand
+	}
+	if c.called.Load() {
+		return nil, errors.New("exec: StdinPipe after process started")
+	}
+	c.inner.Stdin = c.Stdin
+	w, err := c.inner.StdinPipe()
+	c.Stdin = c.inner.Stdin
+	return w, err
+}
+
+// StdoutPipe returns a pipe from the program's standard output. Wait closes it,
+// so all must have been read before.
+func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
+	if c.set == nil {
+		return nil, errNoCommand
+	}
+	if c.called.Load() {
+		return nil, errors.New("exec: StdoutPipe after process started")
+	}
+	c.inner.Stdout = c.Stdout
+	r, err := c.inner.StdoutPipe()
+	c.Stdout = c.inner.Stdout
+	return r, err
+}
+
+// StderrPipe is StdoutPipe for standard error.
+func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
+	if c.set == nil {
+		return nil, errNoCommand
+	}
+	if c.called.Load() {
+		return nil, errors.New("exec: StderrPipe after process started")
+	}
+	c.inner.Stderr = c.Stderr
+	r, err := c.inner.StderrPipe()
+	c.Stderr = c.inner.Stderr
+	return r, err
+}
+
+// heldBack is standard input that is not read from before there is a program.
+type heldBack struct {
+	r      io.Reader
+	ready  chan struct{} // closed when failed is known
+	failed bool
+}
+
+func (h *heldBack) Read(p []byte) (int, error) {
+	<-h.ready
+	if h.failed {
+		return 0, io.EOF
+	}
+	return h.r.Read(p)
+}
+
+// fail ends the copying before it began.
+func (h *heldBack) fail() {
+	h.failed = true
+	close(h.ready)
+}
+
+// WriteTo lets io.Copy have the reader's own.
+func (h *heldBack) WriteTo(w io.Writer) (int64, error) {
+	<-h.ready
+	if h.failed {
+		return 0, nil
+	}
+	return io.Copy(w, h.r)
+}
+
+// gate is a context that is not done before it is opened: by then the process
+// that is to be ended is known.
+type gate struct {
+	context.Context
+	done chan struct{}
+	stop func() bool
+}
+
+func newGate(ctx context.Context) *gate {
+	g := &gate{Context: ctx}
+	if ctx.Done() != nil {
+		g.done = make(chan struct{})
+	}
+	return g
+}
+
+func (g *gate) Done() <-chan struct{} { return g.done }
+func (g *gate) Value(any) any         { return nil }
+
+func (g *gate) open() {
+	if g.done != nil {
+		g.stop = context.AfterFunc(g.Context, func() { close(g.done) })
+	}
+}
+
+func (g *gate) close() {
+	if g.stop != nil {
+		g.stop()
+	}
+}
+
+// headTail keeps the beginning and the end of what is written to it.
+type headTail struct {
+	head, tail []byte
+	omitted    int
+}
+
+const headTailSize = 32 << 10
+
+func (h *headTail) Write(p []byte) (int, error) {
+	n := len(p)
+	take := min(headTailSize-len(h.head), len(p))
+	h.head = append(h.head, p[:take]...)
+	h.tail = append(h.tail, p[take:]...)
+	if over := len(h.tail) - headTailSize; over > headTailSize {
+		h.omitted += over
+		h.tail = append(h.tail[:0], h.tail[over:]...)
+	}
+	return n, nil
+}
+
+func (h *headTail) bytes() []byte {
+	if over := len(h.tail) - headTailSize; over > 0 {
+		h.omitted += over
+		h.tail = h.tail[over:]
+	}
+	if h.omitted == 0 {
+		return append(h.head, h.tail...)
+	}
+	note := "\n... omitting " + strconv.Itoa(h.omitted) + " bytes ...\n"
+	return append(append(h.head, note...), h.tail...)
+}

@@ -1,0 +1,198 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/testenv"
+)
+
+// commandSets are Sets of every kind that this user can have.
+func commandSets(t testing.TB) map[string]*Set {
+	t.Helper()
+	sets := map[string]*Set{"zero": {}}
+	if testenv.Has(testenv.Root) {
+		sets["net+uts+mnt"] = unshare(t, Net|UTS|Mount)
+		sets["pid"] = unshare(t, PID)
+	}
+	if testenv.Has(testenv.UserNS) {
+		sets["user"] = unshare(t, User)
+		sets["user+pid+mnt"] = unshare(t, User|PID|Mount)
+	}
+	return sets
+}
+
+func TestCommandIsInside(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("cat"))
+	for name, s := range commandSets(t) {
+		t.Run(name, func(t *testing.T) {
+			testenv.Leaks(t)
+			c := s.Command(context.Background(), "cat")
+			in, err := c.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := c.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			wantLinks(t, c.Process.Pid, 0, inside(t, s))
+			if ppid := statusOf(t, c.Process.Pid)["PPid"]; ppid != strconv.Itoa(os.Getpid()) {
+				t.Errorf("its parent is %s", ppid)
+			}
+			io.WriteString(in, "echo")
+			in.Close()
+			if b, err := io.ReadAll(out); string(b) != "echo" || err != nil {
+				t.Errorf("%q, %v", b, err)
+			}
+			if err := c.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Only the files that were asked for, in their places, whatever this process leaks.
+func TestCommandFiles(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("sh"))
+	leaked, err := unix.FcntlInt(0, unix.F_DUPFD, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(leaked)
+	for name, s := range commandSets(t) {
+		for n := range 9 {
+			c := s.Command(context.Background(), "sh", "-c", "exec ls -l /proc/self/fd")
+			var want []string
+			for i := range n {
+				if i == 1 {
+					c.ExtraFiles = append(c.ExtraFiles, nil)
+					continue
+				}
+				f, err := os.Create(t.TempDir() + "/f" + strconv.Itoa(i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				c.ExtraFiles = append(c.ExtraFiles, f)
+				want = append(want, strconv.Itoa(3+i)+" -> "+f.Name())
+			}
+			out, err := c.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			var got []string
+			for line := range strings.Lines(string(out)) {
+				_, fd, ok := strings.Cut(strings.TrimSpace(line), ":")
+				fd = strings.TrimSpace(fd)
+				if i := strings.Index(fd, " "); ok && i > 0 {
+					fd = fd[i+1:]
+				}
+				if strings.Contains(fd, " -> ") && !strings.HasPrefix(fd, "0 ") && !strings.HasPrefix(fd, "1 ") &&
+					!strings.HasPrefix(fd, "2 ") && !strings.Contains(fd, "-> /proc/") {
+					got = append(got, fd)
+				}
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if strings.Join(got, "\n") != strings.Join(want, "\n") {
+				t.Errorf("%s, %d files:\n%s\nwant\n%s\nof\n%s", name, n, strings.Join(got, "\n"), strings.Join(want, "\n"), out)
+			}
+		}
+	}
+}
+
+// A reader that never gives anything does not keep an error of Start waiting,
+// and what it would have given is still there.
+func TestCommandErrors(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("true"))
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/plain", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/garbage", []byte{1, 2, 3}, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	never, w := io.Pipe()
+	defer w.Close()
+	closed := newSet(newCore().ready())
+	closed.Close()
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	for name, s := range commandSets(t) {
+		t.Run(name, func(t *testing.T) {
+			testenv.Leaks(t)
+			for what, tt := range map[string]struct {
+				change func(*Cmd)
+				want   error
+			}{
+				"no such name":     {func(c *Cmd) { c.Path = "gonso-no-such" }, exec.ErrNotFound},
+				"no PATH":          {func(c *Cmd) { c.Path, c.Env = "true", []string{"PATH="} }, exec.ErrNotFound},
+				"relative PATH":    {func(c *Cmd) { c.Path, c.Env = "plain", []string{"PATH=.::x"} }, exec.ErrNotFound},
+				"not executable":   {func(c *Cmd) { c.Path, c.Env = "plain", []string{"PATH=/nowhere:" + dir + ":/nowhere"} }, fs.ErrPermission},
+				"no such file":     {func(c *Cmd) { c.Path = dir + "/none" }, fs.ErrNotExist},
+				"below a file":     {func(c *Cmd) { c.Path = dir + "/plain/x" }, unix.ENOTDIR},
+				"may not":          {func(c *Cmd) { c.Path = dir + "/plain" }, fs.ErrPermission},
+				"a directory":      {func(c *Cmd) { c.Path = dir }, fs.ErrPermission},
+				"not a program":    {func(c *Cmd) { c.Path = dir + "/garbage" }, unix.ENOEXEC},
+				"no such Dir":      {func(c *Cmd) { c.Dir = dir + "/none" }, fs.ErrNotExist},
+				"Dir is a file":    {func(c *Cmd) { c.Dir = dir + "/plain" }, unix.ENOTDIR},
+				"cancelled before": {func(c *Cmd) { c.ctx = cancelled }, context.Canceled},
+				"closed":           {func(c *Cmd) { c.set = closed }, ErrClosed},
+				"error of its own": {func(c *Cmd) { c.Err = io.ErrNoProgress }, io.ErrNoProgress},
+				"no such Chroot":   {func(c *Cmd) { c.Attr.Chroot = dir + "/none" }, nil},
+				"NUL in Path":      {func(c *Cmd) { c.Path = "/a\x00b" }, nil},
+				"NUL in Args":      {func(c *Cmd) { c.Args = []string{"a\x00b"} }, nil},
+				"NUL in Env":       {func(c *Cmd) { c.Env = []string{"a=\x00b"} }, nil},
+				"a closed file":    {func(c *Cmd) { c.ExtraFiles = []*os.File{closedFile(t)} }, os.ErrClosed},
+				"a closed Stdin":   {func(c *Cmd) { c.Stdin = closedFile(t) }, os.ErrClosed},
+				"a closed Exe":     {func(c *Cmd) { c.Exe = closedFile(t) }, os.ErrClosed},
+				"a closed Cgroup":  {func(c *Cmd) { c.Attr.Cgroup = closedFile(t) }, os.ErrClosed},
+			} {
+				c := s.Command(context.Background(), "true")
+				c.Stdin, c.Stdout = never, new(strings.Builder)
+				tt.change(c)
+				err := c.Start()
+				if err == nil {
+					c.Process.Kill()
+					c.Wait()
+				}
+				if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+					t.Errorf("%s: %v; want %v", what, err, tt.want)
+				}
+				if err := c.Wait(); !errors.Is(err, errNotStarted) {
+					t.Errorf("%s: Wait: %v", what, err)
+				}
+				if err := c.Start(); !errors.Is(err, errStarted) {
+					t.Errorf("%s: started again: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+func closedFile(t testing.TB) *os.File {
+	t.Helper()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	return f
+}

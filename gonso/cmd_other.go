@@ -1,0 +1,7 @@
+//go:build !linux
+
+package gonso
+
+func (c *Cmd) start(func()) error   { return c.abandon(refused("start", 0, ErrUnsupported)) }
+func (s *Set) exposed() bool        { return false }
+func (s *Set) reducedEnv() []string { return nil }

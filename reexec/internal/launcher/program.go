@@ -1,0 +1,77 @@
+//go:build linux
+
+package launcher
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Steps on the way to a program that somebody chose.
+
+// Try is an Execve that goes on where there is no file to be executed: ENOENT, ENOTDIR and EACCES are expected results.
+func (l *List) Try(path string) *Step {
+	s := l.add("execve", unix.SYS_EXECVE, text(path), argv, envp)
+	// One range for two of them: what lies between is about other calls.
+	low := -int64(unix.ENOTDIR)
+	s.low, s.span = uint64(low), uint64(unix.ENOTDIR-unix.EACCES)
+	s.want = " = ENOTDIR or EACCES"
+	return s.Tolerate(unix.ENOENT)
+}
+
+// Setsid makes the process the leader of a session of its own.
+func (l *List) Setsid() *Step { return l.add("setsid", unix.SYS_SETSID).givesAny() }
+
+// SetTerminal makes fd the controlling terminal of the session that the process leads.
+func (l *List) SetTerminal(fd Value) *Step {
+	return l.add("ioctl", unix.SYS_IOCTL, fd.arg(), symbol(unix.TIOCSCTTY, "TIOCSCTTY"), number(0))
+}
+
+// SetgroupsTo sets the supplementary groups.
+func (l *List) SetgroupsTo(groups []uint32) *Step {
+	if len(groups) == 0 {
+		return l.Setgroups()
+	}
+	d := new(data)
+	for _, g := range groups {
+		d.bytes = binary.LittleEndian.AppendUint32(d.bytes, g)
+	}
+	return l.add("setgroups", unix.SYS_SETGROUPS, number(len(groups)), memory(d, fmt.Sprint(groups)))
+}
+
+// Capset sets the capabilities of the process, as bit sets.
+func (l *List) Capset(effective, permitted, inheritable uint64) *Step {
+	d := new(data)
+	for _, shift := range []int{0, 32} {
+		for _, set := range []uint64{effective, permitted, inheritable} {
+			d.bytes = binary.LittleEndian.AppendUint32(d.bytes, uint32(set>>shift))
+		}
+	}
+	version := words(unix.LINUX_CAPABILITY_VERSION_3) // and pid 0, which means itself
+	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"),
+		memory(d, fmt.Sprintf("{%#x, %#x, %#x}", effective, permitted, inheritable)))
+}
+
+// A Starter is os.StartProcess, or does more.
+type Starter func(path string, args []string, attr *os.ProcAttr) (*os.Process, error)
+
+// proven is set once the image has been executed: no policy forbids that.
+var proven atomic.Bool
+
+// prove executes the image for a Starter that cannot be called again if that is refused.
+func prove() error {
+	if proven.Load() {
+		return nil
+	}
+	p, err := Start(&Cmd{List: new(List)})
+	if err != nil {
+		return err
+	}
+	p.Close()
+	p.Wait()
+	return nil
+}

@@ -1,0 +1,108 @@
+package reexec
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestComposeProgram(t *testing.T) {
+	const mnt, net, user, pid = unix.CLONE_NEWNS, unix.CLONE_NEWNET, unix.CLONE_NEWUSER, unix.CLONE_NEWPID
+	f := os.Stdin
+	for name, tt := range map[string]struct {
+		g     Program
+		extra []*os.File
+		want  string
+	}{
+		"nothing": {Program{Paths: []string{"/bin/true"}}, nil, `
+			close_range(6, ~0, 0) = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 6) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			execve("/bin/true", argv, envp) = ENOTDIR or EACCES or ENOENT
+			writev(status, [reached, #5], 2) = 16
+			exit_group(127)
+`},
+		"several places": {Program{Join: []Join{{Type: net}, {Type: mnt}}, Protect: true, Dir: "d", Paths: []string{"/a/x", "/b/x"}}, nil, hides + `
+			setns(6, CLONE_NEWNET) = 0
+			setns(7, CLONE_NEWNS) = 0
+			chdir("d") = 0
+			close_range(8, ~0, 0) = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 8) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			close(6) = 0 or EBADF
+			close(7) = 0 or EBADF
+			execve("/a/x", argv, envp) = ENOTDIR or EACCES or ENOENT
+			writev(status, [reached, #12], 2) = 16
+			execve("/b/x", argv, envp) = ENOTDIR or EACCES or ENOENT
+			writev(status, [reached, #14], 2) = 16
+			exit_group(127)
+`},
+		"by descriptor, with files": {Program{Join: []Join{{Type: net}}, Exe: f, Name: "exe"}, []*os.File{f, nil, f, f, f}, `
+			setns(6, CLONE_NEWNET) = 0
+			close_range(13, ~0, 0) = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 13) = status
+			dup3(7, 3, 0) = 3
+			close(4) = 0 or EBADF
+			dup3(9, 5, 0) = 5
+			dup3(10, 6, 0) = 6
+			dup3(11, 7, 0) = 7
+			close(8) = 0 or EBADF
+			close(9) = 0 or EBADF
+			close(10) = 0 or EBADF
+			close(11) = 0 or EBADF
+			fcntl(12, F_SETFD, FD_CLOEXEC) = 0
+			execveat(12, "", argv, envp, AT_EMPTY_PATH) or ENOENT
+			execve("/proc/self/fd/12", argv, envp)
+`},
+		"everything": {Program{
+			Join: []Join{{Type: user}, {Type: pid}}, KeepIDs: true, Paths: []string{"x"}, Chroot: "/r", Setsid: true, Setpgid: true,
+			Setctty: true, Ctty: 1, Credential: &Credential{UID: 7, GID: 8, Groups: []uint32{9, 10}}, AmbientCaps: []uintptr{5, 40}, Pdeathsig: unix.SIGTERM,
+		}, nil, triesNewKeyring + `
+			setgroups(0, NULL) = 0 or EPERM
+			setns(6, CLONE_NEWUSER) = 0
+			setns(7, CLONE_NEWPID) = 0
+			if #1: setgroups(0, NULL) = 0 or EPERM` + goesOnInside(5) + `
+			setsid() >= 0
+			setpgid(0, 0) = 0
+			chroot("/r") = 0
+			prctl(PR_SET_KEEPCAPS, 1) = 0
+			setgroups(2, [9 10]) = 0
+			setresgid(8, 8, 8) = 0
+			setresuid(7, 7, 7) = 0
+			capset(self, {0x1ffffffffff, 0x1ffffffffff, 0x10000000020}) = 0
+			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 5) = 0
+			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 40) = 0
+			chdir("/") = 0
+			close_range(8, ~0, 0) = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 8) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			close(6) = 0 or EBADF
+			close(7) = 0 or EBADF
+			ioctl(1, TIOCSCTTY, 0) = 0
+			prctl(PR_SET_PDEATHSIG, 15) = 0
+			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT
+			writev(status, [reached, #29], 2) = 16
+			exit_group(127)
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := composeProgram(&tt.g, tt.extra, 0)
+			want := strings.ReplaceAll(strings.TrimLeft(strings.ReplaceAll(tt.want, "\t", ""), "\n"), "\n\n", "\n")
+			got := stepIndex.ReplaceAllString(l.List.String(), "")
+			if got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			if _, err := l.Encode(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
