@@ -62,7 +62,7 @@ func (c *Cmd) startIn(core *core, failing func()) (done func(), err error) {
 	if sig := c.Attr.Pdeathsig; sig != nil {
 		n, ok := sig.(syscall.Signal)
 		if !ok {
-			return nil, c.abandon(&Error{Op: "start", Err: errors.New("Pdeathsig is not a syscall.Signal")})
+			return nil, c.abandon(&Error{Op: "start", Err: errors.New("a Pdeathsig that is not a syscall.Signal")})
 		}
 		g.Pdeathsig = n
 	}

@@ -53,6 +53,10 @@
 // away (user_namespaces(7)). A worker joins what it has to before that, and is
 // then root inside, if id 0 is mapped there and [Worker].KeepIDs is not set.
 //
+// # Programs
+//
+// [Set.Command] runs a program in a Set, as package exec does outside.
+//
 // # Sockets and files
 //
 // A socket belongs to the net namespace where socket(2) was called. [Set.Dialer],

@@ -98,7 +98,7 @@ func (g *Program) Start(ctx context.Context, c *exec.Cmd) (err error) {
 	if err != nil {
 		if called && c.Process != nil { // it was killed before it had its list
 			g.Failing()
-			c.Wait()
+			_ = c.Wait()
 		}
 		return err
 	}
@@ -108,7 +108,7 @@ func (g *Program) Start(ctx context.Context, c *exec.Cmd) (err error) {
 		p.Kill()
 		p.Close()
 		g.Failing()
-		c.Wait()
+		_ = c.Wait()
 		return err
 	}
 	return p.Close()
