@@ -118,5 +118,3 @@ func programError(err error) error {
 	}
 	return launchError(0, err)
 }
-
-const selfEnv = "GONSO_SELF"

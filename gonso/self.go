@@ -1,0 +1,89 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+)
+
+// selfEnv marks this program as started by a Cmd of Self. It is taken out of
+// the environment at once: what such a program starts is no such one.
+const selfEnv = "GONSO_SELF"
+
+var isSelf = func() bool {
+	_, marked := os.LookupEnv(selfEnv)
+	if marked {
+		os.Unsetenv(selfEnv)
+	}
+	return marked
+}()
+
+// Self returns the Cmd to run this very program in the Set: its main runs
+// inside, with the given arguments, as root where the Set has a user namespace.
+// [Init] returns there. The program is executed by descriptor, so that it need not
+// be found inside, and is the same one even if its file was replaced; in
+// namespaces that somebody else made it is a sealed copy.
+func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
+	c := s.Command(ctx, os.Args[0], args...)
+	c.self = true
+	return c
+}
+
+var errLoop = errors.New("this program was itself started by Self, and would start itself again and again: what decides to call RunAndExit does not change inside")
+
+// RunAndExit runs the command in the place of this program and does not return.
+//
+// Streams that are not set are those of this process. Signals that it gets are
+// passed on, but for SIGCHLD, SIGURG and SIGPIPE, and those that are typed at
+// the terminal (SIGINT, SIGQUIT, SIGTSTP), which the command gets itself: it stays in
+// the terminal's process group. While the command is stopped, so is this
+// process. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
+// SIGKILL or SIGTERM if that ended it, or with 128 and the number of another
+// signal. Deferred functions do not run.
+//
+// Where the command could not be started it says so on standard error and
+// exits with status 127 if there is no such program, 126 if it may not be
+// executed, else 125. So it does in a program that was itself started by RunAndExit
+// of Self, when it is asked to do that again.
+func (c *Cmd) RunAndExit() {
+	if c.self && isSelf {
+		exitWith(125, errLoop)
+	}
+	if c.Stdin == nil {
+		c.Stdin = os.Stdin
+	}
+	if c.Stdout == nil {
+		c.Stdout = os.Stdout
+	}
+	if c.Stderr == nil {
+		c.Stderr = os.Stderr
+	}
+	passing := passSignals()
+	if err := c.Start(); err != nil {
+		switch {
+		case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
+			exitWith(127, err)
+		case errors.Is(err, fs.ErrPermission):
+			exitWith(126, err)
+		}
+		exitWith(125, err)
+	}
+	passing.to(c.Process)
+	err := c.Wait()
+	passing.stop()
+	var ee *exec.ExitError
+	if err != nil && !errors.As(err, &ee) {
+		os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n")
+		if c.ProcessState == nil || c.ProcessState.Success() {
+			os.Exit(125)
+		}
+	}
+	endAs(c.ProcessState)
+}
+
+func exitWith(code int, err error) {
+	os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n")
+	os.Exit(code)
+}

@@ -1,0 +1,265 @@
+package gonso_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/gonso/internal/testenv"
+)
+
+// Before the programs are looked at, which is in an init function.
+var _ = func() bool {
+	programs["job"] = job
+	programs["self"] = runsItself
+	programs["self in a loop"] = func() {
+		new(gonso.Set).Self(context.Background()).RunAndExit()
+	}
+	return true
+}()
+
+// job is a shell as far as a terminal is concerned: it has a job in the foreground.
+func job() {
+	c := exec.Command("/proc/self/exe", os.Args[1:]...)
+	c.Env = append(os.Environ(), programEnv+"=self")
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Foreground: true, Ctty: 0}
+	err := c.Run()
+	signal.Ignore(unix.SIGTTOU) // it is in the background now
+	fmt.Printf("ended: %v\n", err)
+}
+
+// runsItself runs what its arguments name inside.
+func runsItself() {
+	if os.Getenv("GONSO_TEST_INSIDE") != "" {
+		insideSelf()
+	}
+	s := new(gonso.Set)
+	if types, err := strconv.Atoi(os.Args[2]); err != nil {
+		print(nil, err)
+	} else if types != 0 {
+		if s, err = gonso.Unshare(gonso.Type(types)); err != nil {
+			print(nil, err)
+		}
+	}
+	c := s.Self(context.Background(), os.Args[1:]...)
+	c.Env = append(os.Environ(), "GONSO_TEST_INSIDE=1")
+	fmt.Printf("outside %d\n", os.Getpid())
+	c.RunAndExit()
+}
+
+func insideSelf() {
+	gonso.Init()
+	signals := make(chan os.Signal, 10)
+	what := os.Args[1]
+	if what == "count" {
+		signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGWINCH, unix.SIGUSR1)
+	}
+	at, err := os.Readlink("/proc/self")
+	if err != nil {
+		print(nil, err)
+	}
+	_, err = unix.IoctlGetTermios(0, unix.TCGETS)
+	tty, terr := os.Open("/dev/tty")
+	fmt.Printf("inside %s uid %d tty %v\n", at, os.Getuid(), err == nil && terr == nil)
+	if terr == nil {
+		tty.Close()
+	}
+	switch what {
+	case "exit":
+		os.Exit(7)
+	case "alarm": // Go programs ignore it
+		print(nil, unix.Exec("/bin/sh", []string{"sh", "-c", "kill -ALRM $$"}, os.Environ()))
+	case "abort":
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	}
+	count := make(map[os.Signal]int)
+	for sig := range signals {
+		count[sig]++
+		fmt.Printf("got %v %d\n", sig, count[sig])
+		if sig == unix.SIGTERM {
+			os.Exit(3)
+		}
+	}
+}
+
+// terminal is a pty, and what came out of it so far.
+type terminal struct {
+	t   *testing.T
+	pty *os.File
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func newTerminal(t *testing.T) (*terminal, *os.File) {
+	t.Helper()
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Skipf("skip: needs pseudo terminals: %v", err)
+	}
+	pty := os.NewFile(uintptr(fd), "ptmx")
+	t.Cleanup(func() { pty.Close() })
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("skip: needs pseudo terminals: %v", err)
+	}
+	term := &terminal{t: t, pty: pty}
+	go func() {
+		b := make([]byte, 1024)
+		for {
+			n, err := pty.Read(b)
+			term.mu.Lock()
+			term.out.Write(b[:n])
+			term.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return term, tty
+}
+
+func (term *terminal) printed() string {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return term.out.String()
+}
+
+// want waits for what is printed, and returns the word after it.
+func (term *terminal) want(what string) string {
+	term.t.Helper()
+	var after string
+	ok := testenv.Poll(func() bool {
+		_, rest, found := strings.Cut(term.printed(), what)
+		line, _, ended := strings.Cut(rest, "\n")
+		after = strings.TrimSpace(line)
+		return found && ended
+	})
+	if !ok {
+		term.t.Fatalf("%q did not come; there is\n%s", what, term.printed())
+	}
+	word, _, _ := strings.Cut(after, " ")
+	return word
+}
+
+func stateOf(pid string) string {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return err.Error()
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return rest[:1]
+}
+
+// A program that runs itself inside is one program to its user: at the terminal,
+// to who signals it, and to who waits for it.
+func TestRunAndExitIsOneProgram(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	kinds := map[string]gonso.Type{"zero": 0}
+	if testenv.Has(testenv.UserNS) {
+		kinds["user+pid+mnt"] = gonso.User | gonso.PID | gonso.Mount
+	}
+	kill := func(t *testing.T, pid string, sig syscall.Signal) {
+		t.Helper()
+		n, err := strconv.Atoi(pid)
+		if err == nil {
+			err = unix.Kill(n, sig)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for kind, types := range kinds {
+		for _, tt := range []struct {
+			what, name string
+			do         func(t *testing.T, term *terminal, outside, inside string)
+			ended      string
+		}{
+			{"exit", "exit status", func(*testing.T, *terminal, string, string) {}, "exit status 7"},
+			{"abort", "killed", func(*testing.T, *terminal, string, string) {}, "signal: killed"},
+			{"wait", "^C", func(_ *testing.T, term *terminal, _, _ string) { io.WriteString(term.pty, "\x03") }, "signal: interrupt"},
+			{"wait", "SIGTERM", func(t *testing.T, _ *terminal, outside, _ string) { kill(t, outside, unix.SIGTERM) }, "signal: terminated"},
+			{"alarm", "another signal", func(*testing.T, *terminal, string, string) {}, "exit status 142"},
+			{"count", "handled", func(t *testing.T, term *terminal, outside, _ string) {
+				io.WriteString(term.pty, "\x03")
+				term.want("got interrupt 1")
+				kill(t, outside, unix.SIGUSR1)
+				term.want("got user defined signal 1 1")
+				kill(t, outside, unix.SIGTERM)
+				term.want("got terminated 1")
+				if strings.Contains(term.printed(), "got interrupt 2") {
+					t.Error("^C came twice")
+				}
+			}, "exit status 3"},
+			{"count", "^Z", func(t *testing.T, term *terminal, outside, inside string) {
+				for range 3 {
+					io.WriteString(term.pty, "\x1a")
+					testenv.Eventually(t, "both are stopped", func() bool { return stateOf(outside) == "T" && stateOf(inside) == "T" })
+					kill(t, outside, unix.SIGCONT)
+					testenv.Eventually(t, "both go on", func() bool { return stateOf(outside) != "T" && stateOf(inside) != "T" })
+				}
+				kill(t, outside, unix.SIGTERM)
+			}, "exit status 3"},
+		} {
+			t.Run(kind+"/"+tt.name, func(t *testing.T) {
+				testenv.Leaks(t)
+				term, tty := newTerminal(t)
+				c := exec.Command("/proc/self/exe", tt.what, strconv.Itoa(int(types)))
+				c.Env = append(os.Environ(), programEnv+"=job")
+				c.Stdin, c.Stdout, c.Stderr = tty, tty, tty
+				c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+				err := c.Start()
+				tty.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() {
+					term.pty.Close() // hangs up on who is left
+					c.Process.Kill()
+					c.Wait()
+				}()
+				outside, inside := term.want("outside "), term.want("inside ")
+				if is := term.want("tty "); is != "true" {
+					t.Errorf("terminal: %s", is)
+				}
+				if uid := term.want("uid "); types != 0 && uid != "0" {
+					t.Errorf("uid %s inside", uid)
+				}
+				tt.do(t, term, outside, inside)
+				term.want("ended: " + tt.ended)
+			})
+		}
+	}
+}
+
+// A program that always runs itself does so once.
+func TestSelfCannotLoop(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	c := exec.Command("/proc/self/exe")
+	c.Env = append(os.Environ(), programEnv+"=self in a loop")
+	out, err := c.CombinedOutput()
+	var ee *exec.ExitError
+	if !errors.As(err, &ee) || ee.ExitCode() != 125 || strings.Count(string(out), "itself started by Self") != 1 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package gonso
+
+import "os"
+
+type passing struct{}
+
+func passSignals() passing         { return passing{} }
+func (passing) to(*os.Process)     {}
+func (passing) stop()              {}
+func endAs(state *os.ProcessState) { os.Exit(state.ExitCode()) }
