@@ -55,7 +55,8 @@
 //
 // # Programs
 //
-// [Set.Command] runs a program in a Set, as package exec does outside.
+// [Set.Command] runs a program in a Set, as package exec does outside; [Set.Self]
+// is this program, and [Cmd.RunAndExit] has it take this one's place.
 //
 // # Sockets and files
 //
