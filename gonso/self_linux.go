@@ -50,7 +50,7 @@ func (p *passing) to(process *os.Process) {
 					stopAlong(process.Pid)
 				case typed(sig) && foreground():
 				default:
-					process.Signal(sig)
+					_ = process.Signal(sig) // it may have ended
 				}
 			}
 		}
@@ -85,7 +85,7 @@ func foreground() bool {
 func stopAlong(pid int) {
 	var info unix.Siginfo
 	if unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG, nil) == nil && info.Signo != 0 {
-		unix.Kill(unix.Getpid(), unix.SIGSTOP)
+		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
 	}
 }
 
