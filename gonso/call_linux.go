@@ -3,6 +3,7 @@ package gonso
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/reexec"
@@ -66,6 +67,16 @@ func (c *core) callInProcess(ctx context.Context, name string, in []byte, files 
 		return c.getWorker().DoIsolated(ctx, req)
 	}
 	return c.getWorker().Do(ctx, req)
+}
+
+// grace is that of the Set's worker, for what else has to end with a call.
+func (c *core) grace() time.Duration {
+	c.workerMu.Lock()
+	defer c.workerMu.Unlock()
+	if g := c.workerAs.Grace; g > 0 {
+		return g
+	}
+	return reexec.DefaultGrace
 }
 
 func (c *core) setWorker(w Worker) error {

@@ -5,6 +5,7 @@ package gonso
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/reexec/wire"
@@ -25,6 +26,7 @@ func (c *core) pick(Type, *core) *core                       { return c }
 func (c *core) String() string                               { return "{}" }
 func (c *core) facts() *facts                                { return &facts{process: ErrUnsupported} }
 func (c *core) runClosure(bool, func() bool, doConfig) error { return ErrUnsupported }
+func (c *core) grace() time.Duration                         { return 0 }
 func (c *core) setWorker(Worker) error                       { return ErrUnsupported }
 func (c *core) warm(context.Context) error                   { return ErrUnsupported }
 func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, ErrUnsupported }

@@ -19,6 +19,7 @@ type Func[In, Out any] struct {
 	cfg  funcConfig
 	bad  error // why its types cannot cross
 	give bool  // results may hold files
+	pipe bool  // arguments may hold readers and writers
 	fn   func(context.Context, In) (Out, error)
 }
 
@@ -30,8 +31,8 @@ type Func[In, Out any] struct {
 // It panics if fn is nil or the name is empty or taken. In and Out cross
 // process boundaries as CBOR: exported fields, maps, slices, and strings that
 // may be any bytes; up to 64 MiB encoded, nested up to 256 deep. Types that hold
-// channels, functions or interfaces with methods cannot; every Do then returns an
-// error that says so. What an any holds comes back as nil, bool,
+// channels, functions or interfaces with methods (but for readers and writers)
+// cannot; every Do then returns an error that says so. What an any holds comes back as nil, bool,
 // int64, float64, string, []byte, []any, map[string]any or time.Time.
 //
 // An *os.File crosses as a descriptor, up to 250 of them in a value, anywhere but
@@ -40,6 +41,21 @@ type Func[In, Out any] struct {
 // keeps a file duplicates it. Files in the result are given away: the function's
 // are closed, and what Do returns belongs to its caller. The descriptors are
 // close-on-exec, and share offset and flags with those they were made of (dup(2)).
+//
+// In may have fields and elements of type io.Reader, io.Writer, io.ReadCloser and
+// io.WriteCloser, on both backends. What is in them and is no *os.File is
+// connected by a pipe: the function finds one end, an *os.File, and Do copies at
+// the other while the function runs. Do returns when what was written has gone to
+// the writers, so the function need not close its end, but lets go of it by
+// returning. Errors of copying are joined to Do's. That the function does not read
+// everything is none; what it left unread is gone. If the function left something
+// behind that keeps a writer's pipe open, Do goes on as long as it says something
+// and for the grace period ([Worker].Grace) after that, or after ctx is done; the
+// error then matches os.ErrDeadlineExceeded. A Read of a reader that is still
+// under way when the function has returned cannot be ended: Do waits for it for a
+// tenth of a second and then leaves it and its goroutine behind, so that a
+// terminal or an idle connection does not keep Do. A Write of a writer is waited
+// for until it returns, or the grace period after ctx is done.
 //
 // Context values do not cross; deadline and cancellation do. Of errors, what
 // errors.Is and errors.As find keeps working for errno, fs.PathError,
@@ -55,8 +71,8 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 			o(&f.cfg)
 		}
 	}
-	f.bad = errors.Join(wire.CheckType(reflect.TypeFor[In]()), wire.CheckType(reflect.TypeFor[Out]()))
-	f.give = wire.HasFiles(reflect.TypeFor[Out]())
+	f.bad = errors.Join(wire.CheckArgument(reflect.TypeFor[In]()), wire.CheckType(reflect.TypeFor[Out]()))
+	f.give, f.pipe = wire.HasFiles(reflect.TypeFor[Out]()), wire.HasStreams(reflect.TypeFor[In]())
 	child.RegisterWith(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
 	return f
 }
@@ -108,8 +124,15 @@ func (f *Func[In, Out]) serve(ctx context.Context, b []byte, files []*os.File) *
 // namespace that the caller made or owns needs none. Processes need linux/amd64
 // or linux/arm64.
 func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption) (Out, error) {
-	var out Out
-	outcome, err := f.do(ctx, s, in, opts)
+	outcome, copying, err := f.do(ctx, s, in, opts)
+	out, err := f.result(outcome, err)
+	if copying != nil {
+		err = errors.Join(err, copying)
+	}
+	return out, err
+}
+
+func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ error) {
 	if err != nil {
 		return out, err
 	}
@@ -138,16 +161,17 @@ func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption)
 }
 
 // do gets the encoded argument to where the function runs, and the outcome back.
-func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (*wire.Outcome, error) {
+// copying is what went wrong with readers and writers meanwhile.
+func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, copying, err error) {
 	switch {
 	case f == nil || s == nil || ctx == nil:
-		return nil, &Error{Op: "call", Err: os.ErrInvalid, Hint: "function, context or Set is nil"}
+		return nil, nil, &Error{Op: "call", Err: os.ErrInvalid, Hint: "function, context or Set is nil"}
 	case f.bad != nil:
-		return nil, &Error{Op: "call", Path: f.name, Err: f.bad}
+		return nil, nil, &Error{Op: "call", Path: f.name, Err: f.bad}
 	}
 	c, err := s.acquire("call")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer c.release()
 	// A Set that its caller has no further use for must not be closed, and the
@@ -156,27 +180,40 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	o := doOptions(opts)
 	switch placed := o.place != (wire.Place{}); {
 	case o.bad != nil:
-		return nil, &Error{Op: "call", Path: f.name, Err: o.bad}
+		return nil, nil, &Error{Op: "call", Path: f.name, Err: o.bad}
 	case placed && f.cfg.startsGoroutines && !o.isolated:
-		return nil, &Error{Op: "call", Path: f.name, Err: os.ErrInvalid,
+		return nil, nil, &Error{Op: "call", Path: f.name, Err: os.ErrInvalid,
 			Hint: "Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too"}
 	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess})
 	if d.err != nil {
-		return nil, d.err
+		return nil, nil, d.err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	b, files, err := wire.MarshalFiles(in)
+	var st *streams
+	var value any = in
+	if f.pipe {
+		connected := in
+		if st, err = connectStreams(&connected, c.grace()); err != nil {
+			return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
+		}
+		value = &connected // which may be an interface itself
+	}
+	b, files, err := wire.MarshalFiles(value)
 	if err != nil {
-		return nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
+		st.abandon()
+		return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
 	}
+	st.start()
 	if d.backend == ThreadBackend {
-		return c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean, o)
+		outcome, err = c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean, o)
+	} else {
+		outcome, err = c.callInProcess(ctx, f.name, b, files, o)
+		err = callError(c, err)
 	}
-	outcome, err := c.callInProcess(ctx, f.name, b, files, o)
-	return outcome, callError(c, err)
+	return outcome, st.finish(ctx), err
 }
 
 // callError says which Set a failed call was for.

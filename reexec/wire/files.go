@@ -2,15 +2,58 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"slices"
+	"strings"
+
+	"github.com/fxamacker/cbor/v2"
 )
 
-// Files in values. The encoding of a value says where its files are, as an empty map where an *os.File is not nil; the
-// descriptors travel beside it, in the order in which walkFiles comes to these places. So a value cannot name a descriptor
+// Files in values. The encoding of a value says where its files are, by a tagged empty map; the descriptors travel beside it, in the order in which walkFiles comes to these places. So a value cannot name a descriptor
 // that was not sent along, or one twice.
+
+// tagFile is the CBOR tag of a file. With it the codec makes one where a reader or writer is asked for, too.
+const tagFile = 0x66696c65 // "file"
+
+var fileTags = func() cbor.TagSet {
+	tags := cbor.NewTagSet()
+	if err := tags.Add(cbor.TagOptions{EncTag: cbor.EncTagRequired, DecTag: cbor.DecTagRequired}, typeFile, tagFile); err != nil {
+		panic(err)
+	}
+	return tags
+}()
+
+// streamTypes are the interfaces that a file can be put in, and whether it is written to.
+var streamTypes = map[reflect.Type]bool{
+	reflect.TypeFor[io.Reader]():      false,
+	reflect.TypeFor[io.ReadCloser]():  false,
+	reflect.TypeFor[io.Writer]():      true,
+	reflect.TypeFor[io.WriteCloser](): true,
+}
+
+func isStream(t reflect.Type) bool {
+	_, is := streamTypes[t]
+	return is
+}
+
+// CheckArgument is CheckType for arguments, in which readers and writers may be: the interfaces io.Reader, io.Writer,
+// io.ReadCloser and io.WriteCloser.
+func CheckArgument(t reflect.Type) error {
+	if t == nil {
+		return &ValueError{Op: "encode", Type: "nil"}
+	}
+	if bad := shapeOf(t).bad; bad != nil {
+		return bad
+	}
+	return nil
+}
+
+// HasStreams reports whether values of type t, which can cross, may hold readers or writers.
+func HasStreams(t reflect.Type) bool { return t != nil && shapeOf(t).streams }
 
 // HasFiles reports whether values of type t, which can cross, may hold files.
 func HasFiles(t reflect.Type) bool { return t != nil && shapeOf(t).files }
@@ -37,9 +80,15 @@ func MarshalFiles(v any) (b []byte, files []*os.File, err error) {
 		if len(files) == MaxFiles {
 			return sh.fault(fmt.Sprintf("more than %d files", MaxFiles))
 		}
-		dup, err := DupFile(fileAt(place))
+		f, ok := fileAt(place)
+		if !ok {
+			return sh.fault("a reader or writer that is not a file, and was not connected to one")
+		}
+		dup, err := DupFile(f)
 		if err != nil {
-			return sh.fault(err.Error())
+			bad := sh.fault(err.Error())
+			bad.Closed = errors.Is(err, os.ErrClosed)
+			return bad
 		}
 		files = append(files, dup)
 		return nil
@@ -75,7 +124,11 @@ func UnmarshalFiles(b []byte, files []*os.File, v any) (err error) {
 			bad.Op = "decode"
 			return bad
 		}
-		place.Set(reflect.ValueOf(left[0]).Convert(place.Type()))
+		if place.Kind() == reflect.Interface {
+			place.Set(reflect.ValueOf(left[0]))
+		} else {
+			place.Set(reflect.ValueOf(left[0]).Convert(place.Type()))
+		}
 		left = left[1:]
 		return nil
 	}}
@@ -96,7 +149,9 @@ func FilesIn(v any) (files []*os.File) {
 		return nil
 	}
 	w := fileWalk{visit: func(place reflect.Value, _ *shape) *ValueError {
-		files = append(files, fileAt(place))
+		if f, ok := fileAt(place); ok {
+			files = append(files, f)
+		}
 		return nil
 	}}
 	_ = w.walk(reflect.ValueOf(v), shapeOf(reflect.TypeOf(v))) // visit never fails
@@ -110,15 +165,101 @@ func CloseFiles(files []*os.File) {
 	}
 }
 
-func fileAt(place reflect.Value) *os.File {
-	return place.Convert(reflect.TypeFor[*os.File]()).Interface().(*os.File)
+// fileAt gives the file in a place that is not nil; ok is false for a reader or writer that is none.
+func fileAt(place reflect.Value) (f *os.File, ok bool) {
+	if place.Kind() == reflect.Pointer {
+		return place.Convert(reflect.TypeFor[*os.File]()).Interface().(*os.File), true
+	}
+	f, ok = place.Interface().(*os.File)
+	return f, ok
+}
+
+// Connect replaces every reader and writer in the value that p points to, if it is not nil and not a file, by what connect
+// makes of it. What the value shares with others is copied first, as far as there are any in it.
+func Connect(p any, connect func(path string, stream any, writer bool) (*os.File, error)) (err error) {
+	v := reflect.ValueOf(p).Elem()
+	sh := shapeOf(v.Type())
+	defer catch(nil, &err, "encode", p)
+	if sh.walk {
+		if bad := (&walker{}).walk(v, sh, false, 0, 0); bad != nil {
+			bad.Root = sh.t.String()
+			return bad
+		}
+	}
+	separate(v, sh)
+	w := fileWalk{set: true}
+	w.visit = func(place reflect.Value, sh *shape) *ValueError {
+		if f, ok := fileAt(place); ok {
+			if f == nil && place.Kind() == reflect.Interface {
+				place.SetZero() // an interface that holds a nil file
+			}
+			return nil
+		}
+		f, cerr := connect(strings.TrimPrefix(strings.Join(w.path, ""), "."), place.Interface(), streamTypes[sh.t])
+		if cerr != nil {
+			err = cerr
+			return sh.fault(cerr.Error())
+		}
+		place.Set(reflect.ValueOf(f))
+		return nil
+	}
+	if bad := w.walk(v, sh); bad != nil && err == nil {
+		bad.Root = sh.t.String()
+		err = bad
+	}
+	return err
+}
+
+// separate replaces what v shares with other values by copies, where streams are in it. A walker has seen that v is no
+// cycle.
+func separate(v reflect.Value, sh *shape) {
+	if !sh.streams || sh.file {
+		return
+	}
+	switch sh.kind {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			c := reflect.New(sh.elem.t)
+			c.Elem().Set(v.Elem())
+			separate(c.Elem(), sh.elem)
+			v.Set(c.Convert(v.Type()))
+		}
+	case reflect.Struct:
+		for _, f := range sh.fields {
+			separate(v.Field(f.index), f.shape)
+		}
+	case reflect.Slice, reflect.Array:
+		if sh.kind == reflect.Slice {
+			if v.IsNil() {
+				return
+			}
+			c := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+			reflect.Copy(c, v)
+			v.Set(c)
+		}
+		for i := range v.Len() {
+			separate(v.Index(i), sh.elem)
+		}
+	case reflect.Map:
+		if v.IsNil() {
+			return
+		}
+		c := reflect.MakeMapWithSize(v.Type(), v.Len())
+		for it := v.MapRange(); it.Next(); {
+			e := reflect.New(sh.elem.t).Elem()
+			e.Set(it.Value())
+			separate(e, sh.elem)
+			c.SetMapIndex(it.Key(), e)
+		}
+		v.Set(c)
+	}
 }
 
 // fileWalk visits the places of a value that hold a file, always in the same order.
 type fileWalk struct {
 	set   bool // visit changes the places
 	visit func(place reflect.Value, sh *shape) *ValueError
-	depth int
+	path  []string // to where it is
 }
 
 func (w *fileWalk) walk(v reflect.Value, sh *shape) *ValueError {
@@ -131,29 +272,34 @@ func (w *fileWalk) walk(v reflect.Value, sh *shape) *ValueError {
 		}
 		return w.visit(v, sh)
 	}
-	if w.depth++; w.depth > 2*decodeDepth { // pointers count as well here
+	if len(w.path) > 2*decodeDepth { // pointers count as well here
 		return sh.fault("nested too deep")
 	}
-	defer func() { w.depth-- }()
+	at := len(w.path)
+	defer func() { w.path = w.path[:at] }()
 	switch sh.kind {
 	case reflect.Pointer:
 		if v.IsNil() {
 			return nil
 		}
+		w.path = append(w.path, "")
 		return w.walk(v.Elem(), sh.elem)
 	case reflect.Struct:
 		for _, f := range sh.fields {
+			w.path = append(w.path[:at], "."+f.name)
 			if bad := w.walk(v.Field(f.index), f.shape); bad != nil {
 				return bad.in(f.name)
 			}
 		}
 	case reflect.Slice, reflect.Array:
+		w.path = append(w.path, "[]")
 		for i := range v.Len() {
 			if bad := w.walk(v.Index(i), sh.elem); bad != nil {
 				return bad.in("[]")
 			}
 		}
 	case reflect.Map:
+		w.path = append(w.path, "[]")
 		return w.walkMap(v, sh)
 	}
 	return nil

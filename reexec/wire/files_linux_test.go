@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"io"
 	"os"
 	"reflect"
 	"strings"
@@ -160,14 +161,19 @@ func TestFilesThatDoNotFit(t *testing.T) {
 		v     any
 		want  string
 	}{
-		"too few":         {two, 1, new([]*os.File), "more than the 1 files"},
-		"none":            {two, 0, new([]*os.File), "more than the 0 files"},
-		"too many":        {two, 3, new([]*os.File), "places for 2"},
-		"unasked":         {[]byte{0xf6}, 1, new(*int), ""},
-		"not a place":     {[]byte{0x81, 0x05}, 1, new([]*os.File), "cannot decode"},
-		"with fields":     {[]byte{0x81, 0xa1, 0x61, 'x', 0x01}, 1, new([]*os.File), "unknown field"},
-		"cut short":       {[]byte{0x82, 0xa0}, 1, new([]*os.File), "EOF"},
-		"bytes behind":    {[]byte{0x81, 0xa0, 0x00}, 1, new([]*os.File), "extraneous"},
+		"too few":      {two, 1, new([]*os.File), "more than the 1 files"},
+		"none":         {two, 0, new([]*os.File), "more than the 0 files"},
+		"too many":     {two, 3, new([]*os.File), "places for 2"},
+		"unasked":      {[]byte{0xf6}, 1, new(*int), ""},
+		"not a place":  {[]byte{0x81, 0x05}, 1, new([]*os.File), "cannot decode"},
+		"with fields":  {append([]byte{0x81, 0xda, 'f', 'i', 'l', 'e'}, 0xa1, 0x61, 'x', 0x01), 1, new([]*os.File), "unknown field"},
+		"cut short":    {[]byte{0x82, 0xda, 'f', 'i', 'l', 'e', 0xa0}, 1, new([]*os.File), "EOF"},
+		"bytes behind": {[]byte{0x81, 0xda, 'f', 'i', 'l', 'e', 0xa0, 0x00}, 1, new([]*os.File), "extraneous"},
+		"untagged":     {[]byte{0x81, 0xa0}, 1, new([]*os.File), "cannot decode"},
+		"elsewhere": {[]byte{0xa1, 0x61, 'V', 0xda, 'f', 'i', 'l', 'e', 0xa0}, 0, new(struct {
+			V any
+			F *os.File
+		}), "where none belongs"},
 		"not a pointer":   {two, 2, []*os.File{}, "not a pointer"},
 		"another's value": {two, 2, new(string), "cannot decode"},
 	} {
@@ -185,6 +191,23 @@ func TestFilesThatDoNotFit(t *testing.T) {
 		if n := descriptorCount(t); n != before {
 			t.Errorf("%s: %d descriptors more", what, n-before)
 		}
+	}
+}
+
+// Readers and writers are for arguments, and files by the time that they are encoded.
+func TestStreamsAreForArguments(t *testing.T) {
+	typ := reflect.TypeFor[struct{ R io.Reader }]()
+	if err := CheckType(typ); err == nil || !strings.Contains(err.Error(), "in arguments only") {
+		t.Error(err)
+	}
+	if err := CheckArgument(typ); err != nil {
+		t.Error(err)
+	}
+	if err := CheckArgument(reflect.TypeFor[struct{ R io.ReaderAt }]()); err == nil {
+		t.Error("any interface goes")
+	}
+	if _, _, err := MarshalFiles(struct{ R io.Reader }{strings.NewReader("")}); err == nil || !strings.Contains(err.Error(), "not connected") {
+		t.Error(err)
 	}
 }
 

@@ -23,10 +23,10 @@ func scan(b []byte, sh *shape) error {
 	if len(b) > MaxValue {
 		return &SizeError{What: "value", Size: int64(len(b)), Max: MaxValue}
 	}
-	if len(b) <= smallInput && sh.worst < MaxDecoded/smallInput {
+	if len(b) <= smallInput && sh.worst < MaxDecoded/smallInput && !sh.files {
 		return nil
 	}
-	s := scanner{b: b, left: MaxDecoded, worst: sh.worst}
+	s := scanner{b: b, left: MaxDecoded, worst: sh.worst, files: sh.files}
 	return s.item(sh, 0)
 }
 
@@ -34,6 +34,7 @@ type scanner struct {
 	b     []byte // what is still to be seen
 	left  int64
 	worst int64
+	files bool // the decoder knows about files
 }
 
 var errMalformed = errors.New("malformed")
@@ -117,6 +118,10 @@ func (s *scanner) item(sh *shape, depth int) error {
 	case majorMap:
 		return s.pairs(sh, arg, depth+1)
 	case majorTag:
+		// The decoder would make a file of it wherever one fits.
+		if arg == tagFile && s.files && (sh == nil || !sh.file) {
+			return errors.New("a file where none belongs")
+		}
 		if arg == 2 || arg == 3 {
 			rest := s.b
 			major, n, err := s.head()

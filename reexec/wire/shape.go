@@ -27,11 +27,11 @@ var (
 // is in them could not be made again), files that are no *os.File or keys of maps, structs of which nothing would cross because no field is exported, and types
 // that encode themselves (MarshalBinary, MarshalCBOR) but lack the way back.
 func CheckType(t reflect.Type) error {
-	if t == nil {
-		return &ValueError{Op: "encode", Type: "nil"}
+	if err := CheckArgument(t); err != nil {
+		return err
 	}
-	if bad := shapeOf(t).bad; bad != nil {
-		return bad
+	if shapeOf(t).streams {
+		return &ValueError{Op: "encode", Type: t.String(), Why: "readers and writers cross in arguments only; an *os.File crosses both ways"}
 	}
 	return nil
 }
@@ -45,12 +45,14 @@ type shape struct {
 	fields []shapeField
 	byName map[string]*shape // of a struct: what the decoder finds, embedded structs' included
 
-	file  bool        // *os.File, a leaf
-	files bool        // may hold some
-	walk  bool        // has parts that only a value can tell about: interfaces, times, cycles
-	bad   *ValueError // of a root: why values cannot cross
-	worst int64       // of a root: memory that one byte of input may take
-	own   int64       // memory behind an empty value
+	file    bool        // a leaf: *os.File, or a stream
+	stream  bool        // a leaf: an io.Reader or the like, which is filled with a file
+	files   bool        // may hold files
+	streams bool        // may hold streams
+	walk    bool        // has parts that only a value can tell about: interfaces, times, cycles
+	bad     *ValueError // of a root: why values cannot cross
+	worst   int64       // of a root: memory that one byte of input may take
+	own     int64       // memory behind an empty value
 }
 
 type shapeField struct {
@@ -94,8 +96,8 @@ func (b *shapeBuilder) build(t reflect.Type) (sh *shape, bad *ValueError) {
 	switch {
 	case t == typeFile:
 		return sh, sh.fault("a file crosses as *os.File only")
-	case sh.kind == reflect.Pointer && t.Elem() == typeFile:
-		sh.kind, sh.file = reflect.Invalid, true
+	case sh.kind == reflect.Pointer && t.Elem() == typeFile, isStream(t):
+		sh.kind, sh.file, sh.stream = reflect.Invalid, true, isStream(t)
 		return sh, nil
 	}
 	switch t {
@@ -160,6 +162,9 @@ func (b *shapeBuilder) buildStruct(sh *shape) *ValueError {
 			continue
 		}
 		child, bad := b.build(f.Type)
+		if bad == nil && child.file && name == "" {
+			bad = child.fault("an embedded file does not cross: give the field a name")
+		}
 		if bad != nil {
 			return bad.in(f.Name)
 		}
@@ -207,7 +212,7 @@ func allSkipped(t reflect.Type) bool {
 
 // plain reports that no value of the type can surprise.
 func (sh *shape) plain() bool {
-	return sh.elem == nil && sh.key == nil && sh.fields == nil && sh.kind != reflect.Interface && sh.t != typeTime
+	return !sh.file && sh.elem == nil && sh.key == nil && sh.fields == nil && sh.kind != reflect.Interface && sh.t != typeTime
 }
 
 func (sh *shape) children(yield func(*shape) bool) {
@@ -265,9 +270,9 @@ func (b *shapeBuilder) analyse(root *shape) {
 		}
 	}
 	for _, sh := range b.all {
-		sh.walk, sh.files = surprising[sh], sh.file
+		sh.walk, sh.files, sh.streams = surprising[sh], sh.file, sh.stream
 		for c := range reach[sh] {
-			sh.walk, sh.files = sh.walk || surprising[c], sh.files || c.file
+			sh.walk, sh.files, sh.streams = sh.walk || surprising[c], sh.files || c.file, sh.streams || c.stream
 		}
 		root.worst = max(root.worst, sh.share()+sh.own)
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"time"
 
@@ -25,6 +26,8 @@ type ValueError struct {
 	Root string // the Go type of the whole value
 	Path string // to the part within it, like "Hooks[].Run"; "" for the whole
 	Why  string // may be ""
+
+	Closed bool // a file is closed: it matches os.ErrClosed too
 }
 
 func (e *ValueError) Error() string {
@@ -38,7 +41,9 @@ func (e *ValueError) Error() string {
 	return s
 }
 
-func (e *ValueError) Is(target error) bool { return target == ErrValue }
+func (e *ValueError) Is(target error) bool {
+	return target == ErrValue || target == os.ErrClosed && e.Closed
+}
 
 // in puts a step of the path in front.
 func (e *ValueError) in(step string) *ValueError {
@@ -50,9 +55,16 @@ func (e *ValueError) in(step string) *ValueError {
 }
 
 var (
-	encMode    = must(encOptions(cbor.TimeRFC3339Nano).EncMode())
-	encModeUTC = must(encOptions(cbor.TimeRFC3339NanoUTC).EncMode())
-	decMode    = must(cbor.DecOptions{
+	encMode         = must(encOptions(cbor.TimeRFC3339Nano).EncMode())
+	encModeUTC      = must(encOptions(cbor.TimeRFC3339NanoUTC).EncMode())
+	encModeFiles    = must(encOptions(cbor.TimeRFC3339Nano).EncModeWithTags(fileTags))
+	encModeFilesUTC = must(encOptions(cbor.TimeRFC3339NanoUTC).EncModeWithTags(fileTags))
+	decMode         = must(decOptions().DecMode())
+	decModeFiles    = must(decOptions().DecModeWithTags(fileTags))
+)
+
+func decOptions() cbor.DecOptions {
+	return cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		MaxNestedLevels:   decodeDepth,
 		MaxArrayElements:  MaxValue, // an element has a byte at least; what it becomes is bounded by scan
@@ -64,8 +76,8 @@ var (
 		UTF8:              cbor.UTF8DecodeInvalid,
 		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 		BigIntDec:         cbor.BigIntDecodePointer,
-	}.DecMode())
-)
+	}
+}
 
 func encOptions(t cbor.TimeMode) cbor.EncOptions {
 	return cbor.EncOptions{
@@ -110,11 +122,14 @@ func marshal(v any) (b []byte, err error) {
 		return marshalBytes(v)
 	}
 	defer catch(&b, &err, "encode", v)
-	mode := encMode
+	mode, utc := encMode, encModeUTC
 	if v != nil {
 		sh := shapeOf(reflect.TypeOf(v))
 		if sh.bad != nil {
 			return nil, sh.bad
+		}
+		if sh.files {
+			mode, utc = encModeFiles, encModeFilesUTC
 		}
 		if sh.walk {
 			w := walker{}
@@ -126,7 +141,7 @@ func marshal(v any) (b []byte, err error) {
 				return nil, err
 			}
 			if w.utc {
-				mode = encModeUTC
+				mode = utc
 			}
 		}
 	}
@@ -179,7 +194,11 @@ func unmarshal(b []byte, v any) (err error) {
 	}
 	err = scan(b, sh)
 	if err == nil {
-		err = decMode.Unmarshal(b, v)
+		mode := decMode
+		if sh.files {
+			mode = decModeFiles
+		}
+		err = mode.Unmarshal(b, v)
 	}
 	if err != nil {
 		return &ValueError{Op: "decode", Type: t.Elem().String(), Why: err.Error()}

@@ -1,0 +1,271 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec/wire"
+)
+
+// streams are the readers and writers of one call's argument, each with a pipe
+// whose other end is in the value that is sent.
+type streams struct {
+	list  []*stream
+	grace time.Duration
+}
+
+// stream is one of them. A goroutine copies.
+type stream struct {
+	path   string // of the field
+	src    io.Reader
+	dst    io.Writer
+	ours   *os.File
+	theirs *os.File // until it was sent
+	done   chan struct{}
+	err    error // once done is closed
+
+	mu       sync.Mutex
+	grace    time.Duration
+	returned bool // the function has
+	last     bool // no read may begin after the deadline that is set
+	reading  bool // from src
+}
+
+const (
+	copySize = 64 << 10
+	pipeSize = 1 << 20 // what anybody may ask for by default: /proc/sys/fs/pipe-max-size
+	// readerPatience is how long Do waits for a Read of somebody else's that is
+	// under way when the function has returned.
+	readerPatience = 100 * time.Millisecond
+)
+
+// connectStreams replaces the readers and writers in the value that in points to,
+// by pipes. Copying begins with start.
+func connectStreams(in any, grace time.Duration) (*streams, error) {
+	st := &streams{grace: grace}
+	err := wire.Connect(in, func(path string, v any, writer bool) (*os.File, error) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		growPipe(w)
+		s := &stream{path: path, done: make(chan struct{}), grace: grace}
+		if writer {
+			s.dst, s.ours, s.theirs = v.(io.Writer), r, w
+		} else {
+			s.src, s.ours, s.theirs = v.(io.Reader), w, r
+		}
+		st.list = append(st.list, s)
+		return s.theirs, nil
+	})
+	if err != nil {
+		st.abandon()
+		return nil, err
+	}
+	return st, nil
+}
+
+// growPipe makes each side wait for the other less often. Where this user has too
+// much in pipes already (pipe(7)), the default has to do.
+func growPipe(w *os.File) {
+	if raw, err := w.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+	}
+}
+
+// abandon is for a call that is not made.
+func (st *streams) abandon() {
+	if st == nil {
+		return
+	}
+	for _, s := range st.list {
+		s.ours.Close()
+		s.theirs.Close()
+	}
+}
+
+// start is called when the call has duplicates of its ends.
+func (st *streams) start() {
+	if st == nil {
+		return
+	}
+	for _, s := range st.list {
+		s.theirs.Close()
+		if s.src != nil {
+			go s.feed()
+		} else {
+			go s.drain()
+		}
+	}
+}
+
+// finish is called when the call is over and its ends are closed. It waits for
+// what is still in the pipes, and gives the errors of copying.
+func (st *streams) finish(ctx context.Context) error {
+	if st == nil {
+		return nil
+	}
+	for _, s := range st.list { // all of them first: they end at the same time
+		s.stop()
+	}
+	var errs []error
+	for _, s := range st.list {
+		if s.src != nil {
+			s.awaitSource()
+		} else {
+			s.awaitDrained(ctx)
+		}
+		select {
+		case <-s.done:
+			if s.err != nil {
+				errs = append(errs, s.failed(s.err))
+			}
+		default:
+			if s.dst != nil {
+				errs = append(errs, s.failed(context.Cause(ctx)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *stream) failed(err error) error {
+	op := "drain writer"
+	if s.src != nil {
+		op = "feed reader"
+	}
+	e := &Error{Op: op, Path: s.path, Err: err}
+	if s.dst != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		e.Hint = "the function has returned, but something that it started holds the pipe open and says nothing"
+	}
+	return e
+}
+
+// stop says that the function has returned.
+func (s *stream) stop() {
+	s.mu.Lock()
+	s.returned = true
+	if s.dst != nil {
+		s.ours.SetReadDeadline(time.Now().Add(s.grace))
+	}
+	s.mu.Unlock()
+	if s.src != nil {
+		s.ours.Close() // wakes a write that nobody will read
+	}
+}
+
+// awaitSource waits for a Read that is under way only so long: nothing can end it.
+func (s *stream) awaitSource() {
+	s.mu.Lock()
+	reading := s.reading
+	s.mu.Unlock()
+	if !reading {
+		<-s.done
+		return
+	}
+	t := time.NewTimer(readerPatience)
+	defer t.Stop()
+	select {
+	case <-s.done:
+	case <-t.C:
+	}
+}
+
+// awaitDrained waits for the end of the pipe, or grace from when it last said
+// something, or grace after ctx is done.
+func (s *stream) awaitDrained(ctx context.Context) {
+	select {
+	case <-s.done:
+		return
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	s.last = true
+	s.ours.SetReadDeadline(time.Now().Add(s.grace))
+	s.mu.Unlock()
+	t := time.NewTimer(s.grace)
+	defer t.Stop()
+	select {
+	case <-s.done:
+	case <-t.C:
+		select { // the deadline's own time
+		case <-s.done:
+		case <-time.After(readerPatience):
+		}
+	}
+}
+
+// feed copies from src until that ends, or the function has closed its end.
+func (s *stream) feed() {
+	defer s.ours.Close() // last: with the end of the pipe, the error is known
+	defer close(s.done)
+	buf := make([]byte, copySize)
+	for {
+		if !s.begin() {
+			return
+		}
+		n, err := s.src.Read(buf)
+		s.mu.Lock()
+		s.reading = false
+		s.mu.Unlock()
+		if n > 0 {
+			if _, werr := s.ours.Write(buf[:n]); werr != nil {
+				// Not everything has to be read.
+				if !errors.Is(werr, unix.EPIPE) && !errors.Is(werr, os.ErrClosed) {
+					s.err = werr
+				}
+				return
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				s.err = err
+			}
+			return
+		}
+	}
+}
+
+func (s *stream) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = !s.returned
+	return s.reading
+}
+
+// drain copies to dst until the last holder of the other end has closed it.
+func (s *stream) drain() {
+	defer close(s.done)
+	defer s.ours.Close() // first: whoever writes learns that nobody reads
+	buf := make([]byte, copySize)
+	for {
+		s.mu.Lock()
+		if s.returned && !s.last {
+			s.ours.SetReadDeadline(time.Now().Add(s.grace))
+		}
+		s.mu.Unlock()
+		n, err := s.ours.Read(buf)
+		if n > 0 {
+			w, werr := s.dst.Write(buf[:n])
+			if werr == nil && w != n {
+				werr = io.ErrShortWrite
+			}
+			if werr != nil {
+				s.err = werr
+				return
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				s.err = err
+			}
+			return
+		}
+	}
+}

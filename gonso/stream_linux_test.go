@@ -1,0 +1,242 @@
+package gonso
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/testenv"
+)
+
+type streamArgs struct {
+	R    io.Reader
+	W    io.Writer
+	RC   io.ReadCloser
+	WC   io.WriteCloser
+	List []io.Writer
+	Map  map[string]io.Reader
+	N    int64
+	Say  string
+}
+
+var (
+	streamCopy = Register("test.stream-copy", func(_ context.Context, a streamArgs) (int64, error) {
+		return io.Copy(a.W, a.R)
+	})
+	streamAll = Register("test.stream-all", func(_ context.Context, a streamArgs) (string, error) {
+		for name, w := range map[string]io.Writer{"W": a.W, "WC": a.WC, "L0": a.List[0], "L2": a.List[2]} {
+			if _, err := io.WriteString(w, "to "+name); err != nil {
+				return "", err
+			}
+		}
+		var got []string
+		for _, r := range []io.Reader{a.R, a.RC, a.Map["a"], a.Map["b"]} {
+			b, err := io.ReadAll(r)
+			if err != nil {
+				return "", err
+			}
+			got = append(got, string(b))
+		}
+		if a.List[1] != nil || a.Map["nil"] != nil {
+			return "", errors.New("nil became a stream")
+		}
+		return strings.Join(got, " "), errors.Join(a.RC.Close(), a.WC.Close())
+	})
+	streamSome = Register("test.stream-some", func(_ context.Context, a streamArgs) (int64, error) {
+		return io.CopyN(io.Discard, a.R, a.N)
+	}, LeavesThreadClean())
+	streamSay = Register("test.stream-say", func(_ context.Context, a streamArgs) (int, error) {
+		n, err := io.WriteString(a.W, a.Say)
+		switch a.Say {
+		case "panic":
+			panic("on purpose")
+		case "kill":
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+		case "daemon": // keeps the pipe
+			cmd := exec.Command("sleep", "60")
+			cmd.Stdout = a.W
+			if err := cmd.Start(); err != nil {
+				return 0, err
+			}
+			return cmd.Process.Pid, nil
+		}
+		return n, err
+	})
+	streamRoot = Register("test.stream-root", func(_ context.Context, r io.Reader) (string, error) {
+		if r == nil {
+			return "nil", nil
+		}
+		b, err := io.ReadAll(r)
+		return string(b), err
+	})
+)
+
+func TestStreamsCrossByPipes(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, s *Set, o DoOption) {
+		var w, wc, l0, l2 bytes.Buffer
+		got, err := streamAll.Do(t.Context(), s, streamArgs{
+			R: strings.NewReader("R"), RC: io.NopCloser(strings.NewReader("RC")), W: &w, WC: nopCloser{&wc}, List: []io.Writer{&l0, nil, &l2},
+			Map: map[string]io.Reader{"a": strings.NewReader("A"), "b": openedWith(t, "B, a file"), "nil": nil},
+		}, o)
+		if err != nil || got != "R RC A B, a file" {
+			t.Error(got, err)
+		}
+		if w.String() != "to W" || wc.String() != "to WC" || l0.String() != "to L0" || l2.String() != "to L2" {
+			t.Errorf("%q %q %q %q", &w, &wc, &l0, &l2)
+		}
+		// More than pipes hold, both ways at once.
+		big := bytes.Repeat([]byte("0123456789abcdef"), 4<<20/16)
+		var back bytes.Buffer
+		n, err := streamCopy.Do(t.Context(), s, streamArgs{R: bytes.NewReader(big), W: &back}, o)
+		if err != nil || n != int64(len(big)) || !bytes.Equal(back.Bytes(), big) {
+			t.Errorf("%d of %d bytes, %v", n, len(big), err)
+		}
+		for want, r := range map[string]io.Reader{"nil": nil, "root": strings.NewReader("root")} {
+			if got, err := streamRoot.Do(t.Context(), s, r, o); err != nil || got != want {
+				t.Errorf("%q, %v", got, err)
+			}
+		}
+	})
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// zeros is a reader without end.
+type zeros struct{}
+
+func (*zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestStreamErrors(t *testing.T) {
+	bad := errors.New("bad medium")
+	onBothBackends(t, func(t *testing.T, s *Set, o DoOption) {
+		// What is not read is not missed.
+		if n, err := streamSome.Do(t.Context(), s, streamArgs{R: &zeros{}, N: 100}, o); err != nil || n != 100 {
+			t.Error(n, err)
+		}
+		// What cannot be read or written is an error, and there are the results all the same.
+		n, err := streamCopy.Do(t.Context(), s, streamArgs{R: io.MultiReader(strings.NewReader("abc"), failing{bad}), W: io.Discard}, o)
+		if n != 3 || wantMatch(err, bad, "feed reader", "R") != nil {
+			t.Error(n, err)
+		}
+		if _, err := streamCopy.Do(t.Context(), s, streamArgs{R: &zeros{}, W: failing{bad}}, o); wantMatch(err, bad, "drain writer", "W") != nil || !errors.Is(err, unix.EPIPE) {
+			t.Error(err)
+		}
+		var w bytes.Buffer
+		_, err = streamSay.Do(t.Context(), s, streamArgs{W: &w, Say: "panic"}, o)
+		if _, ok := errors.AsType[*PanicError](err); !ok || w.String() != "panic" {
+			t.Errorf("%v, %q", err, &w)
+		}
+		closed := openedWith(t, "")
+		closed.Close()
+		if _, err := streamCopy.Do(t.Context(), s, streamArgs{R: closed, W: &w}, o); wantMatch(err, os.ErrClosed, "field R") != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := streamCopy.Do(ctx, s, streamArgs{R: &zeros{}, W: &w}, o); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error)  { return 0, f.err }
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// A reader that says nothing does not keep Do, nor does what the function has
+// left behind with a writer.
+func TestStreamsDoNotKeepDo(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, s *Set, o DoOption) {
+		if err := s.SetWorker(Worker{Grace: 50 * time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+		idle, end := io.Pipe()
+		defer end.Close() // ends the goroutine that is left
+		var w bytes.Buffer
+		if n, err := streamSay.Do(t.Context(), s, streamArgs{R: idle, W: &w, Say: "quick"}, o); err != nil || n != 5 || w.String() != "quick" {
+			t.Error(n, err)
+		}
+		w.Reset()
+		pid, err := streamSay.Do(t.Context(), s, streamArgs{W: &w, Say: "daemon"}, o)
+		if wantMatch(err, os.ErrDeadlineExceeded, "drain writer", "W", "holds the pipe open") != nil || w.String() != "daemon" {
+			t.Errorf("%v, %q", err, &w)
+		}
+		if pid > 0 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			if p, err := os.FindProcess(pid); err == nil {
+				_, _ = p.Wait() // on the thread backend it is this process's child
+			}
+		}
+		// A writer that blocks is waited for until ctx is done and the grace period over.
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		r, stuck := io.Pipe()
+		defer r.Close()
+		if _, err := streamSay.Do(ctx, s, streamArgs{W: stuck, Say: "x"}, o); wantMatch(err, context.DeadlineExceeded, "drain writer") != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStreamsOfAWorkerThatDies(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	testenv.Leaks(t)
+	s := owned(t)(new(Set), nil)
+	var w bytes.Buffer
+	_, err := streamSay.Do(t.Context(), s, streamArgs{R: &zeros{}, W: &w, Say: "kill"}, InProcess())
+	if !errors.Is(err, ErrWorkerDied) || w.String() != "kill" {
+		t.Errorf("%v, %q", err, &w)
+	}
+}
+
+func onBothBackends(t *testing.T, f func(t *testing.T, s *Set, o DoOption)) {
+	t.Helper()
+	testenv.Need(t, testenv.Process)
+	for name, o := range map[string]DoOption{"thread": InThread(), "process": InProcess()} {
+		t.Run(name, func(t *testing.T) {
+			testenv.Leaks(t)
+			f(t, owned(t)(new(Set), nil), o)
+		})
+	}
+}
+
+func openedWith(t testing.TB, content string) *os.File {
+	t.Helper()
+	name := t.TempDir() + "/file"
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func wantMatch(err, is error, words ...string) error {
+	if !errors.Is(err, is) {
+		return fmt.Errorf("%w does not match %w", err, is)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			return fmt.Errorf("%w does not say %q", err, w)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package gonso
+
+import (
+	"context"
+	"time"
+)
+
+// streams are never made where nothing can be called.
+type streams struct{}
+
+func connectStreams(any, time.Duration) (*streams, error) { return nil, ErrUnsupported }
+func (*streams) abandon()                                 {}
+func (*streams) start()                                   {}
+func (*streams) finish(context.Context) error             { return nil }
