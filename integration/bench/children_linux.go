@@ -197,6 +197,7 @@ func heapOps() (map[string]func(int) (time.Duration, error), error) {
 		"unshare": again(unshareUser),
 		"pidtime": func(n int) (time.Duration, error) { return coldCalls(all, n) },
 		"cold":    func(n int) (time.Duration, error) { return coldCalls(base, n) },
+		"command": again(func() error { return commandTrue(base) }),
 		"exec":    again(func() error { return runTiny(tiny, nil) }),
 		"fork":    again(func() error { return runTiny(tiny, &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}) }),
 	}, nil

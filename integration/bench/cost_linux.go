@@ -130,6 +130,7 @@ func flatInHeap(o *options) (lines []line, err error) {
 		{"unshare", fmt.Sprintf("Unshare(User), %d MiB live heap", heap), 1.2},
 		{"cold", fmt.Sprintf("process Do, cold, %d MiB live heap", heap), 1.2},
 		{"pidtime", fmt.Sprintf("  with pid and time, %d MiB live heap", heap), 1.2},
+		{"command", fmt.Sprintf("Command of /bin/true, %d MiB live heap", heap), 1.2},
 		{"exec", "  os/exec of a static ELF", 0},
 		{"fork", "  os/exec of it with CLONE_NEWUSER", 0},
 	} {

@@ -26,6 +26,7 @@ var rows = []row{
 	raceRow("process Do, warm, and reexec", warmCallAndReexec),
 	raceRow("process Do, cold", coldCall),
 	raceRow("process Do, cold, pid and time", coldCallPIDTime),
+	raceRow("Command, cold", coldCommand),
 	raceRow("Pool.Get, user+mnt+net with a warm worker", poolGet),
 	raceRow("Unshare(User)", makeUser),
 	{name: "Unshare(User) and the launcher", measure: makeUserAndLauncher},
