@@ -94,19 +94,24 @@ func raceRow(name string, open func() (*race, error)) row {
 		if err = errors.Join(err, r.Close()); err != nil {
 			return nil, err
 		}
-		floor := results[0]
-		lines := make([]line, 0, len(results))
-		for i, res := range results[1:] {
-			l := line{what: "  " + r.ways[i+1].name, takes: formatTime(median(res)), ratio: r.limit.ratio(median(ratios(res, floor)))}
-			if i == 0 {
-				l.what = name
-				l.floor, l.floorTime = r.ways[0].name, formatTime(median(floor))
-				l.target, l.reached = r.limit.String(), r.limit.reached(median(ratios(res, floor)))
-			}
-			lines = append(lines, l)
-		}
-		return lines, nil
+		return r.lines(name, results), nil
 	}}
+}
+
+// lines tells a race's results: the first of its ways is the floor.
+func (r *race) lines(name string, results [][]time.Duration) []line {
+	floor := results[0]
+	lines := make([]line, 0, len(results))
+	for i, res := range results[1:] {
+		l := line{what: "  " + r.ways[i+1].name, takes: formatTime(median(res)), ratio: r.limit.ratio(median(ratios(res, floor)))}
+		if i == 0 {
+			l.what = name
+			l.floor, l.floorTime = r.ways[0].name, formatTime(median(floor))
+			l.target, l.reached = r.limit.String(), r.limit.reached(median(ratios(res, floor)))
+		}
+		lines = append(lines, l)
+	}
+	return lines
 }
 
 // Within a round the ways take turns of about slice, for about share each.

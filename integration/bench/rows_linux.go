@@ -28,6 +28,7 @@ var rows = []row{
 	raceRow("process Do, cold, pid and time", coldCallPIDTime),
 	raceRow("Command, cold", coldCommand),
 	raceRow("Pool.Get, user+mnt+net with a warm worker", poolGet),
+	streamRow(),
 	raceRow("Unshare(User)", makeUser),
 	{name: "Unshare(User) and the launcher", measure: makeUserAndLauncher},
 	raceRow("Unshare(Net)", makeNet),
