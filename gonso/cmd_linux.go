@@ -81,7 +81,12 @@ func (c *Cmd) startIn(core *core, failing func()) (done func(), err error) {
 	}
 	c.inner.Env = env
 	g.Join = core.joins(core.foreign)
-	return done, programError(g.Start(c.ctx, c.inner))
+	err = programError(g.Start(c.ctx, c.inner))
+	var refusal *Error
+	if g.Exe != nil && core.foreign&Mount != 0 && errors.Is(err, fs.ErrNotExist) && errors.As(err, &refusal) {
+		refusal.Hint = "if it is dynamically linked, its loader is missing inside: build it with CGO_ENABLED=0"
+	}
+	return done, err
 }
 
 // lookIn lists where a name may be. Relative directories are left out, as

@@ -196,3 +196,31 @@ func closedFile(t testing.TB) *os.File {
 	f.Close()
 	return f
 }
+
+// The file that a name means is that of the Set's mount namespace.
+func TestCommandLooksInside(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.UserNS, testenv.Tool("mount"))
+	testenv.Leaks(t)
+	s := unshare(t, User|Mount)
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/outside", []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const script = `mount -t tmpfs none "$1" && cd "$1" && printf '#!/bin/sh\necho inside\n' >prog && chmod +x prog`
+	if out, err := s.Command(context.Background(), "sh", "-c", script, "sh", dir).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	env := []string{"PATH=/gonso/none:" + dir}
+	for name, want := range map[string]error{"prog": nil, "outside": exec.ErrNotFound, dir + "/prog": nil, dir + "/outside": fs.ErrNotExist} {
+		c := s.Command(context.Background(), name)
+		c.Env = env
+		if out, err := c.Output(); !errors.Is(err, want) || want == nil && string(out) != "inside\n" {
+			t.Errorf("%s: %q, %v; want %v", name, out, err, want)
+		}
+	}
+	c := s.Command(context.Background(), "./prog")
+	c.Dir = dir
+	if out, err := c.Output(); err != nil || string(out) != "inside\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
