@@ -224,7 +224,7 @@ func TestIsolatedCallsHaveProcessesOfTheirOwn(t *testing.T) {
 }
 
 func TestIsolatedCallThatIgnoresItsContextIsKilledAlone(t *testing.T) {
-	w, heard := newWorker(t, WorkerOptions{Grace: 30 * time.Millisecond})
+	w, heard := newWorker(t, WorkerOptions{Grace: 500 * time.Millisecond})
 	goodCtx, endGood := context.WithCancel(t.Context())
 	defer endGood()
 	isolated := func(ctx context.Context, name string) <-chan result {
