@@ -317,6 +317,11 @@ func (s *Set) control(nextContext func(context.Context, string, string, syscall.
 // directory. What opening waits for, as with a FIFO, is waited for; ctx counts
 // until then, and in a worker.
 //
+// In a mount namespace that was opened from outside, links of procfs such as
+// /proc/PID/root are not followed (ELOOP; openat2(2), RESOLVE_NO_MAGICLINKS):
+// whoever made that could have this process open what is outside. The same goes
+// for dialing a unix socket by its path.
+//
 // The privileges are those of entering the Set. A thread of this process opens
 // it, where one can enter, else the worker.
 func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {

@@ -49,9 +49,34 @@ type openArgs struct {
 	Name string
 	Flag int
 	Perm os.FileMode
+
+	// NoMagicLinks is for where somebody else has made the links: those of procfs
+	// would lead out, to what this process may reach and they may not.
+	NoMagicLinks bool
 }
 
-func (a openArgs) open() (*os.File, error) { return os.OpenFile(a.Name, a.Flag, a.Perm) }
+func (a openArgs) open() (*os.File, error) {
+	if !a.NoMagicLinks {
+		return os.OpenFile(a.Name, a.Flag, a.Perm)
+	}
+	how := unix.OpenHow{Flags: uint64(a.Flag | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	if a.Flag&unix.O_PATH == 0 {
+		how.Flags |= unix.O_LARGEFILE
+	}
+	if a.Flag&os.O_CREATE != 0 { // else a mode is an error
+		how.Mode = uint64(a.Perm.Perm())
+	}
+	for {
+		fd, err := unix.Openat2(unix.AT_FDCWD, a.Name, &how)
+		switch err {
+		case nil:
+			return os.NewFile(uintptr(fd), a.Name), nil
+		case unix.EINTR:
+			continue
+		}
+		return nil, &os.PathError{Op: "open", Path: a.Name, Err: err}
+	}
+}
 
 var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open() },
 	LeavesThreadClean())
@@ -59,7 +84,12 @@ var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os
 // openFile does not care for the caches that a foreign mount namespace can fill:
 // open(2) fills none.
 func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
-	a := openArgs{name, flag, perm}
+	c, err := s.acquire("open")
+	if err != nil {
+		return nil, err
+	}
+	a := openArgs{name, flag, perm, c.opened&Mount != 0}
+	c.release()
 	return insideSet(ctx, s, "open", Mount, openInside, a, a.open)
 }
 
@@ -80,9 +110,13 @@ func insideSet[In any](ctx context.Context, s *Set, op string, typ Type, fn *Fun
 	case c.foreign&(User|Time) != 0:
 		return fn.Do(ctx, s, in, InProcess())
 	}
+	join := []Type{typ}
+	if typ == Mount { // what /proc and /sys show is that of the others
+		join = c.threadJoin
+	}
 	var file *os.File
 	var ferr error
-	if err := c.runOnThread([]Type{typ}, func(*threadRun) bool {
+	if err := c.runOnThread(join, func(*threadRun) bool {
 		file, ferr = f()
 		return true
 	}); err != nil {

@@ -628,3 +628,47 @@ func TestOpenFileInside(t *testing.T) {
 	_, err := s.OpenFile(t.Context(), "/", os.O_RDONLY, 0)
 	wantError(t, "closed Set", err, ErrClosed)
 }
+
+// Whoever made a mount namespace makes the links in it too.
+func TestOpenFileCannotBeLedOutside(t *testing.T) {
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("sleep"))
+	testenv.Leaks(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/plain", []byte("plain"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(fmt.Sprintf("/proc/%d/root%s/plain", os.Getpid(), dir), dir+"/out"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("plain", dir+"/in"); err != nil {
+		t.Fatal(err)
+	}
+	sets := map[string]*Set{"worker": owned(t)(FromPID(sleeper(t, User|Mount), User, Mount))}
+	if testenv.Has(testenv.Root) {
+		sets["thread"] = owned(t)(FromPID(sleeper(t, Mount), Mount))
+	}
+	for name, s := range sets {
+		f, err := s.OpenFile(t.Context(), dir+"/in", os.O_RDONLY, 0)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if b, err := io.ReadAll(f); err != nil || string(b) != "plain" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+		f.Close()
+		// A worker that may not trace this process hears of that first.
+		refused := func(what string, err error) {
+			t.Helper()
+			if !errors.Is(err, unix.ELOOP) && (name == "thread" || !errors.Is(err, unix.EACCES)) {
+				t.Errorf("%s, %s: %v; want %v", name, what, err, unix.ELOOP)
+			}
+		}
+		for _, flag := range []int{os.O_RDONLY, unix.O_PATH} {
+			_, err = s.OpenFile(t.Context(), dir+"/out", flag, 0)
+			refused("open", err)
+		}
+		_, err = s.DialContext(t.Context(), "unix", dir+"/out")
+		refused("dial", err)
+	}
+}
