@@ -95,7 +95,7 @@ func TestProgramInsideNamespacesItself(t *testing.T) {
 	if os.Getenv(env) != "" {
 		return // this is the other one
 	}
-	const tests = "^Test(PID|Time|MountProc|Every|Loopback|KeepIDs|Nested|Worker|SetHas|Killed|Cancel|UserNamespaceNever)"
+	const tests = "^Test(PID|Time|MountProc|Every|Loopback|KeepIDs|Nested|Worker|SetHas|KilledProgram|KilledWorkerIs|Cancel|UserNamespaceNever)"
 	for name, args := range map[string][]string{
 		"pid 1":                  {"--pid", "--fork", "--kill-child", "--mount-proc"},
 		"user below user":        {"--user", "--map-root-user", "unshare", "--user", "--map-root-user"},
