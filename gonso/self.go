@@ -36,9 +36,10 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // RunAndExit runs the command in the place of this program and does not return.
 //
 // Streams that are not set are those of this process. Signals that it gets are
-// passed on, but for SIGCHLD, SIGURG and SIGPIPE, and those that are typed at
-// the terminal (SIGINT, SIGQUIT, SIGTSTP), which the command gets itself: it stays in
-// the terminal's process group. While the command is stopped, so is this
+// passed on, but for SIGCHLD, SIGURG and SIGPIPE. The command stays in its process
+// group, and so at its terminal; what is typed there, or sent to the group by
+// others, the command gets itself, and so once. A tiny process beside it, in the same
+// group, tells which is which. While the command is stopped, so is this
 // process. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
 // SIGKILL or SIGTERM if that ended it, or with 128 and the number of another
 // signal. Deferred functions do not run.
@@ -70,7 +71,7 @@ func (c *Cmd) RunAndExit() {
 		}
 		exitWith(125, err)
 	}
-	passing.to(c.Process)
+	passing.to(c.Process, c.Attr.Setsid || c.Attr.Setpgid)
 	err := c.Wait()
 	passing.stop()
 	var ee *exec.ExitError

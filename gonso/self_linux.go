@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec"
 )
 
 // passing passes signals on to a process.
@@ -15,6 +17,12 @@ type passing struct {
 	signals chan os.Signal
 	stopped chan struct{}
 	done    sync.WaitGroup
+
+	notified uint64 // the signals that are passed on
+
+	apart   bool            // the process is in a group of its own
+	witness *reexec.Witness // nil if there is none
+	known   uint64          // what the group got, seen by a witness before, and not yet come here
 }
 
 // passSignals begins to collect signals, but those that this program was
@@ -32,12 +40,21 @@ func passSignals() *passing {
 		}
 		if !signal.Ignored(n) {
 			signal.Notify(p.signals, n)
+			if n != unix.SIGCHLD {
+				p.notified |= 1 << (n - 1)
+			}
 		}
 	}
 	return p
 }
 
-func (p *passing) to(process *os.Process) {
+// to begins to pass signals on. What came before is passed on whoever got it,
+// rather than to be lost.
+func (p *passing) to(process *os.Process, apart bool) {
+	p.apart = apart
+	if !apart {
+		p.witness, _ = reexec.StartWitness() // without it, it is guessed
+	}
 	p.done.Go(func() {
 		for {
 			select {
@@ -48,7 +65,7 @@ func (p *passing) to(process *os.Process) {
 				switch {
 				case sig == unix.SIGCHLD:
 					stopAlong(process.Pid)
-				case typed(sig) && foreground():
+				case p.reached(sig):
 				default:
 					_ = process.Signal(sig) // it may have ended
 				}
@@ -62,6 +79,51 @@ func (p *passing) stop() {
 	signal.Stop(p.signals)
 	close(p.stopped)
 	p.done.Wait()
+	if p.witness != nil {
+		p.witness.End()
+	}
+}
+
+// reached reports whether a signal that came here has come to the process as
+// well, having been sent to the whole process group.
+func (p *passing) reached(sig syscall.Signal) bool {
+	if p.apart {
+		return false
+	}
+	bit := uint64(1) << (sig - 1)
+	if p.known&bit != 0 {
+		p.known &^= bit
+		return true
+	}
+	if w := p.witness; w != nil {
+		pending, err := w.Pending()
+		if err == nil && pending&bit == 0 {
+			return false
+		}
+		// It knows a signal once only, so the next takes over.
+		p.witness, _ = reexec.StartWitness()
+		if err == nil {
+			p.known |= p.before(w) &^ bit & p.notified
+		}
+		w.End()
+		if err == nil {
+			return true
+		}
+	}
+	return typed(sig) && foreground()
+}
+
+// before are the signals that only the witness before this one knows of.
+func (p *passing) before(w *reexec.Witness) uint64 {
+	pending, err := w.Pending()
+	if err != nil || p.witness == nil {
+		return 0
+	}
+	newer, err := p.witness.Pending()
+	if err != nil {
+		return 0
+	}
+	return pending &^ newer
 }
 
 // typed signals are sent by the terminal to all of its foreground process group.

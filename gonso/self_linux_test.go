@@ -211,6 +211,43 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 					t.Error("^C came twice")
 				}
 			}, "exit status 3"},
+			{"count", "SIGINT by kill", func(t *testing.T, term *terminal, outside, _ string) {
+				for i := range 3 {
+					kill(t, outside, unix.SIGINT)
+					term.want("got interrupt " + strconv.Itoa(i+1))
+				}
+				kill(t, outside, unix.SIGTERM)
+			}, "exit status 3"},
+			{"count", "the group and alone", func(t *testing.T, term *terminal, outside, _ string) {
+				n := 0
+				got := func(name string) {
+					n++
+					// In order: had one come twice, the next would have another number.
+					term.want("got " + name + " " + strconv.Itoa(n))
+				}
+				for range 3 {
+					io.WriteString(term.pty, "\x03")
+					got("interrupt")
+					kill(t, outside, unix.SIGINT)
+					got("interrupt")
+					kill(t, "-"+outside, unix.SIGINT)
+					got("interrupt")
+				}
+				kill(t, outside, unix.SIGINT)
+				got("interrupt")
+				n = 0
+				for range 3 {
+					kill(t, "-"+outside, unix.SIGUSR1)
+					got("user defined signal 1")
+					kill(t, outside, unix.SIGUSR1)
+					got("user defined signal 1")
+				}
+				kill(t, outside, unix.SIGTERM)
+				term.want("got terminated 1")
+				if s := term.printed(); strings.Contains(s, "got interrupt 11") || strings.Contains(s, "got user defined signal 1 7") {
+					t.Errorf("one came twice:\n%s", s)
+				}
+			}, "exit status 3"},
 			{"count", "^Z", func(t *testing.T, term *terminal, outside, inside string) {
 				for range 3 {
 					io.WriteString(term.pty, "\x1a")

@@ -6,7 +6,7 @@ import "os"
 
 type passing struct{}
 
-func passSignals() passing         { return passing{} }
-func (passing) to(*os.Process)     {}
-func (passing) stop()              {}
-func endAs(state *os.ProcessState) { os.Exit(state.ExitCode()) }
+func passSignals() passing           { return passing{} }
+func (passing) to(*os.Process, bool) {}
+func (passing) stop()                {}
+func endAs(state *os.ProcessState)   { os.Exit(state.ExitCode()) }

@@ -1,0 +1,84 @@
+package reexec
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec/internal/launcher"
+)
+
+// A Witness is a process in the process group of this one that blocks every
+// signal and does nothing. What it has pending was sent to the group, and not to
+// this process alone: nothing else tells a program that is written in Go. It ends
+// with this process at the latest.
+type Witness struct{ p *launcher.Process }
+
+// StartWitness starts one. Signals sent before are unknown to it.
+func StartWitness() (*Witness, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// A child begins with the mask of the thread that starts it: there is no moment
+	// at which a signal could end it.
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, &old); err != nil {
+		return nil, err
+	}
+	l := new(launcher.List)
+	l.Wait() // for the other end to be closed
+	p, err := launcher.Start(&launcher.Cmd{List: l, Args: []string{"gonso-witness"}})
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
+		runtime.LockOSThread() // one more than is undone: the thread ends with its goroutine
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Witness{p}, nil
+}
+
+// Pending are the signals that the group got since the witness was started, as
+// a set with bit n-1 for signal n.
+func (w *Witness) Pending() (uint64, error) {
+	// The kernel sends to a group with tasklist_lock held for reading, and setpgid
+	// takes it for writing before it finds that there is no such process: what has
+	// reached this process of a signal to the group has then reached all of it.
+	_ = unix.Setpgid(math.MaxInt32, 1)
+	// Its id means nothing else: it has not been waited for.
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(w.p.Pid) + "/status")
+	if err != nil {
+		return 0, err
+	}
+	return sharedPending(status)
+}
+
+var errNoWitness = errors.New("the witness has ended")
+
+// sharedPending finds the pending signals in a /proc/PID/status.
+func sharedPending(status []byte) (uint64, error) {
+	if _, state, _ := bytes.Cut(status, []byte("\nState:\t")); bytes.HasPrefix(state, []byte("Z")) || bytes.HasPrefix(state, []byte("X")) {
+		return 0, errNoWitness
+	}
+	_, rest, ok := bytes.Cut(status, []byte("\nShdPnd:\t"))
+	value, _, _ := bytes.Cut(rest, []byte("\n"))
+	set, err := strconv.ParseUint(string(value), 16, 64)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("no ShdPnd in %q", status)
+	}
+	return set, nil
+}
+
+// End ends the witness and waits for that.
+func (w *Witness) End() {
+	_ = w.p.Kill()
+	_ = w.p.Close()
+	_, _ = w.p.Wait()
+}
