@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -89,8 +91,9 @@ func (c *Cmd) startIn(core *core, failing func()) (done func(), err error) {
 	return done, err
 }
 
-// lookIn lists where a name may be. Relative directories are left out, as
-// package exec refuses what it finds there.
+// lookIn lists where a name may be, each place once. Relative directories are
+// left out, as package exec refuses what it finds there, and names that are too long
+// to be anything: there the search goes on.
 func lookIn(env []string, name string) (paths []string) {
 	path := os.Getenv("PATH")
 	for _, kv := range env {
@@ -98,12 +101,28 @@ func lookIn(env []string, name string) (paths []string) {
 			path = v
 		}
 	}
+	seen := make(map[string]bool)
 	for _, dir := range filepath.SplitList(path) {
-		if filepath.IsAbs(dir) {
-			paths = append(paths, filepath.Join(dir, name))
+		p := filepath.Join(dir, name)
+		if filepath.IsAbs(dir) && !seen[p] && !tooLong(p) {
+			seen[p] = true
+			paths = append(paths, p)
 		}
 	}
 	return paths
+}
+
+// tooLong is what the kernel answers ENAMETOOLONG to.
+func tooLong(path string) bool {
+	if len(path) >= unix.PathMax {
+		return true
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if len(part) > unix.NAME_MAX {
+			return true
+		}
+	}
+	return false
 }
 
 // programError tells what namespaces refuse from what is wrong with a file.

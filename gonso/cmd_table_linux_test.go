@@ -96,6 +96,16 @@ type failingStream struct{}
 func (failingStream) Read([]byte) (int, error)  { return 0, io.ErrNoProgress }
 func (failingStream) Write([]byte) (int, error) { return 0, io.ErrNoProgress }
 
+// prependPath changes PATH until what it returns is called.
+func prependPath(t *testing.T, dirs string) (restore func()) {
+	t.Helper()
+	old := os.Getenv("PATH")
+	if err := os.Setenv("PATH", dirs+":"+old); err != nil {
+		t.Fatal(err)
+	}
+	return func() { os.Setenv("PATH", old) }
+}
+
 // after runs c, ends ctx once it printed a line, and tells how it ended.
 func (b *eitherCmd) after(cancel func()) string {
 	out, err := b.StdoutPipe()
@@ -372,6 +382,37 @@ var behaviours = []struct {
 	}},
 	{"no such name", func(t *testing.T, m cmdMaker) string { return told(m(context.Background(), "gonso-none").Run()) }},
 	{"no such path", func(t *testing.T, m cmdMaker) string { return told(m(context.Background(), "/gonso/none").Run()) }},
+	{"a name that is too long", func(t *testing.T, m cmdMaker) string {
+		return told(m(context.Background(), strings.Repeat("x", 300)).Run())
+	}},
+	{"places that cannot be looked in", func(t *testing.T, m cmdMaker) string {
+		dir := t.TempDir()
+		for _, d := range []string{"/dir/sh", "/file", "/loop"} {
+			if err := os.MkdirAll(dir+d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(os.WriteFile(dir+"/file/sh", nil, 0o644), os.Symlink("sh", dir+"/loop/sh")); err != nil {
+			t.Fatal(err)
+		}
+		long := strings.Repeat("x", 300)
+		defer prependPath(t, strings.Join([]string{
+			"/gonso/none", "/etc/passwd", dir + "/dir", dir + "/file", dir + "/loop", "/" + long,
+			"/" + strings.Repeat("x/", 3000),
+		}, ":"))()
+		b, err := m.sh("echo found").Output()
+		return fmt.Sprintf("%q %s", b, told(err))
+	}},
+	{"many places", func(t *testing.T, m cmdMaker) string {
+		var path strings.Builder
+		path.WriteString("/gonso/none")
+		for i := range 1000 {
+			fmt.Fprintf(&path, ":/gonso/none/%064d/bin", i)
+		}
+		defer prependPath(t, path.String())()
+		b, err := m.sh("echo found").Output()
+		return fmt.Sprintf("%q %s", b, told(err))
+	}},
 	{"a directory", func(t *testing.T, m cmdMaker) string { return told(m(context.Background(), "/usr").Run()) }},
 	{"not executable", func(t *testing.T, m cmdMaker) string { return told(m(context.Background(), "/etc/passwd").Run()) }},
 	{"no command", func(t *testing.T, m cmdMaker) string { return told(m(context.Background(), "").Run()) }},

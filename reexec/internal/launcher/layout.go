@@ -17,7 +17,7 @@ const (
 	pageSize = 64 << 10
 	textBase = 0x10000000
 	dataBase = 0x20000000
-	maxList  = pageSize
+	maxList  = 1 << 20 // for a few thousand directories of PATH; what is not used is never there
 	maxText  = 1024
 )
 

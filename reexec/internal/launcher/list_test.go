@@ -200,12 +200,12 @@ func TestEncodeErrors(t *testing.T) {
 		{"later", func(l *List) { s := l.Chdir("/"); s.When(l.Chdir("/")) }, "refers"},
 		{"later, in data", func(l *List) { l.Send(foreign) }, "refers"},
 		{"tolerant", func(l *List) { l.Chdir("/").Tolerate(1, 2, 3) }, "tolerates 3 errors, more than 2"},
-		{"long", func(l *List) { l.Chdir(strings.Repeat("x", maxList)) }, "more than 65536"},
+		{"long", func(l *List) { l.Chdir(strings.Repeat("x", maxList)) }, "more than 1048576"},
 		{"many", func(l *List) {
-			for range 1000 {
+			for range 20000 {
 				l.Chdir("/")
 			}
-		}, "1000 steps"},
+		}, "20000 steps"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

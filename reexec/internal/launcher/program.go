@@ -13,14 +13,14 @@ import (
 
 // Steps on the way to a program that somebody chose.
 
-// Try is an Execve that goes on where there is no file to be executed: ENOENT, ENOTDIR and EACCES are expected results.
+// Try is an Execve that goes on where there is no file to be executed: ENOENT, ENOTDIR, ELOOP and EACCES are expected results.
 func (l *List) Try(path string) *Step {
 	s := l.add("execve", unix.SYS_EXECVE, text(path), argv, envp)
 	// One range for two of them: what lies between is about other calls.
 	low := -int64(unix.ENOTDIR)
 	s.low, s.span = uint64(low), uint64(unix.ENOTDIR-unix.EACCES)
 	s.want = " = ENOTDIR or EACCES"
-	return s.Tolerate(unix.ENOENT)
+	return s.Tolerate(unix.ENOENT, unix.ELOOP)
 }
 
 // Setsid makes the process the leader of a session of its own.
