@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 )
 
 // selfEnv marks this program as started by a Cmd of Self. It is taken out of
@@ -40,7 +41,8 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // group, and so at its terminal; what is typed there, or sent to the group by
 // others, the command gets itself, and so once. A tiny process beside it, in the same
 // group, tells which is which. While the command is stopped, so is this
-// process. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
+// process; if this process is killed by SIGKILL, so is the command, unless
+// Attr.Pdeathsig says otherwise. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
 // SIGKILL or SIGTERM if that ended it, or with 128 and the number of another
 // signal. Deferred functions do not run.
 //
@@ -51,6 +53,11 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 func (c *Cmd) RunAndExit() {
 	if c.self && isSelf {
 		exitWith(125, errLoop)
+	}
+	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end.
+	runtime.LockOSThread()
+	if c.Attr.Pdeathsig == nil {
+		c.Attr.Pdeathsig = os.Kill
 	}
 	if c.Stdin == nil {
 		c.Stdin = os.Stdin

@@ -199,6 +199,13 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 			{"abort", "killed", func(*testing.T, *terminal, string, string) {}, "signal: killed"},
 			{"wait", "^C", func(_ *testing.T, term *terminal, _, _ string) { io.WriteString(term.pty, "\x03") }, "signal: interrupt"},
 			{"wait", "SIGTERM", func(t *testing.T, _ *terminal, outside, _ string) { kill(t, outside, unix.SIGTERM) }, "signal: terminated"},
+			{"wait", "SIGKILL", func(t *testing.T, _ *terminal, outside, inside string) {
+				kill(t, outside, unix.SIGKILL)
+				testenv.Eventually(t, "the command is gone", func() bool {
+					state := stateOf(inside)
+					return len(state) > 1 || state == "Z" || state == "X"
+				})
+			}, "signal: killed"},
 			{"alarm", "another signal", func(*testing.T, *terminal, string, string) {}, "exit status 142"},
 			{"count", "handled", func(t *testing.T, term *terminal, outside, _ string) {
 				io.WriteString(term.pty, "\x03")
@@ -286,6 +293,39 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 				term.want("ended: " + tt.ended)
 			})
 		}
+	}
+}
+
+// Setctty gives a program in a session of its own its terminal.
+func TestCommandTerminal(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("awk"))
+	sets := map[string]*gonso.Set{"zero": {}}
+	if testenv.Has(testenv.UserNS) {
+		s, err := gonso.Unshare(gonso.User | gonso.PID | gonso.Mount)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		sets["user+pid+mnt"] = s
+	}
+	for name, s := range sets {
+		t.Run(name, func(t *testing.T) {
+			testenv.Leaks(t)
+			term, tty := newTerminal(t)
+			defer term.pty.Close()
+			// Its process group, session, terminal, and whether it is in the foreground there.
+			c := s.Command(context.Background(), "awk", `{ print ($5==$1), ($6==$1), ($7!=0), ($8==$5) >"/dev/tty" }`, "/proc/self/stat")
+			c.ExtraFiles = []*os.File{tty}
+			c.Attr.Setsid, c.Attr.Setctty, c.Attr.Ctty = true, true, 3
+			var out bytes.Buffer
+			c.Stderr = &out
+			err := c.Run()
+			tty.Close()
+			if err != nil {
+				t.Fatalf("%v: %s", err, &out)
+			}
+			term.want("1 1 1 1")
+		})
 	}
 }
 
