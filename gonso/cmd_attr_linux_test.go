@@ -3,6 +3,7 @@ package gonso
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,5 +133,44 @@ func TestCommandOutlivesClose(t *testing.T) {
 	in.Close()
 	if err := c.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The program is in its cgroup from the start.
+func TestCommandCgroup(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Root, testenv.Tool("cat"))
+	root := t.TempDir()
+	if err := unix.Mount("none", root, "cgroup2", 0, ""); err != nil {
+		t.Skipf("skip: needs cgroup v2: %v", err)
+	}
+	defer func() {
+		if err := unix.Unmount(root, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	dir := root + "/" + filepath.Base(t.TempDir()) + "-gonso"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Skipf("skip: needs cgroup v2: %v", err)
+	}
+	defer testenv.Eventually(t, "the cgroup is empty", func() bool { return os.Remove(dir) == nil })
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for name, s := range commandSets(t) {
+		c := s.Command(context.Background(), "cat", "/proc/self/cgroup")
+		c.Attr.Cgroup = f
+		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), filepath.Base(dir)+"\n") {
+			t.Errorf("%s: %q, %v", name, out, err)
+		}
+		c = s.Command(context.Background(), "cat")
+		if c.Attr.Cgroup, err = os.Open(os.DevNull); err != nil { // none
+			t.Fatal(err)
+		}
+		if err := c.Run(); err == nil {
+			t.Errorf("%s: ran in what is no cgroup", name)
+		}
+		c.Attr.Cgroup.Close()
 	}
 }
