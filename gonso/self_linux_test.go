@@ -81,6 +81,9 @@ func insideSelf() {
 	switch what {
 	case "exit":
 		os.Exit(7)
+	case "stay": // when the terminal hangs up, which is when the job is gone
+		signal.Ignore(unix.SIGHUP)
+		fmt.Println("stays")
 	case "alarm": // Go programs ignore it
 		print(nil, unix.Exec("/bin/sh", []string{"sh", "-c", "kill -ALRM $$"}, os.Environ()))
 	case "abort":
@@ -199,7 +202,8 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 			{"abort", "killed", func(*testing.T, *terminal, string, string) {}, "signal: killed"},
 			{"wait", "^C", func(_ *testing.T, term *terminal, _, _ string) { io.WriteString(term.pty, "\x03") }, "signal: interrupt"},
 			{"wait", "SIGTERM", func(t *testing.T, _ *terminal, outside, _ string) { kill(t, outside, unix.SIGTERM) }, "signal: terminated"},
-			{"wait", "SIGKILL", func(t *testing.T, _ *terminal, outside, inside string) {
+			{"stay", "SIGKILL", func(t *testing.T, term *terminal, outside, inside string) {
+				term.want("stays")
 				kill(t, outside, unix.SIGKILL)
 				testenv.Eventually(t, "the command is gone", func() bool {
 					state := stateOf(inside)
@@ -225,34 +229,30 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 				}
 				kill(t, outside, unix.SIGTERM)
 			}, "exit status 3"},
-			{"count", "the group and alone", func(t *testing.T, term *terminal, outside, _ string) {
-				n := 0
-				got := func(name string) {
-					n++
-					// In order: had one come twice, the next would have another number.
-					term.want("got " + name + " " + strconv.Itoa(n))
-				}
-				for range 3 {
+			{"count", "typed and alone", func(t *testing.T, term *terminal, outside, _ string) {
+				for i := range 3 {
 					io.WriteString(term.pty, "\x03")
-					got("interrupt")
+					term.want("got interrupt " + strconv.Itoa(2*i+1))
 					kill(t, outside, unix.SIGINT)
-					got("interrupt")
-					kill(t, "-"+outside, unix.SIGINT)
-					got("interrupt")
-				}
-				kill(t, outside, unix.SIGINT)
-				got("interrupt")
-				n = 0
-				for range 3 {
-					kill(t, "-"+outside, unix.SIGUSR1)
-					got("user defined signal 1")
-					kill(t, outside, unix.SIGUSR1)
-					got("user defined signal 1")
+					term.want("got interrupt " + strconv.Itoa(2*i+2))
 				}
 				kill(t, outside, unix.SIGTERM)
 				term.want("got terminated 1")
-				if s := term.printed(); strings.Contains(s, "got interrupt 11") || strings.Contains(s, "got user defined signal 1 7") {
-					t.Errorf("one came twice:\n%s", s)
+				if strings.Contains(term.printed(), "got interrupt 7") {
+					t.Errorf("one came twice:\n%s", term.printed())
+				}
+			}, "exit status 3"},
+			{"count", "the group and alone", func(t *testing.T, term *terminal, outside, _ string) {
+				for i := range 3 {
+					kill(t, "-"+outside, unix.SIGUSR1)
+					term.want("got user defined signal 1 " + strconv.Itoa(2*i+1))
+					kill(t, outside, unix.SIGUSR1)
+					term.want("got user defined signal 1 " + strconv.Itoa(2*i+2))
+				}
+				kill(t, outside, unix.SIGTERM)
+				term.want("got terminated 1")
+				if strings.Contains(term.printed(), "got user defined signal 1 7") {
+					t.Errorf("one came twice:\n%s", term.printed())
 				}
 			}, "exit status 3"},
 			{"count", "^Z", func(t *testing.T, term *terminal, outside, inside string) {
