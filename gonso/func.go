@@ -41,6 +41,9 @@ type Func[In, Out any] struct {
 // keeps a file duplicates it. Files in the result are given away: the function's
 // are closed, and what Do returns belongs to its caller. The descriptors are
 // close-on-exec, and share offset and flags with those they were made of (dup(2)).
+// Pipes of less than 256 KiB capacity in the argument have that while the call
+// lasts (F_SETPIPE_SZ; where /proc/sys/fs/pipe-user-pages-soft allows): with the
+// usual 64 KiB each side would spend its time on waiting for the other.
 //
 // In may have fields and elements of type io.Reader, io.Writer, io.ReadCloser and
 // io.WriteCloser, on both backends. What is in them and is no *os.File is
@@ -206,6 +209,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		st.abandon()
 		return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
 	}
+	defer widen(wire.FilesIn(in))()
 	st.start()
 	if d.backend == ThreadBackend {
 		outcome, err = c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean, o)

@@ -39,7 +39,6 @@ type stream struct {
 
 const (
 	copySize = 64 << 10
-	pipeSize = 1 << 20 // what anybody may ask for by default: /proc/sys/fs/pipe-max-size
 	// readerPatience is how long Do waits for a Read of somebody else's that is
 	// under way when the function has returned.
 	readerPatience = 100 * time.Millisecond
@@ -54,7 +53,7 @@ func connectStreams(in any, grace time.Duration) (*streams, error) {
 		if err != nil {
 			return nil, err
 		}
-		growPipe(w)
+		widen([]*os.File{w})
 		s := &stream{path: path, done: make(chan struct{}), grace: grace}
 		if writer {
 			s.dst, s.ours, s.theirs = v.(io.Writer), r, w
@@ -69,14 +68,6 @@ func connectStreams(in any, grace time.Duration) (*streams, error) {
 		return nil, err
 	}
 	return st, nil
-}
-
-// growPipe makes each side wait for the other less often. Where this user has too
-// much in pipes already (pipe(7)), the default has to do.
-func growPipe(w *os.File) {
-	if raw, err := w.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
-	}
 }
 
 // abandon is for a call that is not made.

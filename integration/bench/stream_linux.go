@@ -129,11 +129,9 @@ func stream() (_ *race, err error) {
 			_, err := io.ReadFull(out, make([]byte, 1))
 			return err
 		})},
-		{"gonso, a passed pipe", again(func() error { return passed(sinkFile, false) })},
-		// Its goroutine is locked to a thread, which makes each wait dearer.
-		{"gonso, not LeavesThreadClean", again(func() error { return passed(sinkPlain, false) })},
-		// It need not wait in the poller then.
-		{"gonso, neither, and the end blocks, as os/exec passes it", again(func() error { return passed(sinkPlain, true) })},
+		{"gonso, a passed pipe", again(func() error { return passed(sinkPlain, false) })},
+		{"gonso, and the end blocks, as os/exec passes it", again(func() error { return passed(sinkPlain, true) })},
+		{"gonso, LeavesThreadClean", again(func() error { return passed(sinkFile, false) })},
 		{"gonso, an io.Reader", again(func() error {
 			return arrived(sinkReader.Do(context.Background(), s, &ramp{streamed}, gonso.InProcess()))
 		})},
