@@ -62,8 +62,9 @@ type Func[In, Out any] struct {
 //
 // Context values do not cross; deadline and cancellation do. Of errors, what
 // errors.Is and errors.As find keeps working for errno, fs.PathError,
-// os.LinkError, os.SyscallError, the sentinels of io, io/fs, os and context,
-// and gonso's own; others keep their text. All that holds on both backends.
+// os.LinkError, os.SyscallError, net.OpError, net.DNSError, the sentinels of io,
+// io/fs, os, net and context, and gonso's own; others keep their text. All that
+// holds on both backends.
 func Register[In, Out any](name string, fn func(context.Context, In) (Out, error), opts ...FuncOption) *Func[In, Out] {
 	if fn == nil {
 		panic("gonso: Register of a nil function")

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,7 +58,8 @@ type Dialer struct {
 // worker, with the configuration that it finds (resolv.conf, hosts), else by Go's
 // resolver with the program's configuration, and sockets made inside. A Resolver
 // in d is used as it is.
-// Interface names in zones of IPv6 addresses mean those inside. Unix sockets with
+// For raw IP networks ("ip4:icmp") this process needs CAP_NET_RAW itself; [Set.Socket]
+// does without. Interface names in zones of IPv6 addresses mean those inside. Unix sockets with
 // a path are found in the Set's mount namespace.
 //
 // The Set must not be closed before the last dialing begins; connections outlive
@@ -108,18 +110,38 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if nd.Resolver != nil {
 		return nd.DialContext(ctx, network, address)
 	}
-	host, port, splitErr := net.SplitHostPort(address)
-	_, ipErr := netip.ParseAddr(host)
-	if host == "" || splitErr != nil || ipErr == nil {
+	name, with := nameIn(network, address)
+	if name == "" {
 		return nd.DialContext(ctx, network, address)
 	}
 	ctx, cancel := within(ctx, &nd)
 	defer cancel()
-	ips, err := d.s.lookup(ctx, foreign, ipNetwork(network), host)
+	ips, err := d.s.lookup(ctx, foreign, ipNetwork(network), name)
 	if err != nil {
 		return fail(err)
 	}
-	return dialOneOf(ctx, &nd, network, port, ips)
+	return dialOneOf(ctx, &nd, network, with, ips)
+}
+
+// nameIn finds the host name in an address, "" if there is none to be resolved,
+// and gives what makes the same address with an IP address in its place.
+func nameIn(network, address string) (name string, with func(netip.Addr) string) {
+	switch {
+	case strings.HasPrefix(network, "unix"):
+		return "", nil
+	case strings.HasPrefix(network, "ip"):
+		name, with = address, netip.Addr.String
+	default:
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return "", nil // package net says what is wrong with it
+		}
+		name, with = host, func(ip netip.Addr) string { return net.JoinHostPort(ip.String(), port) }
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return "", nil
+	}
+	return name, with
 }
 
 // ipNetwork is "ip", "ip4" or "ip6", as network ("tcp4", "ip6:icmp") wants addresses.
@@ -148,7 +170,7 @@ func within(ctx context.Context, nd *net.Dialer) (context.Context, context.Cance
 
 // dialOneOf tries addresses of the family of the first, and after a while those of
 // the other one too (RFC 6555), as package net does with what it resolves itself.
-func dialOneOf(ctx context.Context, nd *net.Dialer, network, port string, ips []netip.Addr) (net.Conn, error) {
+func dialOneOf(ctx context.Context, nd *net.Dialer, network string, with func(netip.Addr) string, ips []netip.Addr) (net.Conn, error) {
 	var first, other []netip.Addr
 	for _, ip := range ips {
 		if ip.Is4() == ips[0].Is4() {
@@ -158,7 +180,7 @@ func dialOneOf(ctx context.Context, nd *net.Dialer, network, port string, ips []
 		}
 	}
 	if nd.FallbackDelay < 0 || len(other) == 0 {
-		return dialInTurn(ctx, nd, network, port, ips)
+		return dialInTurn(ctx, nd, network, with, ips)
 	}
 	delay := nd.FallbackDelay
 	if delay == 0 {
@@ -174,7 +196,7 @@ func dialOneOf(ctx context.Context, nd *net.Dialer, network, port string, ips []
 	over := make(chan struct{})
 	defer close(over)
 	start := func(ips []netip.Addr) {
-		conn, err := dialInTurn(ctx, nd, network, port, ips)
+		conn, err := dialInTurn(ctx, nd, network, with, ips)
 		select {
 		case results <- result{conn, err}:
 		case <-over:
@@ -210,7 +232,7 @@ func dialOneOf(ctx context.Context, nd *net.Dialer, network, port string, ips []
 }
 
 // dialInTurn gives each address its share of the time.
-func dialInTurn(ctx context.Context, nd *net.Dialer, network, port string, ips []netip.Addr) (net.Conn, error) {
+func dialInTurn(ctx context.Context, nd *net.Dialer, network string, with func(netip.Addr) string, ips []netip.Addr) (net.Conn, error) {
 	var firstErr error
 	for i, ip := range ips {
 		share, cancel := ctx, context.CancelFunc(func() {})
@@ -218,7 +240,7 @@ func dialInTurn(ctx context.Context, nd *net.Dialer, network, port string, ips [
 			each := max(time.Until(deadline)/time.Duration(len(ips)-i), 2*time.Second)
 			share, cancel = context.WithTimeout(ctx, each)
 		}
-		conn, err := nd.DialContext(share, network, net.JoinHostPort(ip.String(), port))
+		conn, err := nd.DialContext(share, network, with(ip))
 		cancel()
 		if err == nil {
 			return conn, nil
@@ -240,52 +262,85 @@ type ListenConfig struct {
 }
 
 // ListenConfig returns a net.ListenConfig whose sockets are made inside the Set.
-// Its fields are honoured; Control sees the socket that was made inside. Names,
-// should there be one in an address, are resolved outside. Listening on a unix
-// socket with a path does not go in a mount namespace that is not this process's
-// (errors.ErrUnsupported): let a registered function listen and return the file.
+// Its fields are honoured; Control sees the socket that was made inside. Names are
+// resolved inside, as by [Set.Dialer].
+//
+// Unix sockets with a path are bound in the Set's mount namespace. If that is not
+// this process's, the file stays when the listener is closed: it is the caller's to
+// remove. In one that was opened from outside, links of procfs on the way to it are not
+// followed, as by [Set.OpenFile], and the address that the kernel shows is the
+// last element of the path.
 //
 // Listeners, and what they accept, outlive the Set.
 func (s *Set) ListenConfig(c net.ListenConfig) *ListenConfig { return &ListenConfig{s, c} }
 
 // Listen is that of net.ListenConfig, inside the Set.
 func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	c, address, err := l.inside(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
 	defer runtime.KeepAlive(l.s)
-	return c.Listen(ctx, network, address)
+	c, address, bound, err := l.inside(ctx, network, address, false)
+	switch {
+	case err != nil:
+		return nil, err
+	case bound == nil:
+		return c.Listen(ctx, network, address)
+	}
+	defer bound.Close()
+	return net.FileListener(bound)
 }
 
 // ListenPacket is that of net.ListenConfig, inside the Set.
 func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
-	c, address, err := l.inside(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
 	defer runtime.KeepAlive(l.s)
-	return c.ListenPacket(ctx, network, address)
+	c, address, bound, err := l.inside(ctx, network, address, true)
+	switch {
+	case err != nil:
+		return nil, err
+	case bound == nil:
+		return c.ListenPacket(ctx, network, address)
+	}
+	defer bound.Close()
+	return net.FilePacketConn(bound)
 }
 
-func (l *ListenConfig) inside(ctx context.Context, network, address string) (*net.ListenConfig, string, error) {
-	c := l.c
+// inside gives what to listen with here, or the socket that does so already.
+func (l *ListenConfig) inside(ctx context.Context, network, address string, packets bool) (c *net.ListenConfig, to string, bound *os.File, err error) {
+	c, to = &l.c, address
 	foreign, err := l.s.netForeign("listen")
-	path := isPath(network, address)
-	if err == nil && path && foreign&Mount != 0 {
-		err = &Error{Op: "listen", Type: Mount, Path: address, Err: ErrUnsupported,
-			Hint: "let a registered function listen there and return the listener's file"}
-	}
-	if err == nil && !path && foreign&Net != 0 {
-		if address, err = l.s.zoned(ctx, address); err == nil {
-			control := l.s.control(nil, c.Control)
-			c.Control = func(network, address string, rc syscall.RawConn) error { return control(ctx, network, address, rc) }
+	switch {
+	case err != nil:
+	case isPath(network, address):
+		if foreign&Mount != 0 {
+			bound, err = l.s.listenAt(ctx, network, address, packets, l.c.Control)
 		}
+	case foreign&Net != 0:
+		to, err = l.s.listenAddress(ctx, foreign, network, address)
+		with := l.c
+		control := l.s.control(nil, l.c.Control)
+		with.Control = func(network, address string, rc syscall.RawConn) error { return control(ctx, network, address, rc) }
+		c = &with
 	}
 	if err != nil {
-		return nil, "", &net.OpError{Op: "listen", Net: network, Err: err}
+		return nil, "", nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
-	return &c, address, nil
+	return c, to, bound, nil
+}
+
+// listenAddress is address with interface and host names resolved inside, and as
+// in package net IPv4 rather than IPv6.
+func (s *Set) listenAddress(ctx context.Context, foreign Type, network, address string) (string, error) {
+	address, err := s.zoned(ctx, address)
+	if err != nil {
+		return "", err
+	}
+	name, with := nameIn(network, address)
+	if name == "" {
+		return address, nil
+	}
+	ips, err := s.lookup(ctx, foreign, ipNetwork(network), name)
+	if err != nil {
+		return "", err
+	}
+	return with(ips[max(0, slices.IndexFunc(ips, netip.Addr.Is4))]), nil
 }
 
 // isPath: unix sockets with a path belong to a mount namespace, abstract ones and
@@ -314,13 +369,17 @@ func (s *Set) control(nextContext func(context.Context, string, string, syscall.
 // OpenFile opens a file inside the Set, as os.OpenFile does outside, and returns
 // it; it belongs to the caller, and is close-on-exec. A relative name begins at
 // the root of the Set's mount namespace, or without one in the Set at the working
-// directory. What opening waits for, as with a FIFO, is waited for; ctx counts
-// until then, and in a worker.
+// directory.
+//
+// It is opened with O_NONBLOCK, so that nobody inside can keep the caller waiting
+// by putting a FIFO in its place: without anybody at the other end, one opened for
+// reading is at its end, and one for writing cannot be opened (ENXIO). Where
+// os.OpenFile would have made it block afterwards, so does this.
 //
 // In a mount namespace that was opened from outside, links of procfs such as
 // /proc/PID/root are not followed (ELOOP; openat2(2), RESOLVE_NO_MAGICLINKS):
 // whoever made that could have this process open what is outside. The same goes
-// for dialing a unix socket by its path.
+// for unix sockets with a path.
 //
 // The privileges are those of entering the Set. A thread of this process opens
 // it, where one can enter, else the worker.

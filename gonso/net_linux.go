@@ -3,7 +3,6 @@ package gonso
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -45,54 +44,6 @@ func (s *Set) socket(ctx context.Context, domain, typ, proto int) (*os.File, err
 	return insideSet(ctx, s, "socket", Net, socketInside, a, a.socket)
 }
 
-type openArgs struct {
-	Name string
-	Flag int
-	Perm os.FileMode
-
-	// NoMagicLinks is for where somebody else has made the links: those of procfs
-	// would lead out, to what this process may reach and they may not.
-	NoMagicLinks bool
-}
-
-func (a openArgs) open() (*os.File, error) {
-	if !a.NoMagicLinks {
-		return os.OpenFile(a.Name, a.Flag, a.Perm)
-	}
-	how := unix.OpenHow{Flags: uint64(a.Flag | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_MAGICLINKS}
-	if a.Flag&unix.O_PATH == 0 {
-		how.Flags |= unix.O_LARGEFILE
-	}
-	if a.Flag&os.O_CREATE != 0 { // else a mode is an error
-		how.Mode = uint64(a.Perm.Perm())
-	}
-	for {
-		fd, err := unix.Openat2(unix.AT_FDCWD, a.Name, &how)
-		switch err {
-		case nil:
-			return os.NewFile(uintptr(fd), a.Name), nil
-		case unix.EINTR:
-			continue
-		}
-		return nil, &os.PathError{Op: "open", Path: a.Name, Err: err}
-	}
-}
-
-var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open() },
-	LeavesThreadClean())
-
-// openFile does not care for the caches that a foreign mount namespace can fill:
-// open(2) fills none.
-func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
-	c, err := s.acquire("open")
-	if err != nil {
-		return nil, err
-	}
-	a := openArgs{name, flag, perm, c.opened&Mount != 0}
-	c.release()
-	return insideSet(ctx, s, "open", Mount, openInside, a, a.open)
-}
-
 // insideSet runs f where the Set's namespace of the given type is: here, on a
 // thread, or, as fn, in the worker.
 func insideSet[In any](ctx context.Context, s *Set, op string, typ Type, fn *Func[In, *os.File], in In, f func() (*os.File, error)) (*os.File, error) {
@@ -127,14 +78,6 @@ func insideSet[In any](ctx context.Context, s *Set, op string, typ Type, fn *Fun
 	}
 	return file, ferr
 }
-
-// openPath finds a file without opening it.
-func (s *Set) openPath(ctx context.Context, name string) (*os.File, error) {
-	return s.openFile(ctx, name, unix.O_PATH, 0)
-}
-
-// procPath is a path to what f refers to.
-func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
 // replaceSocket puts a socket that is made inside in the place of one that
 // package net has made outside and not used yet.

@@ -383,11 +383,50 @@ func TestDialCannotReachTheHostsNetwork(t *testing.T) {
 		// Whichever of them was tried first.
 		for nowhere, here := range map[string]string{"2001:db8::1": "127.0.0.1", "198.51.100.1": "::1"} {
 			nd := net.Dialer{FallbackDelay: time.Millisecond, ControlContext: s.control(nil, nil)}
-			conn, err := dialOneOf(t.Context(), &nd, "tcp", port, []netip.Addr{netip.MustParseAddr(nowhere), netip.MustParseAddr(here)})
+			conn, err := dialOneOf(t.Context(), &nd, "tcp", at(port), []netip.Addr{netip.MustParseAddr(nowhere), netip.MustParseAddr(here)})
 			if err != nil || cookie(t, conn.(*net.TCPConn)) != cookieOf(t, s) || !strings.HasPrefix(conn.RemoteAddr().String(), net.JoinHostPort(here, port)) {
 				t.Fatalf("%v, %v", conn, err)
 			}
 			conn.Close()
+		}
+		// Listening and raw sockets ask inside too.
+		for network, at := range map[string][2]string{"tcp": {"six.test.:0", "127.0.0.1"}, "tcp6": {"four.test.:0", "::1"}} {
+			l, err := s.Listen(t.Context(), network, at[0])
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			if host, _, err := net.SplitHostPort(l.Addr().String()); err != nil || host != at[1] || cookie(t, l.(*net.TCPListener)) != cookieOf(t, s) {
+				t.Errorf("%s %s listens at %v, %v", network, at[0], l.Addr(), err)
+			}
+			l.Close()
+		}
+		pc, err := s.ListenPacket(t.Context(), "udp", "six.test.:0")
+		if err != nil {
+			t.Error(err)
+		} else {
+			pc.Close()
+		}
+		_, err = s.Listen(t.Context(), "tcp", "four.test.:0")
+		wantError(t, "not an address of here", err, unix.EADDRNOTAVAIL)
+		_, err = s.Listen(t.Context(), "tcp", "neither.test.:0")
+		var dns *net.DNSError
+		if !errors.As(err, &dns) || !dns.IsNotFound {
+			t.Errorf("listen at no such name: %v", err)
+		}
+		raw, err := s.DialContext(t.Context(), "ip4:icmp", "six.test.")
+		if !testenv.Has(testenv.Root) { // who may have none outside, but inside
+			wantError(t, "raw", err, unix.EPERM)
+			f, err := s.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+			if err != nil {
+				t.Error(err)
+			} else {
+				f.Close()
+			}
+		} else if err != nil || raw.RemoteAddr().String() != "127.0.0.1" {
+			t.Errorf("%v, %v", raw, err)
+		} else {
+			raw.Close()
 		}
 		// The first family alone goes on waiting, until the time is over or nobody wants it.
 		_, err = s.Dialer(net.Dialer{Timeout: 50 * time.Millisecond}).DialContext(t.Context(), "tcp6", "six.test.:"+port)
@@ -407,6 +446,11 @@ func TestDialCannotReachTheHostsNetwork(t *testing.T) {
 			t.Error("the host was reached")
 		}
 	})
+}
+
+// at makes addresses with the port.
+func at(port string) func(netip.Addr) string {
+	return func(ip netip.Addr) string { return net.JoinHostPort(ip.String(), port) }
 }
 
 // etcInside puts files in place of /etc.
@@ -547,39 +591,100 @@ func TestPacketsAndUnixSockets(t *testing.T) {
 			c.Close()
 			return
 		}
-		_, err = s.Listen(t.Context(), "unix", path)
-		wantError(t, "with a path in another mnt namespace", err, ErrUnsupported, "listen unix", "registered function")
-		f, err := unixInside.Do(t.Context(), s, path)
-		if err != nil {
+		if _, err := mountInside.Do(t.Context(), s, short, InProcess()); err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
+		echoThrough(t, s, s, path)
 		if c, err := net.Dial("unix", path); err == nil {
 			c.Close()
 			t.Error("the host finds the socket")
 		}
-		c, err = s.DialContext(t.Context(), "unix", path)
+		if _, err := os.Lstat(path); err == nil {
+			t.Error("the socket is outside")
+		}
+		_, err = s.DialContext(t.Context(), "unix", path)
+		wantError(t, "after its end", err, unix.ECONNREFUSED, "dial unix")
+		_, err = s.Listen(t.Context(), "unix", path)
+		wantError(t, "the file stays", err, unix.EADDRINUSE, "listen unix", "bind")
+		_, err = s.DialContext(t.Context(), "unix", path+"/not")
+		wantError(t, "no such path", err, unix.ENOTDIR, "dial unix")
+		_, err = s.Listen(t.Context(), "unix", path+"/not")
+		wantError(t, "no such path", err, unix.ENOTDIR, "listen unix")
+		_, err = s.Listen(t.Context(), "unix", short+"/"+strings.Repeat("x", 108))
+		wantError(t, "too long", err, unix.EINVAL, "listen unix")
+		_, err = s.Listen(t.Context(), "unixgram", short+"/other")
+		wantError(t, "not to be listened on", err, net.UnknownNetworkError("unixgram"))
+		_, err = s.ListenPacket(t.Context(), "unix", short+"/other")
+		wantError(t, "no packets", err, net.UnknownNetworkError("unix"))
+		refusal := errors.New("not this one")
+		_, err = s.ListenConfig(net.ListenConfig{Control: func(network, address string, rc syscall.RawConn) error {
+			if got := cookie(t, rawConn{rc}); network != "unix" || address != short+"/other" || got != cookieOf(t, s) {
+				t.Errorf("Control sees %q, %q, a socket in %d", network, address, got)
+			}
+			return refusal
+		}}).Listen(t.Context(), "unix", short+"/other")
+		wantError(t, "Control refuses", err, refusal)
+		_, err = s.OpenFile(t.Context(), short+"/other", unix.O_PATH, 0)
+		wantError(t, "nothing is left behind", err, os.ErrNotExist)
+
+		pc, err = s.ListenPacket(t.Context(), "unixgram", short+"/packets")
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Close()
-		_, err = s.DialContext(t.Context(), "unix", path+"/not")
-		wantError(t, "no such path", err, unix.ENOTDIR, "dial unix")
+		defer pc.Close()
+		conn, err = s.DialContext(t.Context(), "unixgram", short+"/packets")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		pc.SetReadDeadline(time.Now().Add(testenv.Limit))
+		if _, err := conn.Write([]byte("packet")); err != nil {
+			t.Error(err)
+		}
+		if n, _, err := pc.ReadFrom(b); err != nil || string(b[:n]) != "packet" {
+			t.Errorf("%q, %v", b[:n], err)
+		}
 	})
 }
 
-var unixInside = Register("test.net.unix", func(ctx context.Context, path string) (*os.File, error) {
-	if err := unix.Mount("tmpfs", filepath.Dir(path), "tmpfs", 0, ""); err != nil {
-		return nil, os.NewSyscallError("mount", err)
+// echoThrough has from dial to where at listens, and closes it all.
+func echoThrough(t *testing.T, at, from *Set, path string) {
+	t.Helper()
+	for _, network := range []string{"unix", "unixpacket"} {
+		l, err := at.Listen(t.Context(), network, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := from.DialContext(t.Context(), network, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.(*net.UnixListener).SetDeadline(time.Now().Add(testenv.Limit))
+		peer, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Error(err)
+		}
+		b := make([]byte, 5)
+		if _, err := io.ReadFull(peer, b); err != nil || string(b) != "hello" {
+			t.Errorf("%q, %v", b, err)
+		}
+		for _, c := range []io.Closer{c, peer, l} {
+			c.Close()
+		}
+		if network == "unix" {
+			if _, err := removeInside.Do(t.Context(), at, path, InProcess()); err != nil {
+				t.Error(err)
+			}
+		}
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	defer l.Close()
-	return l.(*net.UnixListener).File()
-}, StartsGoroutines())
+}
+
+var removeInside = Register("test.net.remove", func(_ context.Context, path string) (struct{}, error) {
+	return struct{}{}, os.Remove(path)
+})
 
 func TestOpenFileInside(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
@@ -643,6 +748,12 @@ func TestOpenFileCannotBeLedOutside(t *testing.T) {
 	if err := os.Symlink("plain", dir+"/in"); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(dir+"/elsewhere", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(fmt.Sprintf("/proc/%d/root%s/elsewhere", os.Getpid(), dir), dir+"/away"); err != nil {
+		t.Fatal(err)
+	}
 	sets := map[string]*Set{"worker": owned(t)(FromPID(sleeper(t, User|Mount), User, Mount))}
 	if testenv.Has(testenv.Root) {
 		sets["thread"] = owned(t)(FromPID(sleeper(t, Mount), Mount))
@@ -670,5 +781,119 @@ func TestOpenFileCannotBeLedOutside(t *testing.T) {
 		}
 		_, err = s.DialContext(t.Context(), "unix", dir+"/out")
 		refused("dial", err)
+		_, err = s.Listen(t.Context(), "unix", dir+"/away/socket")
+		refused("listen", err)
+		if _, err := os.Lstat(dir + "/elsewhere/socket"); err == nil {
+			t.Errorf("%s: listens outside", name)
+		}
+	}
+	if s := sets["thread"]; s != nil {
+		echoThrough(t, s, s, dir+"/socket")
+		if cwd, err := os.Getwd(); err != nil || cwd == dir {
+			t.Errorf("working directory %s, %v", cwd, err)
+		}
+	}
+}
+
+// Whoever is inside can put a FIFO where a file is expected.
+func TestFIFOCannotHangOpenFile(t *testing.T) {
+	testenv.Need(t, testenv.UserNS, testenv.Process)
+	testenv.Leaks(t)
+	sets := map[string]*Set{"home": new(Set), "worker": unshare(t, User|Mount)}
+	if testenv.Has(testenv.Root) {
+		sets["thread"] = unshare(t, Mount)
+		sets["opened"] = owned(t)(FromPID(sleeper(t, Mount), Mount))
+	}
+	dir := t.TempDir()
+	if err := unix.Mkfifo(dir+"/fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range sets {
+		r, err := s.OpenFile(t.Context(), dir+"/fifo", os.O_RDONLY, 0)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if n, err := r.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("%s: %d, %v", name, n, err)
+		}
+		w, err := s.OpenFile(t.Context(), dir+"/fifo", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := w.WriteString("through"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		r.SetReadDeadline(time.Now().Add(testenv.Limit))
+		b := make([]byte, 16)
+		if n, err := r.Read(b); err != nil || string(b[:n]) != "through" {
+			t.Errorf("%s: %q, %v", name, b[:n], err)
+		}
+		// It waits now, as there is somebody who may write.
+		r.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, err := r.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		r.Close()
+		w.Close()
+		_, err = s.OpenFile(t.Context(), dir+"/fifo", os.O_WRONLY, 0)
+		wantError(t, name+": nobody reads", err, unix.ENXIO)
+		for flag, want := range map[int]int{os.O_RDWR: 0, os.O_RDWR | unix.O_NONBLOCK: unix.O_NONBLOCK} {
+			f, err := s.OpenFile(t.Context(), dir+"/file", flag, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := f.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw.Control(func(fd uintptr) {
+				if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != want {
+					t.Errorf("%s: flags of a file %#x, %v", name, flags, err)
+				}
+			})
+			f.Close()
+		}
+	}
+}
+
+// The bits that open(2) takes are not those of fs.FileMode.
+func TestOpenFileModes(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	s := owned(t)(FromPID(sleeper(t, Mount), Mount))
+	dir := t.TempDir()
+	for i, perm := range []os.FileMode{0o640, os.ModeSetuid | os.ModeSetgid | 0o755, os.ModeSticky | 0o600} {
+		name := fmt.Sprintf("%s/%d", dir, i)
+		f, err := s.OpenFile(t.Context(), name, os.O_CREATE|os.O_EXCL, perm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if fi, err := os.Stat(name); err != nil || fi.Mode() != perm {
+			t.Errorf("%v, %v; want %v", fi.Mode(), err, perm)
+		}
+	}
+}
+
+func TestNameIn(t *testing.T) {
+	for _, test := range []struct{ network, address, name, with string }{
+		{"tcp", "host.test:80", "host.test", "192.0.2.1:80"},
+		{"tcp6", "host.test:http", "host.test", "192.0.2.1:http"},
+		{"udp", "127.0.0.1:80", "", ""},
+		{"udp", "[fe80::1%2]:80", "", ""},
+		{"tcp", ":80", "", ""},
+		{"tcp", "host.test", "", ""},
+		{"ip4:icmp", "host.test", "host.test", "192.0.2.1"},
+		{"ip6:58", "::1", "", ""},
+		{"unix", "@name:80", "", ""},
+		{"unixgram", "dir/name:80", "", ""},
+	} {
+		name, with := nameIn(test.network, test.address)
+		if name != test.name || name != "" && with(netip.MustParseAddr("192.0.2.1")) != test.with {
+			t.Errorf("%s %s: %q", test.network, test.address, name)
+		}
 	}
 }

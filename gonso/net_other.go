@@ -24,7 +24,10 @@ func (s *Set) openFile(context.Context, string, int, os.FileMode) (*os.File, err
 	return nil, err
 }
 
-func (s *Set) openPath(context.Context, string) (*os.File, error)      { return nil, ErrUnsupported }
+func (s *Set) openPath(context.Context, string) (*os.File, error) { return nil, ErrUnsupported }
+func (s *Set) listenAt(context.Context, string, string, bool, func(string, string, syscall.RawConn) error) (*os.File, error) {
+	return nil, ErrUnsupported
+}
 func procPath(*os.File) string                                         { return "" }
 func (s *Set) replaceSocket(context.Context, syscall.RawConn) error    { return ErrUnsupported }
 func (s *Set) zoned(_ context.Context, address string) (string, error) { return address, nil }
