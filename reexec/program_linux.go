@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -117,18 +116,13 @@ func (g *Program) Start(ctx context.Context, c *exec.Cmd) (err error) {
 
 // follow goes along to where the program has taken over.
 func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) error {
-	deadline := time.Now().Add(DefaultStartTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, DefaultStartTimeout, errSlow)
+	defer cancel()
 	if l.forks {
-		// Not the caller's context: were it given up between the making of a child and
-		// the coming of its id, nobody would reap that.
-		limit, cancel := context.WithDeadlineCause(context.Background(), deadline, errSlow)
-		defer cancel()
-		if err := p.Follow(limit); err != nil {
+		if err := p.Follow(ctx); err != nil {
 			return g.failed(l, err)
 		}
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errSlow)
-	defer cancel()
 	failed := error(unix.ENOENT)
 	for tried := 0; ; tried++ {
 		result, err := p.NextValue(ctx)

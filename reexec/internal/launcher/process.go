@@ -182,14 +182,32 @@ func (p *Process) NextValue(ctx context.Context) (int64, error) {
 	return p.list.decode(record)
 }
 
+// followPatience is how long Follow waits for an id when ctx is done. It comes at once, unless the launcher is stopped.
+const followPatience = 5 * time.Second
+
 // Follow is for lists that go on in a child made with CLONE_PARENT, whose id the original sends before it exits, while the
 // child waits: the way into a pid namespace, which no running process enters. p is that child afterwards, told to go on,
 // and the original has been waited for.
+//
+// When ctx is done first, p is whichever of the two there is, and the error ctx's cause.
 func (p *Process) Follow(ctx context.Context) error {
 	pid, err := p.NextValue(ctx)
+	if err != nil && ctx.Err() != nil {
+		// Were it given up between the making of the child and the coming of its id, nobody could reap that.
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), followPatience)
+		defer cancel()
+		if pid, lateErr := p.NextValue(late); lateErr == nil {
+			return errors.Join(err, p.adopt(pid))
+		}
+	}
 	if err != nil {
 		return err
 	}
+	return errors.Join(p.adopt(pid), p.Continue())
+}
+
+// adopt makes p the child that the original has made.
+func (p *Process) adopt(pid int64) error {
 	// It is this process's child, so nobody else can have reaped it and its id means nothing else.
 	child, err := os.FindProcess(int(pid))
 	if err != nil {
@@ -201,7 +219,7 @@ func (p *Process) Follow(ctx context.Context) error {
 	if _, err = original.Wait(); errors.Is(err, syscall.ECHILD) {
 		err = nil
 	}
-	return errors.Join(err, p.Continue())
+	return err
 }
 
 // decode returns the value of a record, or the failure that it tells of.

@@ -576,6 +576,27 @@ func TestFollow(t *testing.T) {
 		expectExit(t, wait(t, p), 42)
 	}
 
+	// Given up at any moment, it leaves no child whose id nobody knows.
+	gaveUp := errors.New("given up")
+	for i := range 300 {
+		p := start(t, &Cmd{List: &l})
+		original := p.Pid
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Duration(i)*5*time.Microsecond, gaveUp)
+		err := p.Follow(ctx)
+		cancel()
+		if err != nil && !errors.Is(err, gaveUp) {
+			t.Fatal(err)
+		}
+		if p.Pid == original || alive(original) {
+			t.Fatalf("%d: it was %d and is %d", i, original, p.Pid)
+		}
+		p.Kill()
+		wait(t, p)
+	}
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("a child is left: %d, %v", pid, err)
+	}
+
 	var refused List
 	refused.Unshare(1)
 	p := start(t, &Cmd{List: &refused})
