@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -153,7 +154,7 @@ func composeMapper(c *Creation, user Join, pid int) *launch {
 	l := newLaunch()
 	l.shield(true, c.Protect, c.Protect)
 	l.join([]Join{user}, launcher.FirstFileFD)
-	for _, w := range c.mapFiles() {
+	for _, w := range c.procFiles() {
 		fd := l.Openat(launcher.FD(unix.AT_FDCWD), fmt.Sprintf("/proc/%d/%s", pid, w.name), unix.O_WRONLY)
 		l.on(w.about, fd)
 		l.on(w.about, l.Write(fd, w.content))
@@ -162,20 +163,20 @@ func composeMapper(c *Creation, user Join, pid int) *launch {
 	return l
 }
 
-// mapFile is a file below /proc/PID that configures a namespace.
-type mapFile struct {
+// procFile is a file below /proc/PID that configures a namespace.
+type procFile struct {
 	name, content string
 	about         uint32
 }
 
-// mapFiles lists what is to be written, in the order that the kernel demands:
+// procFiles lists what is to be written, in the order that the kernel demands:
 // setgroups before gid_map.
-func (c *Creation) mapFiles() []mapFile {
-	var files []mapFile
+func (c *Creation) procFiles() []procFile {
+	var files []procFile
 	if c.DenySetgroups {
-		files = append(files, mapFile{"setgroups", "deny", unix.CLONE_NEWUSER})
+		files = append(files, procFile{"setgroups", "deny", unix.CLONE_NEWUSER})
 	}
-	for _, f := range []mapFile{
+	for _, f := range []procFile{
 		{"uid_map", c.UIDMap, unix.CLONE_NEWUSER},
 		{"gid_map", c.GIDMap, unix.CLONE_NEWUSER},
 		{"timens_offsets", c.ClockOffsets, unix.CLONE_NEWTIME},
@@ -282,4 +283,15 @@ func (l *launch) explain(err error) error {
 		return nil
 	}
 	return &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+}
+
+// ended says why the launcher did not come to where it was waited for.
+func (l *launch) ended(doing string, err error) error {
+	if stepErr := l.explain(err); stepErr != nil {
+		return stepErr
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the launcher was killed")
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -272,7 +272,7 @@ func TestMapFilesOrder(t *testing.T) {
 		{Creation{UIDMap: "u", GIDMap: "g", DenySetgroups: true}, "setgroups=deny uid_map=u gid_map=g"},
 	} {
 		var got []string
-		for _, m := range tt.c.mapFiles() {
+		for _, m := range tt.c.procFiles() {
 			got = append(got, m.name+"="+m.content)
 		}
 		if s := strings.Join(got, " "); s != tt.want {

@@ -119,11 +119,11 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, made *Made) error {
 	if l.forks {
 		if err := p.Follow(ctx); err != nil {
-			return l.creationError(err)
+			return l.ended("making namespaces", err)
 		}
 	}
 	if err := p.Next(ctx); err != nil {
-		return l.creationError(err)
+		return l.ended("making namespaces", err)
 	}
 	// A pid namespace cannot be opened before it has an init; without one, the
 	// launcher will be gone.
@@ -147,18 +147,7 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 	case errors.Is(err, io.EOF) && !init:
 		return nil
 	}
-	return l.creationError(err)
-}
-
-// creationError says what the launcher's end means to who waits for it.
-func (l *launch) creationError(err error) error {
-	if stepErr := l.explain(err); stepErr != nil {
-		return stepErr
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the launcher was killed")
-	}
-	return fmt.Errorf("making namespaces: %w", err)
+	return l.ended("making namespaces", err)
 }
 
 // open opens what the launcher has made, all of it or nothing.
@@ -186,7 +175,7 @@ func writeMaps(ctx context.Context, c *Creation, pid int) error {
 			return runMapper(ctx, c, j, pid)
 		}
 	}
-	for _, m := range c.mapFiles() {
+	for _, m := range c.procFiles() {
 		if tool := c.mapTool(m.name); tool != "" {
 			if err := runMapTool(ctx, tool, m, pid); err != nil {
 				return err
@@ -212,7 +201,7 @@ func writeProc(path, content string) error {
 }
 
 func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
-	if len(c.mapFiles()) == 0 {
+	if len(c.procFiles()) == 0 {
 		return nil
 	}
 	l := composeMapper(c, user, pid)
@@ -227,8 +216,5 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 		return nil
 	}
 	p.Kill()
-	if stepErr := l.explain(err); stepErr != nil {
-		return stepErr
-	}
-	return fmt.Errorf("writing id maps: %w", err)
+	return l.ended("writing id maps", err)
 }

@@ -2,7 +2,6 @@ package reexec
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,13 +31,7 @@ func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, e
 	defer p.Close()
 	if err := p.Next(ctx); err != nil {
 		p.Kill()
-		if stepErr := l.explain(err); stepErr != nil {
-			return "", "", stepErr
-		}
-		if errors.Is(err, io.EOF) {
-			err = errors.New("the launcher was killed")
-		}
-		return "", "", fmt.Errorf("joining the user namespace: %w", err)
+		return "", "", l.ended("joining the user namespace", err)
 	}
 	defer p.Kill() // it waits, and has nothing left to do
 	if uid, err = readProc(p.Pid, "uid_map"); err == nil {

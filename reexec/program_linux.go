@@ -120,7 +120,7 @@ func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) er
 	defer cancel()
 	if l.forks {
 		if err := p.Follow(ctx); err != nil {
-			return g.failed(l, err)
+			return l.ended("starting the program", err)
 		}
 	}
 	failed := error(unix.ENOENT)
@@ -133,7 +133,7 @@ func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) er
 				failed = errno
 			}
 		case !errors.Is(err, io.EOF):
-			return g.failed(l, err)
+			return l.ended("starting the program", err)
 		case tried < len(g.Paths) || g.Exe != nil:
 			return nil // exec closed the pipe
 		case !g.Search:
@@ -145,16 +145,6 @@ func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) er
 			return &exec.Error{Name: g.Name, Err: fmt.Errorf("%w; of one place in it: %w", exec.ErrNotFound, failed)}
 		}
 	}
-}
-
-func (g *Program) failed(l *launch, err error) error {
-	if stepErr := l.explain(err); stepErr != nil {
-		return stepErr
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the launcher was killed")
-	}
-	return err
 }
 
 // ownCaps are the permitted capabilities of this thread.

@@ -149,7 +149,7 @@ func (c *Creation) mapTool(name string) string {
 }
 
 // runMapTool has an id map written by newuidmap or newgidmap.
-func runMapTool(ctx context.Context, tool string, m mapFile, pid int) error {
+func runMapTool(ctx context.Context, tool string, m procFile, pid int) error {
 	op := map[string]string{"uid_map": "newuidmap", "gid_map": "newgidmap"}[m.name]
 	args := append([]string{strconv.Itoa(pid)}, strings.Fields(m.content)...)
 	_, err := RunTool(ctx, tool, args...)

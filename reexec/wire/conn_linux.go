@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -55,16 +54,9 @@ type sendOp struct {
 // NewConn makes a Conn of a connected unix stream socket. On success it has taken f over: f is closed, and the Conn has a
 // descriptor of its own. On failure f is untouched.
 func NewConn(f *os.File) (*Conn, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	fd, dupErr := -1, error(nil)
 	// A duplicate, because an os.File made of a blocking descriptor never learns to use the poller.
-	err = raw.Control(func(old uintptr) {
-		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3)
-	})
-	if err = errors.Join(err, os.NewSyscallError("fcntl", dupErr)); err != nil {
+	fd, err := dup(f)
+	if err != nil {
 		return nil, err
 	}
 	c, err := FromFD(fd)
