@@ -64,6 +64,7 @@ func (p *passing) to(process *os.Process, apart bool) {
 				sig := s.(syscall.Signal)
 				switch {
 				case sig == unix.SIGCHLD:
+					p.keepStop()
 					stopAlong(process.Pid)
 				case p.reached(sig):
 				default:
@@ -100,12 +101,8 @@ func (p *passing) reached(sig syscall.Signal) bool {
 		if err == nil && pending&bit == 0 {
 			return false
 		}
-		// It knows a signal once only, so the next takes over.
-		p.witness, _ = reexec.StartWitness()
-		if err == nil {
-			p.known |= p.before(w) &^ bit & p.notified
-		}
-		w.End()
+		p.relieve() // it knows a signal once only
+		p.known &^= bit
 		if err == nil {
 			return true
 		}
@@ -113,17 +110,34 @@ func (p *passing) reached(sig syscall.Signal) bool {
 	return typed(sig) && foreground()
 }
 
-// before are the signals that only the witness before this one knows of.
-func (p *passing) before(w *reexec.Witness) uint64 {
-	pending, err := w.Pending()
-	if err != nil || p.witness == nil {
-		return 0
+// keepStop is for before this process stops: the SIGCONT that wakes it up makes
+// the kernel forget what the witness has pending of ^Z, which may not have come
+// here yet.
+func (p *passing) keepStop() {
+	if p.witness == nil {
+		return
 	}
-	newer, err := p.witness.Pending()
+	if pending, err := p.witness.Pending(); err == nil && pending&(1<<(unix.SIGTSTP-1)) != 0 {
+		p.relieve()
+	}
+}
+
+// relieve has another witness take over, and keeps what only the one before it
+// knows of.
+func (p *passing) relieve() {
+	old := p.witness
+	defer old.End()
+	p.witness, _ = reexec.StartWitness()
+	if p.witness == nil {
+		return
+	}
+	pending, err := old.Pending()
 	if err != nil {
-		return 0
+		return
 	}
-	return pending &^ newer
+	if newer, err := p.witness.Pending(); err == nil {
+		p.known |= pending &^ newer & p.notified
+	}
 }
 
 // typed signals are sent by the terminal to all of its foreground process group.

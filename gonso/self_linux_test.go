@@ -231,8 +231,10 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 			}, "exit status 3"},
 			{"count", "typed and alone", func(t *testing.T, term *terminal, outside, _ string) {
 				for i := range 3 {
+					before := witness(t, outside)
 					io.WriteString(term.pty, "\x03")
 					term.want("got interrupt " + strconv.Itoa(2*i+1))
+					replaced(t, outside, before)
 					kill(t, outside, unix.SIGINT)
 					term.want("got interrupt " + strconv.Itoa(2*i+2))
 				}
@@ -244,8 +246,10 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 			}, "exit status 3"},
 			{"count", "the group and alone", func(t *testing.T, term *terminal, outside, _ string) {
 				for i := range 3 {
+					before := witness(t, outside)
 					kill(t, "-"+outside, unix.SIGUSR1)
 					term.want("got user defined signal 1 " + strconv.Itoa(2*i+1))
+					replaced(t, outside, before)
 					kill(t, outside, unix.SIGUSR1)
 					term.want("got user defined signal 1 " + strconv.Itoa(2*i+2))
 				}
@@ -294,6 +298,30 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 			})
 		}
 	}
+}
+
+// witness is the process that tells RunAndExit what its group got.
+func witness(t *testing.T, outside string) (pid int) {
+	t.Helper()
+	parent, err := strconv.Atoi(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, "there is one witness", func() bool {
+		pids := testenv.ChildrenNamed(parent, "gonso-witness")
+		if len(pids) == 1 {
+			pid = pids[0]
+		}
+		return len(pids) == 1
+	})
+	return pid
+}
+
+// replaced waits until what the group got was dealt with: a signal that is sent
+// again before that is one with it for the kernel.
+func replaced(t *testing.T, outside string, before int) {
+	t.Helper()
+	testenv.Eventually(t, "there is another witness", func() bool { return witness(t, outside) != before })
 }
 
 // Setctty gives a program in a session of its own its terminal.

@@ -23,7 +23,7 @@ type snapshot struct {
 }
 
 func take() *snapshot {
-	return &snapshot{files: descriptors(), goroutines: goroutines(), children: children(), mounts: mounts()}
+	return &snapshot{files: descriptors(), goroutines: goroutines(), children: children(os.Getpid()), mounts: mounts()}
 }
 
 // left says what is there now and was not before. What ends by itself gets
@@ -132,9 +132,20 @@ func (before *snapshot) newGoroutines(now *snapshot) (left []string) {
 	return left
 }
 
-// children gives this process's children, zombies too, by their parent's number
+// ChildrenNamed are the children of a process whose first argument is name.
+func ChildrenNamed(parent int, name string) (pids []int) {
+	for pid := range children(parent) {
+		args, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+		if first, _, _ := strings.Cut(string(args), "\x00"); first == name {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// children gives a process's children, zombies too, by their parent's number
 // in /proc/PID/stat: the children files of /proc may leave some out.
-func children() map[int]string {
+func children(parent int) map[int]string {
 	m := make(map[int]string)
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -150,7 +161,7 @@ func children() map[int]string {
 			continue
 		}
 		head, rest, _ := strings.Cut(string(stat), ") ")
-		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(os.Getpid()) {
+		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(parent) {
 			_, comm, _ := strings.Cut(head, "(")
 			m[pid] = comm + ", state " + f[0]
 		}

@@ -1,0 +1,73 @@
+package gonso
+
+import (
+	"os"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/reexec"
+)
+
+// What the group gets is sent to the witness alone, as the group of a test is
+// not the test's own.
+func TestSignalsOfTheGroupAreKnownOnce(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	testenv.Leaks(t)
+	p := &passing{notified: ^uint64(0), stopped: make(chan struct{})}
+	var err error
+	if p.witness, err = reexec.StartWitness(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	send := func(sig syscall.Signal) {
+		t.Helper()
+		pids := testenv.ChildrenNamed(os.Getpid(), "gonso-witness")
+		if len(pids) != 1 {
+			t.Fatalf("witnesses %v", pids)
+		}
+		if err := unix.Kill(pids[0], sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what string, sig syscall.Signal, reached bool) {
+		t.Helper()
+		if got := p.reached(sig); got != reached {
+			t.Errorf("%s: %v reached the command: %v, want %v", what, sig, got, reached)
+		}
+	}
+	want("sent to this process", unix.SIGTERM, false)
+	send(unix.SIGTERM)
+	send(unix.SIGUSR1)
+	want("sent to the group", unix.SIGTERM, true)
+	want("sent to this process after that", unix.SIGTERM, false)
+	want("sent to the group before the next witness", unix.SIGUSR1, true)
+	want("and once only", unix.SIGUSR1, false)
+
+	// The command has stopped before ^Z was dealt with here; then all of the group goes on.
+	send(unix.SIGTSTP)
+	p.keepStop()
+	send(unix.SIGCONT)
+	want("the shell's", unix.SIGCONT, true)
+	want("typed before", unix.SIGTSTP, true)
+	want("sent to this process", unix.SIGTSTP, false)
+	p.keepStop() // there is nothing to keep
+	want("sent to this process", unix.SIGTSTP, false)
+
+	// Without one, what the terminal sends is guessed.
+	if err := unix.Kill(testenv.ChildrenNamed(os.Getpid(), "gonso-witness")[0], unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, "the witness has ended", func() bool {
+		_, err := p.witness.Pending()
+		return err != nil
+	})
+	want("when the witness was killed", unix.SIGUSR1, false)
+	send(unix.SIGUSR1)
+	want("and there is another", unix.SIGUSR1, true)
+	p.apart = true
+	send(unix.SIGUSR1)
+	want("to a command in a group of its own", unix.SIGUSR1, false)
+}
