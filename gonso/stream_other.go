@@ -4,6 +4,7 @@ package gonso
 
 import (
 	"context"
+	"os"
 	"time"
 )
 
