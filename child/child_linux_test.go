@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -33,28 +34,8 @@ func TestMain(m *testing.M) {
 		Register("large", func(context.Context, []byte, []*os.File) *wire.Outcome {
 			return &wire.Outcome{Kind: wire.Returned, Value: make([]byte, wire.MaxValue+1)}
 		})
-		RegisterClean("clean echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
-			return &wire.Outcome{Kind: wire.Returned, Value: in}
-		})
-		RegisterClean("clean wait", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome {
-			<-ctx.Done()
-			return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
-		})
-		RegisterClean("clean exit", func(context.Context, []byte, []*os.File) *wire.Outcome {
-			runtime.Goexit()
-			return nil
-		})
-		RegisterClean("clean panic", func(context.Context, []byte, []*os.File) *wire.Outcome { panic("on purpose") })
-		two := make(chan struct{})
-		RegisterClean("clean meet", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome { // another one
-			select {
-			case two <- struct{}{}:
-			case <-two:
-			case <-ctx.Done():
-				return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
-			}
-			return &wire.Outcome{Kind: wire.Returned}
-		})
+		registerKinds("clean ", RegisterClean)
+		registerKinds("own ", Register)
 		Main()
 	}
 	// The race detector makes every process wait a second before it ends.
@@ -62,6 +43,56 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(m.Run())
+}
+
+// registerKinds registers what a function can do to who reads.
+func registerKinds(prefix string, register func(string, Handler)) {
+	returned := func() *wire.Outcome { return &wire.Outcome{Kind: wire.Returned} }
+	register(prefix+"echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
+		return &wire.Outcome{Kind: wire.Returned, Value: in}
+	})
+	register(prefix+"wait", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome {
+		<-ctx.Done()
+		return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
+	})
+	register(prefix+"exit", func(context.Context, []byte, []*os.File) *wire.Outcome {
+		runtime.Goexit()
+		return nil
+	})
+	register(prefix+"panic", func(context.Context, []byte, []*os.File) *wire.Outcome { panic("on purpose") })
+	two := make(chan struct{})
+	register(prefix+"meet", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome { // another one
+		select {
+		case two <- struct{}{}:
+		case <-two:
+		case <-ctx.Done():
+			return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
+		}
+		return returned()
+	})
+	// The name of a thread stands for its namespaces: threads that it makes have it too.
+	const tainted = "tainted"
+	register(prefix+"taint", func(context.Context, []byte, []*os.File) *wire.Outcome {
+		comm, err := os.ReadFile("/proc/thread-self/comm")
+		if err != nil || string(comm) == tainted+"\n" {
+			return &wire.Outcome{Kind: wire.Returned, Err: fmt.Errorf("the thread was %q: %v", comm, err)}
+		}
+		for range 3 { // as often as it may
+			runtime.UnlockOSThread()
+		}
+		name, err := unix.BytePtrFromString(tainted)
+		if err == nil {
+			err = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
+		}
+		tid := unix.Gettid()
+		for range 100 {
+			runtime.Gosched()
+		}
+		if now := unix.Gettid(); err == nil && now != tid {
+			err = fmt.Errorf("it went from thread %d to %d", tid, now)
+		}
+		return &wire.Outcome{Kind: wire.Returned, Err: err}
+	})
 }
 
 func panics(f func()) (v any) {
@@ -267,27 +298,32 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// Functions that leave everything clean may run on the goroutine that reads. A
-// call that takes long, ends its goroutine or waits for another one must not
-// stop the reading.
-func TestCleanFunctionCannotStopTheReading(t *testing.T) {
+// Functions run on the goroutine that reads. A call that takes long, ends its
+// goroutine or waits for another one must not stop the reading.
+func TestFunctionCannotStopTheReading(t *testing.T) {
+	for _, prefix := range []string{"clean ", "own "} {
+		t.Run(prefix, func(t *testing.T) { cannotStopTheReading(t, prefix) })
+	}
+}
+
+func cannotStopTheReading(t *testing.T, prefix string) {
 	w := startWorker(t)
 	id := uint64(0)
 	call := func(name string) uint64 {
 		id++
-		w.call(t, id, wire.Request{Name: name, Value: []byte(name)})
+		w.call(t, id, wire.Request{Name: prefix + name, Value: []byte(name)})
 		return id
 	}
 	alone := func() {
 		t.Helper()
-		if o := w.outcome(t, call("clean echo")); o.Kind != wire.Returned || string(o.Value) != "clean echo" {
+		if o := w.outcome(t, call("echo")); o.Kind != wire.Returned || string(o.Value) != "echo" {
 			t.Errorf("%+v", o)
 		}
 	}
 	for range 3 {
 		alone()
-		wait := call("clean wait")
-		if o := w.outcome(t, call("clean echo")); o.Kind != wire.Returned {
+		wait := call("wait")
+		if o := w.outcome(t, call("echo")); o.Kind != wire.Returned {
 			t.Errorf("%+v", o)
 		}
 		w.send(t, wire.Frame{Type: wire.Cancel, ID: wait}, nil)
@@ -295,15 +331,15 @@ func TestCleanFunctionCannotStopTheReading(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 		alone()
-		if o := w.outcome(t, call("clean exit")); o.Kind != wire.Goexited {
+		if o := w.outcome(t, call("exit")); o.Kind != wire.Goexited {
 			t.Errorf("%+v", o)
 		}
 		alone()
-		if o := w.outcome(t, call("clean panic")); o.Kind != wire.Panicked {
+		if o := w.outcome(t, call("panic")); o.Kind != wire.Panicked {
 			t.Errorf("%+v", o)
 		}
 		alone()
-		first, second := call("clean meet"), call("clean meet")
+		first, second := call("meet"), call("meet")
 		answers := map[uint64]bool{}
 		for range 2 {
 			f := w.read(t, wire.Result)
@@ -315,6 +351,35 @@ func TestCleanFunctionCannotStopTheReading(t *testing.T) {
 		}
 		if !answers[first] || !answers[second] {
 			t.Errorf("answers: %v", answers)
+		}
+	}
+	w.conn.Close()
+	w.end(t, 0)
+}
+
+// The thread of a call ends with it, whoever read it, and however often the
+// function lets go of it.
+func TestCallsCannotShareAThread(t *testing.T) {
+	w := startWorker(t)
+	id := uint64(0)
+	for range 50 {
+		id++
+		w.call(t, id, wire.Request{Name: "own taint"})
+		if o := w.outcome(t, id); o.Kind != wire.Returned || o.Err != nil {
+			t.Fatalf("%+v", o)
+		}
+	}
+	const atOnce = 16
+	for range 10 {
+		for range atOnce {
+			id++
+			w.call(t, id, wire.Request{Name: "own taint"})
+		}
+		for range atOnce {
+			f := w.read(t, wire.Result)
+			if o, err := wire.UnmarshalOutcome(f.Payload); err != nil || o.Kind != wire.Returned || o.Err != nil {
+				t.Fatalf("%+v, %v", o, err)
+			}
 		}
 	}
 	w.conn.Close()

@@ -1,20 +1,14 @@
 package child
 
-import (
-	"context"
-	"time"
+import "time"
 
-	"github.com/gonso/gonso/reexec/wire"
-)
-
-// inline is the state of running functions on the goroutine that reads. Starting
-// a goroutine wakes a thread, which costs as much as the rest of a short call,
-// so a function that leaves its thread clean is run by the reader itself if
-// nothing else is going on. A timer sees to it that, if the function takes
-// longer, another goroutine goes on reading. The timer is not set for each call,
-// which would wake a thread too: it comes again while there are new calls.
+// inline is the state of running a function while nobody reads. Starting another
+// goroutine that does wakes a thread, which costs as much as the rest of a short
+// call, so it waits until the call is over, if nothing else is going on. A timer sees
+// to it that, if the function takes longer, somebody reads on. The timer is not set for
+// each call, which would wake a thread too: it comes again while there are new calls.
 type inline struct {
-	running bool   // the goroutine that reads is running a function
+	running bool   // nobody reads: who did is running a function
 	latest  uint64 // the last call that it ran
 	seen    uint64 // latest when the timer came by
 	pending bool   // the timer will come
@@ -24,13 +18,13 @@ type inline struct {
 const (
 	// patience is for how long, or twice that, nobody reads.
 	patience = 5 * time.Millisecond
-	// A function that took longer than slowCall is not run by the reader for its
-	// next calls: it gains nothing, and several of them can run at once.
+	// While a function that took longer than slowCall runs, somebody reads, for its
+	// next calls: it gains nothing otherwise, and several of them can run at once.
 	slowCall  = 200 * time.Microsecond
 	slowCalls = 64
 )
 
-// stay reports whether the goroutine that reads may run call id itself.
+// stay reports whether nobody need read while call id runs.
 func (s *server) stay(id uint64, fn *function) bool {
 	if fn.slow.Load() > 0 {
 		fn.slow.Add(-1)
@@ -72,7 +66,7 @@ func (s *server) relieve() {
 	}
 }
 
-// back reports, after call id, whether nobody else has gone on to read meanwhile.
+// back reports, after call id, whether nobody reads.
 func (s *server) back(id uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,24 +75,5 @@ func (s *server) back(id uint64) bool {
 	if reads {
 		in.running = false
 	}
-	return reads
-}
-
-// invokeInline reports whether the calling goroutine is still the one that reads.
-func (s *server) invokeInline(ctx context.Context, id uint64, fn *function, req wire.Request, done func(*wire.Outcome)) (reads bool) {
-	returned := false
-	defer func() {
-		if reads = s.back(id); reads && !returned { // the function has ended this goroutine
-			go s.serve()
-		}
-	}()
-	begin := time.Now()
-	Invoke(ctx, fn.handler, req.Value, req.Files, func(out *wire.Outcome) {
-		if time.Since(begin) > slowCall {
-			fn.slow.Store(slowCalls)
-		}
-		done(out)
-	})
-	returned = true
 	return reads
 }

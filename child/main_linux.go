@@ -32,7 +32,7 @@ func init() {
 	if started.err = takeMountArgs(); started.err != nil {
 		return
 	}
-	started.conn, started.err = wire.FromFD(SocketFD)
+	started.conn, started.err = wire.Blocking(SocketFD)
 	if started.err == nil {
 		started.err = greet(wire.Alive)
 	}

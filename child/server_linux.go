@@ -10,10 +10,11 @@ import (
 	"github.com/gonso/gonso/reexec/wire"
 )
 
-// server runs the calls of one parent. One goroutine reads frames. Each call has
-// a goroutine and a thread of its own, which ends with it, as on the thread
-// backend; functions that leave their thread clean have just a goroutine, or
-// not even that: see inline.
+// server runs the calls of one parent. One goroutine reads frames, and the kernel
+// wakes its thread with each. It runs the call that it has read itself, as handing
+// that over would wake another thread: somebody else reads on, see inline. The thread
+// of a call ends with it, as on the thread backend, but for functions that leave
+// theirs clean.
 type server struct {
 	conn   *wire.Conn
 	failed chan error // why reading ended
@@ -82,30 +83,61 @@ func (s *server) start(id uint64, req wire.Request) (reads bool) {
 	case fn == nil:
 		wire.CloseFiles(req.Files)
 		done(&wire.Outcome{Kind: wire.NotRegistered})
+		return true
 	case perCall.on && fn.goroutines:
 		wire.CloseFiles(req.Files)
 		done(&wire.Outcome{Kind: wire.Unserved, Err: errGoroutines})
-	case !fn.clean || perCall.on || req.Place != (wire.Place{}):
-		go func() {
-			runtime.LockOSThread()
-			err := enterMount()
-			if err == nil {
-				err = takePlace(&req)
-			}
-			if err != nil {
-				wire.CloseFiles(req.Files)
-				done(&wire.Outcome{Kind: wire.Unserved, Err: err})
-				return
-			}
-			Invoke(ctx, fn.handler, req.Value, req.Files, done)
-		}()
-	case s.stay(id, fn):
-		return s.invokeInline(ctx, id, fn, req, done)
-	default:
-		go Invoke(ctx, fn.handler, req.Value, req.Files, done)
+		return true
 	}
-	return true
+	return s.run(ctx, id, fn, req, done)
 }
+
+// run runs a call, and reports whether the calling goroutine is still the one that
+// reads. Where it is not, it has to end: its thread may be anything.
+func (s *server) run(ctx context.Context, id uint64, fn *function, req wire.Request, done func(*wire.Outcome)) (reads bool) {
+	clean := fn.clean && !perCall.on && req.Place == (wire.Place{})
+	if !s.stay(id, fn) {
+		go s.serve()
+	}
+	begin, returned := time.Now(), false
+	defer func() {
+		if reads = s.back(id); reads && !(clean && returned) { // or the function has ended this goroutine
+			reads = false
+			go s.serve()
+		}
+	}()
+	timed := func(out *wire.Outcome) {
+		if time.Since(begin) > slowCall {
+			fn.slow.Store(slowCalls)
+		}
+		done(out)
+	}
+	if !clean {
+		if err := ownThread(&req); err != nil {
+			wire.CloseFiles(req.Files)
+			done(&wire.Outcome{Kind: wire.Unserved, Err: err})
+			return false
+		}
+	}
+	Invoke(ctx, fn.handler, req.Value, req.Files, timed)
+	returned = true
+	return false // unless it is back
+}
+
+// ownThread makes the thread that of the call, which it ends with.
+func ownThread(req *wire.Request) error {
+	for range lockDepth {
+		runtime.LockOSThread()
+	}
+	if err := enterMount(); err != nil {
+		return err
+	}
+	return takePlace(req)
+}
+
+// lockDepth is how often the thread is locked, so that a stray
+// runtime.UnlockOSThread in a function does not set it free.
+const lockDepth = 4
 
 // takePlace takes the root directory, if there is one, from the files of the value.
 func takePlace(req *wire.Request) error {

@@ -35,20 +35,22 @@ type Conn struct {
 type recvOp struct {
 	conn  *Conn
 	fn    func(fd uintptr) (done bool)
+	flags int // to receive with
 	p     []byte
 	oob   []byte
 	n     int
 	oobn  int
-	flags int
+	got   int // flags of what was received
 	err   error
 }
 
 type sendOp struct {
-	fn   func(fd uintptr) (done bool)
-	bufs [3][]byte
-	oob  []byte
-	sent int
-	err  error
+	fn    func(fd uintptr) (done bool)
+	flags int
+	bufs  [3][]byte
+	oob   []byte
+	sent  int
+	err   error
 }
 
 // NewConn makes a Conn of a connected unix stream socket. On success it has taken f over: f is closed, and the Conn has a
@@ -70,12 +72,18 @@ func NewConn(f *os.File) (*Conn, error) {
 
 // FromFD is NewConn of a bare descriptor. On success the Conn owns fd, which no longer blocks and is closed by an exec. On
 // failure fd is untouched, as it may well be something else.
-func FromFD(fd int) (*Conn, error) {
+func FromFD(fd int) (*Conn, error) { return fromFD(fd, unix.MSG_DONTWAIT) }
+
+// Blocking is FromFD for who has a thread to spare: Read and Write block it in the kernel, which wakes it sooner than the
+// runtime's poller could. There are no deadlines.
+func Blocking(fd int) (*Conn, error) { return fromFD(fd, 0) }
+
+func fromFD(fd, flags int) (*Conn, error) {
 	if err := checkSocket(fd); err != nil {
 		return nil, fmt.Errorf("wire: descriptor %d: %w", fd, err)
 	}
 	unix.CloseOnExec(fd)
-	if err := unix.SetNonblock(fd, true); err != nil {
+	if err := unix.SetNonblock(fd, flags != 0); err != nil { // which os.NewFile goes by
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	c := &Conn{file: os.NewFile(uintptr(fd), "wire")}
@@ -85,8 +93,9 @@ func FromFD(fd int) (*Conn, error) {
 	}
 	c.raw = raw
 	c.in.src = &c.recvOp
-	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*(MaxFiles+1)))}
+	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*(MaxFiles+1))), flags: flags | unix.MSG_CMSG_CLOEXEC}
 	c.recvOp.fn = c.recvOp.try
+	c.sendOp = sendOp{flags: flags | unix.MSG_NOSIGNAL}
 	c.sendOp.fn = c.sendOp.try
 	return c, nil
 }
@@ -128,6 +137,9 @@ func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	if c.recvOp.flags&unix.MSG_DONTWAIT == 0 { // the poller cannot wake who is in the kernel
+		_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
 	err := c.file.Close()
 	c.readMu.Lock() // soon: Read has been woken
 	defer c.readMu.Unlock()
@@ -135,7 +147,7 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// SetReadDeadline bounds Read; the zero time takes the bound away. A Read that ran out of time (os.ErrDeadlineExceeded)
+// SetReadDeadline bounds Read, unless the Conn is a blocking one (os.ErrNoDeadline); the zero time takes the bound away. A Read that ran out of time (os.ErrDeadlineExceeded)
 // may be repeated unless it had begun on a payload.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
 
@@ -175,18 +187,21 @@ func (op *recvOp) recv(p []byte) (int, []int, error) {
 	op.p = p
 	err := op.conn.raw.Read(op.fn)
 	op.p = nil
+	if err == nil {
+		err = os.NewSyscallError("recvmsg", op.err)
+	}
+	if err == nil && op.n == 0 && op.conn.closed.Load() {
+		err = os.ErrClosed // who blocks finds the end of the stream
+	}
 	if err != nil {
 		return 0, nil, op.conn.waitErr(err)
 	}
-	if op.err != nil {
-		return 0, nil, os.NewSyscallError("recvmsg", op.err)
-	}
-	if op.oobn == 0 && op.flags&unix.MSG_CTRUNC == 0 {
+	if op.oobn == 0 && op.got&unix.MSG_CTRUNC == 0 {
 		return op.n, nil, nil
 	}
 	// All of them first, so that whatever is wrong with the message, all get closed.
 	fds, err := receivedFDs(op.oob[:op.oobn])
-	if op.flags&unix.MSG_CTRUNC != 0 {
+	if op.got&unix.MSG_CTRUNC != 0 {
 		err = violation("descriptors lost: more than %d were sent, or this process may open no more", MaxFiles)
 	}
 	return op.n, fds, err
@@ -196,7 +211,7 @@ func (op *recvOp) discard(fds []int) { closeFDs(fds) }
 
 func (op *recvOp) try(fd uintptr) bool {
 	for {
-		op.n, op.oobn, op.flags, _, op.err = unix.Recvmsg(int(fd), op.p, op.oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+		op.n, op.oobn, op.got, _, op.err = unix.Recvmsg(int(fd), op.p, op.oob, op.flags)
 		if op.err != unix.EINTR {
 			return op.err != unix.EAGAIN
 		}
@@ -257,10 +272,11 @@ func (c *Conn) write(h header, f *Frame, oob []byte) error {
 		op.bufs = [3][]byte{c.scratch}
 	}
 	op.oob, op.sent, op.err = oob, 0, nil
-	err := c.waitErr(c.raw.Write(op.fn))
+	err := c.raw.Write(op.fn)
 	if err == nil {
 		err = os.NewSyscallError("sendmsg", op.err)
 	}
+	err = c.waitErr(err)
 	if err != nil && op.sent > 0 {
 		c.writeErr = fmt.Errorf("wire: an earlier frame was cut short: %w", err)
 	}
@@ -270,7 +286,6 @@ func (c *Conn) write(h header, f *Frame, oob []byte) error {
 
 // try sends as much as the socket takes.
 func (op *sendOp) try(fd uintptr) bool {
-	const flags = unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT
 	for {
 		for len(op.bufs[0]) == 0 {
 			if len(op.bufs[1])+len(op.bufs[2]) == 0 {
@@ -280,9 +295,9 @@ func (op *sendOp) try(fd uintptr) bool {
 		}
 		var n int
 		if len(op.bufs[1])+len(op.bufs[2]) == 0 { // allocates nothing
-			n, op.err = unix.SendmsgN(int(fd), op.bufs[0], op.oob, nil, flags)
+			n, op.err = unix.SendmsgN(int(fd), op.bufs[0], op.oob, nil, op.flags)
 		} else {
-			n, op.err = unix.SendmsgBuffers(int(fd), op.bufs[:], op.oob, nil, flags)
+			n, op.err = unix.SendmsgBuffers(int(fd), op.bufs[:], op.oob, nil, op.flags)
 		}
 		switch op.err {
 		case nil:

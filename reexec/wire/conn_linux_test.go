@@ -28,6 +28,25 @@ func pair(t testing.TB) (a, b *Conn) {
 	return a, b
 }
 
+// blockingPair is what parent and worker have.
+func blockingPair(t testing.TB) (parent, worker *Conn) {
+	t.Helper()
+	parent, f, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := dup(f)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if worker, err = Blocking(fd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { parent.Close(); worker.Close() })
+	return parent, worker
+}
+
 // rawPair gives a Conn and the bare other end.
 func rawPair(t testing.TB) (*Conn, int) {
 	t.Helper()
@@ -69,6 +88,57 @@ func openFDs(t testing.TB) (open []string) {
 		}
 	}
 	return open
+}
+
+func TestBlocking(t *testing.T) {
+	noLeak(t)
+	parent, worker := blockingPair(t)
+	if err := worker.SetReadDeadline(time.Now()); !errors.Is(err, os.ErrNoDeadline) {
+		t.Errorf("deadline: %v", err)
+	}
+	const frames = 64
+	echoed := make(chan error, 1)
+	go func() {
+		for {
+			f, err := worker.Read()
+			if err == nil {
+				err = worker.Write(&Frame{Type: Result, ID: f.ID, Tail: f.Payload, Files: f.Files})
+				CloseFiles(f.Files)
+			}
+			if err != nil {
+				echoed <- err
+				return
+			}
+		}
+	}()
+	files := tempFiles(t, "content")
+	wrote := make(chan error, 1)
+	go func() { // more than the socket holds, so that each waits for the other
+		for id := range uint64(frames) {
+			if err := parent.Write(&Frame{Type: Call, ID: id, Tail: bytes.Repeat([]byte{byte(id)}, 300<<10), Files: files}); err != nil {
+				wrote <- err
+				return
+			}
+		}
+		wrote <- nil
+	}()
+	for id := range uint64(frames) {
+		f, err := parent.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.ID != id || !bytes.Equal(f.Payload, bytes.Repeat([]byte{byte(id)}, 300<<10)) {
+			t.Errorf("frame %d came back as %d with %d bytes", id, f.ID, len(f.Payload))
+		}
+		checkFiles(t, f.Files, "content")
+	}
+	if err := <-wrote; err != nil {
+		t.Error(err)
+	}
+	parent.Close()
+	if err := <-echoed; err != io.EOF {
+		t.Errorf("the end: %v", err)
+	}
 }
 
 func TestFramesCross(t *testing.T) {
@@ -387,7 +457,17 @@ func TestConcurrentWriters(t *testing.T) {
 }
 
 func TestCloseWakes(t *testing.T) {
-	a, b := pair(t)
+	t.Run("poller", func(t *testing.T) {
+		a, b := pair(t)
+		closeWakes(t, a, b)
+	})
+	t.Run("blocking", func(t *testing.T) {
+		b, a := blockingPair(t)
+		closeWakes(t, a, b)
+	})
+}
+
+func closeWakes(t *testing.T, a, b *Conn) {
 	errs := make(chan error, 2)
 	go func() {
 		_, err := a.Read()
