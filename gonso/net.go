@@ -382,7 +382,8 @@ func (s *Set) control(nextContext func(context.Context, string, string, syscall.
 // for unix sockets with a path.
 //
 // The privileges are those of entering the Set. A thread of this process opens
-// it, where one can enter, else the worker.
+// it, where one can enter, else the worker; there ctx ends the wait for a file system
+// that does not answer, as for [Func.Do].
 func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
 	return s.openFile(ctx, name, flag, perm)
 }
