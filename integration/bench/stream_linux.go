@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gonso/gonso/gonso"
 )
 
@@ -87,19 +89,14 @@ func arrived(n int64, err error) error {
 func stream() (_ *race, err error) {
 	r := &race{limit: 1.25} // 80 % of its throughput
 	defer r.abandon(&err)
-	cmd := asRole("bench-sink")
-	in, err := cmd.StdinPipe()
+	plain, err := plainStream(r, 0)
 	if err != nil {
 		return nil, err
 	}
-	out, err := cmd.StdoutPipe()
+	wide, err := plainStream(r, 256<<10)
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	r.close = append(r.close, func() error { return errors.Join(in.Close(), cmd.Wait()) })
 	s, err := r.made(gonso.User | gonso.Net)
 	if err != nil {
 		return nil, err
@@ -122,21 +119,56 @@ func stream() (_ *race, err error) {
 		return errors.Join(err, pr.Close(), <-poured)
 	}
 	r.ways = []way{
-		{"1 GiB between two plain processes", again(func() error {
-			if err := pour(in); err != nil {
-				return err
-			}
-			_, err := io.ReadFull(out, make([]byte, 1))
-			return err
-		})},
+		{"1 GiB between two plain processes", again(plain)},
 		{"gonso, a passed pipe", again(func() error { return passed(sinkPlain, false) })},
 		{"gonso, and the end blocks, as os/exec passes it", again(func() error { return passed(sinkPlain, true) })},
+		{"two plain processes, a pipe as wide as gonso makes it", again(wide)},
 		{"gonso, LeavesThreadClean", again(func() error { return passed(sinkFile, false) })},
 		{"gonso, an io.Reader", again(func() error {
 			return arrived(sinkReader.Do(context.Background(), s, &ramp{streamed}, gonso.InProcess()))
 		})},
 	}
 	return r, nil
+}
+
+// plainStream starts a plain process, and gives what pours into a pipe to it. A size
+// of 0 leaves the pipe as it is.
+func plainStream(r *race, size int) (func() error, error) {
+	cmd := asRole("bench-sink")
+	theirs, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	out, err := cmd.StdoutPipe()
+	if err == nil && size > 0 {
+		err = widen(in, size)
+	}
+	if err == nil {
+		cmd.Stdin = theirs
+		err = cmd.Start()
+	}
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	r.close = append(r.close, func() error { return errors.Join(in.Close(), cmd.Wait()) })
+	return func() error {
+		if err := pour(in); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(out, make([]byte, 1))
+		return err
+	}, nil
+}
+
+func widen(pipe *os.File, size int) error {
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := raw.Control(func(fd uintptr) { _, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) })
+	return errors.Join(cerr, err)
 }
 
 // streamRow is a race whose ways take too long to be tried out first.
