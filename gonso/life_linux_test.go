@@ -290,10 +290,8 @@ func TestKilledWorkersCannotLoseACall(t *testing.T) {
 	testenv.Leaks(t)
 	kills := 1000
 	switch {
-	case testenv.Race: // workers come up slowly, are killed before they are of use, and held back
+	case testenv.Race, testing.Short(): // workers come up slowly, are killed before they are of use, and held back
 		kills = 30
-	case testing.Short():
-		kills = 100
 	}
 	s := newSet(t, gonso.User)
 	defer s.Close()

@@ -624,6 +624,16 @@ func TestPacketsAndUnixSockets(t *testing.T) {
 			return refusal
 		}}).Listen(t.Context(), "unix", short+"/other")
 		wantError(t, "Control refuses", err, refusal)
+		func() {
+			defer func() {
+				if r := recover(); r != "on purpose" {
+					t.Errorf("recovered %v", r)
+				}
+			}()
+			_, err := s.ListenConfig(net.ListenConfig{Control: func(string, string, syscall.RawConn) error { panic("on purpose") }}).
+				Listen(t.Context(), "unix", short+"/other")
+			t.Errorf("Control panics: %v", err)
+		}()
 		_, err = s.OpenFile(t.Context(), short+"/other", unix.O_PATH, 0)
 		wantError(t, "nothing is left behind", err, os.ErrNotExist)
 

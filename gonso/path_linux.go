@@ -151,7 +151,7 @@ var bindInside = Register("gonso.bind", func(_ context.Context, a bindArgs) (*os
 var unixTypes = map[string]int{"unix": unix.SOCK_STREAM, "unixpacket": unix.SOCK_SEQPACKET, "unixgram": unix.SOCK_DGRAM}
 
 // listenAt makes a unix socket with a path inside, for packets or for connections.
-func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, control func(string, string, syscall.RawConn) error) (_ *os.File, err error) {
+func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, control func(string, string, syscall.RawConn) error) (listens *os.File, err error) {
 	typ, ok := unixTypes[network]
 	if !ok || packets != (typ == unix.SOCK_DGRAM) {
 		return nil, net.UnknownNetworkError(network)
@@ -161,7 +161,7 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
+		if listens == nil { // control may panic, too
 			f.Close()
 		}
 	}()
@@ -190,5 +190,8 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 	if cerr := raw.Control(func(fd uintptr) { err = unix.Listen(int(fd), math.MaxInt32) }); cerr != nil {
 		return nil, cerr
 	}
-	return f, os.NewSyscallError("listen", err)
+	if err != nil {
+		return nil, os.NewSyscallError("listen", err)
+	}
+	return f, nil
 }
