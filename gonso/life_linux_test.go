@@ -290,12 +290,15 @@ func TestKilledWorkersCannotLoseACall(t *testing.T) {
 	testenv.Leaks(t)
 	kills := 1000
 	switch {
-	case testenv.Race, testing.Short(): // workers come up slowly, are killed before they are of use, and held back
-		kills = 30
+	case testenv.Race, testing.Short(): // workers come up slowly, and are held back
+		kills = 50
 	}
 	s := newSet(t, gonso.User)
 	defer s.Close()
 	setWorker(t, s, gonso.Worker{Stderr: io.Discard})
+	begin := time.Now()
+	call(t, workerPID, s, struct{}{})
+	between := max(25*time.Millisecond, 2*time.Since(begin)) // at most, so that some get to their calls where starting is slow
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -328,11 +331,11 @@ func TestKilledWorkersCannotLoseACall(t *testing.T) {
 			}
 		})
 	}
-	begin := time.Now()
+	begin = time.Now()
 	limit := time.After(90 * time.Second)
 	for n := 0; n < kills && !t.Failed(); {
 		select {
-		case <-time.After(time.Duration(rand.IntN(25_000)) * time.Microsecond):
+		case <-time.After(rand.N(between)):
 		case <-limit:
 			t.Errorf("only %d workers could be killed", n)
 			n = kills
