@@ -3,7 +3,6 @@ package child
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -126,18 +125,12 @@ func (s *server) run(ctx context.Context, id uint64, fn *function, req wire.Requ
 
 // ownThread makes the thread that of the call, which it ends with.
 func ownThread(req *wire.Request) error {
-	for range lockDepth {
-		runtime.LockOSThread()
-	}
+	LockThread()
 	if err := enterMount(); err != nil {
 		return err
 	}
 	return takePlace(req)
 }
-
-// lockDepth is how often the thread is locked, so that a stray
-// runtime.UnlockOSThread in a function does not set it free.
-const lockDepth = 4
 
 // takePlace takes the root directory, if there is one, from the files of the value.
 func takePlace(req *wire.Request) error {

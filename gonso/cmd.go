@@ -312,11 +312,8 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 
 // StdinPipe returns a pipe to the program's standard input. Wait closes it.
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
-	if c.set == nil {
-		return nil, errNoCommand
-	}
-	if c.called.Load() {
-		return nil, errors.New("exec: StdinPipe after process started")
+	if err := c.before("StdinPipe"); err != nil {
+		return nil, err
 	}
 	c.inner.Stdin = c.Stdin
 	w, err := c.inner.StdinPipe()
@@ -327,11 +324,8 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 // StdoutPipe returns a pipe from the program's standard output. Wait closes it,
 // so all must have been read before.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
-	if c.set == nil {
-		return nil, errNoCommand
-	}
-	if c.called.Load() {
-		return nil, errors.New("exec: StdoutPipe after process started")
+	if err := c.before("StdoutPipe"); err != nil {
+		return nil, err
 	}
 	c.inner.Stdout = c.Stdout
 	r, err := c.inner.StdoutPipe()
@@ -341,16 +335,24 @@ func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 
 // StderrPipe is StdoutPipe for standard error.
 func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
-	if c.set == nil {
-		return nil, errNoCommand
-	}
-	if c.called.Load() {
-		return nil, errors.New("exec: StderrPipe after process started")
+	if err := c.before("StderrPipe"); err != nil {
+		return nil, err
 	}
 	c.inner.Stderr = c.Stderr
 	r, err := c.inner.StderrPipe()
 	c.Stderr = c.inner.Stderr
 	return r, err
+}
+
+// before is for what has to be called before Start.
+func (c *Cmd) before(method string) error {
+	switch {
+	case c.set == nil:
+		return errNoCommand
+	case c.called.Load():
+		return errors.New("exec: " + method + " after process started")
+	}
+	return nil
 }
 
 // heldBack is standard input that is not read from before there is a program.

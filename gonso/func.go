@@ -210,7 +210,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		st.abandon()
 		return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
 	}
-	defer widen(wire.FilesIn(in))()
+	defer widen(wire.FilesIn(value))()
 	st.start()
 	if d.backend == ThreadBackend {
 		outcome, err = c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean, o)

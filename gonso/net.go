@@ -82,7 +82,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 
 func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Net: network, Err: err} }
-	foreign, err := d.s.netForeign("dial")
+	foreign, _, err := d.s.foreignTypes("dial")
 	if err != nil {
 		return fail(err)
 	}
@@ -305,7 +305,7 @@ func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string
 // inside gives what to listen with here, or the socket that does so already.
 func (l *ListenConfig) inside(ctx context.Context, network, address string, packets bool) (c *net.ListenConfig, to string, bound *os.File, err error) {
 	c, to = &l.c, address
-	foreign, err := l.s.netForeign("listen")
+	foreign, _, err := l.s.foreignTypes("listen")
 	switch {
 	case err != nil:
 	case isPath(network, address):

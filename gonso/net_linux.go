@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -14,14 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netForeign are the Set's types that are not home.
-func (s *Set) netForeign(op string) (Type, error) {
+// foreignTypes are the Set's types that are not home, and those that somebody
+// else has made.
+func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
 	c, err := s.acquire(op)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer c.release()
-	return c.foreign, nil
+	return c.foreign, c.opened, nil
 }
 
 type socketArgs struct{ Domain, Type, Proto int }
@@ -106,17 +106,12 @@ func (s *Set) replaceFD(ctx context.Context, fd int) error {
 		return err
 	}
 	defer inside.Close()
-	raw, err := inside.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var derr error
-	err = raw.Control(func(in uintptr) {
-		if derr = copySockopts(fd, int(in), of[0]); derr == nil {
-			derr = os.NewSyscallError("dup3", unix.Dup3(int(in), fd, unix.O_CLOEXEC))
+	return onFD(inside, func(in int) error {
+		if err := copySockopts(fd, in, of[0]); err != nil {
+			return err
 		}
+		return os.NewSyscallError("dup3", unix.Dup3(in, fd, unix.O_CLOEXEC))
 	})
-	return errors.Join(err, derr)
 }
 
 // copySockopts copies what package net sets before it calls Control
@@ -156,13 +151,7 @@ func (s *Set) zoned(ctx context.Context, address string) (string, error) {
 	defer f.Close()
 	ifreq, err := unix.NewIfreq(zone)
 	if err == nil {
-		raw, rerr := f.SyscallConn()
-		if rerr != nil {
-			return "", rerr
-		}
-		if cerr := raw.Control(func(fd uintptr) { err = unix.IoctlIfreq(int(fd), unix.SIOCGIFINDEX, ifreq) }); cerr != nil {
-			return "", cerr
-		}
+		err = onFD(f, func(fd int) error { return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifreq) })
 	}
 	if err != nil {
 		return "", &Error{Op: "find interface in", Type: Net, Path: zone, Err: err}

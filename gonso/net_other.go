@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-func (s *Set) netForeign(op string) (Type, error) {
-	_, err := s.acquire(op)
-	return 0, err
+func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
+	_, err = s.acquire(op)
+	return 0, 0, err
 }
 
 func (s *Set) socket(context.Context, int, int, int) (*os.File, error) {

@@ -35,7 +35,8 @@ func (a openArgs) open() (*os.File, error) {
 	}
 	f, err := a.openAs(flag)
 	if err == nil && flag != a.Flag && f.SetDeadline(time.Time{}) != nil {
-		err = setBlocking(f) // the poller does not know it, as os.OpenFile would have found
+		// The poller does not know it, as os.OpenFile would have found.
+		err = onFD(f, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
 		if err != nil {
 			f.Close()
 			f = nil
@@ -78,29 +79,17 @@ func modeBits(m fs.FileMode) uint32 {
 	return bits
 }
 
-func setBlocking(f *os.File) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if cerr := raw.Control(func(fd uintptr) { err = unix.SetNonblock(int(fd), false) }); cerr != nil {
-		return cerr
-	}
-	return os.NewSyscallError("fcntl", err)
-}
-
 var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open() },
 	LeavesThreadClean())
 
 // openFile does not care for the caches that a foreign mount namespace can fill:
 // open(2) fills none.
 func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
-	c, err := s.acquire("open")
+	_, opened, err := s.foreignTypes("open")
 	if err != nil {
 		return nil, err
 	}
-	a := openArgs{name, flag, perm, c.opened&Mount != 0}
-	c.release()
+	a := openArgs{name, flag, perm, opened&Mount != 0}
 	return insideSet(ctx, s, "open", Mount, openInside, a, a.open)
 }
 
@@ -135,14 +124,9 @@ func (a bindArgs) bind() (*os.File, error) {
 		}
 		path = filepath.Base(path)
 	}
-	raw, err := a.Socket.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	if cerr := raw.Control(func(fd uintptr) { err = unix.Bind(int(fd), &unix.SockaddrUnix{Name: path}) }); cerr != nil {
-		return nil, cerr
-	}
-	return nil, os.NewSyscallError("bind", err)
+	return nil, onFD(a.Socket, func(fd int) error {
+		return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	})
 }
 
 var bindInside = Register("gonso.bind", func(_ context.Context, a bindArgs) (*os.File, error) { return a.bind() })
@@ -165,21 +149,20 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 			f.Close()
 		}
 	}()
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
 	if control != nil {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
 		if err := control(network, path, raw); err != nil {
 			return nil, err
 		}
 	}
-	c, err := s.acquire("listen")
+	_, opened, err := s.foreignTypes("listen")
 	if err != nil {
 		return nil, err
 	}
-	a := bindArgs{f, path, c.opened&Mount != 0}
-	c.release()
+	a := bindArgs{f, path, opened&Mount != 0}
 	if _, err := insideSet(ctx, s, "listen", Mount, bindInside, a, a.bind); err != nil {
 		return nil, err
 	}
@@ -187,11 +170,8 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 		return f, nil
 	}
 	// The kernel takes as many as the socket's net namespace allows.
-	if cerr := raw.Control(func(fd uintptr) { err = unix.Listen(int(fd), math.MaxInt32) }); cerr != nil {
-		return nil, cerr
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("listen", err)
+	if err := onFD(f, func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32)) }); err != nil {
+		return nil, err
 	}
 	return f, nil
 }

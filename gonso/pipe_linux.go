@@ -34,11 +34,10 @@ func widen(files []*os.File) (restore func()) {
 }
 
 func pipeControl(f *os.File, cmd, arg int) (n int) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return -1
-	}
-	if cerr := raw.Control(func(fd uintptr) { n, err = unix.FcntlInt(fd, cmd, arg) }); cerr != nil || err != nil {
+	if onFD(f, func(fd int) (err error) {
+		n, err = unix.FcntlInt(uintptr(fd), cmd, arg)
+		return err
+	}) != nil {
 		return -1
 	}
 	return n

@@ -83,7 +83,7 @@ func (c *Cmd) RunAndExit() {
 	passing.stop()
 	var ee *exec.ExitError
 	if err != nil && !errors.As(err, &ee) {
-		os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n")
+		complain(err)
 		if c.ProcessState == nil || c.ProcessState.Success() {
 			os.Exit(125)
 		}
@@ -92,6 +92,8 @@ func (c *Cmd) RunAndExit() {
 }
 
 func exitWith(code int, err error) {
-	os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n")
+	complain(err)
 	os.Exit(code)
 }
+
+func complain(err error) { os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n") }

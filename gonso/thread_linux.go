@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"errors"
-	"runtime"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -19,12 +18,6 @@ import (
 // would leave the process wedged in foreign namespaces and whose /proc/PID
 // everybody reads. The thread is unlocked only after every type was restored;
 // a goroutine that ends locked takes its thread with it.
-
-// lockDepth is how often the thread is locked, so that a stray
-// runtime.UnlockOSThread in a closure does not set a foreign thread free. A
-// closure that leaves it locked keeps it locked after lockDepth unlocks, and
-// the thread ends.
-const lockDepth = 4
 
 // threadRun is one piece of work on one thread.
 type threadRun struct {
@@ -55,9 +48,7 @@ func (c *core) runOnThread(join []Type, body func(r *threadRun) bool) error {
 }
 
 func (r *threadRun) run() {
-	for range lockDepth {
-		runtime.LockOSThread()
-	}
+	child.LockThread()
 	if unix.Gettid() == mainTID {
 		// This goroutine occupies the main thread until another one has the
 		// work, which therefore runs elsewhere.
@@ -67,7 +58,7 @@ func (r *threadRun) run() {
 			r.run()
 		}()
 		<-started
-		unlockThread()
+		child.UnlockThread()
 		return
 	}
 	defer r.finish()
@@ -126,7 +117,7 @@ func (r *threadRun) finish() {
 	// A thread that failed to enter may go home like one whose work was done;
 	// after a panic or Goexit nobody knows what was left half done.
 	if (r.keep || !r.ended && r.err != nil && r.err != ErrGoexit) && r.goHome() {
-		unlockThread()
+		child.UnlockThread()
 	}
 	close(r.done)
 }
@@ -156,12 +147,6 @@ func (r *threadRun) goHome() bool {
 }
 
 var errLeftElsewhere = errors.New("the function changed namespaces of its thread that are not in the Set; pass restore as false, or use a Set that has them")
-
-func unlockThread() {
-	for range lockDepth {
-		runtime.UnlockOSThread()
-	}
-}
 
 // runClosure is Do and Run.
 func (c *core) runClosure(restore bool, f func() bool, o doConfig) error {
