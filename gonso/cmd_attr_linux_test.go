@@ -141,7 +141,8 @@ func TestCommandCgroup(t *testing.T) {
 	testenv.Need(t, testenv.Process, testenv.Root, testenv.Tool("cat"))
 	root := t.TempDir()
 	if err := unix.Mount("none", root, "cgroup2", 0, ""); err != nil {
-		t.Skipf("skip: needs cgroup v2: %v", err)
+		testenv.Need(t, testenv.Cgroup2)
+		t.Fatal(err)
 	}
 	defer func() {
 		if err := unix.Unmount(root, 0); err != nil {
@@ -150,7 +151,8 @@ func TestCommandCgroup(t *testing.T) {
 	}()
 	dir := root + "/" + filepath.Base(t.TempDir()) + "-gonso"
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skipf("skip: needs cgroup v2: %v", err)
+		testenv.Need(t, testenv.Cgroup2)
+		t.Fatal(err)
 	}
 	defer testenv.Eventually(t, "the cgroup is empty", func() bool { return os.Remove(dir) == nil })
 	f, err := os.Open(dir)

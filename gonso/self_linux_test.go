@@ -113,9 +113,10 @@ type terminal struct {
 
 func newTerminal(t *testing.T) (*terminal, *os.File) {
 	t.Helper()
+	testenv.Need(t, testenv.Terminals)
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		t.Skipf("skip: needs pseudo terminals: %v", err)
+		t.Fatal(err)
 	}
 	pty := os.NewFile(uintptr(fd), "ptmx")
 	t.Cleanup(func() { pty.Close() })
@@ -128,7 +129,7 @@ func newTerminal(t *testing.T) (*terminal, *os.File) {
 	}
 	tty, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("skip: needs pseudo terminals: %v", err)
+		t.Fatal(err)
 	}
 	term := &terminal{t: t, pty: pty}
 	go func() {
@@ -186,16 +187,6 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 	if testenv.Has(testenv.UserNS) {
 		kinds["user+pid+mnt"] = gonso.User | gonso.PID | gonso.Mount
 	}
-	kill := func(t *testing.T, pid string, sig syscall.Signal) {
-		t.Helper()
-		n, err := strconv.Atoi(pid)
-		if err == nil {
-			err = unix.Kill(n, sig)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	for kind, types := range kinds {
 		for _, tt := range []struct {
 			what, name string
@@ -234,34 +225,10 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 				kill(t, outside, unix.SIGTERM)
 			}, "exit status 3"},
 			{"count", "typed and alone", func(t *testing.T, term *terminal, outside, _ string) {
-				for i := range 3 {
-					before := witness(t, outside)
-					io.WriteString(term.pty, "\x03")
-					term.want("got interrupt " + strconv.Itoa(2*i+1))
-					replaced(t, outside, before)
-					kill(t, outside, unix.SIGINT)
-					term.want("got interrupt " + strconv.Itoa(2*i+2))
-				}
-				kill(t, outside, unix.SIGTERM)
-				term.want("got terminated 1")
-				if strings.Contains(term.printed(), "got interrupt 7") {
-					t.Errorf("one came twice:\n%s", term.printed())
-				}
+				inTurn(t, term, outside, unix.SIGINT, func() { io.WriteString(term.pty, "\x03") })
 			}, "exit status 3"},
 			{"count", "the group and alone", func(t *testing.T, term *terminal, outside, _ string) {
-				for i := range 3 {
-					before := witness(t, outside)
-					kill(t, "-"+outside, unix.SIGUSR1)
-					term.want("got user defined signal 1 " + strconv.Itoa(2*i+1))
-					replaced(t, outside, before)
-					kill(t, outside, unix.SIGUSR1)
-					term.want("got user defined signal 1 " + strconv.Itoa(2*i+2))
-				}
-				kill(t, outside, unix.SIGTERM)
-				term.want("got terminated 1")
-				if strings.Contains(term.printed(), "got user defined signal 1 7") {
-					t.Errorf("one came twice:\n%s", term.printed())
-				}
+				inTurn(t, term, outside, unix.SIGUSR1, func() { kill(t, "-"+outside, unix.SIGUSR1) })
 			}, "exit status 3"},
 			{"count", "^Z", func(t *testing.T, term *terminal, outside, inside string) {
 				for range 3 {
@@ -301,6 +268,37 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 				term.want("ended: " + tt.ended)
 			})
 		}
+	}
+}
+
+func kill(t *testing.T, pid string, sig syscall.Signal) {
+	t.Helper()
+	n, err := strconv.Atoi(pid)
+	if err == nil {
+		err = unix.Kill(n, sig)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inTurn has a signal sent to the group and to RunAndExit's process alone: the
+// command counts each once.
+func inTurn(t *testing.T, term *terminal, outside string, sig unix.Signal, group func()) {
+	t.Helper()
+	got := "got " + sig.String() + " "
+	for i := range 3 {
+		before := witness(t, outside)
+		group()
+		term.want(got + strconv.Itoa(2*i+1))
+		replaced(t, outside, before)
+		kill(t, outside, sig)
+		term.want(got + strconv.Itoa(2*i+2))
+	}
+	kill(t, outside, unix.SIGTERM)
+	term.want("got terminated 1")
+	if strings.Contains(term.printed(), got+"7") {
+		t.Errorf("one came twice:\n%s", term.printed())
 	}
 }
 

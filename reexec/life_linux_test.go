@@ -356,9 +356,7 @@ func cgroup2(t *testing.T) string {
 		}
 		f.Close()
 		dir, err := os.MkdirTemp(top, "gonso-test-")
-		if err != nil {
-			t.Skipf("skip: needs root of cgroup v2: %v", err)
-		}
+		need(t, "cgroup2", err)
 		t.Cleanup(func() {
 			if !poll(func() bool { return os.Remove(dir) == nil }) {
 				t.Errorf("%s is still in use", dir)
@@ -366,7 +364,7 @@ func cgroup2(t *testing.T) string {
 		})
 		return dir
 	}
-	t.Skip("skip: needs cgroup v2: it is not mounted")
+	need(t, "cgroup2", errors.New("it is not mounted"))
 	return ""
 }
 

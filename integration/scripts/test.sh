@@ -142,7 +142,7 @@ say "# built $(wc -l <"$work/packages") test binaries in $((SECONDS - start)) s"
 
 # promise WHO: what the tests may rely on, for GONSO_TEST_REQUIRE.
 promise() {
-	local list=$1 tool all=1
+	local list=$1 tool dir all=1
 	# In CI a missing thing is a failure, not a reason to promise less.
 	if [ -n "${CI:-}" ] || as_user "$1" unshare -U true 2>/dev/null; then list+=,userns; fi
 	for tool in "${tools[@]}"; do
@@ -150,6 +150,13 @@ promise() {
 	done
 	if [ "$1" = root ] && { [ -n "${CI:-}" ] || command -v runc >/dev/null; }; then list+=,runc; fi
 	if [ -n "${CI:-}" ] || [ "$all" = 1 ]; then list+=,tools; fi
+	if [ -c /dev/ptmx ] && [ -e /dev/pts/ptmx ]; then list+=,pty; fi
+	for dir in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+		if [ "$1" = root ] && [ -e "$dir/cgroup.controllers" ] && mkdir "$dir/gonso-probe" 2>/dev/null; then
+			rmdir "$dir/gonso-probe"
+			list+=,cgroup2
+		fi
+	done
 	# shellcheck disable=SC2016 # the dollar is that shell's
 	if [ "$1" = plain ] && { [ -n "${CI:-}" ] || as_user plain sh -c 'getsubids "$(id -un)"' >/dev/null 2>&1; }; then list+=,subids; fi
 	say "$list"

@@ -26,6 +26,9 @@ var (
 	GoTool  = Req{"the go command", []string{"go"}, func() string { return lookPath("go") }}
 	Process = Req{"the process backend", []string{"process"}, noProcess}
 	SubIDs  = Req{"subordinate ids", []string{"subids"}, noSubIDs}
+
+	Terminals = Req{"pseudo terminals", []string{"pty"}, noTerminals}
+	Cgroup2   = Req{"cgroup v2, to be written to", []string{"cgroup2"}, noCgroup2}
 )
 
 // Tool is a program that can be found.
@@ -77,6 +80,38 @@ func root(uid int) string {
 		return "effective uid is 0"
 	}
 	return ""
+}
+
+func noTerminals() string {
+	for _, path := range []string{"/dev/ptmx", "/dev/pts/ptmx"} {
+		if _, err := os.Stat(path); err != nil {
+			return err.Error()
+		}
+	}
+	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		return err.Error()
+	}
+	f.Close()
+	return ""
+}
+
+// noCgroup2 looks where cgroup v2 is mounted, alone or beside v1.
+func noCgroup2() string {
+	for _, top := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(top + "/cgroup.controllers"); err != nil {
+			continue
+		}
+		dir, err := os.MkdirTemp(top, "gonso-test-")
+		if err == nil {
+			err = os.Remove(dir)
+		}
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	return "it is not mounted"
 }
 
 func noProcess() string {
