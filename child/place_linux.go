@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // TakePlace gives the calling thread root, working directory and umask of its

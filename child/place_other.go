@@ -6,7 +6,7 @@ import (
 	"errors"
 	"os"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // TakePlace is for Linux.

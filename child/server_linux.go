@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // server runs the calls of one parent. One goroutine reads frames, and the kernel

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/wire"
 	"github.com/gonso/gonso/reexec"
-	"github.com/gonso/gonso/reexec/wire"
 )
 
 // callOnThread runs a registered function on a thread. Its outcome goes through

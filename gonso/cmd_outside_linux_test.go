@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // Where somebody else may be root, a program gets nothing of this process that

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // Package exec's behaviours are the specification: what a behaviour shows must

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // core cannot be acquired where there are no namespaces, so what needs one is

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/nsfs"
 )
 
 func openFiles(files []*os.File) (*core, error) {

@@ -8,8 +8,8 @@ import (
 	"runtime"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/wire"
 	"github.com/gonso/gonso/reexec"
-	"github.com/gonso/gonso/reexec/wire"
 )
 
 // Func is a registered function: one that can run in another process, which is

@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/gonso/internal/testenv"
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // One suite of registered functions runs on both backends, and what comes home

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/nsfs"
 )
 
 // Home is where this process was when the package was initialized: one held

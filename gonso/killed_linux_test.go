@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func init() { programs["creates, calls and closes"] = createCallClose }

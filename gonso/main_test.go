@@ -3,7 +3,7 @@ package gonso
 import (
 	"testing"
 
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m, Init) }

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // inNetSets runs f in Sets that a thread enters and that a worker does.

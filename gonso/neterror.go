@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // What functions that use package net return, and [Set.Dialer] when the worker

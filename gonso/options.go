@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // UnshareOption changes how [Unshare] makes namespaces.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/gonso/gonso/gonso"
 	"github.com/gonso/gonso/gonso/gonsotest"
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func newPool(t testing.TB, f func(context.Context) (*gonso.Set, error), opts gonso.PoolOptions) *gonso.Pool {

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 var smokePID = Register("smoke.pid", func(context.Context, struct{}) (int, error) { return os.Getpid(), nil })

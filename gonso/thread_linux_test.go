@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // What may and what may not happen to threads. As root closures run in foreign

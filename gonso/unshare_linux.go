@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/nsfs"
 	"github.com/gonso/gonso/reexec"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/gonso/gonso/gonso"
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func TestWarmStartsTheWorkerOfTheNextCall(t *testing.T) {

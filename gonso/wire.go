@@ -3,7 +3,7 @@ package gonso
 import (
 	"fmt"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // Functions run in workers use gonso too, and its errors come home like others.

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // call is one call in flight.

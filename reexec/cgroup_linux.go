@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/reexec/internal/launcher"
+	"github.com/gonso/gonso/internal/launcher"
 )
 
 // OpenCgroup opens a directory of cgroup v2.

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // Clean functions run on the goroutine that reads calls.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/reexec/internal/launcher"
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // nsLinks are the links in /proc/PID/ns, in the order of package gonso's types,

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/reexec/internal/launcher"
+	"github.com/gonso/gonso/internal/launcher"
 )
 
 // Supported returns why this system has no process backend, or nil.

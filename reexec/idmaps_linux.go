@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/reexec/internal/launcher"
+	"github.com/gonso/gonso/internal/launcher"
 )
 
 // maxIDMapFile is more than a map of 340 lines takes.

@@ -3,7 +3,7 @@ package reexec
 import (
 	"context"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // CallIsolated is Call in a process of its own, which ends with the call and is

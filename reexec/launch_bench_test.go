@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/reexec/internal/launcher"
+	"github.com/gonso/gonso/internal/launcher"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // BenchmarkCreateUser compares making a user namespace, maps and all, with its

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 func init() {

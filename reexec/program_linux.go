@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/reexec/internal/launcher"
+	"github.com/gonso/gonso/internal/launcher"
 )
 
 // Program is a program of the user's to be started in namespaces, in the place

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/reexec/internal/launcher"
-	"github.com/gonso/gonso/reexec/wire"
+	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // Worker is a place that always has a worker when one is needed: the first call

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/gonso/gonso/gonso"
-	"github.com/gonso/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m, gonso.Init) }

@@ -45,7 +45,7 @@ try() {
 mode() {
 	local name=$1
 	shift
-	try "$name" ./reexec/internal/launcher . "$@"
+	try "$name" ./internal/launcher . "$@"
 	try "$name" ./gonso '^TestSmoke' "$@"
 }
 

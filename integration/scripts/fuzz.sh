@@ -2,7 +2,7 @@
 # Runs the fuzz targets of the library, FUZZTIME (30s) each.
 #
 #   fuzz.sh                          all of them, two at a time
-#   fuzz.sh ./reexec/wire FuzzFrame  just that one
+#   fuzz.sh ./internal/wire FuzzFrame  just that one
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
