@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -22,20 +24,20 @@ const asWorker = "GONSO_CHILD_TEST"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asWorker) != "" {
-		fmt.Fprintf(os.Stderr, "pending %v\n", Pending())
-		Register("echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
-			fmt.Fprintf(os.Stderr, "pending %v\n", Pending())
-			return &wire.Outcome{Kind: wire.Returned, Value: in}
-		})
-		Register("wait", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome {
+		fmt.Fprintf(os.Stderr, "pending %v\n", handshake.Pending())
+		Register("echo", func(_ context.Context, in codec.Value) *wire.Outcome {
+			fmt.Fprintf(os.Stderr, "pending %v\n", handshake.Pending())
+			return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: in.Bytes}}
+		}, Traits{})
+		Register("wait", func(ctx context.Context, _ codec.Value) *wire.Outcome {
 			<-ctx.Done()
 			return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
-		})
-		Register("large", func(context.Context, []byte, []*os.File) *wire.Outcome {
-			return &wire.Outcome{Kind: wire.Returned, Value: make([]byte, wire.MaxValue+1)}
-		})
-		registerKinds("clean ", RegisterClean)
-		registerKinds("own ", Register)
+		}, Traits{})
+		Register("large", func(context.Context, codec.Value) *wire.Outcome {
+			return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: make([]byte, codec.MaxValue+1)}}
+		}, Traits{})
+		registerKinds("clean ", Traits{Clean: true})
+		registerKinds("own ", Traits{})
 		Main()
 	}
 	// The race detector makes every process wait a second before it ends.
@@ -46,22 +48,23 @@ func TestMain(m *testing.M) {
 }
 
 // registerKinds registers what a function can do to who reads.
-func registerKinds(prefix string, register func(string, Handler)) {
+func registerKinds(prefix string, traits Traits) {
+	register := func(name string, h Handler) { Register(name, h, traits) }
 	returned := func() *wire.Outcome { return &wire.Outcome{Kind: wire.Returned} }
-	register(prefix+"echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
-		return &wire.Outcome{Kind: wire.Returned, Value: in}
+	register(prefix+"echo", func(_ context.Context, in codec.Value) *wire.Outcome {
+		return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: in.Bytes}}
 	})
-	register(prefix+"wait", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome {
+	register(prefix+"wait", func(ctx context.Context, _ codec.Value) *wire.Outcome {
 		<-ctx.Done()
 		return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
 	})
-	register(prefix+"exit", func(context.Context, []byte, []*os.File) *wire.Outcome {
+	register(prefix+"exit", func(context.Context, codec.Value) *wire.Outcome {
 		runtime.Goexit()
 		return nil
 	})
-	register(prefix+"panic", func(context.Context, []byte, []*os.File) *wire.Outcome { panic("on purpose") })
+	register(prefix+"panic", func(context.Context, codec.Value) *wire.Outcome { panic("on purpose") })
 	two := make(chan struct{})
-	register(prefix+"meet", func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome { // another one
+	register(prefix+"meet", func(ctx context.Context, _ codec.Value) *wire.Outcome { // another one
 		select {
 		case two <- struct{}{}:
 		case <-two:
@@ -72,7 +75,7 @@ func registerKinds(prefix string, register func(string, Handler)) {
 	})
 	// The name of a thread stands for its namespaces: threads that it makes have it too.
 	const tainted = "tainted"
-	register(prefix+"taint", func(context.Context, []byte, []*os.File) *wire.Outcome {
+	register(prefix+"taint", func(context.Context, codec.Value) *wire.Outcome {
 		comm, err := os.ReadFile("/proc/thread-self/comm")
 		if err != nil || string(comm) == tainted+"\n" {
 			return &wire.Outcome{Kind: wire.Returned, Err: fmt.Errorf("the thread was %q: %v", comm, err)}
@@ -103,23 +106,23 @@ func panics(f func()) (v any) {
 
 // A mistake in the program, found when it starts.
 func TestRegisterRefuses(t *testing.T) {
-	h := func(context.Context, []byte, []*os.File) *wire.Outcome { return nil }
+	h := func(context.Context, codec.Value) *wire.Outcome { return nil }
 	t.Cleanup(func() { // for another -count
 		registry.Lock()
 		defer registry.Unlock()
 		clear(registry.functions)
 	})
-	Register("child.taken", h)
+	Register("child.taken", h, Traits{})
 	for name, want := range map[string]string{
 		"":                                  "empty name",
 		"child.taken":                       `already under the name "child.taken"`,
 		strings.Repeat("x", wire.MaxName+1): "longer than",
 	} {
-		if got := fmt.Sprint(panics(func() { Register(name, h) })); !strings.Contains(got, want) {
+		if got := fmt.Sprint(panics(func() { Register(name, h, Traits{}) })); !strings.Contains(got, want) {
 			t.Errorf("%.20q: %s, want %s", name, got, want)
 		}
 	}
-	if v := panics(func() { Register(strings.Repeat("x", wire.MaxName), h) }); v != nil {
+	if v := panics(func() { Register(strings.Repeat("x", wire.MaxName), h, Traits{}) }); v != nil {
 		t.Error(v)
 	}
 	if lookup("child.taken") == nil || lookup("child.other") != nil {
@@ -134,18 +137,18 @@ func TestInvoke(t *testing.T) {
 		h    Handler
 		kind wire.OutcomeKind
 	}{
-		"returns": {func(context.Context, []byte, []*os.File) *wire.Outcome {
+		"returns": {func(context.Context, codec.Value) *wire.Outcome {
 			return &wire.Outcome{Kind: wire.Returned, Err: mine}
 		}, wire.Returned},
-		"panics":          {func(context.Context, []byte, []*os.File) *wire.Outcome { panic(mine) }, wire.Panicked},
-		"panics with nil": {func(context.Context, []byte, []*os.File) *wire.Outcome { panic(nil) }, wire.Panicked},
-		"exits":           {func(context.Context, []byte, []*os.File) *wire.Outcome { new(testing.T).FailNow(); return nil }, wire.Goexited},
+		"panics":          {func(context.Context, codec.Value) *wire.Outcome { panic(mine) }, wire.Panicked},
+		"panics with nil": {func(context.Context, codec.Value) *wire.Outcome { panic(nil) }, wire.Panicked},
+		"exits":           {func(context.Context, codec.Value) *wire.Outcome { new(testing.T).FailNow(); return nil }, wire.Goexited},
 	} {
 		outcomes := make(chan *wire.Outcome, 2)
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			Invoke(t.Context(), tt.h, nil, nil, func(o *wire.Outcome) { outcomes <- o })
+			Invoke(t.Context(), tt.h, codec.Value{}, func(o *wire.Outcome) { outcomes <- o })
 		}()
 		<-over
 		if len(outcomes) != 1 {
@@ -162,7 +165,7 @@ func TestInvoke(t *testing.T) {
 }
 
 func TestMainRefusesProcessesThatAreNoWorkers(t *testing.T) {
-	if Pending() {
+	if handshake.Pending() {
 		t.Error("the test itself is pending")
 	}
 	c := exec.Command("/proc/self/exe")
@@ -188,7 +191,7 @@ func startWorker(t *testing.T) *worker {
 		t.Fatal(err)
 	}
 	w := &worker{conn: conn, Cmd: exec.Command("/proc/self/exe")}
-	w.Args = []string{Name}
+	w.Args = []string{handshake.Name}
 	w.Env = append(os.Environ(), asWorker+"=1")
 	w.ExtraFiles = []*os.File{sock}
 	w.Stderr = &w.stderr
@@ -238,7 +241,7 @@ func (w *worker) outcome(t *testing.T, id uint64) *wire.Outcome {
 	if f.ID != id {
 		t.Fatalf("an answer to call %d, want %d", f.ID, id)
 	}
-	o, err := wire.UnmarshalOutcome(f.Payload)
+	o, err := wire.ParseOutcome(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,8 +274,8 @@ func (w *worker) descriptors(t *testing.T) string {
 func TestServing(t *testing.T) {
 	w := startWorker(t)
 	w.call(t, 1, wire.Request{Name: "wait"})
-	w.call(t, 2, wire.Request{Name: "echo", Value: []byte("in")})
-	if o := w.outcome(t, 2); o.Kind != wire.Returned || string(o.Value) != "in" {
+	w.call(t, 2, wire.Request{Name: "echo", Value: codec.Value{Bytes: []byte("in")}})
+	if o := w.outcome(t, 2); o.Kind != wire.Returned || string(o.Value.Bytes) != "in" {
 		t.Errorf("%+v", o)
 	}
 	w.call(t, 3, wire.Request{Name: "nobody"})
@@ -280,7 +283,7 @@ func TestServing(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	w.call(t, 4, wire.Request{Name: "large"})
-	if o := w.outcome(t, 4); o.Kind != wire.Unserved || !errors.Is(o.Err, wire.ErrTooLarge) && !strings.Contains(o.Err.Error(), "exceeds the limit") {
+	if o := w.outcome(t, 4); o.Kind != wire.Unserved || !errors.Is(o.Err, codec.ErrTooLarge) && !strings.Contains(o.Err.Error(), "exceeds the limit") {
 		t.Errorf("%v, %v", o.Kind, o.Err)
 	}
 	w.send(t, wire.Frame{Type: wire.Cancel, ID: 99}, nil) // it ended meanwhile
@@ -311,12 +314,12 @@ func cannotStopTheReading(t *testing.T, prefix string) {
 	id := uint64(0)
 	call := func(name string) uint64 {
 		id++
-		w.call(t, id, wire.Request{Name: prefix + name, Value: []byte(name)})
+		w.call(t, id, wire.Request{Name: prefix + name, Value: codec.Value{Bytes: []byte(name)}})
 		return id
 	}
 	alone := func() {
 		t.Helper()
-		if o := w.outcome(t, call("echo")); o.Kind != wire.Returned || string(o.Value) != "echo" {
+		if o := w.outcome(t, call("echo")); o.Kind != wire.Returned || string(o.Value.Bytes) != "echo" {
 			t.Errorf("%+v", o)
 		}
 	}
@@ -343,7 +346,7 @@ func cannotStopTheReading(t *testing.T, prefix string) {
 		answers := map[uint64]bool{}
 		for range 2 {
 			f := w.read(t, wire.Result)
-			o, err := wire.UnmarshalOutcome(f.Payload)
+			o, err := wire.ParseOutcome(f)
 			if err != nil || o.Err != nil {
 				t.Errorf("%v, %v", o, err)
 			}
@@ -377,7 +380,7 @@ func TestCallsCannotShareAThread(t *testing.T) {
 		}
 		for range atOnce {
 			f := w.read(t, wire.Result)
-			if o, err := wire.UnmarshalOutcome(f.Payload); err != nil || o.Kind != wire.Returned || o.Err != nil {
+			if o, err := wire.ParseOutcome(f); err != nil || o.Kind != wire.Returned || o.Err != nil {
 				t.Fatalf("%+v, %v", o, err)
 			}
 		}
@@ -424,7 +427,7 @@ func TestWorkerEnds(t *testing.T) {
 		w.call(t, 1, wire.Request{Name: "echo"})
 		w.outcome(t, 1)
 		before := w.descriptors(t)
-		f, err := wire.Request{Name: "echo"}.Frame(2)
+		f, err := (&wire.Request{Name: "echo"}).Frame(2)
 		f.Files = []*os.File{os.Stdin, os.Stdin}
 		w.send(t, f, err)
 		if o := w.outcome(t, 2); o.Kind != wire.Returned {
@@ -441,7 +444,7 @@ func TestWorkerEnds(t *testing.T) {
 // Its children must not get the socket, or it would not end with its parent.
 func TestSocketIsCloseOnExec(t *testing.T) {
 	w := startWorker(t)
-	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", w.Process.Pid, SocketFD))
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", w.Process.Pid, handshake.SocketFD))
 	if err != nil {
 		t.Fatal(err)
 	}

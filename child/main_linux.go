@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -22,17 +23,17 @@ var started struct {
 // The mark is made before anything of the program can run, and the parent is
 // told: from here on, silence means that main does not call Init.
 func init() {
-	if !isWorker() {
+	if !handshake.IsWorker() {
 		return
 	}
-	pending.Store(true)
+	handshake.SetPending(true)
 	if started.err = refuseElevated(); started.err != nil {
 		return
 	}
 	if started.err = takeMountArgs(); started.err != nil {
 		return
 	}
-	started.conn, started.err = wire.Blocking(SocketFD)
+	started.conn, started.err = wire.Blocking(handshake.SocketFD)
 	if started.err == nil {
 		started.err = greet(wire.Alive)
 	}
@@ -66,7 +67,7 @@ func refuseElevated() error {
 // Main serves calls until the parent closes the socket, and ends the process.
 // It never returns.
 func Main() {
-	if !isWorker() || started.err != nil {
+	if !handshake.IsWorker() || started.err != nil {
 		err := started.err
 		if err == nil {
 			err = errors.New("this process was not started as a worker")
@@ -74,7 +75,7 @@ func Main() {
 		fmt.Fprintf(os.Stderr, "gonso: refused to serve as a worker: %v\n", err)
 		os.Exit(126)
 	}
-	pending.Store(false)
+	handshake.SetPending(false)
 	// Functions end threads, and the main thread cannot end: it stays this
 	// goroutine's, which only waits.
 	runtime.LockOSThread()

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/handshake"
 )
 
 // perCall says that this program is dynamically linked and would find no loader
@@ -18,12 +20,12 @@ var perCall struct {
 
 // takeMountArgs looks for what the parent said, and hides it from main.
 func takeMountArgs() error {
-	if len(os.Args) != 3 || os.Args[1] != MountArg {
+	if len(os.Args) != 3 || os.Args[1] != handshake.MountArg {
 		return nil
 	}
 	perCall.on, perCall.dir = true, os.Args[2]
 	os.Args = os.Args[:1]
-	_, err := unix.FcntlInt(MountFD, unix.F_SETFD, unix.FD_CLOEXEC)
+	_, err := unix.FcntlInt(handshake.MountFD, unix.F_SETFD, unix.FD_CLOEXEC)
 	return os.NewSyscallError("fcntl", err)
 }
 
@@ -40,7 +42,7 @@ func enterMount() error {
 	// Root and working directory are shared by all threads until then.
 	err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
 	if err == nil {
-		err = os.NewSyscallError("setns", unix.Setns(MountFD, unix.CLONE_NEWNS))
+		err = os.NewSyscallError("setns", unix.Setns(handshake.MountFD, unix.CLONE_NEWNS))
 	}
 	if err != nil {
 		return fmt.Errorf("the thread of the call cannot enter the mount namespace: %w; %s", err, dynamicRemedy)

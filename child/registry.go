@@ -3,20 +3,18 @@ package child
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// Handler runs one call. It decodes the argument and encodes the result, so
-// that a call means the same wherever it runs.
-//
-// The files are those in the argument, and are closed when it has returned; those
-// of the outcome belong to its caller.
-type Handler func(ctx context.Context, in []byte, files []*os.File) *wire.Outcome
+// Handler runs one call. It decodes the argument and encodes the result, so that a call means the
+// same wherever it runs. The files of the argument are closed when it has returned, those of the
+// outcome belong to its caller.
+type Handler func(ctx context.Context, in codec.Value) *wire.Outcome
 
 // function is a registered handler.
 type function struct {
@@ -31,26 +29,16 @@ var registry struct {
 	functions map[string]*function
 }
 
-// Register makes h known by name. It panics if the name is empty or taken, as
-// that is a mistake in the program, found when it starts.
-func Register(name string, h Handler) { register(name, &function{handler: h}) }
-
-// RegisterClean is Register for a handler that leaves goroutine and thread as it
-// found them, so that nothing need be made anew for each call.
-func RegisterClean(name string, h Handler) { register(name, &function{handler: h, clean: true}) }
-
 // Traits are what is known of a handler.
 type Traits struct {
-	Clean      bool // as for RegisterClean
+	Clean      bool // it leaves goroutine and thread as it found them, so that nothing need be made anew for each call
 	Goroutines bool // it starts goroutines that must be inside too
 }
 
-// RegisterWith is Register for a handler of which something is known.
-func RegisterWith(name string, h Handler, t Traits) {
-	register(name, &function{handler: h, clean: t.Clean, goroutines: t.Goroutines})
-}
-
-func register(name string, f *function) {
+// Register makes h known by name. It panics if the name is empty or taken, as that is a mistake in
+// the program, found when it starts.
+func Register(name string, h Handler, t Traits) {
+	f := &function{handler: h, clean: t.Clean, goroutines: t.Goroutines}
 	registry.Lock()
 	defer registry.Unlock()
 	switch {
@@ -73,19 +61,19 @@ func lookup(name string) *function {
 	return registry.functions[name]
 }
 
-// Invoke runs h and hands its outcome to done exactly once, whether h returns,
-// panics or ends its goroutine. In the last case Invoke does not return either.
-func Invoke(ctx context.Context, h Handler, in []byte, files []*os.File, done func(*wire.Outcome)) {
+// Invoke runs h and hands its outcome to done exactly once, whether h returns, panics or ends its
+// goroutine. In the last case Invoke does not return either.
+func Invoke(ctx context.Context, h Handler, in codec.Value, done func(*wire.Outcome)) {
 	growStack()
 	out := &wire.Outcome{Kind: wire.Goexited}
 	defer func() {
 		if p := recover(); p != nil {
 			out = &wire.Outcome{Kind: wire.Panicked, Panic: &wire.Panic{Value: p, Stack: debug.Stack()}}
 		}
-		wire.CloseFiles(files) // who is told that it is over may look
+		in.Close() // first: whoever is told that it is over may look
 		done(out)
 	}()
-	out = h(ctx, in, files)
+	out = h(ctx, in)
 }
 
 // growStack makes room for the codec while the stack of a fresh goroutine is

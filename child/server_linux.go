@@ -2,10 +2,12 @@ package child
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -43,29 +45,26 @@ func (s *server) serve() {
 // receive reports whether the calling goroutine is still the one that reads.
 func (s *server) receive(f wire.Frame) (reads bool, err error) {
 	if f.Type == wire.Call {
-		req, err := wire.ParseRequest(f.Payload)
+		req, err := wire.ParseRequest(f)
 		if err != nil {
-			wire.CloseFiles(f.Files)
 			return true, err
 		}
-		req.Files = f.Files
-		return s.start(f.ID, req), nil
+		return s.start(f.ID, &req), nil
 	}
-	wire.CloseFiles(f.Files)
-	switch f.Type {
-	case wire.Cancel:
-		s.mu.Lock()
-		cancel := s.calls[f.ID]
-		s.mu.Unlock()
-		if cancel != nil { // else it ended meanwhile
-			cancel()
-		}
-		return true, nil
+	f.Close()
+	if f.Type != wire.Cancel {
+		return true, fmt.Errorf("%w: a %v frame from the parent", wire.ErrProtocol, f.Type)
 	}
-	return true, fmt.Errorf("%w: a %v frame from the parent", wire.ErrProtocol, f.Type)
+	s.mu.Lock()
+	cancel := s.calls[f.ID]
+	s.mu.Unlock()
+	if cancel != nil { // else it ended meanwhile
+		cancel()
+	}
+	return true, nil
 }
 
-func (s *server) start(id uint64, req wire.Request) (reads bool) {
+func (s *server) start(id uint64, req *wire.Request) (reads bool) {
 	ctx, cancel := newContext(req.Deadline)
 	s.mu.Lock()
 	s.calls[id] = cancel
@@ -77,24 +76,25 @@ func (s *server) start(id uint64, req wire.Request) (reads bool) {
 		s.mu.Unlock()
 		cancel()
 	}
+	refuse := func(out *wire.Outcome) bool {
+		req.Close()
+		done(out)
+		return true
+	}
 	fn := lookup(req.Name)
 	switch {
 	case fn == nil:
-		wire.CloseFiles(req.Files)
-		done(&wire.Outcome{Kind: wire.NotRegistered})
-		return true
+		return refuse(&wire.Outcome{Kind: wire.NotRegistered})
 	case perCall.on && fn.goroutines:
-		wire.CloseFiles(req.Files)
-		done(&wire.Outcome{Kind: wire.Unserved, Err: errGoroutines})
-		return true
+		return refuse(&wire.Outcome{Kind: wire.Unserved, Err: errGoroutines})
 	}
 	return s.run(ctx, id, fn, req, done)
 }
 
 // run runs a call, and reports whether the calling goroutine is still the one that
 // reads. Where it is not, it has to end: its thread may be anything.
-func (s *server) run(ctx context.Context, id uint64, fn *function, req wire.Request, done func(*wire.Outcome)) (reads bool) {
-	clean := fn.clean && !perCall.on && req.Place == (wire.Place{})
+func (s *server) run(ctx context.Context, id uint64, fn *function, req *wire.Request, done func(*wire.Outcome)) (reads bool) {
+	clean := fn.clean && !perCall.on && req.Place == (sys.Place{})
 	if !s.stay(id, fn) {
 		go s.serve()
 	}
@@ -112,39 +112,27 @@ func (s *server) run(ctx context.Context, id uint64, fn *function, req wire.Requ
 		done(out)
 	}
 	if !clean {
-		if err := ownThread(&req); err != nil {
-			wire.CloseFiles(req.Files)
+		if err := ownThread(req.Place); err != nil {
+			req.Value.Close()
 			done(&wire.Outcome{Kind: wire.Unserved, Err: err})
 			return false
 		}
 	}
-	Invoke(ctx, fn.handler, req.Value, req.Files, timed)
+	Invoke(ctx, fn.handler, req.Value, timed)
 	returned = true
 	return false // unless it is back
 }
 
 // ownThread makes the thread that of the call, which it ends with.
-func ownThread(req *wire.Request) error {
-	LockThread()
+func ownThread(place sys.Place) error {
+	if place.Root != nil {
+		defer place.Root.Close()
+	}
+	sys.LockThread()
 	if err := enterMount(); err != nil {
 		return err
 	}
-	return takePlace(req)
-}
-
-// takePlace takes the root directory, if there is one, from the files of the value.
-func takePlace(req *wire.Request) error {
-	if !req.Place.Root {
-		return TakePlace(req.Place, nil)
-	}
-	last := len(req.Files) - 1
-	if last < 0 {
-		return fmt.Errorf("%w: a root without its descriptor", wire.ErrProtocol)
-	}
-	root := req.Files[last]
-	req.Files = req.Files[:last]
-	defer root.Close()
-	return TakePlace(req.Place, root)
+	return place.Take()
 }
 
 // newContext has a deadline, in nanoseconds since the Unix epoch, or 0.
@@ -155,17 +143,23 @@ func newContext(deadline int64) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(context.Background(), time.Unix(0, deadline))
 }
 
-// answer sends an outcome. If that fails the parent is gone, and serve sees it.
+// answer sends an outcome, or why that cannot be sent. If that fails the parent is gone, and serve
+// sees it.
 func (s *server) answer(id uint64, out *wire.Outcome) {
-	defer wire.CloseFiles(out.Files)
-	f, err := out.Frame(id)
-	if err != nil {
-		f, err = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Frame(id)
-	}
-	if err == nil {
-		err = s.conn.Write(&f)
+	defer out.Close()
+	err := s.send(id, out)
+	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
+		err = s.send(id, &wire.Outcome{Kind: wire.Unserved, Err: unsent.Err})
 	}
 	if err != nil {
 		s.conn.Close()
 	}
+}
+
+func (s *server) send(id uint64, out *wire.Outcome) error {
+	f, err := out.Frame(id)
+	if err != nil {
+		return &wire.UnsentError{Err: err}
+	}
+	return s.conn.Write(&f)
 }

@@ -2,68 +2,50 @@ package gonso
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 	"github.com/gonso/gonso/reexec"
 )
 
 // callOnThread runs a registered function on a thread. Its outcome goes through
-// the wire's encoding, which is what makes it the same as from a process. The
-// files belong to the function, those of the outcome to the caller.
-func (c *core) callOnThread(ctx context.Context, h child.Handler, in []byte, files []*os.File, clean bool, o doConfig) (*wire.Outcome, error) {
-	var encoded []byte
-	var sent []*os.File
-	var eerr error
-	ran := false
+// the wire's encoding, which is what makes it the same as from a process. It takes
+// the argument's files over; those of the outcome are the caller's.
+func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value, clean bool, o doConfig) (*wire.Outcome, error) {
+	defer in.Close()
+	var out *wire.Outcome
+	var cerr error
 	err := c.runOnThread(c.threadJoin, func(r *threadRun) bool {
 		if err := r.takePlace(o); err != nil {
-			encoded, eerr = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Marshal()
+			out, cerr = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Cross()
 			return false
 		}
-		ran = true
 		returned := false
-		child.Invoke(withoutValues{ctx}, h, in, files, func(out *wire.Outcome) {
-			returned = out.Kind == wire.Returned
-			encoded, eerr = out.Marshal()
-			sent = out.Files
+		child.Invoke(withoutValues{ctx}, h, in, func(o *wire.Outcome) {
+			returned = o.Kind == wire.Returned
+			out, cerr = o.Cross()
 		})
 		return clean && returned
 	})
-	if !ran {
-		wire.CloseFiles(files)
-	}
 	switch {
-	case err != nil && encoded == nil:
-	case eerr != nil:
-		err = eerr
-	default:
-		var out *wire.Outcome
-		if out, err = wire.UnmarshalOutcome(encoded); err == nil {
-			out.Files = sent
-			return out, nil
-		}
+	case out != nil: // whatever became of the thread
+		return out, nil
+	case cerr != nil:
+		return nil, cerr
 	}
-	wire.CloseFiles(sent)
 	return nil, err
 }
 
 // callInProcess runs a registered function in the Set's worker, or in a process
-// of its own. The files are duplicates to be sent.
-func (c *core) callInProcess(ctx context.Context, name string, in []byte, files []*os.File, o doConfig) (*wire.Outcome, error) {
-	defer func() { wire.CloseFiles(files) }()
-	if o.place.Root {
-		root, err := wire.DupFile(o.root)
-		if err != nil {
-			return nil, &Error{Op: "call", Path: name, Err: err}
-		}
-		files = append(files, root)
-	}
-	req := wire.Request{Name: name, Value: in, Files: files, Place: o.place}
+// of its own. It takes the argument's files over.
+func (c *core) callInProcess(ctx context.Context, name string, in codec.Value, o doConfig) (*wire.Outcome, error) {
+	defer in.Close()
+	req := wire.Request{Name: name, Value: in, Place: o.place}
 	if o.isolated {
-		req.Place.Whole = o.place != (wire.Place{})
+		req.Place.Whole = o.place != (sys.Place{})
 		return c.getWorker().DoIsolated(ctx, req)
 	}
 	return c.getWorker().Do(ctx, req)

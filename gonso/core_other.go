@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -31,11 +32,11 @@ func (c *core) setWorker(Worker) error                       { return ErrUnsuppo
 func (c *core) warm(context.Context) error                   { return ErrUnsupported }
 func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, ErrUnsupported }
 
-func (c *core) callOnThread(context.Context, child.Handler, []byte, []*os.File, bool, doConfig) (*wire.Outcome, error) {
+func (c *core) callOnThread(context.Context, child.Handler, codec.Value, bool, doConfig) (*wire.Outcome, error) {
 	return nil, ErrUnsupported
 }
 
-func (c *core) callInProcess(context.Context, string, []byte, []*os.File, doConfig) (*wire.Outcome, error) {
+func (c *core) callInProcess(context.Context, string, codec.Value, doConfig) (*wire.Outcome, error) {
 	return nil, ErrUnsupported
 }
 

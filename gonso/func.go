@@ -8,6 +8,8 @@ import (
 	"runtime"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 	"github.com/gonso/gonso/reexec"
 )
@@ -75,28 +77,28 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 			o(&f.cfg)
 		}
 	}
-	f.bad = errors.Join(wire.CheckArgument(reflect.TypeFor[In]()), wire.CheckType(reflect.TypeFor[Out]()))
-	f.give, f.pipe = wire.HasFiles(reflect.TypeFor[Out]()), wire.HasStreams(reflect.TypeFor[In]())
-	child.RegisterWith(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
+	f.bad = errors.Join(codec.CheckArgument(reflect.TypeFor[In]()), codec.CheckType(reflect.TypeFor[Out]()))
+	f.give, f.pipe = codec.HasFiles(reflect.TypeFor[Out]()), codec.HasStreams(reflect.TypeFor[In]())
+	child.Register(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
 	return f
 }
 
 // serve is f for arguments and results that have crossed, or are to cross, the
 // wire.
-func (f *Func[In, Out]) serve(ctx context.Context, b []byte, files []*os.File) *wire.Outcome {
+func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcome {
 	var in In
-	if err := wire.UnmarshalFiles(b, files, &in); err != nil {
+	if err := arg.Decode(&in); err != nil {
 		return &wire.Outcome{Kind: wire.Unserved, Err: err}
 	}
 	out, ferr := f.fn(ctx, in)
-	v, sent, err := wire.MarshalFiles(out)
+	result, err := codec.Encode(out)
 	if f.give {
-		wire.CloseFiles(wire.FilesIn(out))
+		sys.CloseFiles(codec.FilesIn(out))
 	}
 	if err != nil {
 		return &wire.Outcome{Kind: wire.Unserved, Err: errors.Join(ferr, err)}
 	}
-	return &wire.Outcome{Kind: wire.Returned, Value: v, Files: sent, Err: ferr}
+	return &wire.Outcome{Kind: wire.Returned, Value: result, Err: ferr}
 }
 
 // Do runs the function in the Set and returns what it returned. The backend is
@@ -140,8 +142,8 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 	if err != nil {
 		return out, err
 	}
-	if outcome.Kind != wire.Returned {
-		wire.CloseFiles(outcome.Files)
+	if outcome.Kind != wire.Returned || outcome.Value.Bytes == nil {
+		outcome.Close()
 	}
 	switch outcome.Kind {
 	case wire.Panicked:
@@ -153,11 +155,10 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 	case wire.Unserved:
 		return out, &Error{Op: "call", Path: f.name, Err: outcome.Err, Hint: placeHint(outcome.Err)}
 	}
-	if outcome.Value == nil {
-		wire.CloseFiles(outcome.Files)
+	if outcome.Value.Bytes == nil {
 		return out, outcome.Err
 	}
-	if err := wire.UnmarshalFiles(outcome.Value, outcome.Files, &out); err != nil {
+	if err := outcome.Value.Decode(&out); err != nil {
 		var nothing Out // not what files were taken back from
 		return nothing, &Error{Op: "decode result of", Path: f.name, Err: err}
 	}
@@ -182,7 +183,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	// call with it, before the call is over.
 	defer runtime.KeepAlive(s)
 	o := doOptions(opts)
-	switch placed := o.place != (wire.Place{}); {
+	switch placed := o.place != (sys.Place{}); {
 	case o.bad != nil:
 		return nil, nil, &Error{Op: "call", Path: f.name, Err: o.bad}
 	case placed && f.cfg.startsGoroutines && !o.isolated:
@@ -205,17 +206,17 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		}
 		value = &connected // which may be an interface itself
 	}
-	b, files, err := wire.MarshalFiles(value)
+	arg, err := codec.Encode(value)
 	if err != nil {
 		st.abandon()
 		return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
 	}
-	defer widen(wire.FilesIn(value))()
+	defer widen(codec.FilesIn(value))()
 	st.start()
 	if d.backend == ThreadBackend {
-		outcome, err = c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean, o)
+		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean, o)
 	} else {
-		outcome, err = c.callInProcess(ctx, f.name, b, files, o)
+		outcome, err = c.callInProcess(ctx, f.name, arg, o)
 		err = callError(c, err)
 	}
 	return outcome, st.finish(ctx), err

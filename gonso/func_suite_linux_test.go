@@ -23,7 +23,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/errtree"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
@@ -54,7 +56,7 @@ type outcome struct {
 
 var errSuite = errors.New("a sentinel that the program registered")
 
-func init() { wire.RegisterSentinel("gonso/test.errSuite", errSuite) }
+func init() { errtree.RegisterSentinel("gonso/test.errSuite", errSuite) }
 
 var targets = map[string]error{
 	"EPERM": unix.EPERM, "ENOENT": unix.ENOENT, "EAGAIN": unix.EAGAIN, "EEXIST": unix.EEXIST, "EINVAL": unix.EINVAL,
@@ -65,7 +67,7 @@ var targets = map[string]error{
 	"context.Canceled": context.Canceled, "context.DeadlineExceeded": context.DeadlineExceeded,
 	"ErrUnsupported": ErrUnsupported, "ErrNeedsProcess": ErrNeedsProcess, "ErrGoexit": ErrGoexit, "ErrClosed": ErrClosed,
 	"ErrNotNamespace": ErrNotNamespace, "ErrNotInitialized": ErrNotInitialized, "ErrNotRegistered": ErrNotRegistered,
-	"ErrWorkerDied": ErrWorkerDied, "errSuite": errSuite, "wire.ErrValue": wire.ErrValue, "wire.ErrTooLarge": wire.ErrTooLarge,
+	"ErrWorkerDied": ErrWorkerDied, "errSuite": errSuite, "codec.ErrValue": codec.ErrValue, "codec.ErrTooLarge": codec.ErrTooLarge,
 }
 
 func outcomeOf(v any, err error) outcome {
@@ -105,10 +107,10 @@ func outcomeOf(v any, err error) outcome {
 		value, _, _ := strings.Cut(fmt.Sprint(e.Value), "\n\ngoroutine ")
 		as(ok, "PanicError %s, from suitePanic: %v", value, bytes.Contains(e.Stack, []byte("suitePanic")))
 	}
-	if e, ok := errors.AsType[*wire.ValueError](err); ok {
+	if e, ok := errors.AsType[*codec.ValueError](err); ok {
 		as(ok, "ValueError %+v", *e)
 	}
-	if e, ok := errors.AsType[*wire.SizeError](err); ok {
+	if e, ok := errors.AsType[*codec.SizeError](err); ok {
 		as(ok, "SizeError %+v", *e)
 	}
 	return o
@@ -357,16 +359,16 @@ func makeSuite() []suiteCase {
 
 		// What cannot cross.
 		caseOf("any holding a channel, out", 0, func(context.Context, int) (any, error) { return make(chan int), nil }).
-			checked(wantErrorOutcome("wire.ErrValue", "chan int")),
+			checked(wantErrorOutcome("codec.ErrValue", "chan int")),
 		caseOf("any holding a function in a map, out, and an error", 0,
 			func(context.Context, int) (map[string]any, error) { return map[string]any{"k": func() {}}, unix.EPERM }).
-			checked(wantErrorOutcome("wire.ErrValue", "func()", "operation not permitted")),
+			checked(wantErrorOutcome("codec.ErrValue", "func()", "operation not permitted")),
 		caseOf("any holding a channel, in", any([]any{make(chan int)}), func(_ context.Context, v any) (any, error) { return v, nil }).
-			checked(wantErrorOutcome("wire.ErrValue", "chan int", "argument")),
-		caseOf("a result above the cap", wire.MaxValue, func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil }).
-			checked(wantErrorOutcome("wire.ErrTooLarge", "67108864")),
+			checked(wantErrorOutcome("codec.ErrValue", "chan int", "argument")),
+		caseOf("a result above the cap", codec.MaxValue, func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil }).
+			checked(wantErrorOutcome("codec.ErrTooLarge", "67108864")),
 		caseOf("a cycle", 0, func(context.Context, int) (*inner, error) { n := &inner{}; n.Next = n; return n, nil }).
-			checked(wantErrorOutcome("wire.ErrValue", "cycle")),
+			checked(wantErrorOutcome("codec.ErrValue", "cycle")),
 
 		// Using gonso inside.
 		caseOf("Do inside", 3, func(_ context.Context, n int) (int, error) {
@@ -404,7 +406,7 @@ func makeSuite() []suiteCase {
 		}),
 	}
 	kind := Register("suite/error", func(_ context.Context, i int) (int, error) { return i, errorsOf()[i] })
-	if os.Args[0] != child.Name {
+	if os.Args[0] != handshake.Name {
 		for i := range errorsOf() {
 			all = append(all, suiteCase{name: fmt.Sprintf("error %d", i),
 				call: func(ctx context.Context, s *Set, opts ...DoOption) (any, error) {
@@ -644,7 +646,7 @@ var (
 	})
 	parentOnly = func() *Func[int, int] {
 		f := &Func[int, int]{name: "test.parent-only"}
-		if os.Args[0] != child.Name { // version skew: the worker is built without it
+		if os.Args[0] != handshake.Name { // version skew: the worker is built without it
 			f = Register("test.parent-only", func(_ context.Context, n int) (int, error) { return n, nil })
 		}
 		return f
@@ -709,12 +711,12 @@ func TestBadInputOfWork(t *testing.T) {
 	}
 	for _, opts := range [][]DoOption{{InThread()}, {InProcess()}, nil} {
 		_, err := chanIn.Do(ctx, s, struct{ C chan int }{}, opts...)
-		wantError(t, "channel in In", err, wire.ErrValue, "test.chan-in", "chan int", "C")
+		wantError(t, "channel in In", err, codec.ErrValue, "test.chan-in", "chan int", "C")
 		_, err = funcOut.Do(ctx, s, 1, opts...)
-		wantError(t, "function in Out", err, wire.ErrValue, "test.func-out", "func()", "Hooks")
+		wantError(t, "function in Out", err, codec.ErrValue, "test.func-out", "func()", "Hooks")
 	}
-	_, err := bigIn.Do(ctx, s, make([]byte, wire.MaxValue), InProcess())
-	wantError(t, "argument above the cap", err, wire.ErrTooLarge, "argument", "test.big-in", "67108864")
+	_, err := bigIn.Do(ctx, s, make([]byte, codec.MaxValue), InProcess())
+	wantError(t, "argument above the cap", err, codec.ErrTooLarge, "argument", "test.big-in", "67108864")
 	// After all that the worker is still good.
 	if err := call(twice, ctx, s, InProcess()); err != nil {
 		t.Error(err)

@@ -6,9 +6,10 @@ import (
 	mobyreexec "github.com/moby/sys/reexec"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/handshake"
 )
 
-func init() { mobyreexec.Register(child.Name, child.Main) }
+func init() { mobyreexec.Register(handshake.Name, child.Main) }
 
 // Init must be the first call in main, and in TestMain of tests that use
 // [Func.Do]: a worker is this program started again, and Init is where it

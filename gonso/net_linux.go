@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // foreignTypes are the Set's types that are not home, and those that somebody
@@ -106,7 +108,7 @@ func (s *Set) replaceFD(ctx context.Context, fd int) error {
 		return err
 	}
 	defer inside.Close()
-	return onFD(inside, func(in int) error {
+	return sys.OnFD(inside, func(in int) error {
 		if err := copySockopts(fd, in, of[0]); err != nil {
 			return err
 		}
@@ -151,7 +153,7 @@ func (s *Set) zoned(ctx context.Context, address string) (string, error) {
 	defer f.Close()
 	ifreq, err := unix.NewIfreq(zone)
 	if err == nil {
-		err = onFD(f, func(fd int) error { return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifreq) })
+		err = sys.OnFD(f, func(fd int) error { return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifreq) })
 	}
 	if err != nil {
 		return "", &Error{Op: "find interface in", Type: Net, Path: zone, Err: err}

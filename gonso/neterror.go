@@ -4,15 +4,15 @@ import (
 	"errors"
 	"net"
 
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/errtree"
 )
 
 // What functions that use package net return, and [Set.Dialer] when the worker
 // resolves names.
 func init() {
-	wire.RegisterSentinel("net.ErrClosed", net.ErrClosed)
-	wire.RegisterErrorType("net.DNSError", encodeDNSError, decodeDNSError)
-	wire.RegisterErrorType("net.OpError", encodeOpError, decodeOpError)
+	errtree.RegisterSentinel("net.ErrClosed", net.ErrClosed)
+	errtree.RegisterType("net.DNSError", encodeDNSError, decodeDNSError)
+	errtree.RegisterType("net.OpError", encodeOpError, decodeOpError)
 }
 
 type dnsFields struct {

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/errtree"
 )
 
 func TestNetErrorsCross(t *testing.T) {
@@ -20,13 +20,13 @@ func TestNetErrorsCross(t *testing.T) {
 		&net.OpError{Op: "dial", Net: "tcp", Addr: &errorAddr{"tcp", "192.0.2.1:80"}, Err: refused},
 		&net.OpError{Op: "read", Net: "tcp", Source: &errorAddr{"tcp", "[::1]:1"}, Addr: &errorAddr{"tcp", "[::1]:2"}, Err: net.ErrClosed},
 	} {
-		out, err := wire.UnmarshalError(wire.MarshalError(in))
+		out, err := errtree.Unmarshal(errtree.Marshal(in))
 		if err != nil || !reflect.DeepEqual(in, out) {
 			t.Errorf("%#v came back as %#v", in, out)
 		}
 	}
 	in := fmt.Errorf("outer: %w", &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80}, Err: os.ErrDeadlineExceeded})
-	out, err := wire.UnmarshalError(wire.MarshalError(in))
+	out, err := errtree.Unmarshal(errtree.Marshal(in))
 	var ne net.Error
 	if err != nil || out.Error() != in.Error() || !errors.As(out, &ne) || !ne.Timeout() {
 		t.Errorf("%v came back as %v", in, out)
@@ -38,7 +38,7 @@ func TestNetErrorsCross(t *testing.T) {
 	}
 	var none *net.TCPAddr
 	for _, e := range []error{(*net.OpError)(nil), &net.OpError{}, &net.OpError{Op: "dial", Addr: none, Err: refused}, (*net.DNSError)(nil)} {
-		if got, err := wire.UnmarshalError(wire.MarshalError(e)); err != nil || got == nil || got.Error() == "" {
+		if got, err := errtree.Unmarshal(errtree.Marshal(e)); err != nil || got == nil || got.Error() == "" {
 			t.Errorf("%T: %#v", e, got)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -117,8 +118,7 @@ type doConfig struct {
 	inThread, inProcess bool
 	isolated            bool
 
-	root  *os.File
-	place wire.Place
+	place sys.Place
 	bad   error // what is wrong with place
 }
 
@@ -168,7 +168,7 @@ func Isolated() DoOption {
 // then have them for their whole process.
 func Root(dir *os.File) DoOption {
 	return func(c *doConfig) {
-		c.root, c.place.Root = dir, true
+		c.place.Root = dir
 		if dir == nil {
 			c.bad = fmt.Errorf("Root of a nil file: %w", os.ErrInvalid)
 		}

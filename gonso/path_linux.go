@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // What has a path in a Set's mount namespace: files, and unix sockets.
@@ -36,7 +38,7 @@ func (a openArgs) open() (*os.File, error) {
 	f, err := a.openAs(flag)
 	if err == nil && flag != a.Flag && f.SetDeadline(time.Time{}) != nil {
 		// The poller does not know it, as os.OpenFile would have found.
-		err = onFD(f, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
+		err = sys.OnFD(f, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
 		if err != nil {
 			f.Close()
 			f = nil
@@ -124,7 +126,7 @@ func (a bindArgs) bind() (*os.File, error) {
 		}
 		path = filepath.Base(path)
 	}
-	return nil, onFD(a.Socket, func(fd int) error {
+	return nil, sys.OnFD(a.Socket, func(fd int) error {
 		return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
 	})
 }
@@ -170,7 +172,7 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 		return f, nil
 	}
 	// The kernel takes as many as the socket's net namespace allows.
-	if err := onFD(f, func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32)) }); err != nil {
+	if err := sys.OnFD(f, func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32)) }); err != nil {
 		return nil, err
 	}
 	return f, nil

@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // pipeSize lets each side of a pipe wait for the other a quarter as often as the
@@ -34,7 +36,7 @@ func widen(files []*os.File) (restore func()) {
 }
 
 func pipeControl(f *os.File, cmd, arg int) (n int) {
-	if onFD(f, func(fd int) (err error) {
+	if sys.OnFD(f, func(fd int) (err error) {
 		n, err = unix.FcntlInt(uintptr(fd), cmd, arg)
 		return err
 	}) != nil {

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/codec"
 )
 
 // streams are the readers and writers of one call's argument, each with a pipe
@@ -48,7 +48,7 @@ const (
 // by pipes. Copying begins with start.
 func connectStreams(in any, grace time.Duration) (*streams, error) {
 	st := &streams{grace: grace}
-	err := wire.Connect(in, func(path string, v any, writer bool) (*os.File, error) {
+	err := codec.Connect(in, func(path string, v any, writer bool) (*os.File, error) {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return nil, err

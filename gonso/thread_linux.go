@@ -6,8 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // This file is the thread backend: the only one that moves a thread of this
@@ -48,7 +47,7 @@ func (c *core) runOnThread(join []Type, body func(r *threadRun) bool) error {
 }
 
 func (r *threadRun) run() {
-	child.LockThread()
+	sys.LockThread()
 	if unix.Gettid() == mainTID {
 		// This goroutine occupies the main thread until another one has the
 		// work, which therefore runs elsewhere.
@@ -58,7 +57,7 @@ func (r *threadRun) run() {
 			r.run()
 		}()
 		<-started
-		child.UnlockThread()
+		sys.UnlockThread()
 		return
 	}
 	defer r.finish()
@@ -99,11 +98,11 @@ func (r *threadRun) enter() error {
 // takePlace gives the thread root, working directory and umask of its own, with
 // which it cannot be given back.
 func (r *threadRun) takePlace(o doConfig) error {
-	if o.place == (wire.Place{}) {
+	if o.place == (sys.Place{}) {
 		return nil
 	}
 	r.entered |= Mount // as what it costs is the same
-	return child.TakePlace(o.place, o.root)
+	return o.place.Take()
 }
 
 // finish runs deferred, also while the goroutine panics or exits.
@@ -117,7 +116,7 @@ func (r *threadRun) finish() {
 	// A thread that failed to enter may go home like one whose work was done;
 	// after a panic or Goexit nobody knows what was left half done.
 	if (r.keep || !r.ended && r.err != nil && r.err != ErrGoexit) && r.goHome() {
-		child.UnlockThread()
+		sys.UnlockThread()
 	}
 	close(r.done)
 }

@@ -3,7 +3,7 @@ package gonso
 import (
 	"fmt"
 
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/errtree"
 )
 
 // Functions run in workers use gonso too, and its errors come home like others.
@@ -17,10 +17,10 @@ func init() {
 		"gonso.ErrNotRegistered":  ErrNotRegistered,
 		"gonso.ErrWorkerDied":     ErrWorkerDied,
 	} {
-		wire.RegisterSentinel(name, err)
+		errtree.RegisterSentinel(name, err)
 	}
-	wire.RegisterErrorType("gonso.Error", encodeError, decodeError)
-	wire.RegisterErrorType("gonso.PanicError", encodePanic, decodePanic)
+	errtree.RegisterType("gonso.Error", encodeError, decodeError)
+	errtree.RegisterType("gonso.PanicError", encodePanic, decodePanic)
 }
 
 // RegisterError makes errors.Is find err in errors of registered functions when
@@ -33,7 +33,7 @@ func init() {
 // Like [Register] it belongs where the worker comes by too, in an init function.
 // It panics if err is nil or of a type that cannot be compared, if name is empty
 // or longer than 128 bytes, or if either is registered already.
-func RegisterError(name string, err error) { wire.RegisterSentinel(name, err) }
+func RegisterError(name string, err error) { errtree.RegisterSentinel(name, err) }
 
 type errorFields struct {
 	Op   string

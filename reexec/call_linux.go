@@ -35,18 +35,13 @@ func (c *call) finish(out *wire.Outcome, err error) {
 	close(c.done)
 }
 
-// Call runs the registered function name with an encoded argument in the
-// worker, Do what a request says. It does not return while the function runs: when ctx is done, that of
-// the function is cancelled, and if the function does not return within the
-// grace period the worker is killed, at once if it runs nothing else, otherwise
-// when the others have finished, for which they have the same time again.
+// Do runs the registered function that req names in the worker; the request's deadline is that of
+// ctx. It does not return while the function runs: when ctx is done, that of the function is
+// cancelled, and if the function does not return within the grace period the worker is killed, at
+// once if it runs nothing else, otherwise when the others have finished, for which they have the
+// same time again.
 //
 // Files of a request stay the caller's; those of the outcome belong to it.
-func (w *Worker) Call(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
-	return w.Do(ctx, wire.Request{Name: name, Value: in})
-}
-
-// Do is Call for a whole request, but for its deadline, which is that of ctx.
 func (w *Worker) Do(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -84,7 +79,17 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 		stop := context.AfterFunc(ctx, func() { c.cancelled(ctx) })
 		defer stop()
 	}
-	if err := p.conn.Write(&f); err != nil {
+	err = p.conn.Write(&f)
+	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
+		if p.drop(c.id) == nil { // answered without having been asked
+			<-c.done
+			if c.out != nil {
+				c.out.Close()
+			}
+		}
+		return nil, unsent.Err
+	}
+	if err != nil {
 		// Nothing more can be said to it; read finds the same and finishes the call.
 		p.hangUp()
 	}
@@ -111,16 +116,11 @@ func (p *process) receive(f wire.Frame) error {
 		c = p.drop(f.ID)
 	}
 	if c == nil {
-		wire.CloseFiles(f.Files)
+		f.Close()
 		return unexpected(f)
 	}
 	p.answered = true
-	out, err := wire.UnmarshalOutcome(f.Payload)
-	if err != nil {
-		wire.CloseFiles(f.Files)
-	} else {
-		out.Files = f.Files // whether they were asked for is seen when the value is decoded
-	}
+	out, err := wire.ParseOutcome(f)
 	c.finish(out, err)
 	return err
 }

@@ -2,13 +2,13 @@ package reexec
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"strconv"
 	"sync"
 	"testing"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -24,21 +24,21 @@ func gate() chan struct{} {
 }
 
 func init() {
-	child.RegisterClean("clean echo", func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome { return returned(string(in)) })
-	child.RegisterClean("clean goexit", func(context.Context, []byte, []*os.File) *wire.Outcome { runtime.Goexit(); return nil })
-	child.RegisterClean("clean panic", func(context.Context, []byte, []*os.File) *wire.Outcome { panic("on purpose") })
-	child.RegisterClean("clean wait", func(ctx context.Context, in []byte, _ []*os.File) *wire.Outcome {
+	child.Register("clean echo", func(_ context.Context, in codec.Value) *wire.Outcome { return returned(string(in.Bytes)) }, child.Traits{Clean: true})
+	child.Register("clean goexit", func(context.Context, codec.Value) *wire.Outcome { runtime.Goexit(); return nil }, child.Traits{Clean: true})
+	child.Register("clean panic", func(context.Context, codec.Value) *wire.Outcome { panic("on purpose") }, child.Traits{Clean: true})
+	child.Register("clean wait", func(ctx context.Context, in codec.Value) *wire.Outcome {
 		select {
 		case <-gate():
 			return returned("opened")
 		case <-ctx.Done():
 			return returned("cancelled")
 		}
-	})
-	child.RegisterClean("clean open", func(context.Context, []byte, []*os.File) *wire.Outcome {
+	}, child.Traits{Clean: true})
+	child.Register("clean open", func(context.Context, codec.Value) *wire.Outcome {
 		close(gate())
 		return returned("")
-	})
+	}, child.Traits{Clean: true})
 }
 
 // A function that waits for another call gets it, wherever it runs itself.
@@ -50,7 +50,7 @@ func TestCleanFunctionCannotHoldUpOtherCalls(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	mustCall(t, w, "clean open", "")
-	if r := receive(t, "the call that waits", first); r.err != nil || string(r.out.Value) != "opened" {
+	if r := receive(t, "the call that waits", first); r.err != nil || string(r.out.Value.Bytes) != "opened" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -61,7 +61,7 @@ func TestCleanFunctionIsCancelled(t *testing.T) {
 	c := goCall(ctx, w, "clean wait", "")
 	mustCall(t, w, "clean echo", "") // it has been read
 	cancel()
-	if r := receive(t, "the cancelled call", c); r.err != nil || string(r.out.Value) != "cancelled" {
+	if r := receive(t, "the cancelled call", c); r.err != nil || string(r.out.Value.Bytes) != "cancelled" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -93,7 +93,7 @@ func TestConcurrentCleanCalls(t *testing.T) {
 				name := []string{"clean echo", "echo"}[j%2]
 				want := strconv.Itoa(i) + "/" + strconv.Itoa(j)
 				out, err := w.Call(t.Context(), name, []byte(want))
-				if err != nil || string(out.Value) != want {
+				if err != nil || string(out.Value.Bytes) != want {
 					t.Errorf("%s: %+v, %v", name, out, err)
 					return
 				}

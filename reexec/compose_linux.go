@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
 )
 
@@ -63,11 +63,11 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	// The worker keeps its standard streams and its socket. The control pipe
 	// gives way to the socket; exec closes the status pipe, which says so.
-	l.Dup3(workerSocket, launcher.FD(child.SocketFD), 0)
+	l.Dup3(workerSocket, launcher.FD(handshake.SocketFD), 0)
 	l.Cloexec(launcher.StatusFD)
 	l.Cloexec(workerExe)
 	if how.mount {
-		l.Dup3(workerJoins+launcher.FD(len(joins)), launcher.FD(child.MountFD), 0) // ImageFD
+		l.Dup3(workerJoins+launcher.FD(len(joins)), launcher.FD(handshake.MountFD), 0) // ImageFD
 	} else {
 		l.Close(launcher.ImageFD)
 	}

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // nsLinks are the links in /proc/PID/ns, in the order of package gonso's types,
@@ -41,7 +41,7 @@ type Made struct {
 
 // Close gives all of it up.
 func (m *Made) Close() {
-	wire.CloseFiles(m.Files)
+	sys.CloseFiles(m.Files)
 	if m.Init != nil {
 		m.Init.Close()
 	}
@@ -67,7 +67,7 @@ func (i *Init) Close() error {
 // Create makes namespaces by way of a launcher, which ends as soon as their
 // descriptors are taken, or stays as the init of a new pid namespace.
 func Create(ctx context.Context, c *Creation) (*Made, error) {
-	if child.Pending() {
+	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
 	// A plain user may open a process's files in /proc only if it is dumpable;
@@ -158,7 +158,7 @@ func (m *Made) open(pid int, types uint32) error {
 		}
 		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, link.name))
 		if err != nil {
-			wire.CloseFiles(m.Files)
+			sys.CloseFiles(m.Files)
 			m.Files = nil
 			return &LaunchError{Op: "open", Type: link.typ, Step: "open " + link.name, Err: err}
 		}

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // hold makes launches wait between the making of namespaces and the writing of
@@ -46,7 +46,7 @@ func goCreate(ctx context.Context) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		fs, err := create(ctx, ownUser())
-		wire.CloseFiles(fs)
+		sys.CloseFiles(fs)
 		done <- err
 	}()
 	return done
@@ -119,7 +119,7 @@ func TestCreateErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs, err := create(t.Context(), &tt.c)
-			wire.CloseFiles(fs)
+			sys.CloseFiles(fs)
 			var le *LaunchError
 			if !errors.As(err, &le) {
 				t.Fatalf("%T: %v", err, err)
@@ -142,14 +142,14 @@ func TestCreateBelowAnotherUserNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer wire.CloseFiles(outer)
+	defer sys.CloseFiles(outer)
 	join := []Join{{Type: unix.CLONE_NEWUSER, File: outer[0]}}
 
 	inner, err := create(t.Context(), &Creation{Join: join, Unshare: unix.CLONE_NEWUSER, UIDMap: "7 0 1\n", GIDMap: "8 0 1\n", DenySetgroups: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer wire.CloseFiles(inner)
+	defer sys.CloseFiles(inner)
 	up, err := unix.IoctlRetInt(int(inner[0].Fd()), unix.NS_GET_PARENT)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestCreateGivesUpWithItsContext(t *testing.T) {
 	cancel()
 	fs, err := create(ctx, ownUser())
 	if err == nil { // it was faster
-		wire.CloseFiles(fs)
+		sys.CloseFiles(fs)
 	} else if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -240,7 +240,7 @@ func TestConcurrentLaunchesCannotMakeTheParentUndumpable(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer wire.CloseFiles(fs)
+			defer sys.CloseFiles(fs)
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			// Every other one without root's ids: nothing stays as it was.

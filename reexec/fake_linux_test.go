@@ -14,7 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -36,7 +37,7 @@ func greeted() *fake {
 
 // ungreeted has said Alive, in package init of child.
 func ungreeted() *fake {
-	fd, err := unix.Dup(child.SocketFD)
+	fd, err := unix.Dup(handshake.SocketFD)
 	check(err)
 	f := &fake{fd: fd}
 	f.conn, err = wire.FromFD(fd)
@@ -92,7 +93,7 @@ func (f *fake) call() wire.Frame {
 		if fr.Type != wire.Call {
 			continue
 		}
-		req, err := wire.ParseRequest(fr.Payload)
+		req, err := wire.ParseRequest(fr)
 		check(err)
 		if req.Name != "pid" {
 			return fr
@@ -166,7 +167,7 @@ var fakes = map[string]func(f *fake, c wire.Frame){
 		os.Exit(0)
 	},
 	"closes and stays": func(f *fake, c wire.Frame) {
-		unix.Close(child.SocketFD)
+		unix.Close(handshake.SocketFD)
 		f.conn.Close()
 	},
 }
@@ -301,17 +302,17 @@ func TestMaliciousGreetings(t *testing.T) {
 }
 
 // Descriptors that come with an answer are its caller's, who closes what was not
-// asked for, as package gonso does: see wire.UnmarshalFiles.
+// asked for, as package gonso does: see codec.Value.Decode.
 func TestUnaskedDescriptorsAreClosed(t *testing.T) {
 	t.Setenv(programEnv, fakePrefix+"wanted files")
 	before := descriptors()
 	w, _ := newWorker(t, WorkerOptions{})
 	pid := workerPID(t, w)
 	out, err := w.Call(t.Context(), "echo", nil)
-	if err != nil || len(out.Files) == 0 {
-		t.Fatalf("%d descriptors, %v", len(out.Files), err)
+	if err != nil || len(out.Value.Files) == 0 {
+		t.Fatalf("%d descriptors, %v", len(out.Value.Files), err)
 	}
-	if err := wire.UnmarshalFiles([]byte{0xf6}, out.Files, new(any)); err != nil {
+	if err := (codec.Value{Bytes: []byte{0xf6}, Files: out.Value.Files}).Decode(new(any)); err != nil {
 		t.Error(err)
 	}
 	for fd, target := range descriptors() {

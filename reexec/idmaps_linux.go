@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
 )
 
@@ -19,7 +19,7 @@ const maxIDMapFile = 64 << 10
 // process's user namespace sees them. A launcher goes there, because only the
 // files of a member in /proc have them.
 func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, err error) {
-	if child.Pending() {
+	if handshake.Pending() {
 		return "", "", errSecondGeneration
 	}
 	l := composeMember(joins, protect, os.Geteuid() != 0)

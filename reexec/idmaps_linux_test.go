@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 func TestComposeMember(t *testing.T) {
@@ -46,7 +46,7 @@ func TestIDMapsOfNamespaceWithoutMembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer wire.CloseFiles(fs)
+	defer sys.CloseFiles(fs)
 	join := []Join{{Type: unix.CLONE_NEWUSER, File: fs[0]}}
 	for _, protect := range []bool{false, true} {
 		uid, gid, err := IDMaps(t.Context(), join, protect)

@@ -6,14 +6,8 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// CallIsolated is Call in a process of its own, which ends with the call and is
-// gone when it returns. Close ends it too. It is not held back by failures of
-// others.
-func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
-	return w.DoIsolated(ctx, wire.Request{Name: name, Value: in})
-}
-
-// DoIsolated is CallIsolated for a whole request, as Do is Call.
+// DoIsolated is Do in a process of its own, which ends with the call and is gone when it returns.
+// Close ends it too. It is not held back by failures of others.
 func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

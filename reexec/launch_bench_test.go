@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/launcher"
-
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // BenchmarkCreateUser compares making a user namespace, maps and all, with its
@@ -38,7 +37,7 @@ func BenchmarkCreateUser(b *testing.B) {
 	}
 	create := func() error {
 		files, err := create(context.Background(), c)
-		wire.CloseFiles(files)
+		sys.CloseFiles(files)
 		return err
 	}
 	var floor, ours []time.Duration

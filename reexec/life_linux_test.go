@@ -17,20 +17,21 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/wire"
 )
 
 func init() {
-	functions["cwd"] = func(context.Context, []byte, []*os.File) *wire.Outcome {
+	functions["cwd"] = func(context.Context, codec.Value) *wire.Outcome {
 		dir, err := os.Getwd()
-		return &wire.Outcome{Kind: wire.Returned, Value: []byte(dir), Err: err}
+		return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: []byte(dir)}, Err: err}
 	}
-	functions["arguments"] = func(context.Context, []byte, []*os.File) *wire.Outcome { return returned(strings.Join(os.Args, " ")) }
-	functions["remember"] = func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
+	functions["arguments"] = func(context.Context, codec.Value) *wire.Outcome { return returned(strings.Join(os.Args, " ")) }
+	functions["remember"] = func(_ context.Context, in codec.Value) *wire.Outcome {
 		remembered.Lock()
 		defer remembered.Unlock()
 		before := remembered.what
-		remembered.what = string(in)
+		remembered.what = string(in.Bytes)
 		return returned(before)
 	}
 }
@@ -193,7 +194,7 @@ func TestIsolatedCallsHaveProcessesOfTheirOwn(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			pid := string(out.Value)
+			pid := string(out.Value.Bytes)
 			mu.Lock()
 			defer mu.Unlock()
 			if pids[pid] {
@@ -207,8 +208,8 @@ func TestIsolatedCallsHaveProcessesOfTheirOwn(t *testing.T) {
 	}
 	wg.Wait()
 	for range 2 {
-		if out, err := w.CallIsolated(t.Context(), "remember", []byte("me")); err != nil || len(out.Value) != 0 {
-			t.Errorf("it remembers %q, %v", out.Value, err)
+		if out, err := w.CallIsolated(t.Context(), "remember", []byte("me")); err != nil || len(out.Value.Bytes) != 0 {
+			t.Errorf("it remembers %q, %v", out.Value.Bytes, err)
 		}
 	}
 	if again := workerPID(t, w); again != shared {
@@ -470,9 +471,9 @@ func TestHelper(t *testing.T) {
 		unix.Kill(pid, unix.SIGKILL)
 		eventually(t, "it is replaced", func() bool {
 			out, err := w.Call(t.Context(), "pid", nil)
-			return err == nil && string(out.Value) != fmt.Sprint(pid)
+			return err == nil && string(out.Value.Bytes) != fmt.Sprint(pid)
 		})
-		if out, err := w.CallIsolated(t.Context(), "echo", []byte("x")); err != nil || string(out.Value) != "x" {
+		if out, err := w.CallIsolated(t.Context(), "echo", []byte("x")); err != nil || string(out.Value.Bytes) != "x" {
 			t.Errorf("%v", err)
 		}
 	}
@@ -610,8 +611,8 @@ func init() {
 				w := NewWorker(WorkerOptions{Protect: protect})
 				out, err := w.Call(context.Background(), "echo", []byte("x"))
 				fail(err)
-				if string(out.Value) != "x" {
-					fail(fmt.Errorf("%q", out.Value))
+				if string(out.Value.Bytes) != "x" {
+					fail(fmt.Errorf("%q", out.Value.Bytes))
 				}
 				w.Close()
 			}

@@ -21,6 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -32,37 +35,37 @@ var programs = make(map[string]func())
 
 // functions are what the workers of these tests can be asked for.
 var functions = map[string]child.Handler{
-	"pid":  func(context.Context, []byte, []*os.File) *wire.Outcome { return returned(strconv.Itoa(os.Getpid())) },
-	"echo": func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome { return returned(string(in)) },
-	"wait": func(ctx context.Context, _ []byte, _ []*os.File) *wire.Outcome { // until it is cancelled
+	"pid":  func(context.Context, codec.Value) *wire.Outcome { return returned(strconv.Itoa(os.Getpid())) },
+	"echo": func(_ context.Context, in codec.Value) *wire.Outcome { return returned(string(in.Bytes)) },
+	"wait": func(ctx context.Context, _ codec.Value) *wire.Outcome { // until it is cancelled
 		fmt.Fprintln(os.Stderr, "waiting")
 		<-ctx.Done()
-		return &wire.Outcome{Kind: wire.Returned, Value: []byte("waited"), Err: context.Cause(ctx)}
+		return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: []byte("waited")}, Err: context.Cause(ctx)}
 	},
-	"ignore": func(context.Context, []byte, []*os.File) *wire.Outcome { // its context
+	"ignore": func(context.Context, codec.Value) *wire.Outcome { // its context
 		fmt.Fprintln(os.Stderr, "ignoring")
 		pauseForever()
 		return nil
 	},
-	"pause": func(context.Context, []byte, []*os.File) *wire.Outcome {
+	"pause": func(context.Context, codec.Value) *wire.Outcome {
 		pauseForever()
 		return nil
 	},
-	"exit": func(context.Context, []byte, []*os.File) *wire.Outcome {
+	"exit": func(context.Context, codec.Value) *wire.Outcome {
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(3)
 		return nil
 	},
-	"crash": func(context.Context, []byte, []*os.File) *wire.Outcome {
+	"crash": func(context.Context, codec.Value) *wire.Outcome {
 		go crashHere()
 		pauseForever()
 		return nil
 	},
-	"print": func(_ context.Context, in []byte, _ []*os.File) *wire.Outcome {
-		os.Stderr.Write(in)
+	"print": func(_ context.Context, in codec.Value) *wire.Outcome {
+		os.Stderr.Write(in.Bytes)
 		return returned("")
 	},
-	"daemon": func(context.Context, []byte, []*os.File) *wire.Outcome { // keeps the worker's stderr
+	"daemon": func(context.Context, codec.Value) *wire.Outcome { // keeps the worker's stderr
 		c := exec.Command("sleep", "600")
 		c.Stdout, c.Stderr = os.Stdout, os.Stderr
 		if err := c.Start(); err != nil {
@@ -70,10 +73,10 @@ var functions = map[string]child.Handler{
 		}
 		return returned(strconv.Itoa(c.Process.Pid))
 	},
-	"environ": func(context.Context, []byte, []*os.File) *wire.Outcome {
+	"environ": func(context.Context, codec.Value) *wire.Outcome {
 		return returned(strings.Join(os.Environ(), "\n"))
 	},
-	"second generation": func(context.Context, []byte, []*os.File) *wire.Outcome { // after Init it is allowed
+	"second generation": func(context.Context, codec.Value) *wire.Outcome { // after Init it is allowed
 		w := NewWorker(WorkerOptions{})
 		defer w.Close()
 		out, err := w.Call(context.Background(), "pid", nil)
@@ -84,7 +87,9 @@ var functions = map[string]child.Handler{
 	},
 }
 
-func returned(s string) *wire.Outcome { return &wire.Outcome{Kind: wire.Returned, Value: []byte(s)} }
+func returned(s string) *wire.Outcome {
+	return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: []byte(s)}}
+}
 
 func crashHere() { panic("crashed on purpose") }
 
@@ -100,11 +105,11 @@ func TestMain(m *testing.M) {
 		programs[name]()
 		os.Exit(0)
 	}
-	mobyreexec.Register(child.Name, child.Main)
+	mobyreexec.Register(handshake.Name, child.Main)
 	for name, f := range functions {
-		child.Register(name, f)
+		child.Register(name, f, child.Traits{})
 	}
-	child.RegisterClean("echo on the reader", functions["echo"])
+	child.Register("echo on the reader", functions["echo"], child.Traits{Clean: true})
 	if mobyreexec.Init() {
 		os.Exit(0)
 	}
@@ -206,7 +211,7 @@ func needUserNS(t testing.TB) {
 	t.Helper()
 	needProcess(t)
 	fs, err := create(t.Context(), &Creation{Unshare: unix.CLONE_NEWUSER})
-	wire.CloseFiles(fs)
+	sys.CloseFiles(fs)
 	need(t, "userns", err)
 }
 
@@ -315,6 +320,16 @@ type result struct {
 	err error
 }
 
+// Call is Do for a function of a name, with an encoded argument.
+func (w *Worker) Call(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+	return w.Do(ctx, wire.Request{Name: name, Value: codec.Value{Bytes: in}})
+}
+
+// CallIsolated is the same for DoIsolated.
+func (w *Worker) CallIsolated(ctx context.Context, name string, in []byte) (*wire.Outcome, error) {
+	return w.DoIsolated(ctx, wire.Request{Name: name, Value: codec.Value{Bytes: in}})
+}
+
 func goCall(ctx context.Context, w *Worker, name, in string) <-chan result {
 	c := make(chan result, 1)
 	go func() {
@@ -333,8 +348,8 @@ func mustCall(t testing.TB, w *Worker, name, in string) string {
 	if out.Kind != wire.Returned || out.Err != nil {
 		t.Fatalf("%s: %v, %v", name, out.Kind, out.Err)
 	}
-	wire.CloseFiles(out.Files) // the caller's
-	return string(out.Value)
+	out.Close() // the caller's
+	return string(out.Value.Bytes)
 }
 
 func workerPID(t testing.TB, w *Worker) int {

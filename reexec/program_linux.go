@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
 )
 
@@ -66,7 +66,7 @@ func (g *Program) Start(ctx context.Context, c *exec.Cmd) (err error) {
 			err = c.Start()
 		}
 	}()
-	if child.Pending() {
+	if handshake.Pending() {
 		return errSecondGeneration
 	}
 	if g.Search && len(g.Paths) == 0 {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/internal/wire"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // fakeTool makes a shell script.
@@ -164,7 +164,7 @@ func TestMapsAreWrittenByTools(t *testing.T) {
 		printf '%%s %%s %%s\n' "$@" > /proc/$pid/$f`
 	c := ownUserBy(fakeTool(t, "newuidmap", fmt.Sprintf(script, "uid_map", log)), fakeTool(t, "newgidmap", fmt.Sprintf(script, "gid_map", log)))
 	fs, err := create(t.Context(), c)
-	wire.CloseFiles(fs)
+	sys.CloseFiles(fs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestCreateErrorsOfTools(t *testing.T) {
 				end()
 				<-watched
 				if fs != nil {
-					wire.CloseFiles(fs)
+					sys.CloseFiles(fs)
 					t.Error("files besides the error")
 				}
 				var le *LaunchError

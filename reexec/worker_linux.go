@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
 	"github.com/gonso/gonso/internal/wire"
 )
@@ -212,7 +212,7 @@ type process struct {
 // program that finds no loader in the Set's mnt namespace is started outside of
 // that, for its calls to enter it.
 func (w *Worker) launch() (*process, error) {
-	if child.Pending() {
+	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
 	w.mu.Lock()
@@ -252,10 +252,10 @@ func (w *Worker) launchOnce(perCall bool) (_ *process, err error) {
 	if env == nil {
 		env = environment(w.opts.Protect)
 	}
-	joins, args, extra := w.opts.Join, []string{child.Name}, []*os.File(nil)
+	joins, args, extra := w.opts.Join, []string{handshake.Name}, []*os.File(nil)
 	if perCall {
 		joins, extra = withoutMount(joins)
-		args = append(args, child.MountArg, w.opts.Dir)
+		args = append(args, handshake.MountArg, w.opts.Dir)
 	}
 	how := workerLaunch{joins: joins, mount: perCall, exe: w.exe.path}
 	proc, l, err := w.startIn(how, &launcher.Cmd{
@@ -351,7 +351,7 @@ func (p *process) comeUp(l *launch, limit time.Duration) (alive bool, err error)
 		if err != nil {
 			return want == wire.Ready, err
 		}
-		wire.CloseFiles(f.Files)
+		f.Close()
 		if f.Type != want {
 			return false, fmt.Errorf("%w: a %v frame where %v was due", wire.ErrProtocol, f.Type, want)
 		}

@@ -17,7 +17,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/child"
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -56,7 +58,7 @@ func TestConcurrentFirstCallsStartOneWorker(t *testing.T) {
 		if r.err != nil {
 			t.Fatal(r.err)
 		}
-		pids[string(r.out.Value)] = true
+		pids[string(r.out.Value.Bytes)] = true
 	}
 	if len(pids) != 1 {
 		t.Errorf("workers: %v", pids)
@@ -80,7 +82,7 @@ func TestWorkerCannotInheritDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer wire.CloseFiles(fs)
+	defer sys.CloseFiles(fs)
 	dir, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0) // inheritable
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +113,7 @@ func TestWorkerCannotInheritDescriptors(t *testing.T) {
 }
 
 func init() {
-	functions["descriptors"] = func(context.Context, []byte, []*os.File) *wire.Outcome {
+	functions["descriptors"] = func(context.Context, codec.Value) *wire.Outcome {
 		var b strings.Builder
 		for fd, target := range descriptors() {
 			if !strings.HasPrefix(target, "/proc/") { // the one that lists
@@ -120,7 +122,7 @@ func init() {
 		}
 		return returned(b.String())
 	}
-	functions["inherited"] = func(context.Context, []byte, []*os.File) *wire.Outcome {
+	functions["inherited"] = func(context.Context, codec.Value) *wire.Outcome {
 		var b strings.Builder
 		for fd := range 64 {
 			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
@@ -214,7 +216,7 @@ func TestCancelReachesTheFunction(t *testing.T) {
 	heard.waitFor(t, "waiting", 1)
 	cancel()
 	r := receive(t, "the call", c)
-	if r.err != nil || string(r.out.Value) != "waited" || !errors.Is(r.out.Err, context.Canceled) {
+	if r.err != nil || string(r.out.Value.Bytes) != "waited" || !errors.Is(r.out.Err, context.Canceled) {
 		t.Errorf("%+v, %v", r.out, r.err)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Millisecond)
@@ -277,7 +279,7 @@ func TestKillingOneFunctionLetsOthersFinish(t *testing.T) {
 	default:
 	}
 	cancelGood()
-	if r := receive(t, "the good call", good); r.err != nil || string(r.out.Value) != "waited" {
+	if r := receive(t, "the good call", good); r.err != nil || string(r.out.Value.Bytes) != "waited" {
 		t.Errorf("the good call: %v", r.err)
 	}
 	r := receive(t, "the bad call", bad)
@@ -349,7 +351,7 @@ func TestCloseCancelsAndWaits(t *testing.T) {
 		t.Error("the worker is there after Close")
 	}
 	r := receive(t, "the call", c)
-	if r.err != nil || string(r.out.Value) != "waited" || !errors.Is(r.out.Err, context.Canceled) {
+	if r.err != nil || string(r.out.Value.Bytes) != "waited" || !errors.Is(r.out.Err, context.Canceled) {
 		t.Errorf("%+v, %v", r.out, r.err)
 	}
 }
@@ -411,7 +413,7 @@ func TestConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
 					in += large
 				}
 				out, err := w.Call(t.Context(), name, []byte(in))
-				if err != nil || string(out.Value) != in {
+				if err != nil || string(out.Value.Bytes) != in {
 					t.Errorf("%s %d %d: another answer, or %v", name, i, k, err)
 				}
 			}
@@ -587,7 +589,7 @@ func parentWith(function string) {
 		go w.Call(context.Background(), function, nil)
 		<-h.lines
 	}
-	fmt.Println(string(out.Value))
+	fmt.Println(string(out.Value.Bytes))
 	pauseForever()
 }
 
@@ -770,7 +772,7 @@ func TestProtectedWorkerOfAPlainUserIsNotDumpable(t *testing.T) {
 func TestWorkerNameIsKnown(t *testing.T) {
 	w, _ := newWorker(t, WorkerOptions{})
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", workerPID(t, w)))
-	if err != nil || string(b) != child.Name+"\x00" {
+	if err != nil || string(b) != handshake.Name+"\x00" {
 		t.Errorf("%q, %v", b, err)
 	}
 }

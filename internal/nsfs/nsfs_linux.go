@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // ErrNotNamespace is in the error for a file that does not live in nsfs.
@@ -79,25 +81,14 @@ func Dup(f *os.File) (*NS, error) {
 	if f == nil {
 		return nil, os.ErrInvalid
 	}
-	rc, err := f.SyscallConn()
+	if err := sys.OnFD(f, func(fd int) error { return check(fd, f.Name()) }); err != nil {
+		return nil, err
+	}
+	dup, err := sys.DupFile(f)
 	if err != nil {
 		return nil, err
 	}
-	var ns *NS
-	if rc.Control(func(fd uintptr) {
-		if err = check(int(fd), f.Name()); err != nil {
-			return
-		}
-		var nfd int
-		if nfd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); err != nil {
-			err = &fs.PathError{Op: "dup", Path: f.Name(), Err: err}
-			return
-		}
-		ns, err = own(nfd, f.Name())
-	}) != nil {
-		err = os.ErrClosed // which Control's own error does not match
-	}
-	return ns, err
+	return Own(dup)
 }
 
 func check(fd int, name string) error {
@@ -155,13 +146,7 @@ func (n *NS) FD() int { return n.fd }
 func (n *NS) File() *os.File { return n.file }
 
 // DupFile returns a descriptor of its own for the namespace.
-func (n *NS) DupFile() (*os.File, error) {
-	fd, err := unix.FcntlInt(uintptr(n.fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	return os.NewFile(uintptr(fd), n.file.Name()), nil
-}
+func (n *NS) DupFile() (*os.File, error) { return sys.DupFile(n.file) }
 
 // Same reports whether both are the same namespace. Both are held, so equal
 // numbers cannot be one number used twice.
@@ -205,12 +190,10 @@ func (n *NS) related(req uint, name string) (*NS, error) {
 // Own makes an NS of an open namespace file, and takes it over even if it fails.
 func Own(f *os.File) (*NS, error) {
 	var n *NS
-	rc, err := f.SyscallConn()
-	if err == nil {
-		var serr error
-		err = rc.Control(func(fd uintptr) { n, serr = wrap(f, int(fd)) })
-		err = errors.Join(err, serr)
-	}
+	err := sys.OnFD(f, func(fd int) (err error) {
+		n, err = wrap(f, fd)
+		return err
+	})
 	if err != nil {
 		f.Close()
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/codec"
 )
 
 func init() {
@@ -40,7 +42,7 @@ func connPeer() {
 		if err != nil {
 			return
 		}
-		req, err := ParseRequest(f.Payload)
+		req, err := ParseRequest(f)
 		if err != nil {
 			panic(err)
 		}
@@ -92,17 +94,17 @@ func BenchmarkRoundTrip(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	c, err := NewConn(startPeer(b, "conn"))
+	c, err := connOf(startPeer(b, "conn"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { c.Close() })
 	trip := func() {
-		in, err := Marshal(arg{"/some/path", 42})
+		in, err := codec.Encode(arg{"/some/path", 42})
 		if err != nil {
 			b.Fatal(err)
 		}
-		f, err := Request{Name: "some.function", Value: in}.Frame(1)
+		f, err := (&Request{Name: "some.function", Value: in}).Frame(1)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -112,12 +114,12 @@ func BenchmarkRoundTrip(b *testing.B) {
 		if f, err = c.Read(); err != nil {
 			b.Fatal(err)
 		}
-		o, err := UnmarshalOutcome(f.Payload)
+		o, err := ParseOutcome(f)
 		if err != nil {
 			b.Fatal(err)
 		}
 		var out arg
-		if err := Unmarshal(o.Value, &out); err != nil {
+		if err := o.Value.Decode(&out); err != nil {
 			b.Fatal(err)
 		}
 	}

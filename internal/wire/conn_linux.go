@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -21,7 +22,7 @@ type Conn struct {
 	raw    syscall.RawConn // file's, so that waiting is the runtime poller's affair
 
 	readMu sync.Mutex
-	in     stream
+	in     deframer
 	recvOp recvOp
 
 	writeMu  sync.Mutex
@@ -53,24 +54,7 @@ type sendOp struct {
 	err   error
 }
 
-// NewConn makes a Conn of a connected unix stream socket. On success it has taken f over: f is closed, and the Conn has a
-// descriptor of its own. On failure f is untouched.
-func NewConn(f *os.File) (*Conn, error) {
-	// A duplicate, because an os.File made of a blocking descriptor never learns to use the poller.
-	fd, err := dup(f)
-	if err != nil {
-		return nil, err
-	}
-	c, err := FromFD(fd)
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	f.Close()
-	return c, nil
-}
-
-// FromFD is NewConn of a bare descriptor. On success the Conn owns fd, which no longer blocks and is closed by an exec. On
+// FromFD makes a Conn of a connected unix stream socket. On success the Conn owns fd, which no longer blocks and is closed by an exec. On
 // failure fd is untouched, as it may well be something else.
 func FromFD(fd int) (*Conn, error) { return fromFD(fd, unix.MSG_DONTWAIT) }
 
@@ -150,10 +134,6 @@ func (c *Conn) Close() error {
 // SetReadDeadline bounds Read, unless the Conn is a blocking one (os.ErrNoDeadline); the zero time takes the bound away. A Read that ran out of time (os.ErrDeadlineExceeded)
 // may be repeated unless it had begun on a payload.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
-
-// SetWriteDeadline bounds Write. A Write that ran out of time in the middle of a frame leaves a connection on which
-// nothing can be written any more.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
 
 // waitErr gives the error of raw's methods its public name: they do not.
 func (c *Conn) waitErr(err error) error {
@@ -244,11 +224,20 @@ func closeFDs(fds []int) {
 	}
 }
 
+// An UnsentError says that nothing of a frame was sent, and that the connection is as good as before.
+type UnsentError struct{ Err error }
+
+func (e *UnsentError) Error() string { return "not sent: " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *UnsentError) Unwrap() error { return e.Err }
+
 // Write sends f, whole, and returns once the kernel has it. The memory and the files of f are the caller's again then.
+// A frame that cannot be sent, for its size or a closed file, is an [UnsentError]; any other error ends the connection.
 func (c *Conn) Write(f *Frame) error {
 	h := header{typ: f.Type, files: len(f.Files), length: len(f.Payload) + len(f.Tail), id: f.ID}
 	if err := h.check(); err != nil {
-		return err
+		return &UnsentError{err}
 	}
 	if h.files == 0 {
 		return c.write(h, f, nil)
@@ -277,7 +266,10 @@ func (c *Conn) write(h header, f *Frame, oob []byte) error {
 		err = os.NewSyscallError("sendmsg", op.err)
 	}
 	err = c.waitErr(err)
-	if err != nil && op.sent > 0 {
+	switch {
+	case err != nil && op.sent == 0 && errors.Is(err, unix.ETOOMANYREFS):
+		err = &UnsentError{err} // too many descriptors of this user are on the way (unix(7))
+	case err != nil && op.sent > 0:
 		c.writeErr = fmt.Errorf("wire: an earlier frame was cut short: %w", err)
 	}
 	op.bufs, op.oob = [3][]byte{}, nil
@@ -325,14 +317,14 @@ func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
 	}
 	raw, err := files[0].SyscallConn()
 	if err != nil {
-		return err
+		return &UnsentError{err}
 	}
 	var fnErr error
 	err = raw.Control(func(fd uintptr) {
 		fnErr = withFDs(files[1:], append(fds, int(fd)), fn)
 	})
 	if err != nil { // raw has no public name for this one
-		return &os.PathError{Op: "send", Path: files[0].Name(), Err: os.ErrClosed}
+		return &UnsentError{&os.PathError{Op: "send", Path: files[0].Name(), Err: os.ErrClosed}}
 	}
 	return fnErr
 }

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 func pair(t testing.TB) (a, b *Conn) {
@@ -21,7 +24,7 @@ func pair(t testing.TB) (a, b *Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err = NewConn(f); err != nil {
+	if b, err = connOf(f); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Close(); b.Close() })
@@ -29,13 +32,33 @@ func pair(t testing.TB) (a, b *Conn) {
 }
 
 // blockingPair is what parent and worker have.
+// connOf makes a Conn of a duplicate of f, and closes f on success.
+func connOf(f *os.File) (*Conn, error) {
+	dup, err := sys.DupFile(f)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := sys.DupFD(int(dup.Fd()))
+	dup.Close()
+	if err != nil {
+		return nil, err
+	}
+	c, err := FromFD(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	f.Close()
+	return c, nil
+}
+
 func blockingPair(t testing.TB) (parent, worker *Conn) {
 	t.Helper()
 	parent, f, err := Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := dup(f)
+	fd, err := sys.DupFD(int(f.Fd()))
 	f.Close()
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +126,7 @@ func TestBlocking(t *testing.T) {
 			f, err := worker.Read()
 			if err == nil {
 				err = worker.Write(&Frame{Type: Result, ID: f.ID, Tail: f.Payload, Files: f.Files})
-				CloseFiles(f.Files)
+				f.Close()
 			}
 			if err != nil {
 				echoed <- err
@@ -251,7 +274,7 @@ func TestDescriptorsCross(t *testing.T) {
 	for i := range many {
 		many[i] = files[0]
 	}
-	if err := a.Write(&Frame{Type: Call, Files: many}); !errors.Is(err, ErrTooLarge) {
+	if err := a.Write(&Frame{Type: Call, Files: many}); !errors.Is(err, codec.ErrTooLarge) {
 		t.Errorf("too many descriptors: %v", err)
 	}
 	if err := a.Write(&Frame{Type: Call, ID: 8, Files: many[1:]}); err != nil {
@@ -301,11 +324,11 @@ func TestHostilePeer(t *testing.T) {
 		"reserved":                 {[]msg{{reserved, 0}}, ErrProtocol},
 		"unknown type 0":           {[]msg{{frameBytes(0, 0, ""), 0}}, ErrProtocol},
 		"unknown type":             {[]msg{{frameBytes(endOfTypes, 0, ""), 0}}, ErrProtocol},
-		"oversize":                 {[]msg{{oversize, 1}}, ErrTooLarge},
-		"oversize control":         {[]msg{{frameBytes(Alive, 0, strings.Repeat("x", maxControl+1)), 0}}, ErrTooLarge},
-		"cancel with payload":      {[]msg{{frameBytes(Cancel, 0, "x"), 0}}, ErrTooLarge},
-		"cancel with fds":          {[]msg{{frameBytes(Cancel, 1, ""), 1}}, ErrTooLarge},
-		"too many announced":       {[]msg{{frameBytes(Result, MaxFiles+1, ""), 1}}, ErrTooLarge},
+		"oversize":                 {[]msg{{oversize, 1}}, codec.ErrTooLarge},
+		"oversize control":         {[]msg{{frameBytes(Alive, 0, strings.Repeat("x", maxControl+1)), 0}}, codec.ErrTooLarge},
+		"cancel with payload":      {[]msg{{frameBytes(Cancel, 0, "x"), 0}}, codec.ErrTooLarge},
+		"cancel with fds":          {[]msg{{frameBytes(Cancel, 1, ""), 1}}, codec.ErrTooLarge},
+		"too many announced":       {[]msg{{frameBytes(Result, MaxFiles+1, ""), 1}}, codec.ErrTooLarge},
 		"253 descriptors":          {[]msg{{frameBytes(Result, MaxFiles, ""), 253}}, ErrProtocol},
 		"announced, did not come":  {[]msg{{frameBytes(Result, 1, ""), 0}}, ErrProtocol},
 		"fewer than announced":     {[]msg{{frameBytes(Result, 3, ""), 2}}, ErrProtocol},
@@ -400,8 +423,8 @@ func TestWriteChecks(t *testing.T) {
 	}{
 		{Frame{}, ErrProtocol},
 		{Frame{Type: endOfTypes}, ErrProtocol},
-		{Frame{Type: Result, Payload: make([]byte, MaxPayload), Tail: []byte{0}}, ErrTooLarge},
-		{Frame{Type: Cancel, Payload: []byte{0}}, ErrTooLarge},
+		{Frame{Type: Result, Payload: make([]byte, MaxPayload), Tail: []byte{0}}, codec.ErrTooLarge},
+		{Frame{Type: Cancel, Payload: []byte{0}}, codec.ErrTooLarge},
 	} {
 		if err := a.Write(&tt.f); !errors.Is(err, tt.want) {
 			t.Errorf("%v: %v", tt.f.Type, err)
@@ -550,11 +573,11 @@ func TestDeadlines(t *testing.T) {
 	if n, err := unix.Read(peer, make([]byte, 1)); n != 1 || err != nil { // it has begun, and cannot end
 		t.Fatal(n, err)
 	}
-	c.SetWriteDeadline(time.Unix(1, 0))
+	c.file.SetWriteDeadline(time.Unix(1, 0))
 	if err := <-wrote; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
-	c.SetWriteDeadline(time.Time{})
+	c.file.SetWriteDeadline(time.Time{})
 	if err := c.Write(&Frame{Type: Cancel}); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Write behind half a frame: %v", err)
 	}
@@ -587,14 +610,14 @@ func TestNotASocket(t *testing.T) {
 	for _, fd := range append(seq[:], lonely) {
 		f := os.NewFile(uintptr(fd), "")
 		defer f.Close()
-		if _, err := NewConn(f); err == nil {
+		if _, err := connOf(f); err == nil {
 			t.Errorf("descriptor %d was accepted", fd)
 		}
 		if _, err := f.Stat(); err != nil {
 			t.Errorf("a refused file is no longer open: %v", err)
 		}
 	}
-	if _, err := NewConn(r); !errors.Is(err, unix.ENOTSOCK) {
+	if _, err := connOf(r); !errors.Is(err, unix.ENOTSOCK) {
 		t.Errorf("a pipe: %v", err)
 	}
 	if _, err := FromFD(1 << 20); !errors.Is(err, unix.EBADF) {

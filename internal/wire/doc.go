@@ -1,10 +1,13 @@
-// Package wire is what a parent process and its worker say to each other over one SOCK_STREAM unix socketpair: frames,
-// the values, errors and descriptors in them. PROTOCOL.md next to this file draws the dialogue.
+// Package wire is what a parent process and its worker say to each other over one SOCK_STREAM unix
+// socketpair: frames, and the messages in them. PROTOCOL.md next to this file draws the dialogue.
 //
-// The worker runs in namespaces that somebody else may control, so the peer is not trusted: everything read has a cap on
-// size, depth and number of descriptors, buffers grow with the bytes that really arrive, and malformed input is an error,
-// never a panic. What the bytes mean (which call, which function) is the business of packages reexec (the parent) and
-// child (the worker); a program has no reason to import this package.
+// The worker runs in namespaces that somebody else may control, so the peer is not trusted:
+// everything read has a cap on size and number of descriptors, buffers grow with the bytes that
+// really arrive, and malformed input is an error, never a panic. What values and errors look like is
+// the business of packages codec and errtree, what the messages mean (which call, which function)
+// that of packages reexec (the parent) and child (the worker).
 //
-// Frames, values and errors work on every operating system. [Conn] exists on Linux only.
+// What is where: frame.go and deframe.go are frames and how bytes are cut into them, message.go,
+// place.go and outcome.go their payloads, conn_linux.go the connection. Frames and messages work on
+// every operating system; [Conn] exists on Linux only.
 package wire

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/errtree"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer is something else.
@@ -13,38 +17,21 @@ const Version = 2
 
 // Caps. Both sides check them, when writing and when reading.
 const (
-	MaxValue   = 64 << 20         // bytes of one encoded argument or result
-	MaxPayload = MaxValue + 2<<20 // bytes of a frame after its header: a value always fits, whatever else is said with it
-	MaxFiles   = 250              // descriptors of a frame; the kernel's own limit for a message is 253 (SCM_MAX_FD)
-	MaxName    = 1 << 10          // bytes of a function's name
-	maxControl = 64               // payload of the frames that carry no value
-	headerSize = 20               // see PROTOCOL.md
-	magic      = 'g'              // first byte of every frame
-	trustedLen = 1 << 20          // a payload up to this size is allocated before it has arrived,
-	growth     = 16               // a larger one grows by this factor once that much has come
+	MaxPayload = codec.MaxValue + 2<<20 // bytes of a frame after its header: a value always fits, whatever else is said with it
+	MaxFiles   = codec.MaxFiles + 1     // descriptors of a frame: those in a value, and a root directory
+	MaxName    = 1 << 10                // bytes of a function's name
+	maxControl = 64                     // payload of the frames that carry no value
+	headerSize = 20                     // see PROTOCOL.md
+	magic      = 'g'                    // first byte of every frame
+	trustedLen = 1 << 20                // a payload up to this size is allocated before it has arrived,
+	growth     = 16                     // a larger one grows by this factor once that much has come
 )
 
-var (
-	// ErrProtocol is matched by every error about bytes that no peer following PROTOCOL.md sends. Nothing can be read
-	// after it.
-	ErrProtocol = errors.New("wire: protocol violated")
+// ErrProtocol is matched by every error about bytes that no peer following PROTOCOL.md sends. Nothing can be read
+// after it.
+var ErrProtocol = errors.New("wire: protocol violated")
 
-	// ErrTooLarge is matched by every [SizeError].
-	ErrTooLarge = errors.New("wire: too large")
-)
-
-// A SizeError tells what exceeded which cap. It matches [ErrTooLarge].
-type SizeError struct {
-	What string // "value", "payload", "name", ...
-	Size int64  // what it would have been; a lower bound if it was not encoded to its end
-	Max  int64
-}
-
-func (e *SizeError) Error() string {
-	return "wire: " + e.What + " of " + strconv.FormatInt(e.Size, 10) + " exceeds the limit of " + strconv.FormatInt(e.Max, 10)
-}
-
-func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
+func init() { errtree.RegisterSentinel("wire.ErrProtocol", ErrProtocol) }
 
 func violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
@@ -81,10 +68,6 @@ func (t FrameType) String() string {
 	return "FrameType(" + strconv.Itoa(int(t)) + ")"
 }
 
-// FromWorker reports whether it is the worker that sends frames of this type. A side that receives its own kind of frame
-// ends the connection.
-func (t FrameType) FromWorker() bool { return t == Alive || t == Ready || t == Result }
-
 // limits of a type: the largest payload and the most descriptors.
 func (t FrameType) limits() (payload, files int) {
 	switch t {
@@ -111,6 +94,9 @@ type Frame struct {
 	Files []*os.File
 }
 
+// Close closes the files of a frame that was read.
+func (f *Frame) Close() { sys.CloseFiles(f.Files) }
+
 type header struct {
 	typ    FrameType
 	files  int
@@ -125,10 +111,10 @@ func (h header) check() error {
 	}
 	payload, files := h.typ.limits()
 	if h.length > payload {
-		return &SizeError{What: h.typ.String() + " payload", Size: int64(h.length), Max: int64(payload)}
+		return &codec.SizeError{What: h.typ.String() + " payload", Size: int64(h.length), Max: int64(payload)}
 	}
 	if h.files > files {
-		return &SizeError{What: h.typ.String() + " descriptor list", Size: int64(h.files), Max: int64(files)}
+		return &codec.SizeError{What: h.typ.String() + " descriptor list", Size: int64(h.files), Max: int64(files)}
 	}
 	return nil
 }
@@ -154,7 +140,7 @@ func parseHeader(b []byte) (header, error) {
 	}
 	length := binary.LittleEndian.Uint32(b[8:])
 	if length > MaxPayload { // before it becomes an int, which has 32 bits on some machines
-		return header{}, fmt.Errorf("%w: %w", ErrProtocol, &SizeError{What: "payload", Size: int64(length), Max: MaxPayload})
+		return header{}, fmt.Errorf("%w: %w", ErrProtocol, &codec.SizeError{What: "payload", Size: int64(length), Max: MaxPayload})
 	}
 	h := header{
 		typ:    FrameType(b[2]),

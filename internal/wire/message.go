@@ -2,7 +2,10 @@ package wire
 
 import (
 	"encoding/binary"
-	"os"
+	"slices"
+
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Hello is the payload of [Alive] and [Ready].
@@ -29,68 +32,79 @@ func ParseHello(payload []byte) (Hello, error) {
 	return h, nil
 }
 
-// A Request is the payload of [Call].
+// A Request is the payload of [Call]. Its files belong to whoever has made it, by hand or with
+// ParseRequest.
 type Request struct {
-	Name     string     // of the registered function
-	Deadline int64      // of its context, in nanoseconds since the Unix epoch; 0 is none
-	Value    []byte     // its encoded argument
-	Files    []*os.File // in Value, and the root of Place; they travel beside the payload
-	Place    Place
+	Name     string // of the registered function
+	Deadline int64  // of its context, in nanoseconds since the Unix epoch; 0 is none
+	Value    codec.Value
+	Place    sys.Place
 }
 
-// Frame wraps r, without copying its value.
-func (r Request) Frame(id uint64) (Frame, error) {
-	if len(r.Name) > MaxName {
-		return Frame{}, &SizeError{What: "function name", Size: int64(len(r.Name)), Max: MaxName}
+// Close closes the files of r.
+func (r *Request) Close() {
+	r.Value.Close()
+	if r.Place.Root != nil {
+		r.Place.Root.Close()
 	}
-	if len(r.Value) > MaxValue {
-		return Frame{}, &SizeError{What: "value", Size: int64(len(r.Value)), Max: MaxValue}
+}
+
+// Frame wraps r, without copying its value. The root directory is the last of the frame's files.
+func (r *Request) Frame(id uint64) (Frame, error) {
+	for _, cap := range []struct {
+		what      string
+		size, max int
+	}{
+		{"function name", len(r.Name), MaxName},
+		{"value", len(r.Value.Bytes), codec.MaxValue},
+		{"directory name", len(r.Place.Dir), MaxDir},
+		{"descriptor list", len(r.Value.Files), codec.MaxFiles},
+	} {
+		if cap.size > cap.max {
+			return Frame{}, &codec.SizeError{What: cap.what, Size: int64(cap.size), Max: int64(cap.max)}
+		}
 	}
-	if len(r.Place.Dir) > MaxDir {
-		return Frame{}, &SizeError{What: "directory name", Size: int64(len(r.Place.Dir)), Max: MaxDir}
-	}
-	if len(r.Files) > MaxFiles {
-		return Frame{}, &SizeError{What: "descriptor list", Size: int64(len(r.Files)), Max: MaxFiles}
-	}
-	b := appendString(make([]byte, 0, binary.MaxVarintLen32+len(r.Name)+16), r.Name)
+	b := codec.AppendString(make([]byte, 0, binary.MaxVarintLen32+len(r.Name)+16), r.Name)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Deadline))
-	b = r.Place.append(b)
-	return Frame{Type: Call, ID: id, Payload: b, Tail: r.Value, Files: r.Files}, nil
+	b = appendPlace(b, r.Place)
+	files := r.Value.Files
+	if r.Place.Root != nil {
+		files = append(slices.Clip(files), r.Place.Root)
+	}
+	return Frame{Type: Call, ID: id, Payload: b, Tail: r.Value.Bytes, Files: files}, nil
 }
 
-// ParseRequest reads the payload of Call. The value is part of payload, not a copy.
-func ParseRequest(payload []byte) (Request, error) {
-	name, rest, err := cutString(payload, MaxName)
+// ParseRequest reads a Call, and takes its files over: they are the request's, or closed if it
+// fails. The value is part of the payload, not a copy.
+func ParseRequest(f Frame) (r Request, err error) {
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	name, rest, err := cutString(f.Payload, MaxName)
 	if err != nil {
 		return Request{}, err
 	}
 	if len(rest) < 8 {
 		return Request{}, violation("request cut short")
 	}
-	deadline := int64(binary.LittleEndian.Uint64(rest))
-	place, rest, err := cutPlace(rest[8:])
+	r = Request{Name: string(name), Deadline: int64(binary.LittleEndian.Uint64(rest))}
+	r.Place, r.Value.Bytes, r.Value.Files, err = cutPlace(rest[8:], f.Files)
+	if err == nil && len(r.Value.Bytes) > codec.MaxValue {
+		err = violation("a value of %d bytes", len(r.Value.Bytes))
+	}
 	if err != nil {
 		return Request{}, err
 	}
-	if len(rest) > MaxValue {
-		return Request{}, violation("a value of %d bytes", len(rest))
-	}
-	return Request{Name: string(name), Deadline: deadline, Place: place, Value: rest}, nil
+	return r, nil
 }
 
-func appendString[S ~string | ~[]byte](b []byte, s S) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// cutString takes what appendString has put in front of b; it is not copied.
+// cutString is that of package codec.
 func cutString(b []byte, limit int) (s, rest []byte, err error) {
-	n, used := binary.Uvarint(b)
-	if used <= 0 || n > uint64(len(b)-used) {
-		return nil, nil, violation("string cut short")
+	s, rest, err = codec.CutString(b, limit)
+	if err != nil {
+		err = violation("%v", err)
 	}
-	if n > uint64(limit) {
-		return nil, nil, violation("string of %d bytes where %d are allowed", n, limit)
-	}
-	end := used + int(n)
-	return b[used:end:end], b[end:], nil
+	return s, rest, err
 }

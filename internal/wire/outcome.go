@@ -1,8 +1,11 @@
 package wire
 
 import (
-	"os"
+	"fmt"
 	"strconv"
+
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/errtree"
 )
 
 // OutcomeKind says how a call ended.
@@ -39,15 +42,14 @@ func (k OutcomeKind) String() string {
 // same.
 type Outcome struct {
 	Kind  OutcomeKind
-	Value []byte     // the encoded result, of Returned
-	Files []*os.File // in Value; not part of what Marshal encodes
+	Value codec.Value // the encoded result, of Returned
 	Err   error
 	Panic *Panic // of Panicked
 }
 
 // A Panic is what recover gave, and where.
 type Panic struct {
-	// Value is anything when encoded. Decoded it is an error if it was one (see [MarshalError]), else the string that
+	// Value is anything when encoded. Decoded it is an error if it was one (see [errtree.Marshal]), else the string that
 	// fmt.Sprint makes of it.
 	Value any
 	Stack []byte // of the goroutine
@@ -56,22 +58,28 @@ type Panic struct {
 // MaxStack is how much of a panic's stack crosses; the rest is cut off.
 const MaxStack = 256 << 10
 
-// Marshal encodes o. An error matches ErrTooLarge: the value is.
-func (o *Outcome) Marshal() ([]byte, error) {
-	b, err := o.appendHead(make([]byte, 0, outcomeHead+len(o.Value)))
+// Close closes the files of o.
+func (o *Outcome) Close() { o.Value.Close() }
+
+// Cross gives what the other side of a connection would have of o, whose files it takes over. An
+// error matches codec.ErrTooLarge: the value is.
+func (o *Outcome) Cross() (*Outcome, error) {
+	f, err := o.Frame(0)
 	if err != nil {
+		o.Close()
 		return nil, err
 	}
-	return append(b, o.Value...), nil
+	f.Payload, f.Tail = append(f.Payload, f.Tail...), nil
+	return ParseOutcome(f)
 }
 
-// Frame wraps o without copying its value.
+// Frame wraps o without copying its value. The error is that of Cross.
 func (o *Outcome) Frame(id uint64) (Frame, error) {
 	b, err := o.appendHead(make([]byte, 0, outcomeHead))
 	if err != nil {
 		return Frame{}, err
 	}
-	return Frame{Type: Result, ID: id, Payload: b, Tail: o.Value, Files: o.Files}, nil
+	return Frame{Type: Result, ID: id, Payload: b, Tail: o.Value.Bytes, Files: o.Value.Files}, nil
 }
 
 // outcomeHead is enough for an outcome without an error.
@@ -79,8 +87,8 @@ const outcomeHead = 8
 
 // appendHead appends all but the value, which comes last and needs no length.
 func (o *Outcome) appendHead(b []byte) ([]byte, error) {
-	if len(o.Value) > MaxValue {
-		return nil, &SizeError{What: "value", Size: int64(len(o.Value)), Max: MaxValue}
+	if n := len(o.Value.Bytes); n > codec.MaxValue {
+		return nil, &codec.SizeError{What: "value", Size: int64(n), Max: codec.MaxValue}
 	}
 	b = append(b, byte(o.Kind))
 	b = appendError(b, o.Err)
@@ -95,13 +103,13 @@ func (o *Outcome) appendHead(b []byte) ([]byte, error) {
 		b = appendError(b, err)
 	} else {
 		b = appendError(b, nil)
-		b = appendString(b, cut(safeSprint(p.Value), MaxErrorText))
+		b = codec.AppendString(b, codec.Shorten(codec.Sprint(p.Value), errtree.MaxText))
 	}
 	stack := p.Stack
 	if len(stack) > MaxStack {
-		stack = []byte(cut(string(stack), MaxStack))
+		stack = []byte(codec.Shorten(string(stack), MaxStack))
 	}
-	return appendString(b, stack), nil
+	return codec.AppendString(b, stack), nil
 }
 
 // appendError appends err with its length; nothing but a length of zero for nil.
@@ -109,12 +117,23 @@ func appendError(b []byte, err error) []byte {
 	if err == nil {
 		return append(b, 0)
 	}
-	return appendString(b, MarshalError(err))
+	return codec.AppendString(b, errtree.Marshal(err))
 }
 
-// UnmarshalOutcome decodes what Marshal or Frame have encoded. The value is part of b, not a copy. b is not trusted: the
-// error matches ErrProtocol.
-func UnmarshalOutcome(b []byte) (*Outcome, error) {
+// ParseOutcome reads a Result, and takes its files over: they are the outcome's, or closed if it
+// fails. Whether they were asked for is seen when the value is decoded, which is part of the
+// payload, not a copy. The frame is not trusted: the error matches ErrProtocol.
+func ParseOutcome(f Frame) (*Outcome, error) {
+	o, err := parseOutcome(f.Payload)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	o.Value.Files = f.Files
+	return o, nil
+}
+
+func parseOutcome(b []byte) (*Outcome, error) {
 	if len(b) == 0 {
 		return nil, violation("outcome cut short")
 	}
@@ -132,20 +151,23 @@ func UnmarshalOutcome(b []byte) (*Outcome, error) {
 		}
 	}
 	if len(b) > 0 {
-		if o.Kind != Returned || len(b) > MaxValue {
+		if o.Kind != Returned || len(b) > codec.MaxValue {
 			return nil, violation("%v with a value of %d bytes", o.Kind, len(b))
 		}
-		o.Value = b
+		o.Value.Bytes = b
 	}
 	return o, nil
 }
 
 func cutError(b []byte) (decoded error, rest []byte, err error) {
-	tree, rest, err := cutString(b, MaxError)
+	tree, rest, err := cutString(b, errtree.MaxSize)
 	if err != nil || len(tree) == 0 {
 		return nil, rest, err
 	}
-	decoded, err = UnmarshalError(tree)
+	decoded, err = errtree.Unmarshal(tree)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
 	return decoded, rest, err
 }
 
@@ -156,7 +178,7 @@ func cutPanic(b []byte) (p *Panic, rest []byte, err error) {
 	}
 	p = &Panic{Value: value}
 	if value == nil {
-		text, rest, err := cutString(b, MaxErrorText)
+		text, rest, err := cutString(b, errtree.MaxText)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -1,21 +1,19 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"os"
 
-// Place is what a call wants to be different about where it runs.
-type Place struct {
-	Root     bool   // the last of the request's files is the root directory
-	Dir      string // working directory, or ""
-	HasUmask bool
-	Umask    uint32
-	Whole    bool // of the whole process, not just of the call's thread
-}
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/sys"
+)
 
 // MaxDir is PATH_MAX, what the kernel takes of a path.
 const MaxDir = 4096
 
+// What there is of a Place, in this order.
 const (
-	placeRoot = 1 << iota
+	placeRoot = 1 << iota // the last of the frame's files
 	placeDir
 	placeUmask
 	placeWhole
@@ -23,10 +21,10 @@ const (
 	placeAll = 1<<iota - 1
 )
 
-func (p *Place) append(b []byte) []byte {
+func appendPlace(b []byte, p sys.Place) []byte {
 	at := len(b)
 	b = append(b, 0)
-	if p.Root {
+	if p.Root != nil {
 		b[at] |= placeRoot
 	}
 	if p.Whole {
@@ -34,7 +32,7 @@ func (p *Place) append(b []byte) []byte {
 	}
 	if p.Dir != "" {
 		b[at] |= placeDir
-		b = appendString(b, p.Dir)
+		b = codec.AppendString(b, p.Dir)
 	}
 	if p.HasUmask {
 		b[at] |= placeUmask
@@ -43,26 +41,37 @@ func (p *Place) append(b []byte) []byte {
 	return b
 }
 
-func cutPlace(b []byte) (p Place, rest []byte, err error) {
+// cutPlace takes a Place off the front of b, and its root off the end of files.
+func cutPlace(b []byte, files []*os.File) (p sys.Place, rest []byte, others []*os.File, err error) {
+	fail := func(what string) (sys.Place, []byte, []*os.File, error) {
+		return sys.Place{}, nil, nil, violation("%s", what)
+	}
 	if len(b) == 0 || b[0]&^placeAll != 0 {
-		return p, nil, violation("place cut short or unknown")
+		return fail("place cut short or unknown")
 	}
 	has := b[0]
 	b = b[1:]
-	p.Root, p.Whole = has&placeRoot != 0, has&placeWhole != 0
+	p.Whole = has&placeWhole != 0
+	if has&placeRoot != 0 {
+		last := len(files) - 1
+		if last < 0 {
+			return fail("a root without its descriptor")
+		}
+		p.Root, files = files[last], files[:last]
+	}
 	if has&placeDir != 0 {
 		var dir []byte
 		if dir, b, err = cutString(b, MaxDir); err != nil {
-			return p, nil, err
+			return sys.Place{}, nil, nil, err
 		}
 		p.Dir = string(dir)
 	}
 	if has&placeUmask != 0 {
 		if len(b) < 4 {
-			return p, nil, violation("umask cut short")
+			return fail("umask cut short")
 		}
 		p.HasUmask, p.Umask = true, binary.LittleEndian.Uint32(b)
 		b = b[4:]
 	}
-	return p, b, nil
+	return p, b, files, nil
 }

@@ -1,4 +1,4 @@
-package wire
+package codec
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 type named *os.File
@@ -74,7 +76,8 @@ func TestFilesCross(t *testing.T) {
 		Deep:  &f[9], Other: f[10], treeOfFiles: treeOfFiles{F: f[11]},
 		Tree: &treeOfFiles{F: f[12], Next: []*treeOfFiles{{F: f[13]}, {}}}, Text: "text",
 	}
-	b, sent, err := MarshalFiles(v)
+	enc, err := Encode(v)
+	sent := enc.Files
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +90,7 @@ func TestFilesCross(t *testing.T) {
 		}
 	}
 	var got filesEverywhere
-	if err := UnmarshalFiles(b, sent, &got); err != nil {
+	if err := enc.Decode(&got); err != nil {
 		t.Fatal(err)
 	}
 	if g, w := inodes(t, got), inodes(t, v); !reflect.DeepEqual(g, w) || len(g) != 14 {
@@ -97,7 +100,7 @@ func TestFilesCross(t *testing.T) {
 		inode(t, got.ByKey["a"]) != inode(t, f[5]) || inode(t, got.ByNum[300].G) != inode(t, f[8]) || inode(t, got.Tree.Next[0].F) != inode(t, f[13]) {
 		t.Errorf("%+v", got)
 	}
-	CloseFiles(FilesIn(got))
+	sys.CloseFiles(FilesIn(got))
 	for _, mine := range f {
 		inode(t, mine) // the sender's are open
 	}
@@ -123,7 +126,8 @@ func TestFilesThatCannotCross(t *testing.T) {
 		"a plain value": {struct{ F os.File }{}, "*os.File only"},
 	} {
 		before := descriptorCount(t)
-		_, sent, err := MarshalFiles(c.v)
+		enc, err := Encode(c.v)
+		sent := enc.Files
 		if !errors.Is(err, ErrValue) || !strings.Contains(err.Error(), c.want) || sent != nil {
 			t.Errorf("%s: %v, %d files; want %q", what, err, len(sent), c.want)
 		}
@@ -131,14 +135,14 @@ func TestFilesThatCannotCross(t *testing.T) {
 			t.Errorf("%s: %d descriptors more", what, n-before)
 		}
 	}
-	if b, sent, err := MarshalFiles(many[:MaxFiles]); err != nil {
+	if enc, err := Encode(many[:MaxFiles]); err != nil {
 		t.Error(err)
 	} else {
 		var got []*os.File
-		if err := UnmarshalFiles(b, sent, &got); err != nil || len(got) != MaxFiles {
+		if err := enc.Decode(&got); err != nil || len(got) != MaxFiles {
 			t.Errorf("%d files, %v", len(got), err)
 		}
-		CloseFiles(got)
+		sys.CloseFiles(got)
 	}
 	if _, err := Marshal(f); err == nil || !strings.Contains(err.Error(), "cannot cross here") {
 		t.Errorf("Marshal: %v", err)
@@ -150,11 +154,12 @@ func TestFilesThatCannotCross(t *testing.T) {
 
 // Whatever number of files comes along, those that are not in the value are closed.
 func TestFilesThatDoNotFit(t *testing.T) {
-	two, sent, err := MarshalFiles(newFiles(t, 2))
+	enc, err := Encode(newFiles(t, 2))
 	if err != nil {
 		t.Fatal(err)
 	}
-	CloseFiles(sent)
+	enc.Close()
+	two := enc.Bytes
 	for what, c := range map[string]struct {
 		b     []byte
 		files int
@@ -184,7 +189,7 @@ func TestFilesThatDoNotFit(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err := UnmarshalFiles(c.b, files, c.v)
+		err := Value{c.b, files}.Decode(c.v)
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrValue) || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", what, err, c.want)
 		}
@@ -206,18 +211,18 @@ func TestStreamsAreForArguments(t *testing.T) {
 	if err := CheckArgument(reflect.TypeFor[struct{ R io.ReaderAt }]()); err == nil {
 		t.Error("any interface goes")
 	}
-	if _, _, err := MarshalFiles(struct{ R io.Reader }{strings.NewReader("")}); err == nil || !strings.Contains(err.Error(), "not connected") {
+	if _, err := Encode(struct{ R io.Reader }{strings.NewReader("")}); err == nil || !strings.Contains(err.Error(), "not connected") {
 		t.Error(err)
 	}
 }
 
 func FuzzFiles(f *testing.F) {
-	b, sent, err := MarshalFiles(filesEverywhere{A: os.Stdin, ByKey: map[string]*os.File{"x": os.Stdin}, Tree: &treeOfFiles{F: os.Stdin}})
+	enc, err := Encode(filesEverywhere{A: os.Stdin, ByKey: map[string]*os.File{"x": os.Stdin}, Tree: &treeOfFiles{F: os.Stdin}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	CloseFiles(sent)
-	f.Add(b, 3)
+	enc.Close()
+	f.Add(enc.Bytes, 3)
 	f.Add([]byte{0xa0}, 0)
 	f.Fuzz(func(t *testing.T, b []byte, n int) {
 		files := make([]*os.File, min(max(n, 0), 8))
@@ -225,15 +230,15 @@ func FuzzFiles(f *testing.F) {
 			files[i], _ = os.Open("/dev/null")
 		}
 		var v filesEverywhere
-		if UnmarshalFiles(b, files, &v) == nil {
+		if (Value{b, files}).Decode(&v) == nil {
 			if in := FilesIn(v); len(in) != len(files) {
 				t.Errorf("%d files of %d", len(in), len(files))
 			}
-			again, sent, err := MarshalFiles(v)
-			if err != nil || len(sent) != len(files) {
-				t.Errorf("%x: %v, %d files", again, err, len(sent))
+			again, err := Encode(v)
+			if err != nil || len(again.Files) != len(files) {
+				t.Errorf("%x: %v, %d files", again.Bytes, err, len(again.Files))
 			}
-			CloseFiles(sent)
+			again.Close()
 		}
 		for _, f := range files {
 			f.Close()

@@ -1,4 +1,4 @@
-package wire
+package errtree
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"os"
 	"reflect"
 	"sync"
+
+	"github.com/gonso/gonso/internal/codec"
 )
 
 // maxErrorName bounds the names of registered errors.
@@ -44,56 +46,56 @@ func RegisterSentinel(name string, err error) {
 	defer registry.Unlock()
 	switch {
 	case name == "" || len(name) > maxErrorName || err == nil:
-		panic("wire: RegisterSentinel without name or error")
+		panic("gonso: RegisterSentinel without name or error")
 	case !reflect.ValueOf(err).Comparable():
-		panic("wire: RegisterSentinel of an error that cannot be compared: " + name)
+		panic("gonso: RegisterSentinel of an error that cannot be compared: " + name)
 	case registry.sentinels[name] != nil:
-		panic("wire: RegisterSentinel called twice for " + name)
+		panic("gonso: RegisterSentinel called twice for " + name)
 	case registry.names[err] != "":
-		panic("wire: " + name + " is registered already as " + registry.names[err])
+		panic("gonso: " + name + " is registered already as " + registry.names[err])
 	}
 	registry.sentinels[name] = err
 	registry.names[err] = name
 }
 
-// RegisterErrorType makes errors of type T come back as values of type T. encode splits one into fields, which are encoded
-// by [Marshal] as type F, and the errors that it wraps; decode puts them together. The wrapped errors arrive in the same
+// RegisterType makes errors of type T come back as values of type T. encode splits one into fields, which are encoded
+// by [codec.Marshal] as type F, and the errors that it wraps; decode puts them together. The wrapped errors arrive in the same
 // number and order, nil ones as nil. Both may get hostile or damaged input, decode above all: it returns an error where it
 // cannot make a value all of whose methods work. (One whose Error method panics is refused in any case.)
 //
 // It panics if name is empty or taken, T is an interface, or T is registered already. Call it from init.
-func RegisterErrorType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
-	if err := CheckType(reflect.TypeFor[F]()); err != nil {
-		panic("wire: RegisterErrorType " + name + ": " + err.Error())
+func RegisterType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
+	if err := codec.CheckType(reflect.TypeFor[F]()); err != nil {
+		panic("gonso: RegisterType " + name + ": " + err.Error())
 	}
-	registerErrorType(name, encode, decode)
+	registerType(name, encode, decode)
 }
 
-// registerErrorType does not look at F, which takes its time in every program that imports this package.
-func registerErrorType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
+// registerType does not look at F, which takes its time in every program that imports this package.
+func registerType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
 	t := reflect.TypeFor[T]()
 	registry.Lock()
 	defer registry.Unlock()
 	switch {
 	case name == "" || len(name) > maxErrorName || encode == nil || decode == nil:
-		panic("wire: RegisterErrorType without name or functions")
+		panic("gonso: RegisterType without name or functions")
 	case t.Kind() == reflect.Interface:
-		panic("wire: RegisterErrorType of an interface: " + t.String())
+		panic("gonso: RegisterType of an interface: " + t.String())
 	case registry.types[name] != nil:
-		panic("wire: RegisterErrorType called twice for " + name)
+		panic("gonso: RegisterType called twice for " + name)
 	case registry.byType[t] != nil:
-		panic("wire: " + t.String() + " is registered already as " + registry.byType[t].name)
+		panic("gonso: " + t.String() + " is registered already as " + registry.byType[t].name)
 	}
 	et := &errorType{
 		name: name,
 		encode: func(err error) ([]byte, []error, error) {
 			fields, wrapped := encode(err.(T))
-			b, marshalErr := Marshal(fields)
+			b, marshalErr := codec.Marshal(fields)
 			return b, wrapped, marshalErr
 		},
 		decode: func(b []byte, wrapped []error) (error, error) {
 			var fields F
-			if err := Unmarshal(b, &fields); err != nil {
+			if err := codec.Unmarshal(b, &fields); err != nil {
 				return nil, err
 			}
 			return decode(fields, wrapped)
@@ -171,39 +173,39 @@ func init() {
 		{"context.Canceled", context.Canceled},
 		{"context.DeadlineExceeded", context.DeadlineExceeded},
 		{"errors.ErrUnsupported", errors.ErrUnsupported},
-		{"wire.ErrProtocol", ErrProtocol},
-		{"wire.ErrTooLarge", ErrTooLarge},
-		{"wire.ErrValue", ErrValue},
+		{"errtree.ErrMalformed", ErrMalformed},
+		{"codec.ErrTooLarge", codec.ErrTooLarge},
+		{"codec.ErrValue", codec.ErrValue},
 	} {
 		RegisterSentinel(s.name, s.err)
 	}
 
 	type opPath struct{ Op, Path string }
-	registerErrorType("io/fs.PathError",
+	registerType("io/fs.PathError",
 		func(e *fs.PathError) (opPath, []error) { return opPath{e.Op, e.Path}, []error{e.Err} },
 		func(f opPath, w []error) (*fs.PathError, error) {
 			err, bad := wrappedOne(w)
 			return &fs.PathError{Op: f.Op, Path: f.Path, Err: err}, bad
 		})
 	type link struct{ Op, Old, New string }
-	registerErrorType("os.LinkError",
+	registerType("os.LinkError",
 		func(e *os.LinkError) (link, []error) { return link{e.Op, e.Old, e.New}, []error{e.Err} },
 		func(f link, w []error) (*os.LinkError, error) {
 			err, bad := wrappedOne(w)
 			return &os.LinkError{Op: f.Op, Old: f.Old, New: f.New, Err: err}, bad
 		})
-	registerErrorType("os.SyscallError",
+	registerType("os.SyscallError",
 		func(e *os.SyscallError) (string, []error) { return e.Syscall, []error{e.Err} },
 		func(call string, w []error) (*os.SyscallError, error) {
 			err, bad := wrappedOne(w)
 			return &os.SyscallError{Syscall: call, Err: err}, bad
 		})
-	registerErrorType("wire.ValueError",
-		func(e *ValueError) (ValueError, []error) { return *e, nil },
-		func(f ValueError, _ []error) (*ValueError, error) { return &f, nil })
-	registerErrorType("wire.SizeError",
-		func(e *SizeError) (SizeError, []error) { return *e, nil },
-		func(f SizeError, _ []error) (*SizeError, error) { return &f, nil })
+	registerType("codec.ValueError",
+		func(e *codec.ValueError) (codec.ValueError, []error) { return *e, nil },
+		func(f codec.ValueError, _ []error) (*codec.ValueError, error) { return &f, nil })
+	registerType("codec.SizeError",
+		func(e *codec.SizeError) (codec.SizeError, []error) { return *e, nil },
+		func(f codec.SizeError, _ []error) (*codec.SizeError, error) { return &f, nil })
 }
 
 // wrappedOne is for types that wrap exactly one error, and panic without.

@@ -1,4 +1,4 @@
-package wire
+package errtree
 
 func errnoOf(error) (uint64, bool) { return 0, false }
 

@@ -1,6 +1,6 @@
 //go:build !plan9
 
-package wire
+package errtree
 
 import (
 	"context"
@@ -9,21 +9,22 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/gonso/gonso/internal/codec"
 )
 
 // cross sends err to the other side.
 func cross(t *testing.T, err error) error {
 	t.Helper()
-	b := MarshalError(err)
-	if len(b) > MaxError {
+	b := Marshal(err)
+	if len(b) > MaxSize {
 		t.Fatalf("%d bytes", len(b))
 	}
-	got, malformed := UnmarshalError(b)
+	got, malformed := Unmarshal(b)
 	if malformed != nil {
 		t.Fatal(malformed)
 	}
@@ -50,11 +51,14 @@ type isErr struct{}
 func (isErr) Error() string        { return "cannot find it" }
 func (isErr) Is(target error) bool { return target == fs.ErrNotExist }
 
+// notUTF8 is what a path may be.
+const notUTF8 = "a\xff\xfe/\x00b\xc3"
+
 var errMine = errors.New("mine")
 
 func init() {
-	RegisterSentinel("wire_test.errMine", errMine)
-	RegisterErrorType("wire_test.customErr",
+	RegisterSentinel("errtree_test.errMine", errMine)
+	RegisterType("errtree_test.customErr",
 		func(e *customErr) (int, []error) { return e.Code, []error{e.Err} },
 		func(code int, w []error) (*customErr, error) {
 			if len(w) != 1 {
@@ -89,10 +93,10 @@ func TestErrorsCross(t *testing.T) {
 		"list":            {err: listErr{[]error{errMine, nil, io.EOF}}, is: []error{errMine, io.EOF}},
 		"Is":              {err: fmt.Errorf("x: %w", isErr{}), is: []error{fs.ErrNotExist}, not: []error{fs.ErrExist}},
 		"sentinels":       {err: errors.Join(fs.ErrClosed, os.ErrProcessDone, os.ErrDeadlineExceeded, os.ErrNoDeadline, context.DeadlineExceeded, errors.ErrUnsupported, io.ErrUnexpectedEOF), is: []error{os.ErrClosed, os.ErrProcessDone, os.ErrDeadlineExceeded, os.ErrNoDeadline, context.DeadlineExceeded, errors.ErrUnsupported, io.ErrUnexpectedEOF}},
-		"value":           {err: &ValueError{Op: "encode", Type: "chan int", Path: "X", Root: "T"}, is: []error{ErrValue}},
-		"size":            {err: &SizeError{"value", 5, 4}, is: []error{ErrTooLarge}},
+		"value":           {err: &codec.ValueError{Op: "encode", Type: "chan int", Path: "X", Root: "T"}, is: []error{codec.ErrValue}},
+		"size":            {err: &codec.SizeError{What: "value", Size: 5, Max: 4}, is: []error{codec.ErrTooLarge}},
 		"no sentinel":     {err: errors.New("EOF"), not: []error{io.EOF}},
-		"long":            {err: fmt.Errorf("%s: %w", strings.Repeat("x", MaxErrorText-20), io.EOF), is: []error{io.EOF}},
+		"long":            {err: fmt.Errorf("%s: %w", strings.Repeat("x", MaxText-20), io.EOF), is: []error{io.EOF}},
 		"bare uncompared": {err: listErr{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,8 +111,8 @@ func TestErrorsCross(t *testing.T) {
 				if got.Error() != tt.err.Error() {
 					t.Errorf("text %.200q became %.200q", tt.err.Error(), got.Error())
 				}
-				if ErrorType(got) != ErrorType(tt.err) {
-					t.Errorf("type %s became %s", ErrorType(tt.err), ErrorType(got))
+				if TypeName(got) != TypeName(tt.err) {
+					t.Errorf("type %s became %s", TypeName(tt.err), TypeName(got))
 				}
 				for _, target := range tt.is {
 					if !errors.Is(got, target) || !errors.Is(tt.err, target) {
@@ -189,7 +193,7 @@ func TestErrorsThatMisbehave(t *testing.T) {
 	many := &cyclicMany{}
 	many.next = slices.Repeat([]error{many}, 50)
 	chain := error(io.EOF)
-	for range 10 * MaxErrorDepth {
+	for range 10 * MaxDepth {
 		chain = fmt.Errorf("x: %w", chain)
 	}
 	var typedNil *fs.PathError
@@ -200,9 +204,9 @@ func TestErrorsThatMisbehave(t *testing.T) {
 		"cycle":              {c, ""},
 		"cycle of many":      {many, ""},
 		"long chain":         {chain, ""},
-		"wide":               {errors.Join(slices.Repeat([]error{io.EOF}, 10*MaxErrors)...), ""},
+		"wide":               {errors.Join(slices.Repeat([]error{io.EOF}, 10*MaxNodes)...), ""},
 		"wide in wide":       {errors.Join(slices.Repeat([]error{errors.Join(slices.Repeat([]error{chain}, 20)...)}, 20)...), ""},
-		"Error panics":       {&badErr{"Error"}, "(*wire.badErr, whose Error method panicked: in Error)"},
+		"Error panics":       {&badErr{"Error"}, "(*errtree.badErr, whose Error method panicked: in Error)"},
 		"within":             {fmt.Errorf("x: %w", &badErr{"Error"}), ""},
 		"Unwrap panics":      {&badErr{"Unwrap"}, ""},
 		"Is panics":          {&badErr{"Is"}, ""},
@@ -217,12 +221,12 @@ func TestErrorsThatMisbehave(t *testing.T) {
 			text := tt.text
 			if text == "" {
 				text = tt.err.Error()
-				if len(text) > MaxErrorText {
-					text = cut(text, MaxErrorText)
+				if len(text) > MaxText {
+					text = codec.Shorten(text, MaxText)
 				}
 			}
 			if start, end, ok := strings.Cut(text, "…"); ok {
-				if s := got.Error(); !strings.HasPrefix(s, start) || !strings.HasSuffix(s, end) || len(s) > MaxErrorText {
+				if s := got.Error(); !strings.HasPrefix(s, start) || !strings.HasSuffix(s, end) || len(s) > MaxText {
 					t.Errorf("text of %d bytes", len(s))
 				}
 			} else if got.Error() != text {
@@ -238,7 +242,7 @@ func node(kind byte, parts ...any) []byte {
 	for _, p := range parts {
 		switch p := p.(type) {
 		case string:
-			b = appendString(b, p)
+			b = codec.AppendString(b, p)
 		case int:
 			b = append(b, byte(p))
 		case []byte:
@@ -248,11 +252,14 @@ func node(kind byte, parts ...any) []byte {
 	return b
 }
 
-func TestUnmarshalErrorRefuses(t *testing.T) {
-	fields := must(Marshal(struct{ Op, Path string }{"open", "/p"}))
+func TestUnmarshalRefuses(t *testing.T) {
+	fields, err := codec.Marshal(struct{ Op, Path string }{"open", "/p"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	eof := node(nodeSentinel, "io.EOF")
 	deep := []byte{nodeSentinel}
-	for range MaxErrorDepth + 2 {
+	for range MaxDepth + 2 {
 		deep = node(nodeOne, "T", "text", 0, deep)
 	}
 	for name, b := range map[string][]byte{
@@ -272,16 +279,16 @@ func TestUnmarshalErrorRefuses(t *testing.T) {
 		"matches":            node(nodeOpaque, "T", "text", 200),
 		"unknown match":      node(nodeOpaque, "T", "text", 1, "nobody.ErrNothing"),
 		"deep":               deep,
-		"too large":          make([]byte, MaxError+1),
+		"too large":          make([]byte, MaxSize+1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err, malformed := UnmarshalError(b); !errors.Is(malformed, ErrProtocol) || err != nil {
+			if err, malformed := Unmarshal(b); !errors.Is(malformed, ErrMalformed) || err != nil {
 				t.Errorf("got %v, %v", err, malformed)
 			}
 		})
 	}
 	// A text that is not what the rebuilt error says wins, and hides nothing.
-	err, malformed := UnmarshalError(node(nodeTyped, "io/fs.PathError", string(fields), "other text", 1, eof))
+	err, malformed := Unmarshal(node(nodeTyped, "io/fs.PathError", string(fields), "other text", 1, eof))
 	if e, ok := errors.AsType[*fs.PathError](err); malformed != nil || err.Error() != "other text" || !ok || e.Path != "/p" || !errors.Is(err, io.EOF) {
 		t.Errorf("%v, %v", err, malformed)
 	}
@@ -295,13 +302,13 @@ func TestRegisterPanics(t *testing.T) {
 		"name twice":              func() { RegisterSentinel("io.EOF", errors.New("x")) },
 		"not comparable":          func() { RegisterSentinel("z", listErr{}) },
 		"type twice": func() {
-			RegisterErrorType("other", func(*fs.PathError) (int, []error) { return 0, nil }, func(int, []error) (*fs.PathError, error) { return nil, nil })
+			RegisterType("other", func(*fs.PathError) (int, []error) { return 0, nil }, func(int, []error) (*fs.PathError, error) { return nil, nil })
 		},
 		"interface": func() {
-			RegisterErrorType("other", func(error) (int, []error) { return 0, nil }, func(int, []error) (error, error) { return nil, nil })
+			RegisterType("other", func(error) (int, []error) { return 0, nil }, func(int, []error) (error, error) { return nil, nil })
 		},
 		"fields that cannot cross": func() {
-			RegisterErrorType("other", func(isErr) (chan int, []error) { return nil, nil }, func(chan int, []error) (isErr, error) { return isErr{}, nil })
+			RegisterType("other", func(isErr) (chan int, []error) { return nil, nil }, func(chan int, []error) (isErr, error) { return isErr{}, nil })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -315,126 +322,11 @@ func TestRegisterPanics(t *testing.T) {
 	}
 }
 
-type loud struct{ n int }
-
-func (l loud) String() string {
-	if l.n == 0 {
-		panic("loud")
-	}
-	return "quiet"
-}
-
-func TestOutcomes(t *testing.T) {
-	loop := []any{nil}
-	loop[0] = loop
-	stack := []byte("goroutine 1 [running]:")
-	value := must(Marshal("value"))
-	for name, tt := range map[string]struct{ in, want Outcome }{
-		"returned":    {in: Outcome{Kind: Returned, Value: value}},
-		"nothing":     {in: Outcome{Kind: Returned}},
-		"both":        {in: Outcome{Kind: Returned, Value: value, Err: io.EOF}},
-		"goexit":      {in: Outcome{Kind: Goexited}},
-		"nobody":      {in: Outcome{Kind: NotRegistered, Err: errMine}},
-		"unserved":    {in: Outcome{Kind: Unserved, Err: &SizeError{"value", 1, 0}}},
-		"panic":       {in: Outcome{Kind: Panicked, Panic: &Panic{"text", stack}}},
-		"panic error": {in: Outcome{Kind: Panicked, Panic: &Panic{io.EOF, stack}}},
-		"panic int": {
-			Outcome{Kind: Panicked, Panic: &Panic{42, stack}},
-			Outcome{Kind: Panicked, Panic: &Panic{"42", stack}}},
-		"panic struct": {
-			Outcome{Kind: Panicked, Panic: &Panic{&inner{1, "x"}, stack}},
-			Outcome{Kind: Panicked, Panic: &Panic{"&{1 x}", stack}}},
-		"panic Stringer": {
-			Outcome{Kind: Panicked, Panic: &Panic{loud{1}, stack}},
-			Outcome{Kind: Panicked, Panic: &Panic{"quiet", stack}}},
-		"panic in String": {
-			Outcome{Kind: Panicked, Panic: &Panic{loud{0}, stack}},
-			Outcome{Kind: Panicked, Panic: &Panic{"%!v(PANIC=String method: loud)", stack}}},
-		"panic in a cycle": {
-			Outcome{Kind: Panicked, Panic: &Panic{loop, stack}},
-			Outcome{Kind: Panicked, Panic: &Panic{"([]interface {})", stack}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if tt.want.Kind == 0 {
-				tt.want = tt.in
-			}
-			b, err := tt.in.Marshal()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := UnmarshalOutcome(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !reflect.DeepEqual(*got, tt.want) {
-				t.Errorf("became %+v", got)
-			}
-			f, err := tt.in.Frame(3)
-			if err != nil || f.Type != Result || f.ID != 3 || string(f.Payload)+string(f.Tail) != string(b) {
-				t.Errorf("frame %+v, %v", f, err)
-			}
-			for n := range b[:len(b)-len(tt.in.Value)] {
-				if _, err := UnmarshalOutcome(b[:n]); !errors.Is(err, ErrProtocol) {
-					t.Errorf("cut to %d bytes: %v", n, err)
-				}
-			}
-		})
-	}
-	long := Outcome{Kind: Panicked, Panic: &Panic{strings.Repeat("x", 1<<20), make([]byte, 1<<20)}}
-	b, err := long.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := UnmarshalOutcome(b); err != nil || len(got.Panic.Stack) > MaxStack || len(got.Panic.Value.(string)) > MaxErrorText {
-		t.Errorf("%v", err)
-	}
-	large := Outcome{Kind: Returned, Value: make([]byte, MaxValue+1)}
-	if _, err := large.Marshal(); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("large: %v", err)
-	}
-	if _, err := large.Frame(1); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("large: %v", err)
-	}
-	for _, b := range [][]byte{{}, {0}, {byte(endOfOutcomes), 0}, {byte(Goexited), 0, 1}, {byte(Returned), 0xff, 0xff, 0xff, 0x7f}} {
-		if _, err := UnmarshalOutcome(b); !errors.Is(err, ErrProtocol) {
-			t.Errorf("% x: %v", b, err)
-		}
-	}
-}
-
-func TestRequests(t *testing.T) {
-	r := Request{Name: "f" + notUTF8, Deadline: -5, Value: []byte("value"), Place: Place{Root: true, Dir: "/a" + notUTF8, HasUmask: true, Umask: 0o27, Whole: true}}
-	f, err := r.Frame(9)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := append(f.Payload, f.Tail...)
-	if got, err := ParseRequest(b); err != nil || !reflect.DeepEqual(got, r) || f.ID != 9 || f.Type != Call {
-		t.Errorf("%+v, %v", got, err)
-	}
-	for n := range len(f.Payload) {
-		if _, err := ParseRequest(b[:n]); !errors.Is(err, ErrProtocol) {
-			t.Errorf("cut to %d bytes: %v", n, err)
-		}
-	}
-	if _, err := (Request{Name: strings.Repeat("x", MaxName+1)}).Frame(1); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("long name: %v", err)
-	}
-	if _, err := (Request{Value: make([]byte, MaxValue+1)}).Frame(1); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("large value: %v", err)
-	}
-	for _, b := range [][]byte{nil, make([]byte, 7), {2, 0, 0, 0, 1, 0, 0, 0}, {1, 0, 0, 0, 0, 0, 0, 0}} {
-		if _, err := ParseHello(b); (err == nil) != (len(b) == 8 && b[0] == Version) {
-			t.Errorf("% x: %v", b, err)
-		}
-	}
-}
-
 func BenchmarkError(b *testing.B) {
 	in := fmt.Errorf("x: %w", &fs.PathError{Op: "open", Path: "/p", Err: syscall.EACCES})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := UnmarshalError(MarshalError(in)); err != nil {
+		if _, err := Unmarshal(Marshal(in)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,17 +1,27 @@
-package wire
+package errtree
 
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
+
+	"github.com/gonso/gonso/internal/codec"
 )
+
+// ErrMalformed is matched by every error about bytes that [Marshal] does not make.
+var ErrMalformed = errors.New("malformed error")
+
+func malformation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
 
 // Caps of an error tree. Beyond them an error loses its children or the end of its text, visibly.
 const (
-	MaxError      = 1 << 20  // bytes of an encoded tree
-	MaxErrorText  = 64 << 10 // bytes of one error's text
-	MaxErrorDepth = 64       // errors wrapping each other
-	MaxErrors     = 256      // errors in a tree
+	MaxSize  = 1 << 20  // bytes of an encoded tree
+	MaxText  = 64 << 10 // bytes of one error's text
+	MaxDepth = 64       // errors wrapping each other
+	MaxNodes = 256      // errors in a tree
 
 	maxFields = 64 << 10 // of one error's encoded fields
 	shortText = 256      // of errors for which there is no more room
@@ -29,19 +39,19 @@ const (
 	nodeMany            // as nodeOpaque, and children: Unwrap() []error
 )
 
-// MarshalError encodes the tree of errors that err is the root of, so that errors.Is and errors.As find in the decoded
+// Marshal encodes the tree of errors that err is the root of, so that errors.Is and errors.As find in the decoded
 // tree what they found in err:
 //
 //   - syscall.Errno and registered sentinels come back as themselves,
-//   - registered types (fs.PathError, os.LinkError, os.SyscallError and what [RegisterErrorType] was told) as values of
+//   - registered types (fs.PathError, os.LinkError, os.SyscallError and what [RegisterType] was told) as values of
 //     their type,
-//   - all others as errors of a type of this package, with their text, the name of their type ([ErrorType]), what they
+//   - all others as errors of a type of this package, with their text, the name of their type ([TypeName]), what they
 //     wrap, and what registered sentinel an Is method of theirs matches. Other methods of theirs are gone.
 //
-// The text of every error in the tree stays the same. MarshalError takes any error, also one in a cycle, too large, or
+// The text of every error in the tree stays the same. Marshal takes any error, also one in a cycle, too large, or
 // with methods that panic.
-func MarshalError(err error) []byte {
-	e := errorEncoder{nodes: MaxErrors, room: MaxError - MaxErrors*maxNode}
+func Marshal(err error) []byte {
+	e := errorEncoder{nodes: MaxNodes, room: MaxSize - MaxNodes*maxNode}
 	return e.append(nil, err, 0)
 }
 
@@ -70,17 +80,17 @@ func (e *errorEncoder) append(b []byte, err error, depth int) []byte {
 		return binary.AppendUvarint(append(b, nodeErrno), no)
 	}
 	if name := sentinelName(err); name != "" {
-		return appendString(append(b, nodeSentinel), name)
+		return codec.AppendString(append(b, nodeSentinel), name)
 	}
 	text, ok := safeText(err)
-	text = cut(text, e.take(len(text), MaxErrorText))
-	deeper := depth < MaxErrorDepth
+	text = codec.Shorten(text, e.take(len(text), MaxText))
+	deeper := depth < MaxDepth
 	if et := typeOfError(err); et != nil && ok && deeper {
 		fields, wrapped, ok := safeEncode(et, err)
 		if ok && len(wrapped) <= e.nodes && e.take(len(fields), maxFields) == len(fields) {
-			b = appendString(append(b, nodeTyped), et.name)
-			b = appendString(b, fields)
-			b = appendString(b, text)
+			b = codec.AppendString(append(b, nodeTyped), et.name)
+			b = codec.AppendString(b, fields)
+			b = codec.AppendString(b, text)
 			return e.appendAll(b, wrapped, depth)
 		}
 	}
@@ -94,8 +104,8 @@ func (e *errorEncoder) append(b []byte, err error, depth int) []byte {
 	if len(wrapped) == 0 {
 		kind = nodeOpaque
 	}
-	b = appendString(append(b, kind), cut(ErrorType(err), shortText))
-	b = appendString(b, text)
+	b = codec.AppendString(append(b, kind), codec.Shorten(TypeName(err), shortText))
+	b = codec.AppendString(b, text)
 	b = appendMatches(b, err)
 	switch kind {
 	case nodeOne:
@@ -125,7 +135,7 @@ func appendMatches(b []byte, err error) []byte {
 	names = names[:min(len(names), maxMatches)]
 	b = append(b, byte(len(names)))
 	for _, name := range names {
-		b = appendString(b, name)
+		b = codec.AppendString(b, name)
 	}
 	return b
 }
@@ -170,13 +180,13 @@ func unwrap(err error) (kind byte, wrapped []error) {
 	return nodeOpaque, nil
 }
 
-// UnmarshalError decodes what MarshalError has encoded; nil if that was nil. b is not trusted: malformed is what does not
-// match ErrProtocol.
-func UnmarshalError(b []byte) (decoded, malformed error) {
-	if len(b) > MaxError {
-		return nil, violation("an error of %d bytes", len(b))
+// Unmarshal decodes what Marshal has encoded; nil if that was nil. b is not trusted: malformed is what does not
+// match ErrMalformed.
+func Unmarshal(b []byte) (decoded, malformed error) {
+	if len(b) > MaxSize {
+		return nil, malformation("an error of %d bytes", len(b))
 	}
-	d := errorDecoder{b: b, nodes: MaxErrors}
+	d := errorDecoder{b: b, nodes: MaxNodes}
 	err := d.node(0)
 	if d.bad == nil && len(d.b) > 0 {
 		d.fail("bytes behind an error")
@@ -195,7 +205,7 @@ type errorDecoder struct {
 
 func (d *errorDecoder) fail(format string, args ...any) {
 	if d.bad == nil {
-		d.bad = violation(format, args...)
+		d.bad = malformation(format, args...)
 	}
 	d.b = nil
 }
@@ -211,7 +221,7 @@ func (d *errorDecoder) byte() byte {
 }
 
 func (d *errorDecoder) bytes(limit int) []byte {
-	s, rest, err := cutString(d.b, limit)
+	s, rest, err := codec.CutString(d.b, limit)
 	if err != nil {
 		d.fail("within an error: %v", err)
 	}
@@ -236,7 +246,7 @@ func (d *errorDecoder) node(depth int) error {
 	if kind == nodeNil {
 		return nil
 	}
-	if d.nodes--; d.nodes < 0 || depth > MaxErrorDepth {
+	if d.nodes--; d.nodes < 0 || depth > MaxDepth {
 		d.fail("errors nested too deep, or too many")
 		return nil
 	}
@@ -255,10 +265,10 @@ func (d *errorDecoder) node(depth int) error {
 		}
 		return err
 	case nodeTyped:
-		name, fields, text := d.string(maxErrorName), d.bytes(maxFields), d.string(MaxErrorText)
+		name, fields, text := d.string(maxErrorName), d.bytes(maxFields), d.string(MaxText)
 		return d.typed(name, fields, text, d.children(depth))
 	case nodeOpaque, nodeOne, nodeMany:
-		o := opaque{typ: d.string(shortText), text: d.string(MaxErrorText), matches: d.matches()}
+		o := opaque{typ: d.string(shortText), text: d.string(MaxText), matches: d.matches()}
 		switch kind {
 		case nodeOne:
 			if w := d.node(depth + 1); w != nil {
@@ -323,7 +333,7 @@ func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			d.fail("error of type %s: panic: %s", name, safeSprint(r))
+			d.fail("error of type %s: panic: %s", name, codec.Sprint(r))
 			err = nil
 		}
 	}()

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// readAhead is the size of a stream's buffer: enough for many small frames in one system call, small enough for an idle
+// readAhead is the size of a deframer's buffer: enough for many small frames in one system call, small enough for an idle
 // worker.
 const readAhead = 16 << 10
 
@@ -20,8 +20,8 @@ type source interface {
 	discard(fds []int)
 }
 
-// A stream cuts the bytes of a source into frames. Its user serialises the calls.
-type stream struct {
+// A deframer cuts the bytes of a source into frames. Its user serialises the calls.
+type deframer struct {
 	src   source
 	buf   []byte // made by the first read
 	r, w  int    // buf[r:w] has been received and not been consumed
@@ -38,42 +38,42 @@ type fdSet struct {
 }
 
 // next gives the next frame's header, payload and descriptors. io.EOF means that the peer ended between two frames.
-func (s *stream) next() (h header, payload []byte, fds []int, err error) {
-	if s.err != nil {
-		return header{}, nil, nil, s.err
+func (d *deframer) next() (h header, payload []byte, fds []int, err error) {
+	if d.err != nil {
+		return header{}, nil, nil, d.err
 	}
-	h, payload, fds, err = s.frame()
-	if err != nil && (s.err != nil || !isTimeout(err)) {
-		s.drop(err)
+	h, payload, fds, err = d.frame()
+	if err != nil && (d.err != nil || !isTimeout(err)) {
+		d.drop(err)
 	}
 	return h, payload, fds, err
 }
 
-func (s *stream) frame() (h header, payload []byte, fds []int, err error) {
-	for s.w-s.r < headerSize {
-		if err := s.fill(); err != nil {
-			if err == io.EOF && s.w > s.r {
+func (d *deframer) frame() (h header, payload []byte, fds []int, err error) {
+	for d.w-d.r < headerSize {
+		if err := d.fill(); err != nil {
+			if err == io.EOF && d.w > d.r {
 				err = io.ErrUnexpectedEOF
 			}
 			return header{}, nil, nil, err
 		}
 	}
-	start := s.total - int64(s.w-s.r)
-	h, err = parseHeader(s.buf[s.r : s.r+headerSize])
+	start := d.total - int64(d.w-d.r)
+	h, err = parseHeader(d.buf[d.r : d.r+headerSize])
 	if err != nil {
 		return header{}, nil, nil, err
 	}
-	s.r += headerSize
-	if fds, err = s.take(start, h.files); err == nil {
-		payload, err = s.payload(h.length)
+	d.r += headerSize
+	if fds, err = d.take(start, h.files); err == nil {
+		payload, err = d.payload(h.length)
 	}
-	if err == nil && len(s.sets) > 0 && s.sets[0].to <= s.total-int64(s.w-s.r) {
+	if err == nil && len(d.sets) > 0 && d.sets[0].to <= d.total-int64(d.w-d.r) {
 		err = violation("descriptors that no frame announced")
 	}
 	if err != nil {
-		s.src.discard(fds)
+		d.src.discard(fds)
 		if isTimeout(err) { // the rest of the frame can no longer be told from its beginning
-			s.err = err
+			d.err = err
 		}
 		return header{}, nil, nil, err
 	}
@@ -81,51 +81,51 @@ func (s *stream) frame() (h header, payload []byte, fds []int, err error) {
 }
 
 // take gives the n descriptors of the frame that starts at offset start.
-func (s *stream) take(start int64, n int) ([]int, error) {
+func (d *deframer) take(start int64, n int) ([]int, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	if len(s.sets) == 0 || start < s.sets[0].from || start >= s.sets[0].to || len(s.sets[0].fds) != n {
+	if len(d.sets) == 0 || start < d.sets[0].from || start >= d.sets[0].to || len(d.sets[0].fds) != n {
 		return nil, violation("%d descriptors announced that did not come", n)
 	}
-	fds := s.sets[0].fds
-	if s.sets = s.sets[1:]; len(s.sets) == 0 {
-		s.sets = nil
+	fds := d.sets[0].fds
+	if d.sets = d.sets[1:]; len(d.sets) == 0 {
+		d.sets = nil
 	}
 	return fds, nil
 }
 
 // fill appends to the buffer.
-func (s *stream) fill() error {
-	if s.buf == nil {
-		s.buf = make([]byte, readAhead)
+func (d *deframer) fill() error {
+	if d.buf == nil {
+		d.buf = make([]byte, readAhead)
 	}
-	if s.r == s.w {
-		s.r, s.w = 0, 0
-	} else if len(s.buf)-s.r < headerSize {
-		s.w = copy(s.buf, s.buf[s.r:s.w])
-		s.r = 0
+	if d.r == d.w {
+		d.r, d.w = 0, 0
+	} else if len(d.buf)-d.r < headerSize {
+		d.w = copy(d.buf, d.buf[d.r:d.w])
+		d.r = 0
 	}
-	n, err := s.recv(s.buf[s.w:])
-	s.w += n
+	n, err := d.recv(d.buf[d.w:])
+	d.w += n
 	return err
 }
 
 // payload reads n bytes: what has been buffered, then straight into the result. The result grows as bytes arrive.
-func (s *stream) payload(n int) ([]byte, error) {
+func (d *deframer) payload(n int) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	p := make([]byte, min(n, max(trustedLen, s.w-s.r)))
-	have := copy(p, s.buf[s.r:s.w])
-	s.r += have
+	p := make([]byte, min(n, max(trustedLen, d.w-d.r)))
+	have := copy(p, d.buf[d.r:d.w])
+	d.r += have
 	for have < n {
 		if have == len(p) {
 			grown := make([]byte, min(n, growth*len(p)))
 			copy(grown, p)
 			p = grown
 		}
-		got, err := s.recv(p[have:])
+		got, err := d.recv(p[have:])
 		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -138,13 +138,13 @@ func (s *stream) payload(n int) ([]byte, error) {
 }
 
 // recv is src.recv with io.EOF for the end, and descriptors queued.
-func (s *stream) recv(p []byte) (int, error) {
-	n, fds, err := s.src.recv(p)
+func (d *deframer) recv(p []byte) (int, error) {
+	n, fds, err := d.src.recv(p)
 	if len(fds) > 0 {
 		// Even with an error: they are open, and drop has to find them.
-		s.sets = append(s.sets, fdSet{fds, s.total, s.total + int64(n)})
+		d.sets = append(d.sets, fdSet{fds, d.total, d.total + int64(n)})
 	}
-	s.total += int64(n)
+	d.total += int64(n)
 	if err == nil && n == 0 {
 		err = io.EOF
 	}
@@ -153,13 +153,13 @@ func (s *stream) recv(p []byte) (int, error) {
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// drop closes the descriptors that nobody has taken, and ends the stream.
-func (s *stream) drop(err error) {
-	for _, set := range s.sets {
-		s.src.discard(set.fds)
+// drop closes the descriptors that nobody has taken, and ends the reading.
+func (d *deframer) drop(err error) {
+	for _, set := range d.sets {
+		d.src.discard(set.fds)
 	}
-	s.sets = nil
-	if s.err == nil {
-		s.err = err
+	d.sets = nil
+	if d.err == nil {
+		d.err = err
 	}
 }

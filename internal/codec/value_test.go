@@ -1,4 +1,4 @@
-package wire
+package codec
 
 import (
 	"bytes"
@@ -409,16 +409,7 @@ func BenchmarkValue(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				o := Outcome{Kind: Returned, Value: enc}
-				enc, err = o.Marshal()
-				if err != nil {
-					b.Fatal(err)
-				}
-				back, err := UnmarshalOutcome(enc)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if err := Unmarshal(back.Value, reflect.New(reflect.TypeOf(v)).Interface()); err != nil {
+				if err := Unmarshal(enc, reflect.New(reflect.TypeOf(v)).Interface()); err != nil {
 					b.Fatal(err)
 				}
 			}

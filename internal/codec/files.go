@@ -1,4 +1,4 @@
-package wire
+package codec
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Files in values. The encoding of a value says where its files are, by a tagged empty map; the descriptors travel beside it, in the order in which walkFiles comes to these places. So a value cannot name a descriptor
@@ -58,83 +60,92 @@ func HasStreams(t reflect.Type) bool { return t != nil && shapeOf(t).streams }
 // HasFiles reports whether values of type t, which can cross, may hold files.
 func HasFiles(t reflect.Type) bool { return t != nil && shapeOf(t).files }
 
-// MarshalFiles is Marshal for values that may hold files, *os.File, anywhere but within interfaces and keys of maps. It
-// returns duplicates of them, which belong to the caller; v keeps its own. A file that comes twice is sent twice. Closed
-// files, and more than MaxFiles, are errors.
-func MarshalFiles(v any) (b []byte, files []*os.File, err error) {
+// A Value is an encoded value and the files in it, which belong to it.
+type Value struct {
+	Bytes []byte
+	Files []*os.File
+}
+
+// Close closes the files. What was decoded of them is closed too, and closing twice is harmless.
+func (v Value) Close() { sys.CloseFiles(v.Files) }
+
+// Encode is Marshal for values that may hold files, *os.File, anywhere but within interfaces and keys of maps. The Value
+// has duplicates of them; v keeps its own. A file that comes twice is sent twice. Closed files, and more than MaxFiles, are
+// errors.
+func Encode(v any) (e Value, err error) {
 	if v == nil || !HasFiles(reflect.TypeOf(v)) {
-		b, err = Marshal(v)
-		return b, nil, err
+		b, err := Marshal(v)
+		return Value{Bytes: b}, err
 	}
 	defer func() {
 		if err != nil {
-			CloseFiles(files)
-			b, files = nil, nil
+			e.Close()
+			e = Value{}
 		}
 	}()
-	defer catch(&b, &err, "encode", v)
-	if b, err = marshal(v); err != nil {
-		return nil, nil, err
+	defer catch(nil, &err, "encode", v)
+	if e.Bytes, err = marshal(v); err != nil {
+		return e, err
 	}
-	w := fileWalk{visit: func(place reflect.Value, sh *shape) *ValueError {
-		if len(files) == MaxFiles {
+	w := fileWalk{visit: func(at reflect.Value, sh *shape) *ValueError {
+		if len(e.Files) == MaxFiles {
 			return sh.fault(fmt.Sprintf("more than %d files", MaxFiles))
 		}
-		f, ok := fileAt(place)
+		f, ok := fileAt(at)
 		if !ok {
 			return sh.fault("a reader or writer that is not a file, and was not connected to one")
 		}
-		dup, err := DupFile(f)
+		dup, err := sys.DupFile(f)
 		if err != nil {
 			bad := sh.fault(err.Error())
 			bad.Closed = errors.Is(err, os.ErrClosed)
 			return bad
 		}
-		files = append(files, dup)
+		e.Files = append(e.Files, dup)
 		return nil
 	}}
 	if bad := w.walk(reflect.ValueOf(v), shapeOf(reflect.TypeOf(v))); bad != nil {
 		bad.Root = reflect.TypeOf(v).String()
-		return nil, files, bad
+		return e, bad
 	}
-	return b, files, nil
+	return e, nil
 }
 
-// UnmarshalFiles is Unmarshal for what MarshalFiles has made. It takes the files over: they are in v afterwards, or closed
-// if it fails. Neither b nor the number of files is trusted.
-func UnmarshalFiles(b []byte, files []*os.File, v any) (err error) {
-	t := reflect.TypeOf(v)
-	if t == nil || t.Kind() != reflect.Pointer || !HasFiles(t.Elem()) {
-		CloseFiles(files)
-		return Unmarshal(b, v)
-	}
+// Decode is Unmarshal for what Encode has made. It takes the files over: they are in v afterwards, or closed if it fails.
+// Neither the bytes nor the number of files are trusted.
+func (e Value) Decode(v any) (err error) {
 	defer func() {
 		if err != nil {
-			CloseFiles(files)
+			e.Close()
 		}
 	}()
+	t := reflect.TypeOf(v)
+	if t == nil || t.Kind() != reflect.Pointer || !HasFiles(t.Elem()) {
+		e.Close()
+		return Unmarshal(e.Bytes, v)
+	}
 	defer catch(nil, &err, "decode", v)
-	if err := unmarshal(b, v); err != nil {
+	if err := unmarshal(e.Bytes, v); err != nil {
 		return err
 	}
-	left := files
-	w := fileWalk{set: true, visit: func(place reflect.Value, sh *shape) *ValueError {
+	left := e.Files
+	w := fileWalk{set: true, visit: func(at reflect.Value, sh *shape) *ValueError {
 		if len(left) == 0 {
-			bad := sh.fault(fmt.Sprintf("the value has places for more than the %d files that came with it", len(files)))
+			bad := sh.fault(fmt.Sprintf("the value has places for more than the %d files that came with it", len(e.Files)))
 			bad.Op = "decode"
 			return bad
 		}
-		if place.Kind() == reflect.Interface {
-			place.Set(reflect.ValueOf(left[0]))
+		if at.Kind() == reflect.Interface {
+			at.Set(reflect.ValueOf(left[0]))
 		} else {
-			place.Set(reflect.ValueOf(left[0]).Convert(place.Type()))
+			at.Set(reflect.ValueOf(left[0]).Convert(at.Type()))
 		}
 		left = left[1:]
 		return nil
 	}}
 	bad := w.walk(reflect.ValueOf(v).Elem(), shapeOf(t.Elem()))
 	if bad == nil && len(left) > 0 {
-		bad = &ValueError{Op: "decode", Type: t.Elem().String(), Why: fmt.Sprintf("%d files came with it, and it has places for %d", len(files), len(files)-len(left))}
+		bad = &ValueError{Op: "decode", Type: t.Elem().String(), Why: fmt.Sprintf("%d files came with it, and it has places for %d", len(e.Files), len(e.Files)-len(left))}
 	}
 	if bad != nil {
 		bad.Root = t.Elem().String()
@@ -148,8 +159,8 @@ func FilesIn(v any) (files []*os.File) {
 	if v == nil || !HasFiles(reflect.TypeOf(v)) {
 		return nil
 	}
-	w := fileWalk{visit: func(place reflect.Value, _ *shape) *ValueError {
-		if f, ok := fileAt(place); ok {
+	w := fileWalk{visit: func(at reflect.Value, _ *shape) *ValueError {
+		if f, ok := fileAt(at); ok {
 			files = append(files, f)
 		}
 		return nil
@@ -158,19 +169,12 @@ func FilesIn(v any) (files []*os.File) {
 	return files
 }
 
-// CloseFiles closes files.
-func CloseFiles(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
-}
-
 // fileAt gives the file in a place that is not nil; ok is false for a reader or writer that is none.
-func fileAt(place reflect.Value) (f *os.File, ok bool) {
-	if place.Kind() == reflect.Pointer {
-		return place.Convert(reflect.TypeFor[*os.File]()).Interface().(*os.File), true
+func fileAt(at reflect.Value) (f *os.File, ok bool) {
+	if at.Kind() == reflect.Pointer {
+		return at.Convert(reflect.TypeFor[*os.File]()).Interface().(*os.File), true
 	}
-	f, ok = place.Interface().(*os.File)
+	f, ok = at.Interface().(*os.File)
 	return f, ok
 }
 
@@ -188,19 +192,19 @@ func Connect(p any, connect func(path string, stream any, writer bool) (*os.File
 	}
 	separate(v, sh)
 	w := fileWalk{set: true}
-	w.visit = func(place reflect.Value, sh *shape) *ValueError {
-		if f, ok := fileAt(place); ok {
-			if f == nil && place.Kind() == reflect.Interface {
-				place.SetZero() // an interface that holds a nil file
+	w.visit = func(at reflect.Value, sh *shape) *ValueError {
+		if f, ok := fileAt(at); ok {
+			if f == nil && at.Kind() == reflect.Interface {
+				at.SetZero() // an interface that holds a nil file
 			}
 			return nil
 		}
-		f, cerr := connect(strings.TrimPrefix(strings.Join(w.path, ""), "."), place.Interface(), streamTypes[sh.t])
+		f, cerr := connect(strings.TrimPrefix(strings.Join(w.path, ""), "."), at.Interface(), streamTypes[sh.t])
 		if cerr != nil {
 			err = cerr
 			return sh.fault(cerr.Error())
 		}
-		place.Set(reflect.ValueOf(f))
+		at.Set(reflect.ValueOf(f))
 		return nil
 	}
 	if bad := w.walk(v, sh); bad != nil && err == nil {
@@ -258,7 +262,7 @@ func separate(v reflect.Value, sh *shape) {
 // fileWalk visits the places of a value that hold a file, always in the same order.
 type fileWalk struct {
 	set   bool // visit changes the places
-	visit func(place reflect.Value, sh *shape) *ValueError
+	visit func(at reflect.Value, sh *shape) *ValueError
 	path  []string // to where it is
 }
 

@@ -1,6 +1,6 @@
 //go:build !plan9
 
-package wire
+package errtree
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package wire
+package codec
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ const MaxDepth = 256
 const decodeDepth = MaxDepth + 64
 
 // ErrValue is matched by every [ValueError].
-var ErrValue = errors.New("wire: value cannot cross")
+var ErrValue = errors.New("value cannot cross")
 
 // A ValueError tells which part of a value cannot cross, or did not. It matches [ErrValue].
 type ValueError struct {
@@ -107,7 +107,7 @@ func must[T any](v T, err error) T {
 // []any, map[string]any (structs too), time.Time (nil if zero) or *big.Int; a map in it whose keys are not strings is
 // refused.
 //
-// Files need MarshalFiles. Errors match ErrValue, or ErrTooLarge above MaxValue.
+// Files need Encode. Errors match ErrValue, or ErrTooLarge above MaxValue.
 func Marshal(v any) ([]byte, error) {
 	if v != nil && HasFiles(reflect.TypeOf(v)) {
 		return nil, &ValueError{Op: "encode", Type: fmt.Sprintf("%T", v), Why: errFilesHere}
@@ -212,7 +212,7 @@ func catch(b *[]byte, err *error, op string, v any) {
 		if b != nil {
 			*b = nil
 		}
-		*err = &ValueError{Op: op, Type: fmt.Sprintf("%T", v), Why: "panic: " + safeSprint(r)}
+		*err = &ValueError{Op: op, Type: fmt.Sprintf("%T", v), Why: "panic: " + Sprint(r)}
 	}
 }
 

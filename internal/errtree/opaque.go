@@ -1,0 +1,70 @@
+package errtree
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/gonso/gonso/internal/codec"
+)
+
+// opaque stands for an error whose type is not registered: its text, its type's name, and which sentinels it matches
+// without wrapping them. It cannot hold children; opaqueOne and opaqueMany do, as Unwrap has one signature in a type.
+type opaque struct {
+	text    string
+	typ     string
+	matches []error
+}
+
+type opaqueOne struct {
+	opaque
+	wrapped error
+}
+
+type opaqueMany struct {
+	opaque
+	wrapped []error
+}
+
+func (e *opaque) Error() string { return e.text }
+
+func (e *opaque) Is(target error) bool {
+	return target != nil && reflect.TypeOf(target).Comparable() && slices.Contains(e.matches, target)
+}
+
+func (e *opaque) self() *opaque { return e }
+
+func (e *opaqueOne) Unwrap() error { return e.wrapped }
+
+func (e *opaqueMany) Unwrap() []error { return e.wrapped }
+
+// TypeName gives the name of err's Go type, like "*net.OpError", also for an error that has crossed and is now of a type
+// of this package.
+func TypeName(err error) string {
+	switch e := err.(type) {
+	case interface{ self() *opaque }:
+		return e.self().typ
+	case *texted:
+		return TypeName(e.err)
+	}
+	return fmt.Sprintf("%T", err)
+}
+
+// texted is an error that was rebuilt but would not say what the original said, as when a text within was cut.
+type texted struct {
+	text string
+	err  error
+}
+
+func (e *texted) Error() string { return e.text }
+func (e *texted) Unwrap() error { return e.err }
+
+// safeText is err.Error() of an error that may be anything. ok is false if the method panicked.
+func safeText(err error) (text string, ok bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			text, ok = fmt.Sprintf("(%T, whose Error method panicked: %s)", err, codec.Sprint(r)), false
+		}
+	}()
+	return err.Error(), true
+}

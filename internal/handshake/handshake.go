@@ -1,0 +1,35 @@
+// Package handshake is what the parent of a worker and the worker agree on before they speak: how
+// the worker knows that it is one, and where it finds what it was given. Packages reexec (the
+// parent's side) and child (the worker's side) both import it, and neither imports the other.
+package handshake
+
+import (
+	"os"
+	"sync/atomic"
+)
+
+const (
+	// Name is the argv[0] of a worker, by which moby/sys/reexec dispatches it.
+	Name = "gonso-worker"
+	// SocketFD is the worker's end of its socket, the only descriptor it gets besides the
+	// standard streams.
+	SocketFD = 3
+	// MountArg as first argument says that MountFD is a mount namespace that each call enters
+	// on its thread, and then the working directory that is the second argument. It is for
+	// programs that find no loader in there.
+	MountArg = "mnt"
+	MountFD  = 5
+)
+
+// IsWorker reports whether this process was started as a worker.
+func IsWorker() bool { return len(os.Args) > 0 && os.Args[0] == Name }
+
+var pending atomic.Bool
+
+// SetPending is called by package init of a worker, with true, and once its main has come to Init.
+func SetPending(p bool) { pending.Store(p) }
+
+// Pending reports whether this process was started as a worker and has not come to Init. Such a
+// process starts no workers: a main that never calls Init would go on for ever, each generation
+// starting the next.
+func Pending() bool { return pending.Load() }

@@ -1,0 +1,37 @@
+package sys
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Take gives the calling thread root, working directory and umask of its own, or with Whole the
+// process. A thread that was given them has to end: they cannot be shared with the others again.
+func (p Place) Take() error {
+	if p == (Place{}) {
+		return nil
+	}
+	if !p.Whole {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return os.NewSyscallError("unshare", err)
+		}
+	}
+	if p.Root != nil {
+		if err := p.Root.Chdir(); err != nil {
+			return err
+		}
+		if err := unix.Chroot("."); err != nil {
+			return &os.PathError{Op: "chroot", Path: p.Root.Name(), Err: err}
+		}
+	}
+	if p.Dir != "" {
+		if err := unix.Chdir(p.Dir); err != nil {
+			return &os.PathError{Op: "chdir", Path: p.Dir, Err: err}
+		}
+	}
+	if p.HasUmask {
+		unix.Umask(int(p.Umask))
+	}
+	return nil
+}
