@@ -94,7 +94,7 @@ func (s *server) start(id uint64, req *wire.Request) (reads bool) {
 // run runs a call, and reports whether the calling goroutine is still the one that
 // reads. Where it is not, it has to end: its thread may be anything.
 func (s *server) run(ctx context.Context, id uint64, fn *function, req *wire.Request, done func(*wire.Outcome)) (reads bool) {
-	clean := fn.clean && !perCall.on && req.Place == (sys.Place{})
+	clean := fn.clean && !perCall.on && !req.EndThread && req.Place == (sys.Place{})
 	if !s.stay(id, fn) {
 		go s.serve()
 	}

@@ -214,7 +214,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	defer widen(codec.FilesIn(value))()
 	st.start()
 	if d.backend == ThreadBackend {
-		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean, o)
+		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean && !o.endThread, o)
 	} else {
 		outcome, err = c.callInProcess(ctx, f.name, arg, o)
 		err = callError(c, err)

@@ -740,7 +740,7 @@ func TestBadInputOfUnshare(t *testing.T) {
 		"overlapping":    {User, []UnshareOption{IDMaps([]IDMap{{0, 0, 2}, {1, 5, 2}}, own)}, os.ErrInvalid, []string{"uid map", "lines 0 and 1 overlap inside"}},
 		"exceeding":      {User, []UnshareOption{IDMaps(own, []IDMap{{0, 1, math.MaxUint32}})}, os.ErrInvalid, []string{"gid map", "past the last id"}},
 		"empty":          {User, []UnshareOption{IDMaps(nil, own)}, os.ErrInvalid, []string{"uid map", "no lines"}},
-		"count 0":        {User, []UnshareOption{IDMaps([]IDMap{{0, 0, 0}}, own)}, os.ErrInvalid, []string{"uid map", "Count is 0"}},
+		"count 0":        {User, []UnshareOption{IDMaps([]IDMap{{0, 0, 0}}, own)}, os.ErrInvalid, []string{"uid map", "Size is 0"}},
 		"maps, no user":  {Net, []UnshareOption{IDMaps(own, own)}, os.ErrInvalid, []string{"IDMaps needs user", "net"}},
 		"groups":         {Net, []UnshareOption{Setgroups(true)}, os.ErrInvalid, []string{"Setgroups needs user"}},
 		"propagation":    {Net, []UnshareOption{Propagation(PropagationPrivate)}, os.ErrInvalid, []string{"Propagation needs mnt"}},

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// IDMap is one line of a user namespace's uid_map or gid_map: Count ids
-// starting with Inside in the new namespace are those starting with Outside in
-// its parent. See user_namespaces(7).
+// IDMap is one line of a user namespace's uid_map or gid_map: the Size ids from ContainerID on, in
+// the new namespace, are those from HostID on in its parent; see user_namespaces(7). The fields are
+// those of LinuxIDMapping in the OCI runtime specification, to which an IDMap converts.
 type IDMap struct {
-	Inside  uint32
-	Outside uint32
-	Count   uint32
+	ContainerID uint32
+	HostID      uint32
+	Size        uint32
 }
 
 // maxIDMapLines is the kernel's UID_GID_MAP_MAX_EXTENTS (340 since Linux 4.15).
@@ -36,18 +36,18 @@ func checkIDMaps(which string, maps []IDMap) error {
 		return bad("%d lines of %d bytes in all do not fit the kernel's limit, a page of %d bytes", len(maps), size, page)
 	}
 	for i, m := range maps {
-		if m.Count == 0 {
-			return bad("line %d maps no ids (Count is 0)", i)
+		if m.Size == 0 {
+			return bad("line %d maps no ids (Size is 0)", i)
 		}
 		const end = uint64(1)<<32 - 1
-		if uint64(m.Inside)+uint64(m.Count) > end || uint64(m.Outside)+uint64(m.Count) > end {
-			return bad("line %d (%d %d %d) runs past the last id, %d", i, m.Inside, m.Outside, m.Count, end-1)
+		if uint64(m.ContainerID)+uint64(m.Size) > end || uint64(m.HostID)+uint64(m.Size) > end {
+			return bad("line %d (%d %d %d) runs past the last id, %d", i, m.ContainerID, m.HostID, m.Size, end-1)
 		}
 		for j, o := range maps[:i] {
-			if overlap(m.Inside, o.Inside, m.Count, o.Count) {
+			if overlap(m.ContainerID, o.ContainerID, m.Size, o.Size) {
 				return bad("lines %d and %d overlap inside", j, i)
 			}
-			if overlap(m.Outside, o.Outside, m.Count, o.Count) {
+			if overlap(m.HostID, o.HostID, m.Size, o.Size) {
 				return bad("lines %d and %d overlap outside", j, i)
 			}
 		}
@@ -63,7 +63,7 @@ func overlap(a, b, na, nb uint32) bool {
 func formatIDMaps(maps []IDMap) string {
 	var b strings.Builder
 	for _, m := range maps {
-		fmt.Fprintf(&b, "%d %d %d\n", m.Inside, m.Outside, m.Count)
+		fmt.Fprintf(&b, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
 	}
 	return b.String()
 }
@@ -90,7 +90,7 @@ func parseIDMaps(text string) ([]IDMap, error) {
 			}
 			n[i] = uint32(v)
 		}
-		maps = append(maps, IDMap{Inside: n[0], Outside: n[1], Count: n[2]})
+		maps = append(maps, IDMap{ContainerID: n[0], HostID: n[1], Size: n[2]})
 	}
 	return maps, nil
 }

@@ -82,7 +82,7 @@ func ExampleSet_Owner() {
 		return
 	}
 	me := uint32(os.Geteuid())
-	fmt.Println("root inside is this user:", len(uids) == 1 && uids[0] == gonso.IDMap{Inside: 0, Outside: me, Count: 1})
+	fmt.Println("root inside is this user:", len(uids) == 1 && uids[0] == gonso.IDMap{ContainerID: 0, HostID: me, Size: 1})
 
 	maker, err := owner.OwnerUID()
 	fmt.Println("made by this user:", maker == me && err == nil)

@@ -151,7 +151,7 @@ func TestIsolatedWorksOnAllSets(t *testing.T) {
 	}
 	for name, s := range sets {
 		defer s.Close()
-		if r := s.Plan(gonso.InThread(), gonso.Isolated()).Functions; r.Backend != gonso.ProcessBackend || r.Why != "the caller asked for it" {
+		if r := s.Plan(gonso.Isolated()).Functions; r.Backend != gonso.ProcessBackend || r.Why != "the caller asked for it" {
 			t.Errorf("%s: planned %v", name, r)
 		}
 		shared := call(t, count, s, struct{}{}, gonso.InProcess())

@@ -117,9 +117,10 @@ type DoOption func(*doConfig)
 type doConfig struct {
 	inThread, inProcess bool
 	isolated            bool
+	endThread           bool
 
 	place sys.Place
-	bad   error // what is wrong with place
+	bad   error // what is wrong with an option, or with two of them together
 }
 
 func doOptions(opts []DoOption) doConfig {
@@ -129,32 +130,49 @@ func doOptions(opts []DoOption) doConfig {
 			o(&c)
 		}
 	}
+	if c.bad != nil || !c.inThread {
+		return c
+	}
+	switch {
+	case c.isolated:
+		c.bad = exclude("InThread", "Isolated")
+	case c.inProcess:
+		c.bad = exclude("InThread", "InProcess")
+	}
 	return c
+}
+
+// exclude is the error for two options that cannot both be meant.
+func exclude(one, other string) error {
+	return fmt.Errorf("%s and %s exclude each other: %w", one, other, os.ErrInvalid)
 }
 
 // InThread runs a registered function on a thread of this process, also where
 // it would go to a process only because of a foreign mount namespace, whose
 // caches it then fills as [Set.Do] says, or a pid namespace, in which then only
 // its children land. Where no thread can enter the call fails with
-// [ErrNeedsProcess].
-func InThread() DoOption {
-	return func(c *doConfig) { c.inThread, c.inProcess, c.isolated = true, false, false }
-}
+// [ErrNeedsProcess]. It excludes [InProcess] and [Isolated].
+func InThread() DoOption { return func(c *doConfig) { c.inThread = true } }
 
 // InProcess runs a registered function in a worker process, also where a thread
 // would do. Where there is no process backend (other architectures than amd64
-// and arm64) the error matches [ErrUnsupported].
-func InProcess() DoOption { return func(c *doConfig) { c.inThread, c.inProcess = false, true } }
+// and arm64) the error matches [errors.ErrUnsupported]. It excludes [InThread].
+func InProcess() DoOption { return func(c *doConfig) { c.inProcess = true } }
 
 // Isolated runs a registered function in a process of its own, as [InProcess]
 // does otherwise: it shares memory with no other call, and has ended, with all
 // its goroutines, when Do returns. That costs a start of this program each time,
 // some milliseconds. It is for functions that change their process for good
 // (chroot, limits, capabilities) or cannot be relied on to stop. What the Set's
-// [Worker] says holds for these processes too.
-func Isolated() DoOption {
-	return func(c *doConfig) { c.inThread, c.inProcess, c.isolated = false, true, true }
-}
+// [Worker] says holds for these processes too. It excludes [InThread].
+func Isolated() DoOption { return func(c *doConfig) { c.inProcess, c.isolated = true, true } }
+
+// EndThread ends the thread with the work, also where it could be given back: for
+// work that changes its thread in ways that are not undone (capabilities, ids,
+// a namespace that is not in the Set). Without it the thread of a closure is given
+// back where that is possible, and that of a registered function if it was
+// registered with [LeavesThreadClean].
+func EndThread() DoOption { return func(c *doConfig) { c.endThread = true } }
 
 // Root makes dir, a directory, the root of the work: what it finds at paths is
 // below that. The file stays the caller's. It needs CAP_SYS_CHROOT in the user

@@ -475,8 +475,8 @@ func TestDoCannotHangOnGoexit(t *testing.T) {
 func TestGIDMapCannotBeTheUIDMap(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	s := newSet(t, gonso.User, gonso.IDMaps(
-		[]gonso.IDMap{{Inside: 0, Outside: 100000, Count: 10}},
-		[]gonso.IDMap{{Inside: 0, Outside: 200000, Count: 7}, {Inside: 50, Outside: 300000, Count: 1}}))
+		[]gonso.IDMap{{ContainerID: 0, HostID: 100000, Size: 10}},
+		[]gonso.IDMap{{ContainerID: 0, HostID: 200000, Size: 7}, {ContainerID: 50, HostID: 300000, Size: 1}}))
 	id := call(t, whoami, s, struct{}{})
 	if id.UIDMap != "0 100000 10" || id.GIDMap != "0 200000 7 50 300000 1" {
 		t.Errorf("uid map %s, gid map %s", id.UIDMap, id.GIDMap)

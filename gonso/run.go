@@ -1,6 +1,7 @@
 package gonso
 
 import (
+	"fmt"
 	"os"
 )
 
@@ -49,9 +50,10 @@ func (s *Set) Do(restore bool, f func() bool) error {
 
 // Run is [Set.Do] for functions that return an error: it returns that of f, or
 // its own if f could not be run. The thread is given back where that is
-// possible, unless f panics, exits or leaves the thread locked. Of the options it
-// takes [Root], [Dir] and [Umask], with which the thread ends, and [InThread],
-// which says nothing new; a closure cannot run in a process.
+// possible, unless f panics, exits or leaves the thread locked; [EndThread] ends
+// it in any case. Other options that it takes are [Root], [Dir] and [Umask], with
+// which the thread ends, and [InThread], which says nothing new; a closure cannot
+// run in a process.
 func (s *Set) Run(f func() error, opts ...DoOption) error {
 	if f == nil {
 		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "the function is nil"}
@@ -60,8 +62,10 @@ func (s *Set) Run(f func() error, opts ...DoOption) error {
 	switch {
 	case o.bad != nil:
 		return &Error{Op: "run", Err: o.bad}
+	case o.isolated:
+		return &Error{Op: "run", Err: noProcessForClosure("Isolated")}
 	case o.inProcess:
-		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "a closure cannot run in a process: register the function"}
+		return &Error{Op: "run", Err: noProcessForClosure("InProcess")}
 	}
 	c, err := s.acquire("run")
 	if err != nil {
@@ -69,11 +73,15 @@ func (s *Set) Run(f func() error, opts ...DoOption) error {
 	}
 	defer c.release()
 	var ferr error
-	if err := c.runClosure(true, func() bool {
+	if err := c.runClosure(!o.endThread, func() bool {
 		ferr = f()
 		return true
 	}, o); err != nil {
 		return err
 	}
 	return ferr
+}
+
+func noProcessForClosure(option string) error {
+	return fmt.Errorf("%s: a closure cannot run in a process, register the function: %w", option, os.ErrInvalid)
 }

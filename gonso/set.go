@@ -258,6 +258,11 @@ func (s *Set) Plan(opts ...DoOption) Plan {
 	}
 	defer c.release()
 	o := doOptions(opts)
+	if o.bad != nil {
+		err := &Error{Op: "plan", Err: o.bad}
+		p.Closures.Err, p.Functions.Err = err, err
+		return p
+	}
 	f := c.facts()
 	p.Closures = plan(f, work{closure: true})
 	p.Functions = plan(f, work{inThread: o.inThread, inProcess: o.inProcess})

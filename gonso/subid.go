@@ -172,7 +172,7 @@ func subIDMap(own uint32, ranges []subIDRange, pageSize int) []IDMap {
 				return maps
 			}
 			maps = append(maps, m)
-			inside += m.Count
+			inside += m.Size
 		}
 	}
 	return maps
@@ -184,15 +184,15 @@ func (r subIDRange) without(maps []IDMap) []subIDRange {
 	for _, m := range maps {
 		var next []subIDRange
 		for _, r := range rest {
-			if !overlap(r.first, m.Outside, r.count, m.Count) {
+			if !overlap(r.first, m.HostID, r.count, m.Size) {
 				next = append(next, r)
 				continue
 			}
-			if r.first < m.Outside {
-				next = append(next, subIDRange{r.first, m.Outside - r.first})
+			if r.first < m.HostID {
+				next = append(next, subIDRange{r.first, m.HostID - r.first})
 			}
 			// Neither sum is more than pastLastID.
-			if end, mapped := r.first+r.count, m.Outside+m.Count; end > mapped {
+			if end, mapped := r.first+r.count, m.HostID+m.Size; end > mapped {
 				next = append(next, subIDRange{mapped, end - mapped})
 			}
 		}

@@ -270,11 +270,11 @@ func FuzzSubIDs(f *testing.F) {
 				t.Errorf("%v of %v: %v", maps, ranges, err)
 			}
 			for i, m := range maps[1:] {
-				if m.Inside != maps[i].Inside+maps[i].Count {
+				if m.ContainerID != maps[i].ContainerID+maps[i].Size {
 					t.Errorf("not consecutive: %v", maps)
 				}
 				if !slices.ContainsFunc(ranges, func(r subIDRange) bool {
-					return m.Outside >= r.first && uint64(m.Outside)+uint64(m.Count) <= uint64(r.first)+uint64(r.count)
+					return m.HostID >= r.first && uint64(m.HostID)+uint64(m.Size) <= uint64(r.first)+uint64(r.count)
 				}) {
 					t.Errorf("line %d of %v is not in %v", i+1, maps, ranges)
 				}

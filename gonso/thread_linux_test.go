@@ -123,6 +123,8 @@ func TestThreadIsGivenBackOrGone(t *testing.T) {
 		}, nil, true},
 		"a function":                      {func(note func()) error { return noteInThread(s, noteThread, note) }, nil, false},
 		"a function that leaves it clean": {func(note func()) error { return noteInThread(s, noteThreadClean, note) }, nil, true},
+		"Run and EndThread":               {func(note func()) error { return s.Run(func() error { note(); return nil }, EndThread()) }, nil, false},
+		"a clean function and EndThread":  {func(note func()) error { return noteInThread(s, noteThreadClean, note, EndThread()) }, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tid := 0
@@ -147,9 +149,9 @@ var (
 	threadNote      func()
 )
 
-func noteInThread(s *Set, f *Func[struct{}, struct{}], note func()) error {
+func noteInThread(s *Set, f *Func[struct{}, struct{}], note func(), opts ...DoOption) error {
 	threadNote = note
-	_, err := f.Do(context.Background(), s, struct{}{}, InThread())
+	_, err := f.Do(context.Background(), s, struct{}{}, append(opts, InThread())...)
 	return err
 }
 

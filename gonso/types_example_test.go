@@ -110,8 +110,8 @@ var ids = gonso.Register("example.ids", func(context.Context, struct{}) ([2]int,
 // namespace if there is one; here is none, and it keeps its capabilities.
 func ExampleIDMaps() {
 	s, err := gonso.Unshare(gonso.User, gonso.IDMaps(
-		[]gonso.IDMap{{Inside: 1000, Outside: uint32(os.Geteuid()), Count: 1}},
-		[]gonso.IDMap{{Inside: 100, Outside: uint32(os.Getegid()), Count: 1}},
+		[]gonso.IDMap{{ContainerID: 1000, HostID: uint32(os.Geteuid()), Size: 1}},
+		[]gonso.IDMap{{ContainerID: 100, HostID: uint32(os.Getegid()), Size: 1}},
 	))
 	if err != nil {
 		cannot("userns", err, "[1000 100] <nil>")
@@ -250,8 +250,8 @@ func ExampleSet_Unshare() {
 // A worker that does not become root keeps the ids of this process.
 func ExampleSet_SetWorker() {
 	s, err := gonso.Unshare(gonso.User, gonso.IDMaps(
-		[]gonso.IDMap{{Inside: 7, Outside: uint32(os.Geteuid()), Count: 1}},
-		[]gonso.IDMap{{Inside: 7, Outside: uint32(os.Getegid()), Count: 1}},
+		[]gonso.IDMap{{ContainerID: 7, HostID: uint32(os.Geteuid()), Size: 1}},
+		[]gonso.IDMap{{ContainerID: 7, HostID: uint32(os.Getegid()), Size: 1}},
 	))
 	if err != nil {
 		cannot("userns", err, "[7 7] <nil>")

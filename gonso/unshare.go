@@ -122,11 +122,11 @@ func (o *unshareOptions) check(types Type) error {
 	}
 	switch {
 	case o.idMaps && o.noIDMaps:
-		return fmt.Errorf("IDMaps and NoIDMaps exclude each other: %w", os.ErrInvalid)
+		return exclude("IDMaps", "NoIDMaps")
 	case o.subIDs && o.idMaps:
-		return fmt.Errorf("SubIDs and IDMaps exclude each other: %w", os.ErrInvalid)
+		return exclude("SubIDs", "IDMaps")
 	case o.subIDs && o.noIDMaps:
-		return fmt.Errorf("SubIDs and NoIDMaps exclude each other: %w", os.ErrInvalid)
+		return exclude("SubIDs", "NoIDMaps")
 	}
 	if o.idMaps {
 		return errors.Join(checkIDMaps("uid", o.uid), checkIDMaps("gid", o.gid))

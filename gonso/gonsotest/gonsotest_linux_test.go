@@ -41,7 +41,7 @@ func TestNewSkipsAPlainUser(t *testing.T) {
 	if returned || !r.failed || !strings.HasPrefix(r.said, "needs root, which GONSO_TEST_REQUIRE promises with root: ") {
 		t.Errorf("%+v", r)
 	}
-	maps := gonso.IDMaps([]gonso.IDMap{{Inside: 0, Outside: 0, Count: 1}}, []gonso.IDMap{{Inside: 0, Outside: 0, Count: 1}})
+	maps := gonso.IDMaps([]gonso.IDMap{{ContainerID: 0, HostID: 0, Size: 1}}, []gonso.IDMap{{ContainerID: 0, HostID: 0, Size: 1}})
 	testenv.Need(t, testenv.UserNS, testenv.Process)
 	t.Setenv("GONSO_TEST_REQUIRE", "userns")
 	r, returned, _ = listen(func(r *recorder) { New(r, gonso.User, maps) })

@@ -96,7 +96,7 @@ func joinContainer(t *testing.T, joiner string, hostPIDs bool, namespaces int) {
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, out, stderr.String())
 	}
-	ids := []gonso.IDMap{{Inside: 0, Outside: firstHost, Count: 65536}}
+	ids := []gonso.IDMap{{ContainerID: 0, HostID: firstHost, Size: 65536}}
 	var ways []string
 	for line := range strings.Lines(string(out)) {
 		var a struct {

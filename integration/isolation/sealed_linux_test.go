@@ -43,7 +43,7 @@ func TestRootInsideCannotOverwriteTheBinary(t *testing.T) {
 	inside, root := uint32(os.Geteuid()), os.Geteuid() == 0
 	if root {
 		inside = firstHost
-		ids := []gonso.IDMap{{Inside: 0, Outside: firstHost, Count: 65536}}
+		ids := []gonso.IDMap{{ContainerID: 0, HostID: firstHost, Size: 65536}}
 		opts = append(opts, gonso.IDMaps(ids, ids))
 	}
 	// Somebody else's namespaces: found by way of a process in them.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 )
 
+// How a worker is started.
 const (
 	// Name is the argv[0] of a worker, by which moby/sys/reexec dispatches it.
 	Name = "gonso-worker"
@@ -18,7 +19,8 @@ const (
 	// on its thread, and then the working directory that is the second argument. It is for
 	// programs that find no loader in there.
 	MountArg = "mnt"
-	MountFD  = 5
+	// MountFD is where that mount namespace is.
+	MountFD = 5
 )
 
 // IsWorker reports whether this process was started as a worker.

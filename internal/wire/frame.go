@@ -13,7 +13,7 @@ import (
 )
 
 // Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer is something else.
-const Version = 2
+const Version = 3
 
 // Caps. Both sides check them, when writing and when reading.
 const (

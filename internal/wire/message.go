@@ -39,6 +39,8 @@ type Request struct {
 	Deadline int64  // of its context, in nanoseconds since the Unix epoch; 0 is none
 	Value    codec.Value
 	Place    sys.Place
+
+	EndThread bool // the thread ends with the call, also where the function leaves it clean
 }
 
 // Close closes the files of r.
@@ -66,7 +68,7 @@ func (r *Request) Frame(id uint64) (Frame, error) {
 	}
 	b := codec.AppendString(make([]byte, 0, binary.MaxVarintLen32+len(r.Name)+16), r.Name)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Deadline))
-	b = appendPlace(b, r.Place)
+	b = r.appendPlace(b)
 	files := r.Value.Files
 	if r.Place.Root != nil {
 		files = append(slices.Clip(files), r.Place.Root)
@@ -89,8 +91,8 @@ func ParseRequest(f Frame) (r Request, err error) {
 	if len(rest) < 8 {
 		return Request{}, violation("request cut short")
 	}
-	r = Request{Name: string(name), Deadline: int64(binary.LittleEndian.Uint64(rest))}
-	r.Place, r.Value.Bytes, r.Value.Files, err = cutPlace(rest[8:], f.Files)
+	r = Request{Name: string(name), Deadline: int64(binary.LittleEndian.Uint64(rest)), Value: codec.Value{Files: f.Files}}
+	r.Value.Bytes, err = r.cutPlace(rest[8:])
 	if err == nil && len(r.Value.Bytes) > codec.MaxValue {
 		err = violation("a value of %d bytes", len(r.Value.Bytes))
 	}

@@ -2,76 +2,70 @@ package wire
 
 import (
 	"encoding/binary"
-	"os"
 
 	"github.com/gonso/gonso/internal/codec"
-	"github.com/gonso/gonso/internal/sys"
 )
 
 // MaxDir is PATH_MAX, what the kernel takes of a path.
 const MaxDir = 4096
 
-// What there is of a Place, in this order.
+// What is different about where a call runs: flags, and behind them what goes with placeDir and
+// placeUmask, in this order.
 const (
 	placeRoot = 1 << iota // the last of the frame's files
 	placeDir
 	placeUmask
 	placeWhole
+	placeEndThread
 
 	placeAll = 1<<iota - 1
 )
 
-func appendPlace(b []byte, p sys.Place) []byte {
-	at := len(b)
+func (r *Request) appendPlace(b []byte) []byte {
+	p, at := &r.Place, len(b)
 	b = append(b, 0)
-	if p.Root != nil {
-		b[at] |= placeRoot
-	}
-	if p.Whole {
-		b[at] |= placeWhole
+	for i, set := range [...]bool{p.Root != nil, p.Dir != "", p.HasUmask, p.Whole, r.EndThread} {
+		if set {
+			b[at] |= 1 << i
+		}
 	}
 	if p.Dir != "" {
-		b[at] |= placeDir
 		b = codec.AppendString(b, p.Dir)
 	}
 	if p.HasUmask {
-		b[at] |= placeUmask
 		b = binary.LittleEndian.AppendUint32(b, p.Umask)
 	}
 	return b
 }
 
-// cutPlace takes a Place off the front of b, and its root off the end of files.
-func cutPlace(b []byte, files []*os.File) (p sys.Place, rest []byte, others []*os.File, err error) {
-	fail := func(what string) (sys.Place, []byte, []*os.File, error) {
-		return sys.Place{}, nil, nil, violation("%s", what)
-	}
+// cutPlace takes what appendPlace has put in front of b, and the root off the end of the files.
+func (r *Request) cutPlace(b []byte) (rest []byte, err error) {
 	if len(b) == 0 || b[0]&^placeAll != 0 {
-		return fail("place cut short or unknown")
+		return nil, violation("place cut short or unknown")
 	}
-	has := b[0]
+	has, p := b[0], &r.Place
 	b = b[1:]
-	p.Whole = has&placeWhole != 0
+	p.Whole, r.EndThread = has&placeWhole != 0, has&placeEndThread != 0
 	if has&placeRoot != 0 {
-		last := len(files) - 1
+		last := len(r.Value.Files) - 1
 		if last < 0 {
-			return fail("a root without its descriptor")
+			return nil, violation("a root without its descriptor")
 		}
-		p.Root, files = files[last], files[:last]
+		p.Root, r.Value.Files = r.Value.Files[last], r.Value.Files[:last]
 	}
 	if has&placeDir != 0 {
 		var dir []byte
 		if dir, b, err = cutString(b, MaxDir); err != nil {
-			return sys.Place{}, nil, nil, err
+			return nil, err
 		}
 		p.Dir = string(dir)
 	}
 	if has&placeUmask != 0 {
 		if len(b) < 4 {
-			return fail("umask cut short")
+			return nil, violation("umask cut short")
 		}
 		p.HasUmask, p.Umask = true, binary.LittleEndian.Uint32(b)
 		b = b[4:]
 	}
-	return p, b, files, nil
+	return b, nil
 }
