@@ -1,110 +1,174 @@
 // Package gonso runs work inside Linux namespaces.
 //
-// A [Set] is a collection of namespaces, at most one of each type. It comes
-// from [Unshare], [Current], [Open], [FromFiles], [FromPID], [FromPIDFD] or
-// [FromDir], and work runs in it by one of two backends:
+//	s, err := gonso.Unshare(gonso.Net)            // a Set: new namespaces, or opened ones
+//	defer s.Close()
+//	err = s.Run(func() error { ... })             // a closure, on a thread inside
+//	out, err := fn.Do(ctx, s, in)                 // a registered function, on a thread or in a process
+//	err = s.Command(ctx, "ip", "addr").Run()      // a program
 //
-//   - the thread backend: a locked OS thread of this process enters the
-//     namespaces. It runs closures, with [Set.Run] and [Set.Do], and registered
-//     functions where a thread does.
-//   - the process backend: this program is started again inside the namespaces
-//     and calls go to it over a socket. It runs functions made known with
-//     [Register], with [Func.Do].
+// A [Set] is a collection of namespaces, at most one of each type. Everything else goes from there:
 //
-// Func.Do picks the backend; [Set.Plan] says which it would be and why.
-// Namespaces that this process is in anyway ("home") are never entered: a Set
-// from [Current] with one new net namespace costs one setns(2).
+//	you want to                                  call
+//	make namespaces                              Unshare, Set.Unshare
+//	have those of this thread, of a process,     Current, FromPID, FromPIDFD, FromFiles, Open, FromDir
+//	  of open files, of files in a directory
+//	put Sets together                            Set.With, Set.Without, Set.Dup
+//	run a closure                                Set.Run, Set.Do
+//	run a function, wherever it has to run       Register, Func.Do
+//	run a program; this very program             Set.Command; Set.Self, Cmd.RunAndExit
+//	have a socket, a connection, a listener      Set.Socket, Set.DialContext, Set.Dialer, Set.Listen,
+//	                                               Set.ListenPacket, Set.ListenConfig
+//	open a file                                  Set.OpenFile
+//	keep namespaces beyond the program           Set.Pin, Set.PinNS, Unpin
+//	have Sets and workers ready before need      NewPool, Set.Warm
+//	say how the worker process is to be          Set.SetWorker
+//	look                                         Set.Types, Set.ID, Set.File, Set.Owner, Set.Parent,
+//	                                               Set.OwnerUID, Set.IDMaps, Set.Plan
+//	test code of one's own                       package gonsotest
 //
-// # Rules that surprise
+// # Two backends
 //
-// No thread of a Go program can enter a user namespace (EINVAL in a
-// multi-threaded process, setns(2)) or a time namespace (EUSERS,
-// time_namespaces(7)). A closure is then refused with [ErrNeedsProcess]; a
-// registered function goes to a process.
+// The thread backend: a locked OS thread of this process enters the namespaces. It runs closures,
+// and registered functions where a thread does. The process backend: this program is started again
+// inside the namespaces, and calls go to it over a socket. Func.Do picks the backend; [Set.Plan] says
+// which it would be, and why. Namespaces that this process is in anyway ("home") are never entered: a
+// Set from [Current] with one new net namespace costs one setns(2).
 //
-// Namespaces belong to threads, not to goroutines: a goroutine started inside a
-// closure is not inside, and the standard library starts some of its own, such
-// as those of net.Dial ([Set.DialContext] is right wherever it runs). A function
-// that starts goroutines is to be registered
-// with [StartsGoroutines].
+// What a function is, is said once, when it is registered. Where a call goes, is said with the call,
+// and mostly not at all:
 //
-// A thread that joined an ipc or a mnt namespace cannot be given back: setns(2)
-// takes it off the process's shared list of semaphore adjustments, and demands
-// for mnt that it share root and working directory with no other thread, which
-// cannot be undone. It ends with the work.
+//	the function ...                        Register option      without it
+//	starts goroutines that must be inside   StartsGoroutines     it may run on a thread
+//	leaves its thread as it found it        LeavesThreadClean    the thread ends with it
 //
-// What is read in a foreign mnt namespace stays in the caches of the whole
-// process: certificates, resolver configuration, time zone, users. Registered
-// functions therefore go to a process if the Set has one, unless [InThread] is
-// given.
+//	the call goes to ...                    Do option            without it
+//	a thread of this process                InThread             what a thread can do goes to one
+//	the Set's worker process                InProcess            what a thread cannot do goes there
+//	a process of its own                    Isolated             calls share the worker and its memory
+//	a thread that ends with it              EndThread            the thread is given back if it can be
+//	another root, directory or umask        Root, Dir, Umask     it has those of the process
 //
-// Setting a pid namespace moves the children of a thread, not the thread
-// (pid_namespaces(7)). A registered function with a foreign pid namespace always
-// goes to a process. A pid namespace that [Unshare] made has an init of gonso's,
-// and dies with the last Set that has it.
+// # How things are said
 //
-// A time namespace takes effect for children alone, and its clocks are set before
-// the first one: [ClockOffsets].
-//
-// PR_SET_PDEATHSIG means the thread that started a child, not the process
-// (prctl(2)): such a child, started in a closure, may die when that returns.
-//
-// Joining a user namespace gives all capabilities in it and takes those outside
-// away (user_namespaces(7)). A worker joins what it has to before that, and is
-// then root inside, if id 0 is mapped there and [Worker].KeepIDs is not set.
-//
-// # Programs
-//
-// [Set.Command] runs a program in a Set, as package exec does outside; [Set.Self]
-// is this program, and [Cmd.RunAndExit] has it take this one's place.
-//
-// # Sockets and files
-//
-// A socket belongs to the net namespace where socket(2) was called. [Set.Dialer],
-// [Set.ListenConfig] and their short forms [Set.DialContext], [Set.Listen] and
-// [Set.ListenPacket] have package net use sockets that were made inside;
-// [Set.OpenFile] opens a file there. Registered functions take and return files,
-// see [Register].
-//
-// # Ahead of need
-//
-// A [Pool] has Sets ready that a function of the caller's made; [Set.Warm] starts
-// a Set's worker before the first call. [Set.Pin] keeps namespaces beyond the
-// program. Package gonsotest has helpers for tests.
+// What one call does differently from another is said with options, which are functions: of
+// [Unshare], [Register], [Func.Do] and [Set.Run]. Most calls have none. Two options that exclude each
+// other are an error that names both. What describes a thing that lives on is a struct, whose zero
+// value is as if it were not given: [Cmd], [Worker], [PoolOptions]. Only a Set's worker is set by a
+// method, [Set.SetWorker], since Sets come from many places.
 //
 // # Init
 //
-// [Init] must be called first in main, and in TestMain, of programs that run
-// registered functions: a worker is the same program, and Init is where it
-// becomes one. Closures, and everything else in this package, do without. A
-// worker whose main does not call Init starts no processes, and its parent
+// [Init] must be called first in main, and in TestMain, of programs that run registered functions: a
+// worker is the same program, and Init is where it becomes one. Closures, and everything else in this
+// package, do without. A worker whose main does not call Init starts no processes, and its parent
 // answers [ErrNotInitialized] after a limited wait.
+//
+// # What threads cannot do
+//
+// No thread of a Go program can enter a user namespace (EINVAL in a multi-threaded process, setns(2))
+// or a time namespace (EUSERS, time_namespaces(7)). A closure is then refused with [ErrNeedsProcess];
+// a registered function goes to a process.
+//
+// Namespaces belong to threads, not to goroutines: a goroutine started inside a closure is not
+// inside, and the standard library starts some of its own, such as those of net.Dial
+// ([Set.DialContext] is right wherever it runs). A function that starts goroutines is to be
+// registered with [StartsGoroutines].
+//
+// A thread that joined an ipc or a mnt namespace cannot be given back: setns(2) takes it off the
+// process's shared list of semaphore adjustments, and demands for mnt that it share root and working
+// directory with no other thread, which cannot be undone. It ends with the work.
+//
+// What is read in a foreign mnt namespace stays in the caches of the whole process: certificates,
+// resolver configuration, time zone, users. Registered functions therefore go to a process if the Set
+// has one, unless [InThread] is given.
+//
+// Setting a pid namespace moves the children of a thread, not the thread (pid_namespaces(7)). A
+// registered function with a foreign pid namespace always goes to a process.
+//
+// PR_SET_PDEATHSIG means the thread that started a child, not the process (prctl(2)): such a child,
+// started in a closure, may die when that returns.
+//
+// # Namespaces that are made
+//
+// With [User], [PID] or [Time] among the types, [Unshare] makes all of them in a helper process of a
+// few hundred bytes that shares no memory with this one, otherwise on a thread. The helper is
+// short-lived, except for PID.
+//
+// A new pid namespace gets an init, pid 1 inside, which does nothing but reap orphans. It lives as
+// long as a Set that has the namespace: the one that Unshare returned, a Dup of it, one made from it.
+// When the last of them is closed, or this process ends, however it does, everything inside is killed
+// and the namespace is dead: nothing can be started in it any more (ENOMEM, pid_namespaces(7)), also
+// where a descriptor or a bind mount still refers to it. Close does not wait for that. A process that
+// this one has started inside, as a closure can, has to be waited for as any other; the kernel keeps
+// init until that is done.
+//
+// A new time namespace takes effect for children alone, and its clocks are set before the first one:
+// [ClockOffsets]. A new mount namespace is a slave of the one it was copied from, so that nothing
+// leaks to the host while the host's mounts and unmounts still arrive: [Propagation].
+//
+// # Arguments and results
+//
+// Arguments and results of registered functions are copied through their encoding on both backends,
+// so that a call means the same wherever it runs. They cross as CBOR: exported fields, maps, slices,
+// and strings that may be any bytes; up to 64 MiB encoded, nested up to 256 deep. Types that hold
+// channels, functions or interfaces with methods (but for readers and writers) cannot; every Do then
+// returns an error that says so. What an any holds comes back as nil, bool, int64, float64, string,
+// []byte, []any, map[string]any or time.Time.
+//
+// An *os.File crosses as a descriptor, up to 250 of them in a value, anywhere but within an any or the
+// key of a map. Files in the argument stay the caller's: the function gets duplicates, which are
+// closed when it has returned, so one that keeps a file duplicates it. Files in the result are given
+// away: the function's are closed, and what Do returns belongs to its caller. The descriptors are
+// close-on-exec, and share offset and flags with those they were made of (dup(2)). Pipes of less than
+// 256 KiB capacity in the argument have that while the call lasts (F_SETPIPE_SZ; where
+// /proc/sys/fs/pipe-user-pages-soft allows): with the usual 64 KiB each side would spend its time on
+// waiting for the other.
+//
+// Context values do not cross; deadline and cancellation do. Of errors, what errors.Is and errors.As
+// find keeps working for errno, fs.PathError, os.LinkError, os.SyscallError, net.OpError,
+// net.DNSError, the sentinels of io, io/fs, os, net and context, gonso's own, and those of
+// [RegisterError]; others keep their text.
+//
+// # Readers and writers
+//
+// An argument may have fields and elements of type io.Reader, io.Writer, io.ReadCloser and
+// io.WriteCloser, on both backends. What is in them and is no *os.File is connected by a pipe: the
+// function finds one end, an *os.File, and Do copies at the other while the function runs. Do returns
+// when what was written has gone to the writers, so the function need not close its end, but lets go
+// of it by returning. Errors of copying are joined to Do's. That the function does not read everything
+// is none; what it left unread is gone.
+//
+// If the function left something behind that keeps a writer's pipe open, Do goes on as long as it says
+// something and for the grace period ([Worker].Grace) after that, or after ctx is done; the error then
+// matches os.ErrDeadlineExceeded. A Read of a reader that is still under way when the function has
+// returned cannot be ended: Do waits for it for a tenth of a second and then leaves it and its
+// goroutine behind, so that a terminal or an idle connection does not keep Do. A Write of a writer is
+// waited for until it returns, or the grace period after ctx is done.
 //
 // # Descriptors
 //
-// A Set owns one descriptor for each of its namespaces that is not home, and one
-// for each user namespace between home and its own; a pid namespace that was made
-// has one more, the life line of its init. Files handed out by
-// [Set.File] are new descriptors that the caller closes. All are close-on-exec. A
-// Set that was forgotten is closed after its garbage collection; one in use keeps
+// A Set owns one descriptor for each of its namespaces that is not home, and one for each user
+// namespace between home and its own; a pid namespace that was made has one more, the life line of
+// its init. Files handed out by [Set.File] are new descriptors that the caller closes. All are
+// close-on-exec. A Set that was forgotten is closed after its garbage collection; one in use keeps
 // what it needs until the work ends, also when it is closed meanwhile.
 //
-// Package init opens this process's own namespaces, up to eight descriptors,
-// and keeps them: threads are given back by setns to these.
+// Package init opens this process's own namespaces, up to eight descriptors, and keeps them: threads
+// are given back by setns to these.
 //
 // # Privileges
 //
-// Making or joining namespaces needs CAP_SYS_ADMIN in the user namespace that
-// owns them, and joining also in one's own (setns(2)); mnt needs CAP_SYS_CHROOT
-// too. [Set.Pin] needs it in the user namespace that owns the mount namespace.
-// [Unshare] with [User] among the types needs nothing where the system allows
-// unprivileged user namespaces. A refusal is an [*Error] whose Hint, if there is
-// one, comes from what was found afterwards: sysctls, seccomp, capabilities.
+// Making or joining namespaces needs CAP_SYS_ADMIN in the user namespace that owns them, and joining
+// also in one's own (setns(2)); mnt needs CAP_SYS_CHROOT too. [Set.Pin] needs it in the user namespace
+// that owns the mount namespace. [Unshare] with [User] among the types needs nothing where the system
+// allows unprivileged user namespaces. Joining a user namespace gives all capabilities in it and takes
+// those outside away (user_namespaces(7)). A worker joins what it has to before that, and is then root
+// inside, if id 0 is mapped there and [Worker].KeepIDs is not set. A refusal is an [*Error] whose Hint,
+// if there is one, comes from what was found afterwards: sysctls, seccomp, capabilities.
 //
 // # Systems
 //
-// Linux 5.10 or later with /proc mounted. The process backend exists on amd64 and
-// arm64, the thread backend on every architecture. On other systems the package
-// compiles, and what it cannot do answers an error matching
-// [errors.ErrUnsupported].
+// Linux 5.10 or later with /proc mounted. The process backend exists on amd64 and arm64, the thread
+// backend on every architecture. On other systems the package compiles, and what it cannot do answers
+// an error matching [errors.ErrUnsupported].
 package gonso

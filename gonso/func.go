@@ -30,43 +30,9 @@ type Func[In, Out any] struct {
 //
 //	var mounts = gonso.Register("mounts", listMounts)
 //
-// It panics if fn is nil or the name is empty or taken. In and Out cross
-// process boundaries as CBOR: exported fields, maps, slices, and strings that
-// may be any bytes; up to 64 MiB encoded, nested up to 256 deep. Types that hold
-// channels, functions or interfaces with methods (but for readers and writers)
-// cannot; every Do then returns an error that says so. What an any holds comes back as nil, bool,
-// int64, float64, string, []byte, []any, map[string]any or time.Time.
-//
-// An *os.File crosses as a descriptor, up to 250 of them in a value, anywhere but
-// within an any or the key of a map. Files in the argument stay the caller's: the
-// function gets duplicates, which are closed when it has returned, so one that
-// keeps a file duplicates it. Files in the result are given away: the function's
-// are closed, and what Do returns belongs to its caller. The descriptors are
-// close-on-exec, and share offset and flags with those they were made of (dup(2)).
-// Pipes of less than 256 KiB capacity in the argument have that while the call
-// lasts (F_SETPIPE_SZ; where /proc/sys/fs/pipe-user-pages-soft allows): with the
-// usual 64 KiB each side would spend its time on waiting for the other.
-//
-// In may have fields and elements of type io.Reader, io.Writer, io.ReadCloser and
-// io.WriteCloser, on both backends. What is in them and is no *os.File is
-// connected by a pipe: the function finds one end, an *os.File, and Do copies at
-// the other while the function runs. Do returns when what was written has gone to
-// the writers, so the function need not close its end, but lets go of it by
-// returning. Errors of copying are joined to Do's. That the function does not read
-// everything is none; what it left unread is gone. If the function left something
-// behind that keeps a writer's pipe open, Do goes on as long as it says something
-// and for the grace period ([Worker].Grace) after that, or after ctx is done; the
-// error then matches os.ErrDeadlineExceeded. A Read of a reader that is still
-// under way when the function has returned cannot be ended: Do waits for it for a
-// tenth of a second and then leaves it and its goroutine behind, so that a
-// terminal or an idle connection does not keep Do. A Write of a writer is waited
-// for until it returns, or the grace period after ctx is done.
-//
-// Context values do not cross; deadline and cancellation do. Of errors, what
-// errors.Is and errors.As find keeps working for errno, fs.PathError,
-// os.LinkError, os.SyscallError, net.OpError, net.DNSError, the sentinels of io,
-// io/fs, os, net and context, and gonso's own; others keep their text. All that
-// holds on both backends.
+// What In and Out may hold is said in the sections "Arguments and results" and
+// "Readers and writers" of the package's documentation: data, files, and in In
+// also readers and writers. It panics if fn is nil or the name is empty or taken.
 func Register[In, Out any](name string, fn func(context.Context, In) (Out, error), opts ...FuncOption) *Func[In, Out] {
 	if fn == nil {
 		panic("gonso: Register of a nil function")

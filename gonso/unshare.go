@@ -15,24 +15,10 @@ import (
 // Without it, CAP_SYS_ADMIN is needed.
 //
 // The defaults: id 0 of a new user namespace is the caller's effective uid and
-// gid; a new mount namespace is a slave of the one it was copied from, so that
-// nothing leaks to the host while the host's mounts and unmounts still arrive.
-//
-// With [User], [PID] or [Time] among the types all of them are made in a helper
-// process of a few hundred bytes that shares no memory with this one, otherwise
-// on a thread. The helper is short-lived, except for PID:
-//
-// A new pid namespace gets an init, pid 1 inside, which does nothing but reap
-// orphans. It lives as long as a Set that has the namespace: this one, a Dup of
-// it, one made from it. When the last of them is closed, or this process ends,
-// however it does, everything inside is killed and the namespace is dead: nothing
-// can be started in it any more (ENOMEM, pid_namespaces(7)), also where a
-// descriptor or a bind mount still refers to it. Close does not wait for that. A
-// process that this one has started inside, as a closure can, has to be waited for
-// as any other; the kernel keeps init until that is done.
-//
-// A new time namespace has the clocks of the one it is made from unless
-// [ClockOffsets] says otherwise (Linux 5.6).
+// gid; a new mount namespace is a slave of the one it was copied from; a new pid
+// namespace has an init that lives as long as a Set that has the namespace; a new
+// time namespace has the clocks of the one it is made from (Linux 5.6). More about
+// each is in the section "Namespaces that are made" of the package's documentation.
 func Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	// Check first: no descriptor needs to be opened to refuse.
 	if _, err := unshareConfig(types, opts); err != nil {
