@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/launcher"
 )
 
 // elfInfo is what a launch wants to know of an executable. It is read by hand, as
@@ -17,9 +18,6 @@ type elfInfo struct {
 	machine uint16
 	interp  bool // it names a loader, to be found in the mount namespace: it is dynamically linked
 }
-
-// machines has the ELF machine numbers of the architectures with a launcher.
-var machines = map[string]uint16{"amd64": 62, "arm64": 183}
 
 var errNotELF = errors.New("it is not an executable of this system (ELF, 64 bits)")
 
@@ -90,7 +88,7 @@ func (x *program) check() error {
 	if err != nil {
 		return bad(err)
 	}
-	if want := machines[runtime.GOARCH]; e.machine != want {
+	if want := launcher.Machine(); e.machine != want {
 		return bad(fmt.Errorf("it is for another processor (ELF machine %d, not %d)", e.machine, want))
 	}
 	x.elf = e

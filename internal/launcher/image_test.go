@@ -65,7 +65,7 @@ func TestLauncherText(t *testing.T) {
 	if runtime.GOARCH == "arm64" && len(text)%4 != 0 {
 		t.Error("not a whole number of instructions")
 	}
-	if n := len(elfImage(machines[runtime.GOARCH], text)); n >= 4096 {
+	if n := len(elfImage(Machine(), text)); n >= 4096 {
 		t.Errorf("image of %d bytes does not fit one page", n)
 	}
 }
