@@ -3,13 +3,7 @@ package reexec
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
-	"os"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/gonso/gonso/internal/launcher"
 )
 
 // elfInfo is what a launch wants to know of an executable. It is read by hand, as
@@ -60,50 +54,4 @@ func readELF(r io.ReaderAt) (*elfInfo, error) {
 		}
 	}
 	return e, nil
-}
-
-// check refuses early what cannot be a program like this one. Its caller has
-// x.mu.
-func (x *program) check() error {
-	bad := func(err error) error { return &os.PathError{Op: "exec", Path: x.path, Err: err} }
-	var st unix.Stat_t
-	if err := unix.Fstat(int(x.file.Fd()), &st); err != nil {
-		return bad(err)
-	}
-	switch {
-	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		return bad(unix.EISDIR)
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return bad(errors.New("it is not a regular file"))
-	}
-	f, err := x.read()
-	if errors.Is(err, os.ErrPermission) {
-		return nil // it may be executable all the same
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	e, err := readELF(f)
-	if err != nil {
-		return bad(err)
-	}
-	if want := launcher.Machine(); e.machine != want {
-		return bad(fmt.Errorf("it is for another processor (ELF machine %d, not %d)", e.machine, want))
-	}
-	x.elf = e
-	return nil
-}
-
-// dynamic reports whether the program needs a loader, as far as that is known.
-func (x *program) dynamic() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.elf == nil && x.file != nil {
-		if f, err := x.read(); err == nil {
-			defer f.Close()
-			x.elf, _ = readELF(f)
-		}
-	}
-	return x.elf != nil && x.elf.interp
 }

@@ -256,9 +256,3 @@ func (l *launch) arrange(joins int, extra []*os.File, hasExe bool) (exe launcher
 	}
 	return exe
 }
-
-// Environment is what a program gets if nothing else is said, as a worker does.
-func Environment(protect bool) []string { return environment(protect) }
-
-// OpenSelf returns this program, to be executed, and what to do afterwards.
-func OpenSelf(protect bool) (f *os.File, done func(), err error) { return thisProgram.open(protect) }
