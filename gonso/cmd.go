@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -69,10 +70,10 @@ type Cmd struct {
 	ctx     context.Context
 	self    bool
 	gate    *gate
-	inner   *exec.Cmd
+	inner   *exec.Cmd // of the launcher, which becomes the program
 	called  atomic.Bool
 	started bool
-	release func() // of what is held until Wait
+	release func() // of what is held until Wait, or nil
 }
 
 // Attr is what else can be asked of a new process, as in syscall.SysProcAttr.
@@ -126,8 +127,7 @@ func (s *Set) Command(ctx context.Context, name string, args ...string) *Cmd {
 		c.ctx = context.Background()
 	}
 	c.gate = newGate(c.ctx)
-	// A path with a slash is not looked up.
-	c.inner = exec.CommandContext(c.gate, "/proc/self/fd/5")
+	c.inner = exec.CommandContext(c.gate, "/launcher") // Start knows its path; a bare name would be looked up now
 	c.Cancel = func() error { return c.Process.Kill() }
 	return c
 }
@@ -178,34 +178,73 @@ func (c *Cmd) Start() error {
 	if c.called.Swap(true) {
 		return errStarted
 	}
-	if c.Err == nil && c.Path == "" && c.Exe == nil {
-		c.Err = errors.New("exec: no command")
-	}
+	p, err := c.prepare()
+	defer p.close()
+	stdin := holdBack(c.Stdin)
 	in := c.inner
-	in.Args, in.Stdout, in.Stderr = c.Args, c.Stdout, c.Stderr
-	in.Stdin, in.ExtraFiles = c.Stdin, c.ExtraFiles
-	in.Cancel, in.WaitDelay, in.Err = c.Cancel, c.WaitDelay, c.Err
-	// What is read before there is a program would be lost, and might take forever.
-	hold := &heldBack{r: c.Stdin, ready: make(chan struct{})}
-	if _, file := c.Stdin.(*os.File); c.Stdin != nil && !file {
-		in.Stdin = hold
+	in.Path, in.Args, in.Env, in.ExtraFiles, in.SysProcAttr = p.path, c.Args, p.env, p.files, p.sys
+	if len(c.Args) == 0 {
+		in.Args = []string{c.Path}
 	}
-	err := c.ctx.Err()
-	if err == nil {
-		err = c.closedFile()
-	}
-	if err == nil {
-		err = c.start(hold.fail)
-	} else {
-		err = c.abandon(err)
-	}
-	if err != nil {
+	in.Stdin, in.Stdout, in.Stderr = stdin.reader(), c.Stdout, c.Stderr
+	in.Cancel, in.WaitDelay = c.Cancel, c.WaitDelay
+	in.Err = err // with it, what is started is nothing, and pipes are closed
+	if err := in.Start(); err != nil {
+		c.letGo()
+		var pe *os.PathError
+		if errors.As(err, &pe) && p.path != "" && pe.Path == p.path { // its arguments are the program's
+			pe.Path = c.Path
+		}
 		return err
 	}
-	close(hold.ready)
+	if in.Process, err = p.follow(in.Process); err != nil {
+		_ = in.Process.Kill()
+		stdin.fail()
+		_ = in.Wait()
+		c.letGo()
+		return err
+	}
+	stdin.open()
 	c.Process, c.started = in.Process, true
 	c.gate.open()
 	return nil
+}
+
+// prepared is what Start gives to an exec.Cmd, and what comes after that.
+type prepared struct {
+	path  string     // of the launcher, which becomes the program
+	files []*os.File // from descriptor 3 on
+	env   []string
+	sys   *syscall.SysProcAttr
+
+	// follow goes along to where the program has taken over, and returns its process;
+	// after an error it is whichever there is.
+	follow func(started *os.Process) (*os.Process, error)
+	done   func() // releases what was for the start, or nil
+}
+
+func (p *prepared) close() {
+	if p.done != nil {
+		p.done()
+	}
+}
+
+// prepare refuses what can be refused without a process.
+func (c *Cmd) prepare() (prepared, error) {
+	if c.Err == nil && c.Path == "" && c.Exe == nil {
+		c.Err = errors.New("exec: no command")
+	}
+	err := c.Err
+	if err == nil {
+		err = c.ctx.Err()
+	}
+	if err == nil {
+		err = c.closedFile()
+	}
+	if err != nil {
+		return prepared{}, err
+	}
+	return c.prepareInside()
 }
 
 // closedFile finds files that were closed, which would just not be there in the
@@ -240,12 +279,12 @@ func (c *Cmd) closedFile() error {
 	return nil
 }
 
-// abandon closes what pipes there are.
-func (c *Cmd) abandon(err error) error {
-	if c.inner.Err == nil {
-		c.inner.Err = err
+// letGo releases what is held until Wait.
+func (c *Cmd) letGo() {
+	if c.release != nil {
+		c.release()
+		c.release = nil
 	}
-	return c.inner.Start()
 }
 
 // Wait waits for the program's end and for the copying of its streams, as
@@ -260,10 +299,7 @@ func (c *Cmd) Wait() error {
 		c.ProcessState = c.inner.ProcessState
 	}
 	c.gate.close()
-	if c.release != nil {
-		c.release()
-		c.release = nil
-	}
+	c.letGo()
 	return err
 }
 
@@ -355,11 +391,31 @@ func (c *Cmd) before(method string) error {
 	return nil
 }
 
-// heldBack is standard input that is not read from before there is a program.
+// heldBack is standard input that is not read from before there is a program:
+// what is read for a launch that fails would be lost, and might take forever.
 type heldBack struct {
 	r      io.Reader
 	ready  chan struct{} // closed when failed is known
 	failed bool
+}
+
+func holdBack(r io.Reader) *heldBack { return &heldBack{r: r, ready: make(chan struct{})} }
+
+// reader is for an exec.Cmd, which hands files to the program as they are.
+func (h *heldBack) reader() io.Reader {
+	if _, file := h.r.(*os.File); file || h.r == nil {
+		return h.r
+	}
+	return h
+}
+
+// open lets the copying begin.
+func (h *heldBack) open() { close(h.ready) }
+
+// fail ends the copying before it began.
+func (h *heldBack) fail() {
+	h.failed = true
+	close(h.ready)
 }
 
 func (h *heldBack) Read(p []byte) (int, error) {
@@ -368,12 +424,6 @@ func (h *heldBack) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return h.r.Read(p)
-}
-
-// fail ends the copying before it began.
-func (h *heldBack) fail() {
-	h.failed = true
-	close(h.ready)
 }
 
 // WriteTo lets io.Copy have the reader's own.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -664,22 +665,108 @@ func TestSendFiles(t *testing.T) {
 func startRaw(t *testing.T, list []byte) *Process {
 	t.Helper()
 	needLauncher(t)
-	controlEnd, control, err := os.Pipe()
+	prepared, err := prepareEncoded(new(List), list, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer controlEnd.Close()
-	status, statusEnd, err := os.Pipe()
+	defer prepared.Close()
+	p, err := prepared.start(&Cmd{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer statusEnd.Close()
-	p := &Process{list: new(List), control: control, status: status}
 	t.Cleanup(func() { p.Close() })
-	if err := p.start(&Cmd{}, list, controlEnd, statusEnd); err != nil {
+	return p
+}
+
+// longList does not fit a pipe.
+func longList() *List {
+	l := new(List)
+	for range 20 {
+		l.Chdir("/" + strings.Repeat("./", 2000))
+	}
+	return l
+}
+
+// A launcher is started by somebody else, who gives it streams and arguments.
+func TestPrepare(t *testing.T) {
+	needLauncher(t)
+	l := longList()
+	l.Cloexec(StatusFD)
+	l.Execveat(FirstFileFD)
+	before := descriptors()
+	p, err := Prepare(l, []*os.File{openSelf(t)})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	var out strings.Builder
+	c := exec.Cmd{Path: p.Path, Args: []string{helper, "args", "x"}, Env: []string{"A=1"}, ExtraFiles: p.Files, Stdout: &out}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	started, err := p.Started(c.Process)
+	p.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := started.Next(t.Context()); err != io.EOF { // the program has taken over
+		t.Errorf("Next: %v", err)
+	}
+	if err := errors.Join(started.Close(), c.Wait()); err != nil {
+		t.Error(err)
+	}
+	if want := `["x"] ["A=1"]`; out.String() != want {
+		t.Errorf("got %s, want %s", out.String(), want)
+	}
+	if after := descriptors(); len(after) != len(before)+1 { // itself
+		t.Errorf("descriptors before: %v, after: %v", before, after)
+	}
+}
+
+func TestPrepareNeverStarted(t *testing.T) {
+	needLauncher(t)
+	before := descriptors()
+	p, err := Prepare(longList(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p.Close()
+	}
+	for name, list := range map[string]*List{"none": nil, "of mistakes": new(List)} {
+		if list != nil {
+			list.Chdir("\x00")
+		}
+		if _, err := Prepare(list, nil); err == nil {
+			t.Errorf("a list %s was prepared", name)
+		}
+	}
+	if after := descriptors(); len(after) != len(before) {
+		t.Errorf("descriptors before: %v, after: %v", before, after)
+	}
+}
+
+// What was started is no launcher, or not for long.
+func TestStartedTooShort(t *testing.T) {
+	needLauncher(t)
+	before := descriptors()
+	p, err := Prepare(longList(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Cmd{Path: "/proc/self/exe", Args: []string{helper, "args"}, ExtraFiles: p.Files}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Started(c.Process); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("Started: %v", err)
+	}
+	p.Close()
+	if err := c.Wait(); err != nil {
+		t.Error(err)
+	}
+	if after := descriptors(); len(after) != len(before) {
+		t.Errorf("descriptors before: %v, after: %v", before, after)
+	}
 }
 
 func TestListDoesNotArrive(t *testing.T) {
