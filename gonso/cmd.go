@@ -37,8 +37,12 @@ type Cmd struct {
 	Env []string
 
 	// Dir is the working directory, inside. Empty is this process's or, in another
-	// mount namespace, its root, or that of Attr.Chroot.
+	// mount namespace, its root, or that of Chroot.
 	Dir string
+
+	// Chroot is a root directory, inside. The working directory is there too. Empty
+	// leaves the root of the Set's mount namespace.
+	Chroot string
 
 	// The standard streams and, as descriptors from 3 on, other files. These are all
 	// that the program gets; not even descriptors that this process leaks to its
@@ -52,7 +56,30 @@ type Cmd struct {
 	// becomes root of the Set's user namespace if the Set has one.
 	KeepIDs bool
 
-	Attr Attr
+	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
+	// CAP_SETGID, which who joins a user namespace of the Set has there. With nil, they
+	// are as KeepIDs says.
+	Credential *Credential
+
+	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps. Empty
+	// gives it none.
+	AmbientCaps []uintptr
+
+	// Setsid gives the program a new session, and Setctty gives that session Ctty, a
+	// descriptor of the program, as its terminal. Setpgid gives it a new process group.
+	// Without them it is in those of this process.
+	Setsid, Setctty bool
+	Ctty            int
+	Setpgid         bool
+
+	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
+	// which Start was called: use runtime.LockOSThread. Executing a program that is
+	// setuid or has file capabilities takes it back. With nil it gets none.
+	Pdeathsig os.Signal
+
+	// Cgroup is a directory of cgroup v2, open, in which the program is started
+	// (CLONE_INTO_CGROUP, Linux 5.7). With nil it is in that of this process.
+	Cgroup *os.File
 
 	// Process is this process's own child, in a pid namespace too. Set by Start.
 	Process      *os.Process
@@ -74,33 +101,6 @@ type Cmd struct {
 	called  atomic.Bool
 	started bool
 	release func() // of what is held until Wait, or nil
-}
-
-// Attr is what else can be asked of a new process, as in syscall.SysProcAttr.
-type Attr struct {
-	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
-	// CAP_SETGID, which who joins a user namespace of the Set has there.
-	Credential *Credential
-
-	Setsid  bool // a new session
-	Setctty bool // Ctty, a descriptor of the program, becomes the terminal of that session
-	Ctty    int
-	Setpgid bool // a new process group
-
-	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
-	// which Start was called: use runtime.LockOSThread. Executing a program that is
-	// setuid or has file capabilities takes it back.
-	Pdeathsig os.Signal
-
-	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps.
-	AmbientCaps []uintptr
-
-	// Chroot is a root directory, inside. The working directory is there too.
-	Chroot string
-
-	// Cgroup is a directory of cgroup v2, open, in which the program is started
-	// (CLONE_INTO_CGROUP, Linux 5.7).
-	Cgroup *os.File
 }
 
 // Credential has ids for a process.
@@ -266,7 +266,7 @@ func (c *Cmd) closedFile() error {
 	}
 	errs := []error{
 		check("Stdin", c.Stdin), check("Stdout", c.Stdout), check("Stderr", c.Stderr),
-		check("Exe", c.Exe), check("Attr.Cgroup", c.Attr.Cgroup),
+		check("Exe", c.Exe), check("Cgroup", c.Cgroup),
 	}
 	for i, f := range c.ExtraFiles {
 		errs = append(errs, check("ExtraFiles["+strconv.Itoa(i)+"]", f))

@@ -35,16 +35,16 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	}
 	g := &reexec.Program{
 		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
-		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Attr.Chroot, Files: c.ExtraFiles,
-		Setsid: c.Attr.Setsid, Setpgid: c.Attr.Setpgid, Setctty: c.Attr.Setctty, Ctty: c.Attr.Ctty,
-		AmbientCaps: c.Attr.AmbientCaps, Cgroup: c.Attr.Cgroup,
+		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
+		Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
+		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
 	}
-	if cr := c.Attr.Credential; cr != nil {
+	if cr := c.Credential; cr != nil {
 		g.Credential = &reexec.Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, KeepGroup: cr.NoSetGroups}
 	}
-	if c.Attr.Pdeathsig != nil {
+	if c.Pdeathsig != nil {
 		var ok bool
-		if g.Pdeathsig, ok = c.Attr.Pdeathsig.(syscall.Signal); !ok {
+		if g.Pdeathsig, ok = c.Pdeathsig.(syscall.Signal); !ok {
 			return prepared{}, &Error{Op: "start", Err: errors.New("a Pdeathsig that is not a syscall.Signal")}
 		}
 	}

@@ -156,14 +156,14 @@ func TestCommandErrors(t *testing.T) {
 				"cancelled before": {func(c *Cmd) { c.ctx = cancelled }, context.Canceled},
 				"closed":           {func(c *Cmd) { c.set = closed }, ErrClosed},
 				"error of its own": {func(c *Cmd) { c.Err = io.ErrNoProgress }, io.ErrNoProgress},
-				"no such Chroot":   {func(c *Cmd) { c.Attr.Chroot = dir + "/none" }, nil},
+				"no such Chroot":   {func(c *Cmd) { c.Chroot = dir + "/none" }, nil},
 				"NUL in Path":      {func(c *Cmd) { c.Path = "/a\x00b" }, nil},
 				"NUL in Args":      {func(c *Cmd) { c.Args = []string{"a\x00b"} }, nil},
 				"NUL in Env":       {func(c *Cmd) { c.Env = []string{"a=\x00b"} }, nil},
 				"a closed file":    {func(c *Cmd) { c.ExtraFiles = []*os.File{closedFile(t)} }, os.ErrClosed},
 				"a closed Stdin":   {func(c *Cmd) { c.Stdin = closedFile(t) }, os.ErrClosed},
 				"a closed Exe":     {func(c *Cmd) { c.Exe = closedFile(t) }, os.ErrClosed},
-				"a closed Cgroup":  {func(c *Cmd) { c.Attr.Cgroup = closedFile(t) }, os.ErrClosed},
+				"a closed Cgroup":  {func(c *Cmd) { c.Cgroup = closedFile(t) }, os.ErrClosed},
 			} {
 				c := s.Command(context.Background(), "true")
 				c.Stdin, c.Stdout = never, new(strings.Builder)
