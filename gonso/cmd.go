@@ -41,7 +41,7 @@ type Cmd struct {
 	Dir string
 
 	// Chroot is a root directory, inside. The working directory is there too. Empty
-	// leaves the root of the Set's mount namespace.
+	// is this process's root or, in another mount namespace, that one's.
 	Chroot string
 
 	// The standard streams and, as descriptors from 3 on, other files. These are all
@@ -62,7 +62,7 @@ type Cmd struct {
 	Credential *Credential
 
 	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps. Empty
-	// gives it none.
+	// asks for none.
 	AmbientCaps []uintptr
 
 	// Setsid gives the program a new session, and Setctty gives that session Ctty, a
