@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -36,8 +37,12 @@ type Cmd struct {
 	Env []string
 
 	// Dir is the working directory, inside. Empty is this process's or, in another
-	// mount namespace, its root, or that of Attr.Chroot.
+	// mount namespace, its root, or that of Chroot.
 	Dir string
+
+	// Chroot is a root directory, inside. The working directory is there too. Empty
+	// is this process's root or, in another mount namespace, that one's.
+	Chroot string
 
 	// The standard streams and, as descriptors from 3 on, other files. These are all
 	// that the program gets; not even descriptors that this process leaks to its
@@ -51,7 +56,30 @@ type Cmd struct {
 	// becomes root of the Set's user namespace if the Set has one.
 	KeepIDs bool
 
-	Attr Attr
+	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
+	// CAP_SETGID, which who joins a user namespace of the Set has there. With nil, they
+	// are as KeepIDs says.
+	Credential *Credential
+
+	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps. Empty
+	// asks for none.
+	AmbientCaps []uintptr
+
+	// Setsid gives the program a new session, and Setctty gives that session Ctty, a
+	// descriptor of the program, as its terminal. Setpgid gives it a new process group.
+	// Without them it is in those of this process.
+	Setsid, Setctty bool
+	Ctty            int
+	Setpgid         bool
+
+	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
+	// which Start was called: use runtime.LockOSThread. Executing a program that is
+	// setuid or has file capabilities takes it back. With nil it gets none.
+	Pdeathsig os.Signal
+
+	// Cgroup is a directory of cgroup v2, open, in which the program is started
+	// (CLONE_INTO_CGROUP, Linux 5.7). With nil it is in that of this process.
+	Cgroup *os.File
 
 	// Process is this process's own child, in a pid namespace too. Set by Start.
 	Process      *os.Process
@@ -69,37 +97,10 @@ type Cmd struct {
 	ctx     context.Context
 	self    bool
 	gate    *gate
-	inner   *exec.Cmd
+	inner   *exec.Cmd // of the launcher, which becomes the program
 	called  atomic.Bool
 	started bool
-	release func() // of what is held until Wait
-}
-
-// Attr is what else can be asked of a new process, as in syscall.SysProcAttr.
-type Attr struct {
-	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
-	// CAP_SETGID, which who joins a user namespace of the Set has there.
-	Credential *Credential
-
-	Setsid  bool // a new session
-	Setctty bool // Ctty, a descriptor of the program, becomes the terminal of that session
-	Ctty    int
-	Setpgid bool // a new process group
-
-	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
-	// which Start was called: use runtime.LockOSThread. Executing a program that is
-	// setuid or has file capabilities takes it back.
-	Pdeathsig os.Signal
-
-	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps.
-	AmbientCaps []uintptr
-
-	// Chroot is a root directory, inside. The working directory is there too.
-	Chroot string
-
-	// Cgroup is a directory of cgroup v2, open, in which the program is started
-	// (CLONE_INTO_CGROUP, Linux 5.7).
-	Cgroup *os.File
+	release func() // of what is held until Wait, or nil
 }
 
 // Credential has ids for a process.
@@ -126,8 +127,7 @@ func (s *Set) Command(ctx context.Context, name string, args ...string) *Cmd {
 		c.ctx = context.Background()
 	}
 	c.gate = newGate(c.ctx)
-	// A path with a slash is not looked up.
-	c.inner = exec.CommandContext(c.gate, "/proc/self/fd/5")
+	c.inner = exec.CommandContext(c.gate, "/launcher") // Start knows its path; a bare name would be looked up now
 	c.Cancel = func() error { return c.Process.Kill() }
 	return c
 }
@@ -178,34 +178,73 @@ func (c *Cmd) Start() error {
 	if c.called.Swap(true) {
 		return errStarted
 	}
-	if c.Err == nil && c.Path == "" && c.Exe == nil {
-		c.Err = errors.New("exec: no command")
-	}
+	p, err := c.prepare()
+	defer p.close()
+	stdin := holdBack(c.Stdin)
 	in := c.inner
-	in.Args, in.Stdout, in.Stderr = c.Args, c.Stdout, c.Stderr
-	in.Stdin, in.ExtraFiles = c.Stdin, c.ExtraFiles
-	in.Cancel, in.WaitDelay, in.Err = c.Cancel, c.WaitDelay, c.Err
-	// What is read before there is a program would be lost, and might take forever.
-	hold := &heldBack{r: c.Stdin, ready: make(chan struct{})}
-	if _, file := c.Stdin.(*os.File); c.Stdin != nil && !file {
-		in.Stdin = hold
+	in.Path, in.Args, in.Env, in.ExtraFiles, in.SysProcAttr = p.path, c.Args, p.env, p.files, p.sys
+	if len(c.Args) == 0 {
+		in.Args = []string{c.Path}
 	}
-	err := c.ctx.Err()
-	if err == nil {
-		err = c.closedFile()
-	}
-	if err == nil {
-		err = c.start(hold.fail)
-	} else {
-		err = c.abandon(err)
-	}
-	if err != nil {
+	in.Stdin, in.Stdout, in.Stderr = stdin.reader(), c.Stdout, c.Stderr
+	in.Cancel, in.WaitDelay = c.Cancel, c.WaitDelay
+	in.Err = err // with it, what is started is nothing, and pipes are closed
+	if err := in.Start(); err != nil {
+		c.letGo()
+		var pe *os.PathError
+		if errors.As(err, &pe) && p.path != "" && pe.Path == p.path { // its arguments are the program's
+			pe.Path = c.Path
+		}
 		return err
 	}
-	close(hold.ready)
+	if in.Process, err = p.follow(in.Process); err != nil {
+		_ = in.Process.Kill()
+		stdin.fail()
+		_ = in.Wait()
+		c.letGo()
+		return err
+	}
+	stdin.open()
 	c.Process, c.started = in.Process, true
 	c.gate.open()
 	return nil
+}
+
+// prepared is what Start gives to an exec.Cmd, and what comes after that.
+type prepared struct {
+	path  string     // of the launcher, which becomes the program
+	files []*os.File // from descriptor 3 on
+	env   []string
+	sys   *syscall.SysProcAttr
+
+	// follow goes along to where the program has taken over, and returns its process;
+	// after an error it is whichever there is.
+	follow func(started *os.Process) (*os.Process, error)
+	done   func() // releases what was for the start, or nil
+}
+
+func (p *prepared) close() {
+	if p.done != nil {
+		p.done()
+	}
+}
+
+// prepare refuses what can be refused without a process.
+func (c *Cmd) prepare() (prepared, error) {
+	if c.Err == nil && c.Path == "" && c.Exe == nil {
+		c.Err = errors.New("exec: no command")
+	}
+	err := c.Err
+	if err == nil {
+		err = c.ctx.Err()
+	}
+	if err == nil {
+		err = c.closedFile()
+	}
+	if err != nil {
+		return prepared{}, err
+	}
+	return c.prepareInside()
 }
 
 // closedFile finds files that were closed, which would just not be there in the
@@ -227,7 +266,7 @@ func (c *Cmd) closedFile() error {
 	}
 	errs := []error{
 		check("Stdin", c.Stdin), check("Stdout", c.Stdout), check("Stderr", c.Stderr),
-		check("Exe", c.Exe), check("Attr.Cgroup", c.Attr.Cgroup),
+		check("Exe", c.Exe), check("Cgroup", c.Cgroup),
 	}
 	for i, f := range c.ExtraFiles {
 		errs = append(errs, check("ExtraFiles["+strconv.Itoa(i)+"]", f))
@@ -240,12 +279,12 @@ func (c *Cmd) closedFile() error {
 	return nil
 }
 
-// abandon closes what pipes there are.
-func (c *Cmd) abandon(err error) error {
-	if c.inner.Err == nil {
-		c.inner.Err = err
+// letGo releases what is held until Wait.
+func (c *Cmd) letGo() {
+	if c.release != nil {
+		c.release()
+		c.release = nil
 	}
-	return c.inner.Start()
 }
 
 // Wait waits for the program's end and for the copying of its streams, as
@@ -260,10 +299,7 @@ func (c *Cmd) Wait() error {
 		c.ProcessState = c.inner.ProcessState
 	}
 	c.gate.close()
-	if c.release != nil {
-		c.release()
-		c.release = nil
-	}
+	c.letGo()
 	return err
 }
 
@@ -355,11 +391,31 @@ func (c *Cmd) before(method string) error {
 	return nil
 }
 
-// heldBack is standard input that is not read from before there is a program.
+// heldBack is standard input that is not read from before there is a program:
+// what is read for a launch that fails would be lost, and might take forever.
 type heldBack struct {
 	r      io.Reader
 	ready  chan struct{} // closed when failed is known
 	failed bool
+}
+
+func holdBack(r io.Reader) *heldBack { return &heldBack{r: r, ready: make(chan struct{})} }
+
+// reader is for an exec.Cmd, which hands files to the program as they are.
+func (h *heldBack) reader() io.Reader {
+	if _, file := h.r.(*os.File); file || h.r == nil {
+		return h.r
+	}
+	return h
+}
+
+// open lets the copying begin.
+func (h *heldBack) open() { close(h.ready) }
+
+// fail ends the copying before it began.
+func (h *heldBack) fail() {
+	h.failed = true
+	close(h.ready)
 }
 
 func (h *heldBack) Read(p []byte) (int, error) {
@@ -368,12 +424,6 @@ func (h *heldBack) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return h.r.Read(p)
-}
-
-// fail ends the copying before it began.
-func (h *heldBack) fail() {
-	h.failed = true
-	close(h.ready)
 }
 
 // WriteTo lets io.Copy have the reader's own.

@@ -30,8 +30,8 @@ func TestCommandAttr(t *testing.T) {
 
 	if testenv.Has(testenv.Root) {
 		m := status(t, new(Set), func(c *Cmd) {
-			c.Attr.Credential = &Credential{UID: 12, GID: 13, Groups: []uint32{14, 15}}
-			c.Attr.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
+			c.Credential = &Credential{UID: 12, GID: 13, Groups: []uint32{14, 15}}
+			c.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
 		})
 		if spaces(m["Uid"]) != "12 12 12 12" || spaces(m["Gid"]) != "13 13 13 13" || spaces(m["Groups"]) != "14 15" ||
 			m["CapEff"] != "0000000000000400" || m["CapAmb"] != m["CapEff"] {
@@ -44,7 +44,7 @@ func TestCommandAttr(t *testing.T) {
 		kept := status(t, s, func(c *Cmd) { c.KeepIDs = true })
 		caps := status(t, s, func(c *Cmd) {
 			c.KeepIDs = true
-			c.Attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
+			c.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 		})
 		if root["CapEff"] == "0000000000000000" || kept["CapEff"] != root["CapEff"] && os.Getuid() == 0 {
 			t.Errorf("capabilities: %s, ids kept %s", root["CapEff"], kept["CapEff"])
@@ -74,7 +74,7 @@ func TestCommandChroot(t *testing.T) {
 	}
 	for name, s := range map[string]*Set{"user": unshare(t, User), "user+pid+mnt": unshare(t, User|PID|Mount)} {
 		c := s.Command(context.Background(), "busybox", "sh", "-c", "busybox pwd; busybox ls /")
-		c.Attr.Chroot, c.Env = dir, []string{"PATH=/"}
+		c.Chroot, c.Env = dir, []string{"PATH=/"}
 		if out, err := c.CombinedOutput(); err != nil || string(out) != "/\nbusybox\n" {
 			t.Errorf("%s: %q, %v", name, out, err)
 		}
@@ -83,7 +83,7 @@ func TestCommandChroot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Exe, c.Attr.Chroot, c.Args = exe, t.TempDir(), []string{"busybox", "pwd"}
+		c.Exe, c.Chroot, c.Args = exe, t.TempDir(), []string{"busybox", "pwd"}
 		out, err := c.CombinedOutput()
 		exe.Close()
 		if err != nil || string(out) != "/\n" {
@@ -99,7 +99,7 @@ func TestCommandPdeathsig(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), testenv.Limit)
 		defer cancel()
 		c := s.Command(ctx, "cat")
-		c.Attr.Pdeathsig = syscall.SIGTERM
+		c.Pdeathsig = syscall.SIGTERM
 		in, err := c.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -162,17 +162,17 @@ func TestCommandCgroup(t *testing.T) {
 	defer f.Close()
 	for name, s := range commandSets(t) {
 		c := s.Command(context.Background(), "cat", "/proc/self/cgroup")
-		c.Attr.Cgroup = f
+		c.Cgroup = f
 		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), filepath.Base(dir)+"\n") {
 			t.Errorf("%s: %q, %v", name, out, err)
 		}
 		c = s.Command(context.Background(), "cat")
-		if c.Attr.Cgroup, err = os.Open(os.DevNull); err != nil { // none
+		if c.Cgroup, err = os.Open(os.DevNull); err != nil { // none
 			t.Fatal(err)
 		}
 		if err := c.Run(); err == nil {
 			t.Errorf("%s: ran in what is no cgroup", name)
 		}
-		c.Attr.Cgroup.Close()
+		c.Cgroup.Close()
 	}
 }

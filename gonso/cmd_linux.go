@@ -21,58 +21,38 @@ func (s *Set) exposed() bool {
 
 func (s *Set) reducedEnv() []string { return reexec.Environment(true) }
 
-func (c *Cmd) start(failing func()) error {
+// prepareInside holds the Set and prepares a launcher that goes there.
+func (c *Cmd) prepareInside() (prepared, error) {
 	core, err := c.set.acquire("start")
 	if err != nil {
-		return c.abandon(err)
-	}
-	done, err := c.startIn(core, failing)
-	if done != nil {
-		done()
-	}
-	if err != nil {
-		core.release()
-		return err
+		return prepared{}, err
 	}
 	c.release = core.release
-	return nil
-}
-
-// startIn starts the program; done is for what only that needs,
-// failing is called before what was begun is waited for.
-func (c *Cmd) startIn(core *core, failing func()) (done func(), err error) {
-	e := c.environment()
-	env := e.Environ()
-	for _, kv := range e.Env {
-		if strings.IndexByte(kv, 0) >= 0 {
-			return nil, c.abandon(errors.New("exec: environment variable contains NUL"))
-		}
-	}
-	if env == nil {
-		env = []string{} // nil would be this process's
+	protect := core.exposes(core.foreign)
+	env, err := c.programEnv()
+	if err != nil {
+		return prepared{}, err
 	}
 	g := &reexec.Program{
-		Protect: core.exposes(core.foreign), KeepIDs: c.KeepIDs,
-		Failing: failing,
-		Name:    c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Attr.Chroot,
-		Setsid: c.Attr.Setsid, Setpgid: c.Attr.Setpgid, Setctty: c.Attr.Setctty, Ctty: c.Attr.Ctty,
-		AmbientCaps: c.Attr.AmbientCaps, Cgroup: c.Attr.Cgroup,
+		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
+		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
+		Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
+		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
 	}
-	if cr := c.Attr.Credential; cr != nil {
+	if cr := c.Credential; cr != nil {
 		g.Credential = &reexec.Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, KeepGroup: cr.NoSetGroups}
 	}
-	if sig := c.Attr.Pdeathsig; sig != nil {
-		n, ok := sig.(syscall.Signal)
-		if !ok {
-			return nil, c.abandon(&Error{Op: "start", Err: errors.New("a Pdeathsig that is not a syscall.Signal")})
+	if c.Pdeathsig != nil {
+		var ok bool
+		if g.Pdeathsig, ok = c.Pdeathsig.(syscall.Signal); !ok {
+			return prepared{}, &Error{Op: "start", Err: errors.New("a Pdeathsig that is not a syscall.Signal")}
 		}
-		g.Pdeathsig = n
 	}
-	done = func() {}
+	done := func() {}
 	switch {
 	case c.self:
-		if g.Exe, done, err = reexec.OpenSelf(g.Protect); err != nil {
-			return nil, c.abandon(&Error{Op: "start", Err: err})
+		if g.Exe, done, err = reexec.OpenSelf(protect); err != nil {
+			return prepared{}, &Error{Op: "start", Err: err}
 		}
 		env = append(env, selfEnv+"=1")
 	case c.Exe != nil:
@@ -81,14 +61,39 @@ func (c *Cmd) startIn(core *core, failing func()) (done func(), err error) {
 	default:
 		g.Search, g.Paths = true, lookIn(env, c.Path)
 	}
-	c.inner.Env = env
-	g.Join = core.joins(core.foreign)
-	err = programError(g.Start(c.ctx, c.inner))
-	var refusal *Error
-	if g.Exe != nil && core.foreign&Mount != 0 && errors.Is(err, fs.ErrNotExist) && errors.As(err, &refusal) {
-		refusal.Hint = "if it is dynamically linked, its loader is missing inside: build it with CGO_ENABLED=0"
+	p, err := g.Prepare()
+	if err != nil {
+		done()
+		return prepared{}, err
 	}
-	return done, err
+	return prepared{
+		path: p.Path, files: p.Files, env: env, sys: p.Sys,
+		follow: func(started *os.Process) (*os.Process, error) {
+			process, err := p.Follow(c.ctx, started)
+			err = programError(err)
+			var refusal *Error
+			if g.Exe != nil && core.foreign&Mount != 0 && errors.Is(err, fs.ErrNotExist) && errors.As(err, &refusal) {
+				refusal.Hint = "if it is dynamically linked, its loader is missing inside: build it with CGO_ENABLED=0"
+			}
+			return process, err
+		},
+		done: func() {
+			p.Close()
+			done()
+		},
+	}, nil
+}
+
+// programEnv is the environment, which must not be nil: that would be this
+// process's.
+func (c *Cmd) programEnv() ([]string, error) {
+	e := c.environment()
+	for _, kv := range e.Env {
+		if strings.IndexByte(kv, 0) >= 0 {
+			return nil, errors.New("exec: environment variable contains NUL")
+		}
+	}
+	return append([]string{}, e.Environ()...), nil
 }
 
 // lookIn lists where a name may be, each place once. Relative directories are

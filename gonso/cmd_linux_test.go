@@ -156,14 +156,14 @@ func TestCommandErrors(t *testing.T) {
 				"cancelled before": {func(c *Cmd) { c.ctx = cancelled }, context.Canceled},
 				"closed":           {func(c *Cmd) { c.set = closed }, ErrClosed},
 				"error of its own": {func(c *Cmd) { c.Err = io.ErrNoProgress }, io.ErrNoProgress},
-				"no such Chroot":   {func(c *Cmd) { c.Attr.Chroot = dir + "/none" }, nil},
+				"no such Chroot":   {func(c *Cmd) { c.Chroot = dir + "/none" }, nil},
 				"NUL in Path":      {func(c *Cmd) { c.Path = "/a\x00b" }, nil},
 				"NUL in Args":      {func(c *Cmd) { c.Args = []string{"a\x00b"} }, nil},
 				"NUL in Env":       {func(c *Cmd) { c.Env = []string{"a=\x00b"} }, nil},
 				"a closed file":    {func(c *Cmd) { c.ExtraFiles = []*os.File{closedFile(t)} }, os.ErrClosed},
 				"a closed Stdin":   {func(c *Cmd) { c.Stdin = closedFile(t) }, os.ErrClosed},
 				"a closed Exe":     {func(c *Cmd) { c.Exe = closedFile(t) }, os.ErrClosed},
-				"a closed Cgroup":  {func(c *Cmd) { c.Attr.Cgroup = closedFile(t) }, os.ErrClosed},
+				"a closed Cgroup":  {func(c *Cmd) { c.Cgroup = closedFile(t) }, os.ErrClosed},
 			} {
 				c := s.Command(context.Background(), "true")
 				c.Stdin, c.Stdout = never, new(strings.Builder)
@@ -181,6 +181,46 @@ func TestCommandErrors(t *testing.T) {
 				}
 				if err := c.Start(); !errors.Is(err, errStarted) {
 					t.Errorf("%s: started again: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+// Wherever a launch fails, what it was to be given through pipes is closed.
+func TestCommandErrorsClosePipes(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("true"))
+	for name, s := range commandSets(t) {
+		t.Run(name, func(t *testing.T) {
+			testenv.Leaks(t)
+			for what, change := range map[string]func(*Cmd){
+				"refused at once":      func(c *Cmd) { c.Err = io.ErrNoProgress },
+				"not prepared":         func(c *Cmd) { c.Path = "a\x00/b" },
+				"self, not prepared":   func(c *Cmd) { c.self, c.Dir = true, "a\x00" },
+				"without a process":    func(c *Cmd) { c.Args = []string{"a\x00b"} },
+				"refused by a step":    func(c *Cmd) { c.Dir = "/gonso/none" },
+				"nothing to execute":   func(c *Cmd) { c.Path = "/gonso/none" },
+				"nothing in any place": func(c *Cmd) { c.Path = "gonso-none" },
+			} {
+				c := s.Command(context.Background(), "true")
+				in, err1 := c.StdinPipe()
+				out, err2 := c.StdoutPipe()
+				errs, err3 := c.StderrPipe()
+				if err := errors.Join(err1, err2, err3); err != nil {
+					t.Fatal(err)
+				}
+				change(c)
+				if err := c.Start(); err == nil {
+					c.Wait()
+					t.Errorf("%s: started", what)
+				}
+				_, werr := in.Write([]byte{0})
+				_, rerr := out.Read([]byte{0})
+				_, eerr := errs.Read([]byte{0})
+				for _, err := range []error{werr, rerr, eerr} {
+					if !errors.Is(err, os.ErrClosed) {
+						t.Errorf("%s: %v", what, err)
+					}
 				}
 			}
 		})

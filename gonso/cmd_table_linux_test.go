@@ -61,7 +61,7 @@ func fromSet(s *Set) cmdMaker {
 	return func(ctx context.Context, name string, args ...string) *eitherCmd {
 		c := s.Command(ctx, name, args...)
 		return &eitherCmd{c, &c.Path, &c.Dir, &c.Args, &c.Env, &c.Stdin, &c.Stdout, &c.Stderr, &c.ExtraFiles, &c.Cancel, &c.WaitDelay, &c.Process, &c.ProcessState, &c.Err,
-			func(sid, pgid bool) { c.Attr.Setsid, c.Attr.Setpgid = sid, pgid }}
+			func(sid, pgid bool) { c.Setsid, c.Setpgid = sid, pgid }}
 	}
 }
 

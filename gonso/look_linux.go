@@ -3,8 +3,6 @@ package gonso
 import (
 	"context"
 	"errors"
-	"io"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -51,10 +49,7 @@ func (c *core) ownerUID() (uint32, error) {
 
 func (c *core) idMaps() (uid, gid string, err error) {
 	if c.foreign&User == 0 {
-		if uid, err = readIDMap("/proc/thread-self/uid_map"); err == nil {
-			gid, err = readIDMap("/proc/thread-self/gid_map")
-		}
-		if err != nil {
+		if uid, gid, err = reexec.ReadIDMaps("thread-self"); err != nil {
 			err = openError("id maps", User, "", err)
 		}
 		return uid, gid, err
@@ -66,15 +61,4 @@ func (c *core) idMaps() (uid, gid string, err error) {
 		err = launchError(User, err)
 	}
 	return uid, gid, err
-}
-
-// readIDMap is os.ReadFile with a bound, for a /proc that may be somebody else's.
-func readIDMap(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
-	return string(b), err
 }

@@ -40,9 +40,9 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // passed on, but for SIGCHLD, SIGURG and SIGPIPE. The command stays in its process
 // group, and so at its terminal; what is typed there, or sent to the group by
 // others, the command gets itself, and so once. A tiny process beside it, in the same
-// group, tells which is which. While the command is stopped, so is this
-// process; if this process is killed by SIGKILL, so is the command, unless
-// Attr.Pdeathsig says otherwise. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
+// group, tells which is which. While the command is stopped, so is this process; if
+// this process is killed by SIGKILL, so is the command, unless Pdeathsig says
+// otherwise. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
 // SIGKILL or SIGTERM if that ended it, or with 128 and the number of another
 // signal. Deferred functions do not run.
 //
@@ -56,8 +56,8 @@ func (c *Cmd) RunAndExit() {
 	}
 	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end.
 	runtime.LockOSThread()
-	if c.Attr.Pdeathsig == nil {
-		c.Attr.Pdeathsig = os.Kill
+	if c.Pdeathsig == nil {
+		c.Pdeathsig = os.Kill
 	}
 	if c.Stdin == nil {
 		c.Stdin = os.Stdin
@@ -78,7 +78,7 @@ func (c *Cmd) RunAndExit() {
 		}
 		exitWith(125, err)
 	}
-	passing.to(c.Process, c.Attr.Setsid || c.Attr.Setpgid)
+	passing.to(c.Process, c.Setsid || c.Setpgid)
 	err := c.Wait()
 	passing.stop()
 	var ee *exec.ExitError

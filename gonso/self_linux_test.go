@@ -346,7 +346,7 @@ func TestCommandTerminal(t *testing.T) {
 			// Its process group, session, terminal, and whether it is in the foreground there.
 			c := s.Command(context.Background(), "awk", `{ print ($5==$1), ($6==$1), ($7!=0), ($8==$5) >"/dev/tty" }`, "/proc/self/stat")
 			c.ExtraFiles = []*os.File{tty}
-			c.Attr.Setsid, c.Attr.Setctty, c.Attr.Ctty = true, true, 3
+			c.Setsid, c.Setctty, c.Ctty = true, true, 3
 			var out bytes.Buffer
 			c.Stderr = &out
 			err := c.Run()

@@ -4,9 +4,4 @@ package gonso
 
 import "os"
 
-type passing struct{}
-
-func passSignals() passing           { return passing{} }
-func (passing) to(*os.Process, bool) {}
-func (passing) stop()                {}
-func endAs(state *os.ProcessState)   { os.Exit(state.ExitCode()) }
+func endAs(state *os.ProcessState) { os.Exit(state.ExitCode()) }

@@ -3,12 +3,7 @@ package reexec
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
-	"os"
-	"runtime"
-
-	"golang.org/x/sys/unix"
 )
 
 // elfInfo is what a launch wants to know of an executable. It is read by hand, as
@@ -17,9 +12,6 @@ type elfInfo struct {
 	machine uint16
 	interp  bool // it names a loader, to be found in the mount namespace: it is dynamically linked
 }
-
-// machines has the ELF machine numbers of the architectures with a launcher.
-var machines = map[string]uint16{"amd64": 62, "arm64": 183}
 
 var errNotELF = errors.New("it is not an executable of this system (ELF, 64 bits)")
 
@@ -62,50 +54,4 @@ func readELF(r io.ReaderAt) (*elfInfo, error) {
 		}
 	}
 	return e, nil
-}
-
-// check refuses early what cannot be a program like this one. Its caller has
-// x.mu.
-func (x *program) check() error {
-	bad := func(err error) error { return &os.PathError{Op: "exec", Path: x.path, Err: err} }
-	var st unix.Stat_t
-	if err := unix.Fstat(int(x.file.Fd()), &st); err != nil {
-		return bad(err)
-	}
-	switch {
-	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		return bad(unix.EISDIR)
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return bad(errors.New("it is not a regular file"))
-	}
-	f, err := x.read()
-	if errors.Is(err, os.ErrPermission) {
-		return nil // it may be executable all the same
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	e, err := readELF(f)
-	if err != nil {
-		return bad(err)
-	}
-	if want := machines[runtime.GOARCH]; e.machine != want {
-		return bad(fmt.Errorf("it is for another processor (ELF machine %d, not %d)", e.machine, want))
-	}
-	x.elf = e
-	return nil
-}
-
-// dynamic reports whether the program needs a loader, as far as that is known.
-func (x *program) dynamic() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.elf == nil && x.file != nil {
-		if f, err := x.read(); err == nil {
-			defer f.Close()
-			x.elf, _ = readELF(f)
-		}
-	}
-	return x.elf != nil && x.elf.interp
 }

@@ -2,9 +2,9 @@ package reexec
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -34,10 +34,7 @@ func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, e
 		return "", "", l.ended("joining the user namespace", err)
 	}
 	defer p.Kill() // it waits, and has nothing left to do
-	if uid, err = readProc(p.Pid, "uid_map"); err == nil {
-		gid, err = readProc(p.Pid, "gid_map")
-	}
-	return uid, gid, err
+	return ReadIDMaps(strconv.Itoa(p.Pid))
 }
 
 // composeMember is in the namespaces of joins until it is ended. Everybody may
@@ -55,8 +52,17 @@ func composeMember(joins []Join, protect, plain bool) *launch {
 	return l
 }
 
-func readProc(pid int, name string) (string, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/%s", pid, name))
+// ReadIDMaps reads the id maps of a task, which is a directory of /proc.
+func ReadIDMaps(task string) (uid, gid string, err error) {
+	if uid, err = readIDMap(task, "uid_map"); err == nil {
+		gid, err = readIDMap(task, "gid_map")
+	}
+	return uid, gid, err
+}
+
+// readIDMap is os.ReadFile with a bound, for a /proc that may be somebody else's.
+func readIDMap(task, name string) (string, error) {
+	f, err := os.Open("/proc/" + task + "/" + name)
 	if err != nil {
 		return "", err
 	}

@@ -29,11 +29,8 @@ type Program struct {
 	Search bool     // Paths come from a search: the error is that of package exec
 	Exe    *os.File // to be executed, from outside; belongs to the caller
 
-	// Failing is called once before the copying of streams is waited for that was
-	// begun for a launch that failed.
-	Failing func()
-
-	Dir, Chroot string // inside; empty leaves them
+	Dir, Chroot string     // inside; empty leaves them
+	Files       []*os.File // the program's descriptors from 3 on; nil ones are closed
 
 	Setsid, Setpgid bool
 	Setctty         bool
@@ -54,78 +51,71 @@ type Credential struct {
 // errSlow is bounded by DefaultStartTimeout.
 var errSlow = fmt.Errorf("the program was not executed within %v: its file system may not answer", DefaultStartTimeout)
 
-// Start starts c inside: its arguments, environment, streams and extra files
-// are the program's, everything else is set here. The context of c must not end
-// before Start returns. After an error nothing is left of c, which cannot be
-// used again.
-func (g *Program) Start(ctx context.Context, c *exec.Cmd) (err error) {
-	called := false
-	defer func() {
-		if err != nil && !called { // what it has opened for pipes
-			c.Err = err
-			err = c.Start()
-		}
-	}()
-	if handshake.Pending() {
-		return errSecondGeneration
-	}
-	if g.Search && len(g.Paths) == 0 {
-		return &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
-	}
-	extra := c.ExtraFiles
-	l := composeProgram(g, extra, ownCaps())
-	cmd := &launcher.Cmd{Args: c.Args, Files: append(files(g.Join), extra...), Sys: &syscall.SysProcAttr{}}
-	if len(cmd.Args) == 0 {
-		cmd.Args = []string{g.Name}
-	}
-	if g.Exe != nil {
-		cmd.Files = append(cmd.Files, g.Exe)
-	}
-	if g.Cgroup != nil {
-		cmd.Sys.UseCgroupFD, cmd.Sys.CgroupFD = true, int(g.Cgroup.Fd())
-	}
-	cmd.Starter = func(path string, args []string, attr *os.ProcAttr) (*os.Process, error) {
-		called = true
-		c.Path, c.Args, c.ExtraFiles, c.SysProcAttr, c.Dir = path, args, attr.Files[3:], attr.Sys, ""
-		err := c.Start()
-		var pe *os.PathError
-		if errors.As(err, &pe) && pe.Path == path { // its arguments are the program's
-			pe.Path = g.Name
-		}
-		return c.Process, err
-	}
-	p, err := l.start(cmd)
-	if err != nil {
-		if called && c.Process != nil { // it was killed before it had its list
-			g.Failing()
-			_ = c.Wait()
-		}
-		return err
-	}
-	err = g.follow(ctx, l, p)
-	c.Process = p.Process
-	if err != nil {
-		p.Kill()
-		p.Close()
-		g.Failing()
-		_ = c.Wait()
-		return err
-	}
-	return p.Close()
+// Prepared is a Program that has all it needs but a process, which is started
+// with the program's arguments, environment and streams.
+type Prepared struct {
+	Path  string
+	Files []*os.File // from descriptor 3 on
+	Sys   *syscall.SysProcAttr
+
+	program  *Program
+	steps    *launch
+	launcher *launcher.Prepared
 }
 
-// follow goes along to where the program has taken over.
-func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) error {
+// Prepare prepares the program to be started, once. Its files must stay open
+// until then. A Prepared must be closed, started or not.
+func (g *Program) Prepare() (*Prepared, error) {
+	if handshake.Pending() {
+		return nil, errSecondGeneration
+	}
+	if g.Search && len(g.Paths) == 0 {
+		return nil, &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
+	}
+	steps := composeProgram(g, ownCaps())
+	all := append(files(g.Join), g.Files...)
+	if g.Exe != nil {
+		all = append(all, g.Exe)
+	}
+	l, err := launcher.Prepare(&steps.List, all)
+	if err != nil {
+		return nil, err
+	}
+	sys := &syscall.SysProcAttr{}
+	if g.Cgroup != nil {
+		sys.UseCgroupFD, sys.CgroupFD = true, int(g.Cgroup.Fd())
+	}
+	return &Prepared{l.Path, l.Files, sys, g, steps, l}, nil
+}
+
+// Close releases what was for the start.
+func (p *Prepared) Close() { p.launcher.Close() }
+
+// Follow goes along with the started process to where the program has taken
+// over, and returns the program's process: in a pid namespace that is another one.
+// After an error it is whichever there is, to be killed and waited for.
+func (p *Prepared) Follow(ctx context.Context, started *os.Process) (*os.Process, error) {
+	l, err := p.launcher.Started(started)
+	if err != nil {
+		return started, err
+	}
+	defer l.Close()
+	err = p.follow(ctx, l)
+	return l.Process, err
+}
+
+func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, DefaultStartTimeout, errSlow)
 	defer cancel()
-	if l.forks {
-		if err := p.Follow(ctx); err != nil {
-			return l.ended("starting the program", err)
+	if p.steps.forks {
+		if err := l.Follow(ctx); err != nil {
+			return p.steps.ended("starting the program", err)
 		}
 	}
+	g := p.program
 	failed := error(unix.ENOENT)
 	for tried := 0; ; tried++ {
-		result, err := p.NextValue(ctx)
+		result, err := l.NextValue(ctx)
 		switch {
 		case err == nil:
 			// EACCES says more than that others are not there.
@@ -133,7 +123,7 @@ func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) er
 				failed = errno
 			}
 		case !errors.Is(err, io.EOF):
-			return l.ended("starting the program", err)
+			return p.steps.ended("starting the program", err)
 		case tried < len(g.Paths) || g.Exe != nil:
 			return nil // exec closed the pipe
 		case !g.Search:
@@ -158,8 +148,8 @@ func ownCaps() uint64 {
 }
 
 // composeProgram joins namespaces and becomes the program. Its descriptors are
-// those of the namespaces, the extra files, and the executable if that is one.
-func composeProgram(g *Program, extra []*os.File, own uint64) *launch {
+// those of the namespaces, its files, and the executable if there is one.
+func composeProgram(g *Program, own uint64) *launch {
 	l := newLaunch()
 	user := joinsType(g.Join, newUser)
 	l.shield(user, g.Protect, g.Protect)
@@ -183,7 +173,7 @@ func composeProgram(g *Program, extra []*os.File, own uint64) *launch {
 	case g.Chroot != "":
 		l.Chdir("/") // or it would be outside
 	}
-	exe := l.arrange(len(g.Join), extra, g.Exe != nil)
+	exe := l.arrange(len(g.Join), g.Files, g.Exe != nil)
 	if g.Setctty {
 		l.SetTerminal(launcher.FD(g.Ctty))
 	}
@@ -229,10 +219,10 @@ func (l *launch) become(g *Program, own uint64) {
 	}
 }
 
-// arrange makes the extra files the program's descriptors from 3 on, and closes
-// the rest, but for the executable and the status pipe, which exec closes.
-func (l *launch) arrange(joins int, extra []*os.File, hasExe bool) (exe launcher.FD) {
-	exe = launcher.FirstFileFD + launcher.FD(joins+len(extra))
+// arrange makes files the program's descriptors from 3 on, and closes the rest,
+// but for the executable and the status pipe, which exec closes.
+func (l *launch) arrange(joins int, files []*os.File, hasExe bool) (exe launcher.FD) {
+	exe = launcher.FirstFileFD + launcher.FD(joins+len(files))
 	top := exe
 	if hasExe {
 		top++
@@ -240,7 +230,7 @@ func (l *launch) arrange(joins int, extra []*os.File, hasExe bool) (exe launcher
 	l.CloseRange(top, 0) // what this process leaks to its children
 	l.MoveStatus(top)
 	const first = launcher.ControlFD
-	for i, f := range extra {
+	for i, f := range files {
 		to := first + launcher.FD(i)
 		if f == nil {
 			l.Close(to).Tolerate(unix.EBADF)
@@ -248,7 +238,7 @@ func (l *launch) arrange(joins int, extra []*os.File, hasExe bool) (exe launcher
 			l.Dup3(launcher.FirstFileFD+launcher.FD(joins+i), to, 0)
 		}
 	}
-	for fd := first + launcher.FD(len(extra)); fd < exe; fd++ {
+	for fd := first + launcher.FD(len(files)); fd < exe; fd++ {
 		l.Close(fd).Tolerate(unix.EBADF)
 	}
 	if hasExe {
@@ -256,9 +246,3 @@ func (l *launch) arrange(joins int, extra []*os.File, hasExe bool) (exe launcher
 	}
 	return exe
 }
-
-// Environment is what a program gets if nothing else is said, as a worker does.
-func Environment(protect bool) []string { return environment(protect) }
-
-// OpenSelf returns this program, to be executed, and what to do afterwards.
-func OpenSelf(protect bool) (f *os.File, done func(), err error) { return thisProgram.open(protect) }

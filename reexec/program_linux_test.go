@@ -12,11 +12,10 @@ func TestComposeProgram(t *testing.T) {
 	const mnt, net, user, pid = unix.CLONE_NEWNS, unix.CLONE_NEWNET, unix.CLONE_NEWUSER, unix.CLONE_NEWPID
 	f := os.Stdin
 	for name, tt := range map[string]struct {
-		g     Program
-		extra []*os.File
-		want  string
+		g    Program
+		want string
 	}{
-		"nothing": {Program{Paths: []string{"/bin/true"}}, nil, `
+		"nothing": {Program{Paths: []string{"/bin/true"}}, `
 			close_range(6, ~0, 0) = 0
 			fcntl(4, F_DUPFD_CLOEXEC, 6) = status
 			close(3) = 0 or EBADF
@@ -26,7 +25,7 @@ func TestComposeProgram(t *testing.T) {
 			writev(status, [reached, #5], 2) = 16
 			exit_group(127)
 `},
-		"several places": {Program{Join: []Join{{Type: net}, {Type: mnt}}, Protect: true, Dir: "d", Paths: []string{"/a/x", "/b/x"}}, nil, hides + `
+		"several places": {Program{Join: []Join{{Type: net}, {Type: mnt}}, Protect: true, Dir: "d", Paths: []string{"/a/x", "/b/x"}}, hides + `
 			setns(6, CLONE_NEWNET) = 0
 			setns(7, CLONE_NEWNS) = 0
 			chdir("d") = 0
@@ -43,7 +42,7 @@ func TestComposeProgram(t *testing.T) {
 			writev(status, [reached, #14], 2) = 16
 			exit_group(127)
 `},
-		"by descriptor, with files": {Program{Join: []Join{{Type: net}}, Exe: f, Name: "exe"}, []*os.File{f, nil, f, f, f}, `
+		"by descriptor, with files": {Program{Join: []Join{{Type: net}}, Exe: f, Name: "exe", Files: []*os.File{f, nil, f, f, f}}, `
 			setns(6, CLONE_NEWNET) = 0
 			close_range(13, ~0, 0) = 0
 			fcntl(4, F_DUPFD_CLOEXEC, 13) = status
@@ -63,7 +62,7 @@ func TestComposeProgram(t *testing.T) {
 		"everything": {Program{
 			Join: []Join{{Type: user}, {Type: pid}}, KeepIDs: true, Paths: []string{"x"}, Chroot: "/r", Setsid: true, Setpgid: true,
 			Setctty: true, Ctty: 1, Credential: &Credential{UID: 7, GID: 8, Groups: []uint32{9, 10}}, AmbientCaps: []uintptr{5, 40}, Pdeathsig: unix.SIGTERM,
-		}, nil, triesNewKeyring + `
+		}, triesNewKeyring + `
 			setgroups(0, NULL) = 0 or EPERM
 			setns(6, CLONE_NEWUSER) = 0
 			setns(7, CLONE_NEWPID) = 0
@@ -94,7 +93,7 @@ func TestComposeProgram(t *testing.T) {
 `},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := composeProgram(&tt.g, tt.extra, 0)
+			l := composeProgram(&tt.g, 0)
 			want := strings.ReplaceAll(strings.TrimLeft(strings.ReplaceAll(tt.want, "\t", ""), "\n"), "\n\n", "\n")
 			got := stepIndex.ReplaceAllString(l.List.String(), "")
 			if got != want {

@@ -21,7 +21,7 @@ import (
 // or was given up is replaced by the next call.
 type Worker struct {
 	opts    WorkerOptions
-	exe     *program
+	exe     *executable
 	closing chan struct{} // closed by Close
 
 	mu       sync.Mutex
@@ -53,7 +53,7 @@ func NewWorker(opts WorkerOptions) *Worker {
 		now: time.Now, after: time.After,
 	}
 	if opts.Path != "" {
-		w.exe = &program{path: opts.Path}
+		w.exe = &executable{path: opts.Path}
 	}
 	return w
 }
@@ -250,7 +250,7 @@ func (w *Worker) launchOnce(perCall bool) (_ *process, err error) {
 
 	env := w.opts.Env
 	if env == nil {
-		env = environment(w.opts.Protect)
+		env = Environment(w.opts.Protect)
 	}
 	joins, args, extra := w.opts.Join, []string{handshake.Name}, []*os.File(nil)
 	if perCall {

@@ -137,10 +137,10 @@ func init() {
 func TestEnvironment(t *testing.T) {
 	t.Setenv("GONSO_TEST_TOKEN", "secret")
 	t.Setenv("GOTRACEBACK", "all")
-	if got := environment(false); !slices.Equal(got, os.Environ()) {
+	if got := Environment(false); !slices.Equal(got, os.Environ()) {
 		t.Errorf("without protection: %v", got)
 	}
-	got := environment(true)
+	got := Environment(true)
 	if !slices.Contains(got, "GOTRACEBACK=all") {
 		t.Errorf("what concerns the runtime is gone: %v", got)
 	}

@@ -156,17 +156,28 @@ func (l *List) Setresuid(id int) *Step {
 func (l *List) RaiseCaps(last int) []*Step {
 	from := l.Len()
 	all := uint64(1)<<(last+1) - 1
-	low, high := uint32(all), uint32(all>>32)
-	set := new(data)
-	for _, v := range []uint32{low, low, low, high, high, high} { // effective, permitted, inheritable
-		set.bytes = binary.LittleEndian.AppendUint32(set.bytes, v)
-	}
-	version := words(unix.LINUX_CAPABILITY_VERSION_3) // and pid 0, which means itself
-	l.add("capset", unix.SYS_CAPSET, memory(version, "self"), memory(set, fmt.Sprintf("%#x", all)))
+	l.capset(fmt.Sprintf("%#x", all), all, all, all)
 	for c := range last + 1 {
 		l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c).Tolerate(unix.EINVAL)
 	}
 	return l.steps[from:]
+}
+
+// Capset sets the capabilities of the process, as bit sets.
+func (l *List) Capset(effective, permitted, inheritable uint64) *Step {
+	text := fmt.Sprintf("{%#x, %#x, %#x}", effective, permitted, inheritable)
+	return l.capset(text, effective, permitted, inheritable)
+}
+
+func (l *List) capset(text string, effective, permitted, inheritable uint64) *Step {
+	d := new(data)
+	for _, shift := range []int{0, 32} {
+		for _, set := range []uint64{effective, permitted, inheritable} {
+			d.bytes = binary.LittleEndian.AppendUint32(d.bytes, uint32(set>>shift))
+		}
+	}
+	version := words(unix.LINUX_CAPABILITY_VERSION_3) // and pid 0, which means itself
+	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"), memory(d, text))
 }
 
 // Descriptors and files.
@@ -250,13 +261,5 @@ func (l *List) Mount(source, target, fstype string, f uintptr, options string) *
 // Chdir changes the working directory.
 func (l *List) Chdir(path string) *Step { return l.add("chdir", unix.SYS_CHDIR, text(path)) }
 
-// Fchdir changes the working directory to the one that fd refers to.
-func (l *List) Fchdir(fd Value) *Step { return l.add("fchdir", unix.SYS_FCHDIR, fd.arg()) }
-
 // Chroot changes the root directory.
 func (l *List) Chroot(path string) *Step { return l.add("chroot", unix.SYS_CHROOT, text(path)) }
-
-// Umask sets the mask for modes of new files.
-func (l *List) Umask(mask int) *Step {
-	return l.add("umask", unix.SYS_UMASK, symbol(int64(mask), fmt.Sprintf("%#o", mask))).givesAny()
-}

@@ -22,10 +22,12 @@
 // the only one that should import it. Its files say what is where:
 //
 //   - calls.go: the system calls that a list can hold;
+//   - program.go: those on the way to a program that somebody chose;
+//   - names.go: how their constants are printed;
 //   - list.go: how a list is laid out in the launcher's memory;
 //   - launcher_*.s: the launcher's code, one file an architecture;
 //   - elf.go, image.go: the executable made of it, and the file that holds it;
-//   - process.go: starting it and talking to it.
+//   - process.go: preparing it, starting it and talking to it.
 //
 // It needs Linux on amd64 or arm64, and a mounted /proc; on other architectures, Supported and Start say so.
 package launcher

@@ -4,11 +4,15 @@ package launcher
 
 import (
 	"encoding/binary"
+	"runtime"
 	"unsafe"
 )
 
 // machines has the ELF machine numbers of the architectures that a launcher is written for, by GOARCH.
 var machines = map[string]uint16{"amd64": 62, "arm64": 183}
+
+// Machine returns the ELF machine number of this architecture, or 0 if it has no launcher.
+func Machine() uint16 { return machines[runtime.GOARCH] }
 
 type elfHeader struct {
 	ident             [16]byte

@@ -18,7 +18,7 @@ import (
 
 // Supported returns an error matching [errors.ErrUnsupported] where no launcher has been written for the architecture.
 func Supported() error {
-	if machines[runtime.GOARCH] != 0 {
+	if Machine() != 0 {
 		return nil
 	}
 	return fmt.Errorf("no launcher for linux/%s: processes in namespaces need linux/amd64 or linux/arm64: %w",
@@ -77,7 +77,7 @@ func (c *imageCache) make(newFile func(string, os.FileMode, io.Reader) (*os.File
 		return nil, err
 	}
 	// Readable, so that the launcher is dumpable: whether its /proc files can be opened is the list's choice.
-	f, err := newFile("gonso-launcher", 0o555, bytes.NewReader(elfImage(machines[runtime.GOARCH], text)))
+	f, err := newFile("gonso-launcher", 0o555, bytes.NewReader(elfImage(Machine(), text)))
 	if err == nil {
 		c.file = f
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func TestLauncherText(t *testing.T) {
 	if runtime.GOARCH == "arm64" && len(text)%4 != 0 {
 		t.Error("not a whole number of instructions")
 	}
-	if n := len(elfImage(machines[runtime.GOARCH], text)); n >= 4096 {
+	if n := len(elfImage(Machine(), text)); n >= 4096 {
 		t.Errorf("image of %d bytes does not fit one page", n)
 	}
 }
@@ -147,6 +148,35 @@ func TestImageMemfdNotExecutable(t *testing.T) {
 	expectExit(t, run(t, &Cmd{List: new(List)}), 0)
 	checkUnnamed(t, image.file, 0o555)
 	expectExit(t, run(t, &Cmd{List: new(List)}), 0)
+}
+
+// Who can try only once gets a launcher that can be executed.
+func TestPrepareMemfdNotExecutable(t *testing.T) {
+	needLauncher(t)
+	freshImage(t)
+	proven.Store(false)
+	f, err := newMemfd("not executable", 0o444, strings.NewReader("#!"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	image.file = f
+	p, err := Prepare(new(List), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	c := exec.Cmd{Path: p.Path, ExtraFiles: p.Files}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	started, err := p.Started(c.Process)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(started.Close(), c.Wait()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestMemfdBeforeLinux63(t *testing.T) {

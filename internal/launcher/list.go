@@ -61,12 +61,6 @@ func (s *Step) Tolerate(errnos ...syscall.Errno) *Step {
 	return s
 }
 
-// MayFail makes the launcher go on whatever the result, and returns s.
-func (s *Step) MayFail() *Step {
-	s.low, s.span, s.want = 0, ^uint64(0), " = ?"
-	return s
-}
-
 // When makes the launcher skip s if the result of an earlier step is 0, and returns s. For most calls, other results are
 // tolerated failures; for Clone, they are what the original process sees. The result of a skipped step is 0.
 func (s *Step) When(earlier *Step) *Step {

@@ -64,7 +64,7 @@ func TestListString(t *testing.T) {
 			l.MoveStatus(10)
 			f := l.Openat(FD(unix.AT_FDCWD), "/proc/self/setgroups", unix.O_WRONLY|unix.O_CLOEXEC)
 			l.Write(f, "deny\n")
-			l.Close(f).MayFail()
+			l.Close(f)
 			l.Openat(f, "new", unix.O_CREAT|unix.O_EXCL)
 			l.Dup3(f, FD(20), unix.O_CLOEXEC)
 			l.Dup3(FD(20), f, 0)
@@ -73,15 +73,13 @@ func TestListString(t *testing.T) {
 			l.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 			l.Mount("proc", "/proc", "proc", unix.MS_NOSUID, "hidepid=2")
 			l.Chdir("/tmp")
-			l.Fchdir(FD(8))
 			l.Chroot(".")
-			l.Umask(0o22)
 			l.Prlimit(unix.RLIMIT_NOFILE, 64, 128)
 			l.Unshare(1<<30 | 4)
 		}, `0 fcntl(4, F_DUPFD_CLOEXEC, 10) = status
 1 openat(AT_FDCWD, "/proc/self/setgroups", O_WRONLY|O_CLOEXEC) >= 0
 2 write(#1, "deny\n", 5) = 5
-3 close(#1) = ?
+3 close(#1) = 0
 4 openat(#1, "new", O_CREAT|O_EXCL, 0600) >= 0
 5 dup3(#1, 20, O_CLOEXEC) = 20
 6 dup3(20, #1, 0) >= 0
@@ -90,11 +88,9 @@ func TestListString(t *testing.T) {
 9 mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL) = 0
 10 mount("proc", "/proc", "proc", MS_NOSUID, "hidepid=2") = 0
 11 chdir("/tmp") = 0
-12 fchdir(8) = 0
-13 chroot(".") = 0
-14 umask(022) >= 0
-15 prlimit64(0, 7, {64, 128}, NULL) = 0
-16 unshare(CLONE_NEWNET|0x4) = 0
+12 chroot(".") = 0
+13 prlimit64(0, 7, {64, 128}, NULL) = 0
+14 unshare(CLONE_NEWNET|0x4) = 0
 `},
 	}
 	for _, test := range tests {

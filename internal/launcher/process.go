@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -27,9 +28,6 @@ type Cmd struct {
 
 	Dir string // "" is the current directory
 	Sys *syscall.SysProcAttr
-
-	// Starter, if not nil, is called once in place of os.StartProcess. The standard streams are its affair.
-	Starter Starter
 }
 
 // A Process is a launcher, or the program that it has become. It must be closed, and the os.Process waited for, in any
@@ -40,48 +38,129 @@ type Process struct {
 	control, status *os.File
 }
 
-// Start starts a launcher.
-func Start(c *Cmd) (*Process, error) {
+// Prepared is a launcher that has all it needs but a process.
+type Prepared struct {
+	Path  string     // the launcher's executable, as the process finds it among its files
+	Files []*os.File // the descriptors of the process from 3 on
+
+	list            *List
+	rest            []byte     // of the encoded list
+	ends            []*os.File // the launcher's, of its pipes
+	control, status *os.File   // ours; nil once the Process has them
+}
+
+// Prepare prepares a launcher for a caller that starts the process itself, with arguments, environment and streams of its
+// choice. Files become FirstFileFD and so on, and stay the caller's. A Prepared must be closed, started or not.
+//
+// Such a caller can try only once. So it is made sure beforehand that no policy forbids to execute the launcher.
+func Prepare(list *List, files []*os.File) (*Prepared, error) {
+	if err := prove(); err != nil {
+		return nil, err
+	}
+	return prepare(list, files)
+}
+
+func prepare(list *List, files []*os.File) (*Prepared, error) {
 	if err := Supported(); err != nil {
 		return nil, err
 	}
-	if c.List == nil {
-		return nil, errors.New("launcher: Cmd without List")
+	if list == nil {
+		return nil, errors.New("launcher: no List")
 	}
-	list, err := c.List.Encode()
+	encoded, err := list.Encode()
 	if err != nil {
 		return nil, err
 	}
-	if c.Starter != nil {
-		if err := prove(); err != nil {
-			return nil, err
-		}
+	return prepareEncoded(list, encoded, files)
+}
+
+func prepareEncoded(list *List, encoded []byte, files []*os.File) (_ *Prepared, err error) {
+	exe, err := image.get()
+	if err != nil {
+		return nil, err
 	}
+	// The number is the child's: the path is resolved when its files are in place.
+	p := &Prepared{Path: fmt.Sprintf("/proc/self/fd/%d", ImageFD), list: list}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
 	// The launcher's ends get blocking, as it needs them, when they are passed on; ours stay as deadlines need them.
 	controlEnd, control, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer controlEnd.Close()
+	p.control, p.ends = control, []*os.File{controlEnd}
 	status, statusEnd, err := os.Pipe()
 	if err != nil {
-		control.Close()
 		return nil, err
 	}
-	defer statusEnd.Close()
-	p := &Process{list: c.List, control: control, status: status}
-	if err := p.start(c, list, controlEnd, statusEnd); err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
+	p.status, p.ends = status, append(p.ends, statusEnd)
+	p.Files = append([]*os.File{controlEnd, statusEnd, exe}, files...)
+	// What is written before the start need not be waited for by the launcher. 4096 bytes fit an empty pipe, even of a user
+	// over the quota for pipes; the rest is read while it is written.
+	first := min(len(encoded), 4096)
+	p.rest = encoded[first:]
+	_, err = control.Write(encoded[:first])
+	return p, err
 }
 
-// start starts the launcher and gives it the list.
-func (p *Process) start(c *Cmd, list []byte, control, status *os.File) error {
-	null, err := devNull(c)
+// Started makes a Process of the one that was started, which gets the rest of its list. After an error nothing can be made
+// of it: it has to be killed and waited for.
+func (p *Prepared) Started(process *os.Process) (*Process, error) {
+	closeAll(p.ends) // so that writing fails once the launcher is gone
+	if _, err := p.control.Write(p.rest); err != nil {
+		return nil, fmt.Errorf("launcher: writing the list: %w", err)
+	}
+	started := &Process{Process: process, list: p.list, control: p.control, status: p.status}
+	p.control, p.status = nil, nil
+	return started, nil
+}
+
+// Close releases what a Process has not taken over.
+func (p *Prepared) Close() {
+	closeAll(p.ends)
+	closeAll([]*os.File{p.control, p.status})
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close() // does nothing if f is nil or closed
+	}
+}
+
+// proven is set once the image has been executed: no policy forbids that.
+var proven atomic.Bool
+
+// prove executes the image.
+func prove() error {
+	if proven.Load() {
+		return nil
+	}
+	p, err := Start(&Cmd{List: new(List)})
 	if err != nil {
 		return err
+	}
+	p.Close()
+	p.Wait()
+	return nil
+}
+
+// Start starts a launcher.
+func Start(c *Cmd) (*Process, error) {
+	p, err := prepare(c.List, c.Files)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	return p.start(c)
+}
+
+func (p *Prepared) start(c *Cmd) (*Process, error) {
+	null, err := devNull(c)
+	if err != nil {
+		return nil, err
 	}
 	defer null.Close()
 	attr := &os.ProcAttr{Dir: c.Dir, Sys: c.Sys}
@@ -92,59 +171,33 @@ func (p *Process) start(c *Cmd, list []byte, control, status *os.File) error {
 		}
 		attr.Files = append(attr.Files, f)
 	}
-	attr.Files = append(attr.Files, control, status, nil)
-	attr.Files = append(attr.Files, c.Files...)
+	attr.Files = append(attr.Files, p.Files...)
 	args := c.Args
 	if len(args) == 0 {
 		args = []string{"gonso-launcher"}
 	}
-
-	// What is written before the start need not be waited for by the launcher. 4096 bytes fit an empty pipe, even of a user
-	// over the quota for pipes; the rest is read while it is written.
-	first := min(len(list), 4096)
-	if _, err := p.control.Write(list[:first]); err != nil {
-		return err
+	process, err := os.StartProcess(p.Path, args, attr)
+	if errors.Is(err, fs.ErrPermission) && (c.Sys == nil || !c.Sys.UseCgroupFD) { // a policy may let memfds be made, but not executed
+		if exe, insteadErr := image.instead(attr.Files[ImageFD]); insteadErr == nil {
+			attr.Files[ImageFD] = exe
+			process, err = os.StartProcess(p.Path, args, attr)
+		}
 	}
-	if p.Process, err = startImage(args, attr, c.Starter); err != nil {
-		return err
-	}
-	control.Close() // so that writing fails once the launcher is gone
-	if _, err := p.control.Write(list[first:]); err != nil {
-		p.Kill()
-		p.Wait()
-		return fmt.Errorf("launcher: writing the list: %w", err)
-	}
-	return nil
-}
-
-// startImage starts the launcher's executable.
-func startImage(args []string, attr *os.ProcAttr, starter Starter) (*os.Process, error) {
-	// The number is the child's: the path is resolved when its files are in place.
-	path := fmt.Sprintf("/proc/self/fd/%d", ImageFD)
-	f, err := image.get()
 	if err != nil {
 		return nil, err
 	}
-	attr.Files[ImageFD] = f
-	if starter != nil {
-		return starter(path, args, attr)
+	proven.Store(true)
+	started, err := p.Started(process)
+	if err != nil {
+		process.Kill()
+		process.Wait()
 	}
-	p, err := os.StartProcess(path, args, attr)
-	if err == nil {
-		proven.Store(true)
-	}
-	if errors.Is(err, fs.ErrPermission) && (attr.Sys == nil || !attr.Sys.UseCgroupFD) { // a policy may let memfds be made, but not executed
-		if f, insteadErr := image.instead(f); insteadErr == nil {
-			attr.Files[ImageFD] = f
-			return os.StartProcess(path, args, attr)
-		}
-	}
-	return p, err
+	return started, err
 }
 
 // devNull returns nil if no stream of c needs it.
 func devNull(c *Cmd) (*os.File, error) {
-	if c.Stdin != nil && c.Stdout != nil && c.Stderr != nil || c.Starter != nil {
+	if c.Stdin != nil && c.Stdout != nil && c.Stderr != nil {
 		return nil, nil
 	}
 	return os.OpenFile(os.DevNull, os.O_RDWR, 0)

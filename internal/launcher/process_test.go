@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -69,10 +70,10 @@ func TestFailingStep(t *testing.T) {
 	var l List
 	l.Chdir("/")
 	l.Openat(FD(unix.AT_FDCWD), "/proc/self/comm", 0)
-	bad := l.Fchdir(FD(999))
+	bad := l.Close(FD(999))
 	l.ExitGroup(0)
 	e := fails(t, &Cmd{List: &l})
-	if e.Index != bad.Index() || e.Name != "fchdir" || e.Step != "fchdir(999) = 0" || e.Errno != unix.EBADF ||
+	if e.Index != bad.Index() || e.Name != "close" || e.Step != "close(999) = 0" || e.Errno != unix.EBADF ||
 		e.Result != -int64(unix.EBADF) || !errors.Is(e, unix.EBADF) {
 		t.Errorf("%+v", e)
 	}
@@ -90,25 +91,21 @@ func TestUnexpectedResult(t *testing.T) {
 func TestTolerate(t *testing.T) {
 	for _, errnos := range [][]syscall.Errno{{unix.EBADF}, {unix.EPERM, unix.EBADF}, {unix.EBADF, unix.EPERM}} {
 		var l List
-		l.Fchdir(FD(999)).Tolerate(errnos...)
+		l.Close(FD(999)).Tolerate(errnos...)
 		l.ExitGroup(42)
 		expectExit(t, run(t, &Cmd{List: &l}), 42)
 	}
 	var l List
-	l.Fchdir(FD(999)).Tolerate(unix.EPERM, unix.EACCES)
+	l.Close(FD(999)).Tolerate(unix.EPERM, unix.EACCES)
 	if e := fails(t, &Cmd{List: &l}); e.Errno != unix.EBADF {
 		t.Error(e)
 	}
-	l = List{}
-	l.Fchdir(FD(999)).MayFail()
-	l.ExitGroup(42)
-	expectExit(t, run(t, &Cmd{List: &l}), 42)
 }
 
 func TestWhen(t *testing.T) {
 	var l List
 	good := l.Chdir("/")
-	bad := l.Fchdir(FD(999)).Tolerate(unix.EBADF)
+	bad := l.Close(FD(999)).Tolerate(unix.EBADF)
 	skipped := l.ExitGroup(1).When(good)
 	l.ExitGroup(2).When(skipped)
 	l.ExitGroup(3).When(bad)
@@ -122,9 +119,7 @@ func TestResults(t *testing.T) {
 	}
 	defer dir.Close()
 	var l List
-	l.Umask(0o277)
-	l.Fchdir(FirstFileFD)
-	f := l.Openat(FD(unix.AT_FDCWD), "file", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC)
+	f := l.Openat(FirstFileFD, "file", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC)
 	l.Write(f, "hello, ")
 	copied := l.Dup3(f, FD(30), 0)
 	l.Write(copied, "world")
@@ -134,7 +129,7 @@ func TestResults(t *testing.T) {
 	expectExit(t, run(t, &Cmd{List: &l, Files: []*os.File{dir}}), 0)
 	path := filepath.Join(dir.Name(), "file")
 	info, err := os.Stat(path)
-	if err != nil || info.Mode() != 0o400 {
+	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
 	if got, err := os.ReadFile(path); string(got) != "hello, world" || err != nil {
@@ -388,7 +383,7 @@ func TestMoveStatus(t *testing.T) {
 	l.Write(StatusFD, "not the status")
 	l.Sync()
 	l.Send(moved)
-	l.Fchdir(FD(999))
+	l.Close(FD(999))
 	p := start(t, &Cmd{List: &l, Files: []*os.File{w}})
 	w.Close()
 	next(t, p)
@@ -670,22 +665,108 @@ func TestSendFiles(t *testing.T) {
 func startRaw(t *testing.T, list []byte) *Process {
 	t.Helper()
 	needLauncher(t)
-	controlEnd, control, err := os.Pipe()
+	prepared, err := prepareEncoded(new(List), list, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer controlEnd.Close()
-	status, statusEnd, err := os.Pipe()
+	defer prepared.Close()
+	p, err := prepared.start(&Cmd{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer statusEnd.Close()
-	p := &Process{list: new(List), control: control, status: status}
 	t.Cleanup(func() { p.Close() })
-	if err := p.start(&Cmd{}, list, controlEnd, statusEnd); err != nil {
+	return p
+}
+
+// longList does not fit a pipe.
+func longList() *List {
+	l := new(List)
+	for range 20 {
+		l.Chdir("/" + strings.Repeat("./", 2000))
+	}
+	return l
+}
+
+// A launcher is started by somebody else, who gives it streams and arguments.
+func TestPrepare(t *testing.T) {
+	needLauncher(t)
+	l := longList()
+	l.Cloexec(StatusFD)
+	l.Execveat(FirstFileFD)
+	before := descriptors()
+	p, err := Prepare(l, []*os.File{openSelf(t)})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	var out strings.Builder
+	c := exec.Cmd{Path: p.Path, Args: []string{helper, "args", "x"}, Env: []string{"A=1"}, ExtraFiles: p.Files, Stdout: &out}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	started, err := p.Started(c.Process)
+	p.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := started.Next(t.Context()); err != io.EOF { // the program has taken over
+		t.Errorf("Next: %v", err)
+	}
+	if err := errors.Join(started.Close(), c.Wait()); err != nil {
+		t.Error(err)
+	}
+	if want := `["x"] ["A=1"]`; out.String() != want {
+		t.Errorf("got %s, want %s", out.String(), want)
+	}
+	if after := descriptors(); len(after) != len(before)+1 { // itself
+		t.Errorf("descriptors before: %v, after: %v", before, after)
+	}
+}
+
+func TestPrepareNeverStarted(t *testing.T) {
+	needLauncher(t)
+	before := descriptors()
+	p, err := Prepare(longList(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p.Close()
+	}
+	for name, list := range map[string]*List{"none": nil, "of mistakes": new(List)} {
+		if list != nil {
+			list.Chdir("\x00")
+		}
+		if _, err := Prepare(list, nil); err == nil {
+			t.Errorf("a list %s was prepared", name)
+		}
+	}
+	if after := descriptors(); len(after) != len(before) {
+		t.Errorf("descriptors before: %v, after: %v", before, after)
+	}
+}
+
+// What was started is no launcher, or not for long.
+func TestStartedTooShort(t *testing.T) {
+	needLauncher(t)
+	before := descriptors()
+	p, err := Prepare(longList(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Cmd{Path: "/proc/self/exe", Args: []string{helper, "args"}, ExtraFiles: p.Files}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Started(c.Process); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("Started: %v", err)
+	}
+	p.Close()
+	if err := c.Wait(); err != nil {
+		t.Error(err)
+	}
+	if after := descriptors(); len(after) != len(before) {
+		t.Errorf("descriptors before: %v, after: %v", before, after)
+	}
 }
 
 func TestListDoesNotArrive(t *testing.T) {

@@ -5,8 +5,6 @@ package launcher
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,37 +39,4 @@ func (l *List) SetgroupsTo(groups []uint32) *Step {
 		d.bytes = binary.LittleEndian.AppendUint32(d.bytes, g)
 	}
 	return l.add("setgroups", unix.SYS_SETGROUPS, number(len(groups)), memory(d, fmt.Sprint(groups)))
-}
-
-// Capset sets the capabilities of the process, as bit sets.
-func (l *List) Capset(effective, permitted, inheritable uint64) *Step {
-	d := new(data)
-	for _, shift := range []int{0, 32} {
-		for _, set := range []uint64{effective, permitted, inheritable} {
-			d.bytes = binary.LittleEndian.AppendUint32(d.bytes, uint32(set>>shift))
-		}
-	}
-	version := words(unix.LINUX_CAPABILITY_VERSION_3) // and pid 0, which means itself
-	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"),
-		memory(d, fmt.Sprintf("{%#x, %#x, %#x}", effective, permitted, inheritable)))
-}
-
-// A Starter is os.StartProcess, or does more.
-type Starter func(path string, args []string, attr *os.ProcAttr) (*os.Process, error)
-
-// proven is set once the image has been executed: no policy forbids that.
-var proven atomic.Bool
-
-// prove executes the image for a Starter that cannot be called again if that is refused.
-func prove() error {
-	if proven.Load() {
-		return nil
-	}
-	p, err := Start(&Cmd{List: new(List)})
-	if err != nil {
-		return err
-	}
-	p.Close()
-	p.Wait()
-	return nil
 }

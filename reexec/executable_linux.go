@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -16,9 +15,9 @@ import (
 // Supported returns why this system has no process backend, or nil.
 func Supported() error { return launcher.Supported() }
 
-// program is an executable, opened before any namespace is entered. Failures are
-// not kept.
-type program struct {
+// executable is the file of a program, opened before any namespace is entered.
+// Failures are not kept.
+type executable struct {
 	path   string // how it is named to people; opened at the first launch
 	self   bool   // it is this program
 	mu     sync.Mutex
@@ -29,14 +28,14 @@ type program struct {
 
 // thisProgram is opened by a link that means the file that is running, whatever
 // has become of its path.
-var thisProgram = &program{path: "/proc/self/exe", self: true}
+var thisProgram = &executable{path: "/proc/self/exe", self: true}
 
 // open returns a descriptor of the program and what to do when the launch is
 // over. Where somebody else may be root inside, it is a sealed copy: they could
 // otherwise write to the host's file through /proc/PID/exe (CVE-2019-5736). Its
 // mode lets nobody read it, so that the kernel leaves a process that executes it
 // undumpable wherever the owner is not mapped (fs/exec.c, would_dump).
-func (x *program) open(protect bool) (f *os.File, done func(), err error) {
+func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	keep := func() {}
@@ -78,8 +77,11 @@ func (x *program) open(protect bool) (f *os.File, done func(), err error) {
 	return f, keep, nil
 }
 
+// OpenSelf returns this program, to be executed, and what to do afterwards.
+func OpenSelf(protect bool) (f *os.File, done func(), err error) { return thisProgram.open(protect) }
+
 // read opens what was opened, for reading.
-func (x *program) read() (*os.File, error) {
+func (x *executable) read() (*os.File, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", x.file.Fd()))
 	var pe *os.PathError
 	if errors.As(err, &pe) {
@@ -88,8 +90,54 @@ func (x *program) read() (*os.File, error) {
 	return f, err
 }
 
+// check refuses early what cannot be a program like this one. Its caller has
+// x.mu.
+func (x *executable) check() error {
+	bad := func(err error) error { return &os.PathError{Op: "exec", Path: x.path, Err: err} }
+	var st unix.Stat_t
+	if err := unix.Fstat(int(x.file.Fd()), &st); err != nil {
+		return bad(err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return bad(unix.EISDIR)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return bad(errors.New("it is not a regular file"))
+	}
+	f, err := x.read()
+	if errors.Is(err, os.ErrPermission) {
+		return nil // it may be executable all the same
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	e, err := readELF(f)
+	if err != nil {
+		return bad(err)
+	}
+	if want := launcher.Machine(); e.machine != want {
+		return bad(fmt.Errorf("it is for another processor (ELF machine %d, not %d)", e.machine, want))
+	}
+	x.elf = e
+	return nil
+}
+
+// dynamic reports whether the program needs a loader, as far as that is known.
+func (x *executable) dynamic() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.elf == nil && x.file != nil {
+		if f, err := x.read(); err == nil {
+			defer f.Close()
+			x.elf, _ = readELF(f)
+		}
+	}
+	return x.elf != nil && x.elf.interp
+}
+
 // close is for programs that only one Worker starts.
-func (x *program) close() {
+func (x *executable) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, f := range []**os.File{&x.file, &x.sealed} {
@@ -98,24 +146,6 @@ func (x *program) close() {
 			*f = nil
 		}
 	}
-}
-
-// environment is what a worker gets: all of this process's, or, where somebody
-// else may be root inside and read it, only what concerns the Go runtime.
-func environment(protect bool) []string {
-	all := os.Environ()
-	if !protect {
-		return all
-	}
-	var env []string
-	for _, kv := range all {
-		name, _, _ := strings.Cut(kv, "=")
-		switch name {
-		case "GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GORACE", "GOTRACEBACK", "GOCOVERDIR", "GONSO_DEBUG", "LANG", "PATH", "TZ":
-			env = append(env, kv)
-		}
-	}
-	return env
 }
 
 // workerSysProcAttr gives the worker a process group of its own: what is typed

@@ -1,0 +1,165 @@
+package gonso
+
+import (
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/reexec"
+)
+
+// passing passes signals on to a process.
+type passing struct {
+	signals chan os.Signal
+	stopped chan struct{}
+	done    sync.WaitGroup
+
+	notified uint64 // the signals that are passed on
+
+	apart   bool            // the process is in a group of its own
+	witness *reexec.Witness // nil if there is none
+	known   uint64          // what the group got, seen by a witness before, and not yet come here
+}
+
+// passSignals begins to collect signals, but those that this program was
+// started to ignore.
+func passSignals() *passing {
+	p := &passing{signals: make(chan os.Signal, 64), stopped: make(chan struct{})}
+	for n := syscall.Signal(1); n <= 64; n++ {
+		switch n {
+		case unix.SIGURG, unix.SIGPIPE, // this runtime's own, and what it writes itself
+			unix.SIGKILL, unix.SIGSTOP,
+			unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, // its own mistakes
+			unix.SIGTTIN, unix.SIGTTOU, // about its own use of the terminal
+			32, 33, 34: // libc's own
+			continue
+		}
+		if !signal.Ignored(n) {
+			signal.Notify(p.signals, n)
+			if n != unix.SIGCHLD {
+				p.notified |= 1 << (n - 1)
+			}
+		}
+	}
+	return p
+}
+
+// to begins to pass signals on. What came before is passed on whoever got it,
+// rather than to be lost.
+func (p *passing) to(process *os.Process, apart bool) {
+	p.apart = apart
+	if !apart {
+		p.witness, _ = reexec.StartWitness() // without it, it is guessed
+	}
+	p.done.Go(func() {
+		for {
+			select {
+			case <-p.stopped:
+				return
+			case s := <-p.signals:
+				sig := s.(syscall.Signal)
+				switch {
+				case sig == unix.SIGCHLD:
+					p.keepStop()
+					stopAlong(process.Pid)
+				case p.reached(sig):
+				default:
+					_ = process.Signal(sig) // it may have ended
+				}
+			}
+		}
+	})
+}
+
+// stop ends the passing; there may be signals left that nobody wants any more.
+func (p *passing) stop() {
+	signal.Stop(p.signals)
+	close(p.stopped)
+	p.done.Wait()
+	if p.witness != nil {
+		p.witness.End()
+	}
+}
+
+// reached reports whether a signal that came here has come to the process as
+// well, having been sent to the whole process group.
+func (p *passing) reached(sig syscall.Signal) bool {
+	if p.apart {
+		return false
+	}
+	bit := uint64(1) << (sig - 1)
+	if p.known&bit != 0 {
+		p.known &^= bit
+		return true
+	}
+	if w := p.witness; w != nil {
+		pending, err := w.Pending()
+		if err == nil && pending&bit == 0 {
+			return false
+		}
+		p.relieve() // it knows a signal once only
+		p.known &^= bit
+		if err == nil {
+			return true
+		}
+	}
+	return typed(sig) && foreground()
+}
+
+// keepStop is for before this process stops: the SIGCONT that wakes it up makes
+// the kernel forget what the witness has pending of ^Z, which may not have come
+// here yet.
+func (p *passing) keepStop() {
+	if p.witness == nil {
+		return
+	}
+	if pending, err := p.witness.Pending(); err == nil && pending&(1<<(unix.SIGTSTP-1)) != 0 {
+		p.relieve()
+	}
+}
+
+// relieve has another witness take over, and keeps what only the one before it
+// knows of.
+func (p *passing) relieve() {
+	old := p.witness
+	defer old.End()
+	p.witness, _ = reexec.StartWitness()
+	if p.witness == nil {
+		return
+	}
+	pending, err := old.Pending()
+	if err != nil {
+		return
+	}
+	if newer, err := p.witness.Pending(); err == nil {
+		p.known |= pending &^ newer & p.notified
+	}
+}
+
+// typed signals are sent by the terminal to all of its foreground process group.
+func typed(sig syscall.Signal) bool {
+	return sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTSTP
+}
+
+// foreground reports whether this process is in that group.
+func foreground() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && pgrp == unix.Getpgrp()
+}
+
+// stopAlong stops this process if the other has been stopped, for the shell to
+// see. SIGCONT wakes both, or is passed on.
+func stopAlong(pid int) {
+	var info unix.Siginfo
+	if unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG, nil) == nil && info.Signo != 0 {
+		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+	}
+}
