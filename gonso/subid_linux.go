@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -165,19 +165,16 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 // found. Not answering in time is an error.
 func askTool(ctx context.Context, name string, args ...string) (string, error) {
 	path, err := exec.LookPath(name)
-	if err != nil || elevated() {
+	if err != nil {
 		return "", nil // it is one of several sources
+	}
+	// Who started a program with more privileges has also chosen its PATH.
+	if secure, err := sys.Secure(); secure || err != nil {
+		return "", nil
 	}
 	out, err := reexec.RunTool(ctx, path, args...)
 	if err != nil && ctx.Err() == nil {
 		return "", nil
 	}
 	return out, err
-}
-
-// elevated reports whether this program has more privileges than who started it
-// and chose its PATH: AT_SECURE, 23, of getauxval(3).
-func elevated() bool {
-	auxv, err := unix.Auxv()
-	return err != nil || slices.ContainsFunc(auxv, func(kv [2]uintptr) bool { return kv[0] == 23 && kv[1] != 0 })
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Program is a program of the user's to be started in namespaces, in the place
@@ -73,7 +74,8 @@ func (g *Program) Start(ctx context.Context, c *exec.Cmd) (err error) {
 		return &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
 	}
 	extra := c.ExtraFiles
-	l := composeProgram(g, extra, ownCaps())
+	caps, _ := sys.ThreadCaps() // without, there are none to keep
+	l := composeProgram(g, extra, uint64(caps.Permitted))
 	cmd := &launcher.Cmd{Args: c.Args, Files: append(files(g.Join), extra...), Sys: &syscall.SysProcAttr{}}
 	if len(cmd.Args) == 0 {
 		cmd.Args = []string{g.Name}
@@ -145,16 +147,6 @@ func (g *Program) follow(ctx context.Context, l *launch, p *launcher.Process) er
 			return &exec.Error{Name: g.Name, Err: fmt.Errorf("%w; of one place in it: %w", exec.ErrNotFound, failed)}
 		}
 	}
-}
-
-// ownCaps are the permitted capabilities of this thread.
-func ownCaps() uint64 {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&hdr, &data[0]) != nil {
-		return 0
-	}
-	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted)
 }
 
 // composeProgram joins namespaces and becomes the program. Its descriptors are
