@@ -297,7 +297,7 @@ func mountOf(fd int) mountLine {
 	if err != nil {
 		return mountLine{}
 	}
-	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	mounts, err := threadMounts()
 	if err != nil {
 		return mountLine{}
 	}
@@ -307,7 +307,7 @@ func mountOf(fd int) mountLine {
 			continue
 		}
 		id, _ := strconv.Atoi(strings.TrimSpace(value))
-		for _, m := range parseMountinfo(string(mounts)) {
+		for _, m := range mounts {
 			if m.id == id {
 				return m
 			}
