@@ -2,6 +2,8 @@
 
 package gonso
 
-func (c *Cmd) start(func()) error   { return c.abandon(refused("start", 0, ErrUnsupported)) }
+import "errors"
+
+func (c *Cmd) start(func()) error   { return c.abandon(refused("start", 0, errors.ErrUnsupported)) }
 func (s *Set) exposed() bool        { return false }
 func (s *Set) reducedEnv() []string { return nil }

@@ -116,8 +116,4 @@ var (
 	// answered: the function may have run, or not. A call that had to end because of
 	// another in the same worker says so, and may be retried.
 	ErrWorkerDied = reexec.ErrWorkerDied
-
-	// ErrUnsupported is [errors.ErrUnsupported]: this system, architecture or
-	// version of gonso cannot do it.
-	ErrUnsupported = errors.ErrUnsupported
 )

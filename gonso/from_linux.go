@@ -65,7 +65,7 @@ func typeOf(ns *nsfs.NS) (Type, error) {
 	n, err := ns.Type()
 	t := Type(n)
 	if err == nil && (!t.single() || t.check() != nil) {
-		err = ErrUnsupported
+		err = errors.ErrUnsupported
 	}
 	return t, err
 }
@@ -241,7 +241,7 @@ func (c *core) addWanted(ns *nsfs.NS, types Type, path string, taken *[numTypes]
 	}
 	defer ns.Release()
 	switch {
-	case errors.Is(err, ErrUnsupported):
+	case errors.Is(err, errors.ErrUnsupported):
 		return nil // not gonso's affair
 	case err != nil:
 		return openError("open", 0, path, err)

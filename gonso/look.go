@@ -67,7 +67,7 @@ func (s *Set) OwnerUID() (uint32, error) {
 // Only a process inside shows them, so if it is not this process's own, one is
 // started for that moment, which shares no memory with this one. This needs
 // CAP_SYS_ADMIN in that user namespace, as entering does, and the process
-// backend; without that the error matches [ErrUnsupported].
+// backend; without that the error matches [errors.ErrUnsupported].
 func (s *Set) IDMaps() (uid, gid []IDMap, err error) {
 	c, err := s.acquireOne("id maps", User)
 	if err != nil {

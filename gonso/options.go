@@ -143,7 +143,7 @@ func InThread() DoOption {
 
 // InProcess runs a registered function in a worker process, also where a thread
 // would do. Where there is no process backend (other architectures than amd64
-// and arm64) the error matches [ErrUnsupported].
+// and arm64) the error matches [errors.ErrUnsupported].
 func InProcess() DoOption { return func(c *doConfig) { c.inThread, c.inProcess = false, true } }
 
 // Isolated runs a registered function in a process of its own, as [InProcess]
@@ -208,7 +208,7 @@ type funcConfig struct {
 // too, or uses packages that do, such as net. It then runs in a process. If this
 // program is dynamically linked and a mount namespace has not the loader that it
 // needs, only threads of the worker enter that, one for each call: the call then
-// fails with an error that matches [ErrUnsupported]. Programs built with
+// fails with an error that matches [errors.ErrUnsupported]. Programs built with
 // CGO_ENABLED=0 are not dynamic, and [Worker].Path may name one that is not.
 func StartsGoroutines() FuncOption { return func(c *funcConfig) { c.startsGoroutines = true } }
 

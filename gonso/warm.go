@@ -12,7 +12,7 @@ import (
 // next call, or Warm, starts another.
 //
 // Errors and privileges are those of [Func.Do] with [InProcess]: where there is
-// no process backend the error matches [ErrUnsupported], and where the program
+// no process backend the error matches [errors.ErrUnsupported], and where the program
 // did not call [Init], [ErrNotInitialized]. When ctx is done before the worker
 // is there, Warm returns its error; the worker still comes up, for who asks next.
 func (s *Set) Warm(ctx context.Context) error {
