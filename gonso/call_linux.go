@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
@@ -57,7 +58,7 @@ func (c *core) callInProcess(ctx context.Context, name string, in []byte, files 
 	if o.place.Root {
 		root, err := wire.DupFile(o.root)
 		if err != nil {
-			return nil, &Error{Op: "call", Path: name, Err: err}
+			return nil, newError("call", 0, name, err)
 		}
 		files = append(files, root)
 	}
@@ -83,12 +84,12 @@ func (c *core) setWorker(w Worker) error {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
 	if c.worker != nil {
-		return &Error{Op: "set worker", Err: errHasWorker}
+		return newError("set worker", 0, "", errHasWorker)
 	}
 	if w.Cgroup != "" {
 		f, err := reexec.OpenCgroup(w.Cgroup)
 		if err != nil {
-			return workerError("Cgroup", err)
+			return newError("set worker", 0, "", fmt.Errorf("Cgroup: %w", err))
 		}
 		f.Close()
 	}

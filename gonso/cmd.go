@@ -221,7 +221,7 @@ func (c *Cmd) closedFile() error {
 			err = conn.Control(func(uintptr) {})
 		}
 		if err != nil { // of a type that only package os knows
-			return &Error{Op: "start", Path: name, Err: os.ErrClosed}
+			return newError("start", 0, name, os.ErrClosed)
 		}
 		return nil
 	}

@@ -64,7 +64,7 @@ func (c *Cmd) startIn(core *core, failing func()) (done func(), err error) {
 	if sig := c.Attr.Pdeathsig; sig != nil {
 		n, ok := sig.(syscall.Signal)
 		if !ok {
-			return nil, c.abandon(&Error{Op: "start", Err: errors.New("a Pdeathsig that is not a syscall.Signal")})
+			return nil, c.abandon(newError("start", 0, "", errors.New("a Pdeathsig that is not a syscall.Signal")))
 		}
 		g.Pdeathsig = n
 	}
@@ -72,7 +72,7 @@ func (c *Cmd) startIn(core *core, failing func()) (done func(), err error) {
 	switch {
 	case c.self:
 		if g.Exe, done, err = reexec.OpenSelf(g.Protect); err != nil {
-			return nil, c.abandon(&Error{Op: "start", Err: err})
+			return nil, c.abandon(newError("start", 0, "", err))
 		}
 		env = append(env, selfEnv+"=1")
 	case c.Exe != nil:
@@ -136,9 +136,9 @@ func programError(err error) error {
 		if op == "execve" || op == "execveat" {
 			op = "exec"
 		}
-		return &Error{Op: "start", Err: &fs.PathError{Op: op, Path: le.Path, Err: le.Err}}
+		return newError("start", 0, "", &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
 	case le.Type == 0:
-		return &Error{Op: le.Op, Err: le.Err}
+		return newError(le.Op, 0, "", le.Err)
 	}
 	return launchError(0, err)
 }

@@ -50,7 +50,3 @@ func openDir(_ string, t Type, _ bool) (*core, error) {
 	return nil, refused("open", t, errors.ErrUnsupported)
 }
 func openPaths([]string) (*core, error) { return nil, refused("open", 0, errors.ErrUnsupported) }
-
-func refused(op string, types Type, err error) error {
-	return &Error{Op: op, Type: types, Err: err, Hint: "namespaces are a feature of Linux"}
-}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/wire"
-	"github.com/gonso/gonso/reexec"
 )
 
 // Func is a registered function: one that can run in another process, which is
@@ -149,9 +148,9 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 	case wire.Goexited:
 		return out, ErrGoexit
 	case wire.NotRegistered:
-		return out, &Error{Op: "call", Path: f.name, Err: ErrNotRegistered}
+		return out, newError("call", 0, f.name, ErrNotRegistered)
 	case wire.Unserved:
-		return out, &Error{Op: "call", Path: f.name, Err: outcome.Err, Hint: placeHint(outcome.Err)}
+		return out, newError("call", 0, f.name, outcome.Err).withHint(placeHint(outcome.Err))
 	}
 	if outcome.Value == nil {
 		wire.CloseFiles(outcome.Files)
@@ -159,7 +158,7 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 	}
 	if err := wire.UnmarshalFiles(outcome.Value, outcome.Files, &out); err != nil {
 		var nothing Out // not what files were taken back from
-		return nothing, &Error{Op: "decode result of", Path: f.name, Err: err}
+		return nothing, newError("decode result of", 0, f.name, err)
 	}
 	return out, outcome.Err
 }
@@ -169,9 +168,9 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, copying, err error) {
 	switch {
 	case f == nil || s == nil || ctx == nil:
-		return nil, nil, &Error{Op: "call", Err: os.ErrInvalid, Hint: "function, context or Set is nil"}
+		return nil, nil, invalid("call", "function, context or Set is nil")
 	case f.bad != nil:
-		return nil, nil, &Error{Op: "call", Path: f.name, Err: f.bad}
+		return nil, nil, newError("call", 0, f.name, f.bad)
 	}
 	c, err := s.acquire("call")
 	if err != nil {
@@ -184,10 +183,10 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	o := doOptions(opts)
 	switch placed := o.place != (wire.Place{}); {
 	case o.bad != nil:
-		return nil, nil, &Error{Op: "call", Path: f.name, Err: o.bad}
+		return nil, nil, newError("call", 0, f.name, o.bad)
 	case placed && f.cfg.startsGoroutines && !o.isolated:
-		return nil, nil, &Error{Op: "call", Path: f.name, Err: os.ErrInvalid,
-			Hint: "Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too"}
+		return nil, nil, newError("call", 0, f.name, os.ErrInvalid).
+			withHint("Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too")
 	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess})
 	if d.err != nil {
@@ -201,14 +200,14 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	if f.pipe {
 		connected := in
 		if st, err = connectStreams(&connected, c.grace()); err != nil {
-			return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
+			return nil, nil, newError("encode argument of", 0, f.name, err)
 		}
 		value = &connected // which may be an interface itself
 	}
 	b, files, err := wire.MarshalFiles(value)
 	if err != nil {
 		st.abandon()
-		return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
+		return nil, nil, newError("encode argument of", 0, f.name, err)
 	}
 	defer widen(wire.FilesIn(value))()
 	st.start()
@@ -216,24 +215,9 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		outcome, err = c.callOnThread(ctx, f.serve, b, files, f.cfg.leavesThreadClean, o)
 	} else {
 		outcome, err = c.callInProcess(ctx, f.name, b, files, o)
-		err = callError(c, err)
+		err = callError(c.types, err)
 	}
 	return outcome, st.finish(ctx), err
-}
-
-// callError says which Set a failed call was for.
-func callError(c *core, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, reexec.ErrWorkerClosed):
-		return &Error{Op: "call", Err: ErrClosed}
-	case errors.As(err, new(*Error)):
-		return err
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, reexec.ErrWorkerDied):
-		return err
-	}
-	return launchError(c.types, err)
 }
 
 // withoutValues is a context whose values do not cross, as on the other backend.

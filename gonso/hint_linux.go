@@ -10,9 +10,8 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// refused is the error for something that the kernel did not do.
-func refused(op string, types Type, err error) error {
-	return &Error{Op: op, Type: types, Err: err, Hint: hint(op, types, err, gatherEvidence(types))}
+func findHint(op string, types Type, err error) string {
+	return hint(op, types, err, gatherEvidence(types))
 }
 
 // gatherEvidence looks at the calling thread and the system.

@@ -31,7 +31,7 @@ func (s *Set) Pin(dir string) error {
 	}
 	defer c.release()
 	if c.types == 0 {
-		return &Error{Op: "pin", Path: dir, Err: errNothingToPin}
+		return newError("pin", 0, dir, errNothingToPin)
 	}
 	return c.pin(dir)
 }
@@ -61,7 +61,7 @@ var errNothingToPin = errors.New("the Set has no namespaces")
 // paths are unpinned all the same. It needs CAP_SYS_ADMIN, as Pin does.
 func Unpin(paths ...string) error {
 	if len(paths) == 0 {
-		return &Error{Op: "unpin", Err: errNoFiles}
+		return newError("unpin", 0, "", errNoFiles)
 	}
 	var errs []error
 	for _, p := range paths {
@@ -138,7 +138,7 @@ func planPin(dirMissing bool, places []pinPlace) ([]pinStep, error) {
 			steps = append(steps, pinStep{makeFile, i})
 		case placeEmpty:
 		default:
-			e := &Error{Op: "pin", Type: p.typ, Path: p.path, Err: fmt.Errorf("what is there is %s: %w", placeText[p.kind], fs.ErrExist)}
+			e := newError("pin", p.typ, p.path, fmt.Errorf("what is there is %s: %w", placeText[p.kind], fs.ErrExist))
 			if p.kind == placePinned {
 				e.Hint = "gonso.Unpin takes it away"
 			}

@@ -1,9 +1,5 @@
 package gonso
 
-import (
-	"os"
-)
-
 // Do runs f on a thread inside the Set's namespaces and waits for it.
 //
 // What catches people: a goroutine that f starts is not inside, and neither is
@@ -37,7 +33,7 @@ import (
 // namespaces that are home needs nothing.
 func (s *Set) Do(restore bool, f func() bool) error {
 	if f == nil {
-		return &Error{Op: "do", Err: os.ErrInvalid, Hint: "the function is nil"}
+		return invalid("do", "the function is nil")
 	}
 	c, err := s.acquire("do")
 	if err != nil {
@@ -54,14 +50,14 @@ func (s *Set) Do(restore bool, f func() bool) error {
 // which says nothing new; a closure cannot run in a process.
 func (s *Set) Run(f func() error, opts ...DoOption) error {
 	if f == nil {
-		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "the function is nil"}
+		return invalid("run", "the function is nil")
 	}
 	o := doOptions(opts)
 	switch {
 	case o.bad != nil:
-		return &Error{Op: "run", Err: o.bad}
+		return newError("run", 0, "", o.bad)
 	case o.inProcess:
-		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "a closure cannot run in a process: register the function"}
+		return invalid("run", "a closure cannot run in a process: register the function")
 	}
 	c, err := s.acquire("run")
 	if err != nil {

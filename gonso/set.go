@@ -48,7 +48,7 @@ func (s *Set) acquire(op string) (*core, error) {
 	err := c.acquire()
 	runtime.KeepAlive(s)
 	if err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, newError(op, 0, "", err)
 	}
 	return c, nil
 }
@@ -85,7 +85,7 @@ func FromDir(dir string, types ...Type) (*Set, error) {
 func open(op string, types []Type, f func(all Type, optional bool) (*core, error)) (*Set, error) {
 	all, err := union(types)
 	if err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, newError(op, 0, "", err)
 	}
 	c, err := f(all, len(types) == 0)
 	if err != nil {
@@ -101,7 +101,7 @@ func open(op string, types []Type, f func(all Type, optional bool) (*core, error
 // a device is not touched.
 func Open(paths ...string) (*Set, error) {
 	if len(paths) == 0 {
-		return nil, &Error{Op: "open", Err: errNoFiles}
+		return nil, newError("open", 0, "", errNoFiles)
 	}
 	c, err := openPaths(paths)
 	if err != nil {
@@ -150,10 +150,10 @@ func (s *Set) File(t Type) (*os.File, error) {
 // acquireOne is acquire for a method about one type that the Set must have.
 func (s *Set) acquireOne(op string, t Type) (*core, error) {
 	if err := t.check(); err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, newError(op, 0, "", err)
 	}
 	if !t.single() {
-		return nil, &Error{Op: op, Type: t, Err: errOneType}
+		return nil, newError(op, t, "", errOneType)
 	}
 	c, err := s.acquire(op)
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *Set) acquireOne(op string, t Type) (*core, error) {
 	}
 	if c.types&t == 0 {
 		defer c.release()
-		return nil, &Error{Op: op, Type: t, Err: errNotInSet, Hint: "it has " + c.types.String()}
+		return nil, newError(op, t, "", errNotInSet).withHint("it has " + c.types.String())
 	}
 	return c, nil
 }
@@ -182,10 +182,10 @@ func (s *Set) Dup(types ...Type) (*Set, error) {
 	keep := c.types
 	if len(types) > 0 {
 		if keep, err = union(types); err != nil {
-			return nil, &Error{Op: "dup", Err: err}
+			return nil, newError("dup", 0, "", err)
 		}
 		if missing := keep &^ c.types; missing != 0 {
-			return nil, &Error{Op: "dup", Type: missing, Err: errNotInSet, Hint: "it has " + c.types.String()}
+			return nil, newError("dup", missing, "", errNotInSet).withHint("it has " + c.types.String())
 		}
 	}
 	return newSet(c.pick(keep, nil)), nil
@@ -194,7 +194,7 @@ func (s *Set) Dup(types ...Type) (*Set, error) {
 // Without returns a Set of the namespaces that are not of the given types.
 func (s *Set) Without(types Type) (*Set, error) {
 	if err := types.check(); err != nil {
-		return nil, &Error{Op: "without", Err: err}
+		return nil, newError("without", 0, "", err)
 	}
 	c, err := s.acquire("without")
 	if err != nil {
@@ -208,7 +208,7 @@ func (s *Set) Without(types Type) (*Set, error) {
 // it takes that of other.
 func (s *Set) With(other *Set) (*Set, error) {
 	if other == nil {
-		return nil, &Error{Op: "with", Err: os.ErrInvalid}
+		return nil, newError("with", 0, "", os.ErrInvalid)
 	}
 	c, err := s.acquire("with")
 	if err != nil {
@@ -224,11 +224,11 @@ func (s *Set) With(other *Set) (*Set, error) {
 }
 
 // Close gives back what the Set holds. It can be called at any time and more
-// than once, always with nil. New work is refused with [ErrClosed] from then
-// on. Functions in a worker process have their context cancelled and are ended
-// with it, which Close waits for, within the worker's grace period; closures
-// hold references of their own and are not waited for, so a closure may close
-// the Set it runs in.
+// than once, always with nil. New work is refused with
+// [ErrClosed] from then on. Functions in a worker process have their context
+// cancelled and are ended with it, which Close waits for, within the worker's
+// grace period; closures hold references of their own and are not waited for, so
+// a closure may close the Set it runs in.
 func (s *Set) Close() error {
 	s.get().close()
 	return nil

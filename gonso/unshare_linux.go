@@ -130,7 +130,7 @@ func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, err
 		if err != nil {
 			from.Close()
 			made.release()
-			return nil, openError("open", t, from.Files[i].Name(), err)
+			return nil, newError("open", t, from.Files[i].Name(), err)
 		}
 		if t == PID {
 			ns.Keep(c.keepAlive(from.Init, base))

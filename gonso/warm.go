@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"context"
-	"os"
 	"runtime"
 )
 
@@ -17,7 +16,7 @@ import (
 // is there, Warm returns its error; the worker still comes up, for who asks next.
 func (s *Set) Warm(ctx context.Context) error {
 	if s == nil || ctx == nil {
-		return &Error{Op: "warm", Err: os.ErrInvalid, Hint: "context or Set is nil"}
+		return invalid("warm", "context or Set is nil")
 	}
 	c, err := s.acquire("warm")
 	if err != nil {
@@ -31,5 +30,5 @@ func (s *Set) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return callError(c, c.warm(ctx))
+	return callError(c.types, c.warm(ctx))
 }

@@ -2,7 +2,6 @@ package nsfs
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -10,9 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// ErrNotNamespace is in the error for a file that does not live in nsfs.
-var ErrNotNamespace = errors.New("not a namespace file")
 
 // NS is a shared reference to a namespace by way of a descriptor it owns. The
 // descriptor is closed when the last reference is released; one that was
@@ -106,7 +102,7 @@ func check(fd int, name string) error {
 		return &fs.PathError{Op: "fstatfs", Path: name, Err: err}
 	}
 	if int64(st.Type) != unix.NSFS_MAGIC {
-		return fmt.Errorf("%s: %w", name, ErrNotNamespace)
+		return &fs.PathError{Op: "open", Path: name, Err: ErrNotNamespace}
 	}
 	return nil
 }
