@@ -122,6 +122,9 @@ var sentinels = map[string]error{
 	"gonso.ErrNoSubIDs":       ErrNoSubIDs,
 }
 
+// errNilSet is what every method of a nil Set answers.
+var errNilSet = fmt.Errorf("the Set is nil: %w", os.ErrInvalid)
+
 // newError is where every Error is made. It leaves out of err what the Error says
 // itself: the path, or the end of it where err is about a name in a directory.
 func newError(op string, types Type, path string, err error) *Error {

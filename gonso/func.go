@@ -167,8 +167,8 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 // copying is what went wrong with readers and writers meanwhile.
 func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, copying, err error) {
 	switch {
-	case f == nil || s == nil || ctx == nil:
-		return nil, nil, invalid("call", "function, context or Set is nil")
+	case f == nil || ctx == nil:
+		return nil, nil, invalid("call", "function or context is nil")
 	case f.bad != nil:
 		return nil, nil, newError("call", 0, f.name, f.bad)
 	}

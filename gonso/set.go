@@ -18,7 +18,8 @@ import (
 // copied.
 //
 // The zero Set has no namespaces and is ready to use: work runs where the
-// program is, in a new goroutine.
+// program is, in a new goroutine. Methods of a nil Set answer an error that
+// matches [os.ErrInvalid].
 type Set struct {
 	once sync.Once
 	c    *core
@@ -31,8 +32,11 @@ func newSet(c *core) *Set {
 }
 
 // get returns the core and, the first time, arranges that a Set that was
-// forgotten gives back what it holds.
+// forgotten gives back what it holds. A nil Set has none.
 func (s *Set) get() *core {
+	if s == nil {
+		return nil
+	}
 	s.once.Do(func() {
 		if s.c == nil {
 			s.c = newCore()
@@ -44,8 +48,10 @@ func (s *Set) get() *core {
 
 // acquire takes a reference that keeps what the Set holds until release.
 func (s *Set) acquire(op string) (*core, error) {
-	c := s.get()
-	err := c.acquire()
+	c, err := s.get(), errNilSet
+	if c != nil {
+		err = c.acquire()
+	}
 	runtime.KeepAlive(s)
 	if err != nil {
 		return nil, newError(op, 0, "", err)
@@ -207,9 +213,6 @@ func (s *Set) Without(types Type) (*Set, error) {
 // With returns a Set of the namespaces of both; where both have one of a type,
 // it takes that of other.
 func (s *Set) With(other *Set) (*Set, error) {
-	if other == nil {
-		return nil, newError("with", 0, "", os.ErrInvalid)
-	}
 	c, err := s.acquire("with")
 	if err != nil {
 		return nil, err
@@ -224,13 +227,17 @@ func (s *Set) With(other *Set) (*Set, error) {
 }
 
 // Close gives back what the Set holds. It can be called at any time and more
-// than once, always with nil. New work is refused with
+// than once, always with nil but for a nil Set. New work is refused with
 // [ErrClosed] from then on. Functions in a worker process have their context
 // cancelled and are ended with it, which Close waits for, within the worker's
 // grace period; closures hold references of their own and are not waited for, so
 // a closure may close the Set it runs in.
 func (s *Set) Close() error {
-	s.get().close()
+	c := s.get()
+	if c == nil {
+		return newError("close", 0, "", errNilSet)
+	}
+	c.close()
 	return nil
 }
 
@@ -240,6 +247,8 @@ func (s *Set) String() string {
 	switch {
 	case errors.Is(err, ErrClosed):
 		return "{closed}"
+	case errors.Is(err, errNilSet):
+		return "{nil}"
 	case err != nil:
 		return "{unsupported}"
 	}

@@ -15,8 +15,8 @@ import (
 // did not call [Init], [ErrNotInitialized]. When ctx is done before the worker
 // is there, Warm returns its error; the worker still comes up, for who asks next.
 func (s *Set) Warm(ctx context.Context) error {
-	if s == nil || ctx == nil {
-		return invalid("warm", "context or Set is nil")
+	if ctx == nil {
+		return invalid("warm", "the context is nil")
 	}
 	c, err := s.acquire("warm")
 	if err != nil {
