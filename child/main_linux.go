@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -44,22 +45,15 @@ func greet(t wire.FrameType) error {
 	return started.conn.Write(&f)
 }
 
-// atSecure is AT_SECURE of the auxiliary vector, see getauxval(3).
-const atSecure = 23
-
 // refuseElevated keeps whoever starts a setuid program, or one with file
 // capabilities, from choosing argv[0] and then the functions it runs.
 func refuseElevated() error {
-	auxv, err := unix.Auxv()
-	if err != nil {
-		// glibc, which clears the environment of such programs, may leave a
-		// stack on which the Go runtime does not find it.
+	secure, err := sys.Secure()
+	switch {
+	case err != nil:
 		return fmt.Errorf("AT_SECURE is not known: %w", err)
-	}
-	for _, kv := range auxv {
-		if kv[0] == atSecure && kv[1] != 0 {
-			return errors.New("this program runs with more privileges than who started it (AT_SECURE)")
-		}
+	case secure:
+		return errors.New("this program runs with more privileges than who started it (AT_SECURE)")
 	}
 	return nil
 }

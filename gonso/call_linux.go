@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/gonso/gonso/child"
@@ -65,12 +66,12 @@ func (c *core) setWorker(w Worker) error {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
 	if c.worker != nil {
-		return &Error{Op: "set worker", Err: errHasWorker}
+		return newError("set worker", 0, "", errHasWorker)
 	}
 	if w.Cgroup != "" {
 		f, err := reexec.OpenCgroup(w.Cgroup)
 		if err != nil {
-			return workerError("Cgroup", err)
+			return newError("set worker", 0, "", fmt.Errorf("Cgroup: %w", err))
 		}
 		f.Close()
 	}

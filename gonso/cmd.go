@@ -172,7 +172,7 @@ func (c *Cmd) environment() *exec.Cmd {
 // fs.ErrPermission for the file or Dir inside, [ErrClosed] for the Set. What
 // namespaces refuse is an [*Error].
 func (c *Cmd) Start() error {
-	if c.set == nil {
+	if c.inner == nil {
 		return errNoCommand
 	}
 	if c.called.Swap(true) {
@@ -260,7 +260,7 @@ func (c *Cmd) closedFile() error {
 			err = conn.Control(func(uintptr) {})
 		}
 		if err != nil { // of a type that only package os knows
-			return &Error{Op: "start", Path: name, Err: os.ErrClosed}
+			return newError("start", 0, name, os.ErrClosed)
 		}
 		return nil
 	}
@@ -383,7 +383,7 @@ func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
 // before is for what has to be called before Start.
 func (c *Cmd) before(method string) error {
 	switch {
-	case c.set == nil:
+	case c.inner == nil:
 		return errNoCommand
 	case c.called.Load():
 		return errors.New("exec: " + method + " after process started")

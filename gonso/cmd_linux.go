@@ -45,14 +45,14 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	if c.Pdeathsig != nil {
 		var ok bool
 		if g.Pdeathsig, ok = c.Pdeathsig.(syscall.Signal); !ok {
-			return prepared{}, &Error{Op: "start", Err: errors.New("a Pdeathsig that is not a syscall.Signal")}
+			return prepared{}, newError("start", 0, "", errors.New("a Pdeathsig that is not a syscall.Signal"))
 		}
 	}
 	done := func() {}
 	switch {
 	case c.self:
 		if g.Exe, done, err = reexec.OpenSelf(protect); err != nil {
-			return prepared{}, &Error{Op: "start", Err: err}
+			return prepared{}, newError("start", 0, "", err)
 		}
 		env = append(env, selfEnv+"=1")
 	case c.Exe != nil:
@@ -141,9 +141,9 @@ func programError(err error) error {
 		if op == "execve" || op == "execveat" {
 			op = "exec"
 		}
-		return &Error{Op: "start", Err: &fs.PathError{Op: op, Path: le.Path, Err: le.Err}}
+		return newError("start", 0, "", &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
 	case le.Type == 0:
-		return &Error{Op: le.Op, Err: le.Err}
+		return newError(le.Op, 0, "", le.Err)
 	}
 	return launchError(0, err)
 }

@@ -2,8 +2,10 @@
 
 package gonso
 
+import "errors"
+
 func (c *Cmd) prepareInside() (prepared, error) {
-	return prepared{}, refused("start", 0, ErrUnsupported)
+	return prepared{}, refused("start", 0, errors.ErrUnsupported)
 }
 func (s *Set) exposed() bool        { return false }
 func (s *Set) reducedEnv() []string { return nil }

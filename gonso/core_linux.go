@@ -114,7 +114,7 @@ func (c *core) id(t Type) ID {
 func (c *core) file(t Type) (*os.File, error) {
 	f, err := c.ns[t.index()].DupFile()
 	if err != nil {
-		return nil, &Error{Op: "file", Type: t, Err: err}
+		return nil, newError("file", t, "", err)
 	}
 	return f, nil
 }
@@ -208,7 +208,7 @@ func collect(op, dir string, dirfd int, types Type, optional, opened bool, openN
 			c.add(t, ns, opened)
 		case optional && errors.Is(oerr, fs.ErrNotExist):
 		default:
-			err = openError(op, t, dir+"/"+typeTable[i].name, oerr)
+			err = newError(op, t, dir+"/"+typeTable[i].name, oerr)
 		}
 	})
 	if err != nil {
@@ -216,18 +216,6 @@ func collect(op, dir string, dirfd int, types Type, optional, opened bool, openN
 		return nil, err
 	}
 	return c.ready(), nil
-}
-
-// openError leaves out what the Error says itself.
-func openError(op string, t Type, path string, err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		err = pe.Err
-	}
-	if errors.Is(err, nsfs.ErrNotNamespace) {
-		err = ErrNotNamespace
-	}
-	return &Error{Op: op, Type: t, Path: path, Err: err}
 }
 
 func openCurrent(types Type, optional bool) (*core, error) {
@@ -242,7 +230,7 @@ func openThread(op string, types Type, optional, opened bool) (*core, error) {
 	const dir = "/proc/thread-self/ns"
 	fd, err := openDirectory(dir)
 	if err != nil {
-		return nil, openError(op, types, dir, err)
+		return nil, newError(op, types, dir, err)
 	}
 	defer unix.Close(fd)
 	return collect(op, dir, fd, types, optional, opened, nsfs.OpenProc)
@@ -250,12 +238,14 @@ func openThread(op string, types Type, optional, opened bool) (*core, error) {
 
 func openPID(pid int, types Type, optional bool) (*core, error) {
 	if pid <= 0 {
-		return nil, &Error{Op: "open", Path: "/proc/" + strconv.Itoa(pid), Err: os.ErrInvalid, Hint: "process ids are positive"}
+		return nil, newError("open", 0, "/proc/"+strconv.Itoa(pid), os.ErrInvalid).withHint("process ids are positive")
 	}
 	return openPIDWhile(pid, types, optional, nil)
 }
 
-func checked(ns *nsfs.NS, name string) (*nsfs.NS, error) {
+// matchName gives ns back if it is of the type that its name claims, and else lets
+// go of it.
+func matchName(ns *nsfs.NS, name string) (*nsfs.NS, error) {
 	got, err := ns.Type()
 	if want, _ := typeByName(name); err == nil && Type(got) != want {
 		err = errors.New("it is a namespace of type " + Type(got).String())
@@ -281,10 +271,10 @@ func openPaths(paths []string) (*core, error) {
 func (c *core) addPath(path string) error {
 	ns, err := nsfs.OpenAt(unix.AT_FDCWD, path)
 	if err != nil {
-		return openError("open", 0, path, err)
+		return newError("open", 0, path, err)
 	}
 	if err := c.addUnknown(ns); err != nil {
-		return &Error{Op: "open", Path: path, Err: err}
+		return newError("open", 0, path, err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -18,33 +19,35 @@ type core struct{ types Type }
 
 func newCore() *core { return &core{} }
 
-func (c *core) acquire() error                               { return ErrUnsupported }
+func (c *core) acquire() error                               { return errors.ErrUnsupported }
 func (c *core) release()                                     {}
 func (c *core) close()                                       {}
 func (c *core) id(Type) ID                                   { return ID{} }
-func (c *core) file(Type) (*os.File, error)                  { return nil, ErrUnsupported }
+func (c *core) file(Type) (*os.File, error)                  { return nil, errors.ErrUnsupported }
 func (c *core) pick(Type, *core) *core                       { return c }
 func (c *core) String() string                               { return "{}" }
-func (c *core) facts() *facts                                { return &facts{process: ErrUnsupported} }
-func (c *core) runClosure(bool, func() bool, doConfig) error { return ErrUnsupported }
+func (c *core) facts() *facts                                { return &facts{process: errors.ErrUnsupported} }
+func (c *core) runClosure(bool, func() bool, doConfig) error { return errors.ErrUnsupported }
 func (c *core) grace() time.Duration                         { return 0 }
-func (c *core) setWorker(Worker) error                       { return ErrUnsupported }
-func (c *core) warm(context.Context) error                   { return ErrUnsupported }
-func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, ErrUnsupported }
+func (c *core) setWorker(Worker) error                       { return errors.ErrUnsupported }
+func (c *core) warm(context.Context) error                   { return errors.ErrUnsupported }
+func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, errors.ErrUnsupported }
 
 func (c *core) callOnThread(context.Context, child.Handler, codec.Value, bool, doConfig) (*wire.Outcome, error) {
-	return nil, ErrUnsupported
+	return nil, errors.ErrUnsupported
 }
 
 func (c *core) callInProcess(context.Context, string, codec.Value, doConfig) (*wire.Outcome, error) {
-	return nil, ErrUnsupported
+	return nil, errors.ErrUnsupported
 }
 
-func openCurrent(t Type, _ bool) (*core, error)       { return nil, refused("current", t, ErrUnsupported) }
-func openPID(_ int, t Type, _ bool) (*core, error)    { return nil, refused("open", t, ErrUnsupported) }
-func openDir(_ string, t Type, _ bool) (*core, error) { return nil, refused("open", t, ErrUnsupported) }
-func openPaths([]string) (*core, error)               { return nil, refused("open", 0, ErrUnsupported) }
-
-func refused(op string, types Type, err error) error {
-	return &Error{Op: op, Type: types, Err: err, Hint: "namespaces are a feature of Linux"}
+func openCurrent(t Type, _ bool) (*core, error) {
+	return nil, refused("current", t, errors.ErrUnsupported)
 }
+func openPID(_ int, t Type, _ bool) (*core, error) {
+	return nil, refused("open", t, errors.ErrUnsupported)
+}
+func openDir(_ string, t Type, _ bool) (*core, error) {
+	return nil, refused("open", t, errors.ErrUnsupported)
+}
+func openPaths([]string) (*core, error) { return nil, refused("open", 0, errors.ErrUnsupported) }

@@ -154,7 +154,7 @@ func checkInside(t *testing.T, name string, s *gonso.Set, dynamic bool) {
 		}
 		return
 	}
-	if !errors.Is(err, gonso.ErrUnsupported) {
+	if !errors.Is(err, errors.ErrUnsupported) {
 		t.Fatalf("%s: with goroutines: %+v, %v", name, got, err)
 	}
 	for _, words := range []string{"dynamically linked", "CGO_ENABLED=0", "Worker.Path", "dynamic.look.goroutines"} {

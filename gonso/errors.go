@@ -1,10 +1,15 @@
 package gonso
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
 	"strings"
 
+	"github.com/gonso/gonso/internal/nsfs"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -18,7 +23,8 @@ type Error struct {
 	Hint string // a likely cause, from evidence gathered after the failure, or ""
 }
 
-// Error says what was refused, about what, why, and the hint in brackets.
+// Error says what was refused, about what, why, and the hint in brackets. It
+// begins with "gonso: ", which Err then does not say again.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("gonso: ")
@@ -33,7 +39,7 @@ func (e *Error) Error() string {
 	}
 	if e.Err != nil {
 		b.WriteString(": ")
-		b.WriteString(e.Err.Error())
+		b.WriteString(reexec.Clause(e.Err))
 	}
 	if e.Hint != "" {
 		b.WriteString(" (")
@@ -69,55 +75,111 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// launchError makes the public error of what package reexec reports.
-func launchError(types Type, err error) error {
-	var le *reexec.LaunchError
-	if errors.As(err, &le) {
-		t := Type(le.Type)
-		if t == 0 {
-			t = types
-		}
-		err := refused(le.Op, t, le.Err)
-		var e *Error
-		if le.Path != "" && errors.As(err, &e) {
-			e.Path = le.Path
-		}
-		return err
-	}
-	return &Error{Op: "launch", Type: types, Err: err}
-}
-
 // Errors to be tested for with errors.Is.
 var (
 	// ErrNeedsProcess says that no thread of a Go program can do this. Register the
 	// function and call it with Func.Do.
-	ErrNeedsProcess = errors.New("no thread of a Go program can enter it")
+	ErrNeedsProcess = errors.New("gonso: no thread of a Go program can enter it")
 
 	// ErrNotInitialized says that the program that was started as a worker did not call
 	// [Init] first in main (or TestMain), or, as a helper ([Worker].Path), at all.
 	ErrNotInitialized = reexec.ErrNotInitialized
 
 	// ErrNotNamespace says that a file is not a namespace file.
-	ErrNotNamespace = errors.New("not a namespace file")
+	ErrNotNamespace = nsfs.ErrNotNamespace
 
 	// ErrGoexit says that the function ended its goroutine with runtime.Goexit, as
 	// t.FailNow and t.SkipNow do.
-	ErrGoexit = errors.New("gonso: function called runtime.Goexit")
+	ErrGoexit = errors.New("gonso: the function called runtime.Goexit")
 
 	// ErrClosed says that the Set, or the Pool, was closed before.
-	ErrClosed = errors.New("the Set is closed")
+	ErrClosed = errors.New("gonso: the Set is closed")
 
 	// ErrNotRegistered says that the worker knows no function of that name. Both sides
 	// are the same program, so a Register is not reached in the worker: it
 	// belongs in a package-level variable or an init function.
-	ErrNotRegistered = errors.New("the worker knows no function of that name")
+	ErrNotRegistered = errors.New("gonso: the worker knows no function of that name")
 
 	// ErrWorkerDied says that the process that ran the function ended before it
 	// answered: the function may have run, or not. A call that had to end because of
 	// another in the same worker says so, and may be retried.
 	ErrWorkerDied = reexec.ErrWorkerDied
 
-	// ErrUnsupported is [errors.ErrUnsupported]: this system, architecture or
-	// version of gonso cannot do it.
-	ErrUnsupported = errors.ErrUnsupported
+	// ErrNoSubIDs says that the user has no subordinate uids or gids, which [SubIDs]
+	// needs.
+	ErrNoSubIDs = errors.New("gonso: no subordinate ids")
 )
+
+// sentinels are those above, by the names that they have on the wire.
+var sentinels = map[string]error{
+	"gonso.ErrNeedsProcess":   ErrNeedsProcess,
+	"gonso.ErrNotInitialized": ErrNotInitialized,
+	"gonso.ErrNotNamespace":   ErrNotNamespace,
+	"gonso.ErrGoexit":         ErrGoexit,
+	"gonso.ErrClosed":         ErrClosed,
+	"gonso.ErrNotRegistered":  ErrNotRegistered,
+	"gonso.ErrWorkerDied":     ErrWorkerDied,
+	"gonso.ErrNoSubIDs":       ErrNoSubIDs,
+}
+
+// errNilSet is what every method of a nil Set answers.
+var errNilSet = fmt.Errorf("the Set is nil: %w", os.ErrInvalid)
+
+// newError is where every Error is made. It leaves out of err what the Error says
+// itself: the path, or the end of it where err is about a name in a directory.
+func newError(op string, types Type, path string, err error) *Error {
+	said := func(name string) bool { return name != "" && (name == path || strings.HasSuffix(path, "/"+name)) }
+	switch e := err.(type) {
+	case *fs.PathError:
+		if said(e.Path) {
+			err = e.Err
+		}
+	case *exec.Error:
+		if said(e.Name) {
+			err = e.Err
+		}
+	}
+	return &Error{Op: op, Type: types, Path: path, Err: err}
+}
+
+func (e *Error) withHint(hint string) *Error {
+	e.Hint = hint
+	return e
+}
+
+// invalid is the error for what the caller has passed.
+func invalid(op, what string) *Error { return newError(op, 0, "", os.ErrInvalid).withHint(what) }
+
+// refused is the error for something that the kernel did not do.
+func refused(op string, types Type, err error) *Error {
+	return newError(op, types, "", err).withHint(findHint(op, types, err))
+}
+
+// launchError makes the public error of what package reexec reports.
+func launchError(types Type, err error) error {
+	var le *reexec.LaunchError
+	if !errors.As(err, &le) {
+		return newError("launch", types, "", err)
+	}
+	if le.Type != 0 {
+		types = Type(le.Type)
+	}
+	e := refused(le.Op, types, le.Err)
+	e.Path = le.Path
+	return e
+}
+
+// callError is what a failed call of a Set's worker means to who has made it.
+func callError(types Type, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, reexec.ErrWorkerClosed):
+		return newError("call", 0, "", ErrClosed)
+	case errors.As(err, new(*Error)):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, reexec.ErrWorkerDied):
+		return err
+	}
+	return launchError(types, err)
+}

@@ -13,7 +13,7 @@ import (
 // It needs no privilege.
 func FromFiles(files ...*os.File) (*Set, error) {
 	if len(files) == 0 {
-		return nil, &Error{Op: "open", Err: errNoFiles}
+		return nil, newError("open", 0, "", errNoFiles)
 	}
 	c, err := openFiles(files)
 	if err != nil {

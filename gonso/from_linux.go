@@ -29,18 +29,18 @@ func openFiles(files []*os.File) (*core, error) {
 
 func (c *core) addFile(i int, f *os.File) error {
 	if f == nil {
-		return &Error{Op: "open", Err: os.ErrInvalid, Hint: fmt.Sprintf("file %d of the arguments, counted from 0, is nil", i)}
+		return invalid("open", fmt.Sprintf("file %d of the arguments, counted from 0, is nil", i))
 	}
 	ns, err := nsfs.Dup(f)
 	if err != nil {
-		return openError("open", 0, f.Name(), err)
+		return newError("open", 0, f.Name(), err)
 	}
 	err = c.addUnknown(ns)
 	if errors.Is(err, unix.EBADF) {
-		return &Error{Op: "open", Path: f.Name(), Err: err, Hint: "it was opened with O_PATH"}
+		return newError("open", 0, f.Name(), err).withHint("it was opened with O_PATH")
 	}
 	if err != nil {
-		return &Error{Op: "open", Path: f.Name(), Err: err}
+		return newError("open", 0, f.Name(), err)
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func typeOf(ns *nsfs.NS) (Type, error) {
 	n, err := ns.Type()
 	t := Type(n)
 	if err == nil && (!t.single() || t.check() != nil) {
-		err = ErrUnsupported
+		err = errors.ErrUnsupported
 	}
 	return t, err
 }
@@ -74,11 +74,11 @@ func typeOf(ns *nsfs.NS) (Type, error) {
 // a pidfd came as late as Linux 6.11.
 func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 	if pidfd == nil {
-		return nil, &Error{Op: "open", Err: os.ErrInvalid, Hint: "the pidfd is nil"}
+		return nil, invalid("open", "the pidfd is nil")
 	}
 	rc, err := pidfd.SyscallConn()
 	if err != nil {
-		return nil, &Error{Op: "open", Path: pidfd.Name(), Err: err}
+		return nil, newError("open", 0, pidfd.Name(), err)
 	}
 	var c *core
 	if rc.Control(func(fd uintptr) {
@@ -95,7 +95,7 @@ func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 	}
 	var e *Error
 	if err != nil && !errors.As(err, &e) {
-		err = &Error{Op: "open", Path: pidfd.Name(), Err: err}
+		err = newError("open", 0, pidfd.Name(), err)
 	}
 	return c, err
 }
@@ -140,12 +140,12 @@ func openPIDWhile(pid int, types Type, optional bool, check func() error) (*core
 		if errors.Is(err, fs.ErrNotExist) {
 			err = unix.ESRCH
 		}
-		return nil, openError("open", 0, dir, err)
+		return nil, newError("open", 0, dir, err)
 	}
 	defer unix.Close(fd)
 	if check != nil {
 		if err := check(); err != nil {
-			return nil, openError("open", 0, dir, err)
+			return nil, newError("open", 0, dir, err)
 		}
 	}
 	return collect("open", dir+"/ns", fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
@@ -163,7 +163,7 @@ func openPIDWhile(pid int, types Type, optional bool, check func() error) (*core
 func openDir(dir string, types Type, optional bool) (*core, error) {
 	fd, err := openDirectory(dir)
 	if err != nil {
-		return nil, openError("open", 0, dir, err)
+		return nil, newError("open", 0, dir, err)
 	}
 	defer unix.Close(fd)
 	if !hasTypeNames(fd) {
@@ -174,12 +174,12 @@ func openDir(dir string, types Type, optional bool) (*core, error) {
 		if err != nil {
 			return nil, err
 		}
-		// The name is only a claim.
-		return checked(ns, name)
+		return matchName(ns, name)
 	})
 	if err == nil && c.types == 0 {
 		c.release()
-		return nil, &Error{Op: "open", Path: dir, Err: fs.ErrNotExist, Hint: "of the files that are named like namespace types all are dangling links"}
+		return nil, newError("open", 0, dir, fs.ErrNotExist).
+			withHint("of the files that are named like namespace types all are dangling links")
 	}
 	return c, err
 }
@@ -197,7 +197,7 @@ func hasTypeNames(dirfd int) bool {
 func openUnnamed(dir string, dirfd int, types Type, optional bool) (*core, error) {
 	names, err := namesIn(dir, dirfd)
 	if err != nil {
-		return nil, openError("open", 0, dir, err)
+		return nil, newError("open", 0, dir, err)
 	}
 	c := newCore()
 	var taken [numTypes]string
@@ -210,7 +210,7 @@ func openUnnamed(dir string, dirfd int, types Type, optional bool) (*core, error
 		if err == nil {
 			err = c.addWanted(ns, types, path, &taken)
 		} else {
-			err = openError("open", 0, path, err)
+			err = newError("open", 0, path, err)
 		}
 		if err != nil {
 			c.release()
@@ -220,8 +220,8 @@ func openUnnamed(dir string, dirfd int, types Type, optional bool) (*core, error
 	missing := types &^ c.types
 	if c.types == 0 || !optional && missing != 0 {
 		c.release()
-		e := &Error{Op: "open", Path: dir, Err: fs.ErrNotExist,
-			Hint: "no file in it is named like a namespace type: cgroup, ipc, mnt, net, pid, time, user, uts; and none is a namespace file by another name"}
+		e := newError("open", 0, dir, fs.ErrNotExist).
+			withHint("no file in it is named like a namespace type: cgroup, ipc, mnt, net, pid, time, user, uts; and none is a namespace file by another name")
 		if !optional {
 			e.Type = missing
 			e.Hint += " and of this type"
@@ -241,16 +241,16 @@ func (c *core) addWanted(ns *nsfs.NS, types Type, path string, taken *[numTypes]
 	}
 	defer ns.Release()
 	switch {
-	case errors.Is(err, ErrUnsupported):
+	case errors.Is(err, errors.ErrUnsupported):
 		return nil // not gonso's affair
 	case err != nil:
-		return openError("open", 0, path, err)
+		return newError("open", 0, path, err)
 	case types&t == 0 || c.ns[t.index()].Same(ns):
 		return nil
 	}
 	first := taken[t.index()]
-	return &Error{Op: "open", Type: t, Path: filepath.Dir(path), Hint: fmt.Sprintf("open the one that is meant, as with gonso.Open(%q)", first),
-		Err: fmt.Errorf("%s and %s are both of this type, and a Set has one of each", first, path)}
+	return newError("open", t, filepath.Dir(path), fmt.Errorf("%s and %s are both of this type, and a Set has one of each", first, path)).
+		withHint(fmt.Sprintf("open the one that is meant, as with gonso.Open(%q)", first))
 }
 
 // namesIn lists a directory, sorted. A descriptor with O_PATH cannot be read.

@@ -2,10 +2,13 @@
 
 package gonso
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
-func openFiles([]*os.File) (*core, error) { return nil, refused("open", 0, ErrUnsupported) }
+func openFiles([]*os.File) (*core, error) { return nil, refused("open", 0, errors.ErrUnsupported) }
 
 func openPIDFD(_ *os.File, t Type, _ bool) (*core, error) {
-	return nil, refused("open", t, ErrUnsupported)
+	return nil, refused("open", t, errors.ErrUnsupported)
 }

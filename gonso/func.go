@@ -11,7 +11,6 @@ import (
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
-	"github.com/gonso/gonso/reexec"
 )
 
 // Func is a registered function: one that can run in another process, which is
@@ -117,16 +116,16 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 	case wire.Goexited:
 		return out, ErrGoexit
 	case wire.NotRegistered:
-		return out, &Error{Op: "call", Path: f.name, Err: ErrNotRegistered}
+		return out, newError("call", 0, f.name, ErrNotRegistered)
 	case wire.Unserved:
-		return out, &Error{Op: "call", Path: f.name, Err: outcome.Err, Hint: placeHint(outcome.Err)}
+		return out, newError("call", 0, f.name, outcome.Err).withHint(placeHint(outcome.Err))
 	}
 	if outcome.Value.Bytes == nil {
 		return out, outcome.Err
 	}
 	if err := outcome.Value.Decode(&out); err != nil {
 		var nothing Out // not what files were taken back from
-		return nothing, &Error{Op: "decode result of", Path: f.name, Err: err}
+		return nothing, newError("decode result of", 0, f.name, err)
 	}
 	return out, outcome.Err
 }
@@ -135,10 +134,10 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 // copying is what went wrong with readers and writers meanwhile.
 func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, copying, err error) {
 	switch {
-	case f == nil || s == nil || ctx == nil:
-		return nil, nil, &Error{Op: "call", Err: os.ErrInvalid, Hint: "function, context or Set is nil"}
+	case f == nil || ctx == nil:
+		return nil, nil, invalid("call", "function or context is nil")
 	case f.bad != nil:
-		return nil, nil, &Error{Op: "call", Path: f.name, Err: f.bad}
+		return nil, nil, newError("call", 0, f.name, f.bad)
 	}
 	c, err := s.acquire("call")
 	if err != nil {
@@ -151,10 +150,10 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	o := doOptions(opts)
 	switch placed := o.place != (sys.Place{}); {
 	case o.bad != nil:
-		return nil, nil, &Error{Op: "call", Path: f.name, Err: o.bad}
+		return nil, nil, newError("call", 0, f.name, o.bad)
 	case placed && f.cfg.startsGoroutines && !o.isolated:
-		return nil, nil, &Error{Op: "call", Path: f.name, Err: os.ErrInvalid,
-			Hint: "Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too"}
+		return nil, nil, newError("call", 0, f.name, os.ErrInvalid).
+			withHint("Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too")
 	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess})
 	if d.err != nil {
@@ -168,14 +167,14 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	if f.pipe {
 		connected := in
 		if st, err = connectStreams(&connected, c.grace()); err != nil {
-			return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
+			return nil, nil, newError("encode argument of", 0, f.name, err)
 		}
 		value = &connected // which may be an interface itself
 	}
 	arg, err := codec.Encode(value)
 	if err != nil {
 		st.abandon()
-		return nil, nil, &Error{Op: "encode argument of", Path: f.name, Err: err}
+		return nil, nil, newError("encode argument of", 0, f.name, err)
 	}
 	defer widen(codec.FilesIn(value))()
 	st.start()
@@ -183,24 +182,9 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean && !o.endThread, o)
 	} else {
 		outcome, err = c.callInProcess(ctx, f.name, arg, o)
-		err = callError(c, err)
+		err = callError(c.types, err)
 	}
 	return outcome, st.finish(ctx), err
-}
-
-// callError says which Set a failed call was for.
-func callError(c *core, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, reexec.ErrWorkerClosed):
-		return &Error{Op: "call", Err: ErrClosed}
-	case errors.As(err, new(*Error)):
-		return err
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, reexec.ErrWorkerDied):
-		return err
-	}
-	return launchError(c.types, err)
 }
 
 // withoutValues is a context whose values do not cross, as on the other backend.

@@ -65,7 +65,7 @@ var targets = map[string]error{
 	"os.ErrProcessDone": os.ErrProcessDone, "fs.SkipDir": fs.SkipDir,
 	"io.EOF": io.EOF, "io.ErrUnexpectedEOF": io.ErrUnexpectedEOF, "io.ErrShortWrite": io.ErrShortWrite, "io.ErrClosedPipe": io.ErrClosedPipe,
 	"context.Canceled": context.Canceled, "context.DeadlineExceeded": context.DeadlineExceeded,
-	"ErrUnsupported": ErrUnsupported, "ErrNeedsProcess": ErrNeedsProcess, "ErrGoexit": ErrGoexit, "ErrClosed": ErrClosed,
+	"ErrUnsupported": errors.ErrUnsupported, "ErrNeedsProcess": ErrNeedsProcess, "ErrGoexit": ErrGoexit, "ErrClosed": ErrClosed,
 	"ErrNotNamespace": ErrNotNamespace, "ErrNotInitialized": ErrNotInitialized, "ErrNotRegistered": ErrNotRegistered,
 	"ErrWorkerDied": ErrWorkerDied, "errSuite": errSuite, "codec.ErrValue": codec.ErrValue, "codec.ErrTooLarge": codec.ErrTooLarge,
 }

@@ -20,73 +20,201 @@ type evidence struct {
 	chrooted  bool           // root is not that of the mount namespace
 }
 
-// placeHint is for what Root needs.
-func placeHint(err error) string {
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) && pe.Op == "chroot" && errors.Is(err, syscall.EPERM) {
-		return "it needs CAP_SYS_CHROOT, which work has in a user namespace of one's own"
-	}
-	return ""
+// pinEvidence is what was read off the system after pinning was refused.
+type pinEvidence struct {
+	evidence
+	mount mountLine // that has the path
+	dir   string    // to advise about
 }
 
-// hint names a likely cause of a refusal. What the evidence proves reads as a
-// fact, what it only suggests reads as a possibility, and without evidence
-// there is no hint.
-func hint(op string, types Type, err error, ev *evidence) string {
+// refusal is what rules look at: what was refused, and the evidence.
+type refusal struct {
+	op    string
+	types Type
+	err   error
+	pinEvidence
+}
+
+// rule names one cause of refusals. What the evidence proves reads as a fact,
+// what it only suggests as a possibility, and without evidence there is no hint.
+type rule struct {
+	matches func(r *refusal) bool
+	proven  bool
+	text    string
+	say     func(r *refusal) string // in place of text
+}
+
+// or stands between possibilities.
+const or = "; or "
+
+// explain gives the first cause that is proven, or else all that are possible.
+func explain(rules []rule, r *refusal) string {
 	var possible []string
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EUSERS) && types&User != 0:
-		// ENOSPC has nothing to do with disks here; see unshare(2).
-		for _, t := range singles(types) {
-			switch n, known := ev.limits[t]; {
-			case known && n == 0:
-				return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0", t)
-			case known:
-				possible = append(possible, fmt.Sprintf("the limit user.max_%v_namespaces of %d is reached, here or in a parent user namespace", t, n))
-			}
+	for _, u := range rules {
+		if !u.matches(r) {
+			continue
 		}
-		if types&(User|PID) != 0 {
-			possible = append(possible, "namespaces are nested 32 deep")
+		text := u.text
+		if u.say != nil {
+			text = u.say(r)
 		}
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		if op == "unshare" && types&User != 0 {
-			if ev.usernsOff && !ev.sysAdmin {
-				return "unprivileged user namespaces are switched off: the sysctl kernel.unprivileged_userns_clone is 0"
-			}
-			if ev.chrooted {
-				return "this process is in a chroot, where the kernel allows no new user namespaces"
-			}
-			if ev.appArmor && !ev.sysAdmin {
-				possible = append(possible, "AppArmor restricts unprivileged user namespaces (the sysctl kernel.apparmor_restrict_unprivileged_userns is 1)")
-			}
-		} else if ev.capsKnown && !ev.sysAdmin {
-			switch op {
-			case "unshare":
-				return "it needs CAP_SYS_ADMIN; without privileges, make a user namespace along with it"
-			case "setns":
-				possible = append(possible, "it needs CAP_SYS_ADMIN in the user namespace that owns it, which this process does not have in its own; a Set that has that user namespace too would")
-			}
+		if u.proven {
+			return text
 		}
-		if ev.seccomp {
-			possible = append(possible, "a seccomp filter is active")
-		}
-		if op == "mount" && types&Mount != 0 {
-			possible = append(possible, "parts of /proc are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)",
-				"the pid namespace that it would show was not made along with it and belongs to another user namespace")
-		}
-		if strings.HasPrefix(op, "write") && ev.capsKnown && !ev.sysAdmin {
-			possible = append(possible, "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied")
-		}
-	case errors.Is(err, syscall.EINVAL) && op == "unshare":
-		possible = append(possible, "the kernel was built without this type")
-	case errors.Is(err, syscall.EINVAL) && op == "setns" && types&PID != 0:
-		possible = append(possible, "the pid namespace is not below this process's own (setns(2))")
-	case errors.Is(err, syscall.ENOMEM) && types&PID != 0 && (op == "clone" || op == "unshare"):
-		possible = append(possible, "the pid namespace is dead: its init has ended, and nothing can be started in it any more (pid_namespaces(7))")
-	case errors.Is(err, syscall.ERANGE) && types&Time != 0:
-		return "with these offsets a clock would be before its zero, the boot of the machine, or more than 146 years after it (time_namespaces(7))"
+		possible = append(possible, text)
 	}
 	if len(possible) == 0 {
 		return ""
 	}
-	return "possibly " + strings.Join(possible, "; or ")
+	return "possibly " + strings.Join(possible, or)
+}
+
+func (r *refusal) is(errno syscall.Errno) bool { return errors.Is(r.err, errno) }
+
+func (r *refusal) about(types Type) bool { return r.types&types != 0 }
+
+func (r *refusal) denied() bool { return r.is(syscall.EPERM) || r.is(syscall.EACCES) }
+
+// tooMany: ENOSPC has nothing to do with disks here; see unshare(2).
+func (r *refusal) tooMany() bool {
+	return r.is(syscall.ENOSPC) || r.is(syscall.EUSERS) && r.about(User)
+}
+
+func (r *refusal) deniedUser() bool { return r.denied() && r.op == "unshare" && r.about(User) }
+
+// lacksSysAdmin: it is known that this thread has no CAP_SYS_ADMIN.
+func (r *refusal) lacksSysAdmin() bool { return r.capsKnown && !r.sysAdmin }
+
+// limited gives those of the types that have a limit, of 0 or of more.
+func (r *refusal) limited(zero bool) (types []Type) {
+	for _, t := range singles(r.types) {
+		if n, known := r.limits[t]; known && (n == 0) == zero {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+// hint names a likely cause of a refusal.
+func hint(op string, types Type, err error, ev *evidence) string {
+	return explain(hintRules, &refusal{op, types, err, pinEvidence{evidence: *ev}})
+}
+
+var hintRules = []rule{
+	{
+		matches: func(r *refusal) bool { return r.tooMany() && len(r.limited(true)) > 0 },
+		proven:  true,
+		say: func(r *refusal) string {
+			return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0", r.limited(true)[0])
+		},
+	}, {
+		matches: func(r *refusal) bool { return r.tooMany() && len(r.limited(false)) > 0 },
+		say: func(r *refusal) string {
+			var texts []string
+			for _, t := range r.limited(false) {
+				texts = append(texts, fmt.Sprintf("the limit user.max_%v_namespaces of %d is reached, here or in a parent user namespace", t, r.limits[t]))
+			}
+			return strings.Join(texts, or)
+		},
+	}, {
+		matches: func(r *refusal) bool { return r.tooMany() && r.about(User|PID) },
+		text:    "namespaces are nested 32 deep",
+	}, {
+		matches: func(r *refusal) bool { return r.deniedUser() && r.usernsOff && !r.sysAdmin },
+		proven:  true,
+		text:    "unprivileged user namespaces are switched off: the sysctl kernel.unprivileged_userns_clone is 0",
+	}, {
+		matches: func(r *refusal) bool { return r.deniedUser() && r.chrooted },
+		proven:  true,
+		text:    "this process is in a chroot, where the kernel allows no new user namespaces",
+	}, {
+		matches: func(r *refusal) bool { return r.deniedUser() && r.appArmor && !r.sysAdmin },
+		text:    "AppArmor restricts unprivileged user namespaces (the sysctl kernel.apparmor_restrict_unprivileged_userns is 1)",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.denied() && r.op == "unshare" && !r.about(User) && r.lacksSysAdmin()
+		},
+		proven: true,
+		text:   "it needs CAP_SYS_ADMIN; without privileges, make a user namespace along with it",
+	}, {
+		matches: func(r *refusal) bool { return r.denied() && r.op == "setns" && r.lacksSysAdmin() },
+		text:    "it needs CAP_SYS_ADMIN in the user namespace that owns it, which this process does not have in its own; a Set that has that user namespace too would",
+	}, {
+		matches: func(r *refusal) bool { return r.denied() && r.seccomp },
+		text:    seccompIsActive,
+	}, {
+		matches: func(r *refusal) bool { return r.denied() && r.op == "mount" && r.about(Mount) },
+		text: "parts of /proc are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)" +
+			or + "the pid namespace that it would show was not made along with it and belongs to another user namespace",
+	}, {
+		matches: func(r *refusal) bool { return r.denied() && strings.HasPrefix(r.op, "write") && r.lacksSysAdmin() },
+		text:    "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "unshare" },
+		text:    "the kernel was built without this type",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "setns" && r.about(PID) },
+		text:    "the pid namespace is not below this process's own (setns(2))",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.ENOMEM) && r.about(PID) && (r.op == "clone" || r.op == "unshare")
+		},
+		text: "the pid namespace is dead: its init has ended, and nothing can be started in it any more (pid_namespaces(7))",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ERANGE) && r.about(Time) },
+		proven:  true,
+		text:    "with these offsets a clock would be before its zero, the boot of the machine, or more than 146 years after it (time_namespaces(7))",
+	},
+}
+
+const seccompIsActive = "a seccomp filter is active"
+
+// pinHint is hint for mounts; t is 0 for unmounting.
+func pinHint(t Type, err error, ev *pinEvidence) string {
+	return explain(pinRules, &refusal{types: t, err: err, pinEvidence: *ev})
+}
+
+var pinRules = []rule{
+	{
+		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.lacksSysAdmin() },
+		proven:  true,
+		text:    "it needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace of this thread",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.capsKnown },
+		text:    "the mount namespace of this thread belongs to a user namespace above this process's own",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.seccomp },
+		text:    seccompIsActive,
+	}, { // mnt_ns_loop in fs/namespace.c
+		matches: func(r *refusal) bool { return r.is(syscall.ELOOP) && r.about(Mount) },
+		proven:  true,
+		text:    "a mnt namespace can be pinned only in an older one, and the thread that pins is in this one, or in a newer one; Set.Without leaves it out",
+	}, { // propagate_one in fs/pnode.c copies without CL_COPY_MNT_NS_FILE
+		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.about(Mount) && r.mount.shared },
+		proven:  true,
+		say: func(r *refusal) string {
+			return fmt.Sprintf("mnt namespaces cannot be pinned on a mount that is shared with others, as that at %s is; make a private one: mount --bind %[2]s %[2]s && mount --make-private %[2]s",
+				r.mount.point, r.dir)
+		},
+	}, { // umount2
+		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.types == 0 },
+		text:    "it was pinned in another mount namespace, and this one has it from there",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSPC) },
+		text:    "the sysctl fs.mount-max is reached",
+	},
+}
+
+// placeHint is hint for what [Root], [Dir] and [Umask] ask for.
+func placeHint(err error) string { return explain(placeRules, &refusal{err: err}) }
+
+var placeRules = []rule{
+	{
+		matches: func(r *refusal) bool {
+			pe, ok := errors.AsType[*fs.PathError](r.err)
+			return ok && pe.Op == "chroot" && r.is(syscall.EPERM)
+		},
+		proven: true,
+		text:   "it needs CAP_SYS_CHROOT, which work has in a user namespace of one's own",
+	},
 }

@@ -6,39 +6,38 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
-// refused is the error for something that the kernel did not do.
-func refused(op string, types Type, err error) error {
-	return &Error{Op: op, Type: types, Err: err, Hint: hint(op, types, err, gatherEvidence(types))}
+func findHint(op string, types Type, err error) string {
+	return hint(op, types, err, gatherEvidence(types))
 }
 
+// gatherEvidence looks at the calling thread and the system.
 func gatherEvidence(types Type) *evidence {
-	ev := &evidence{limits: make(map[Type]int64)}
+	ev := &evidence{
+		limits:    namespaceLimits(types),
+		usernsOff: sysctlIs("kernel/unprivileged_userns_clone", func(n int64) bool { return n == 0 }),
+		appArmor:  sysctlIs("kernel/apparmor_restrict_unprivileged_userns", func(n int64) bool { return n != 0 }),
+		seccomp:   filtered(),
+		chrooted:  chrooted(),
+	}
+	if caps, err := sys.ThreadCaps(); err == nil {
+		ev.capsKnown, ev.sysAdmin = true, caps.Effective.Has(unix.CAP_SYS_ADMIN)
+	}
+	return ev
+}
+
+// namespaceLimits are those of this user in this user namespace.
+func namespaceLimits(types Type) map[Type]int64 {
+	limits := make(map[Type]int64)
 	types.each(func(i int, t Type) {
 		if n, ok := sysctl("user/max_" + typeTable[i].name + "_namespaces"); ok {
-			ev.limits[t] = n
+			limits[t] = n
 		}
 	})
-	n, ok := sysctl("kernel/unprivileged_userns_clone")
-	ev.usernsOff = ok && n == 0
-	n, ok = sysctl("kernel/apparmor_restrict_unprivileged_userns")
-	ev.appArmor = ok && n != 0
-	if status, err := os.ReadFile("/proc/thread-self/status"); err == nil {
-		for line := range strings.Lines(string(status)) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
-			switch key {
-			case "Seccomp":
-				ev.seccomp = value == "2"
-			case "CapEff":
-				caps, err := strconv.ParseUint(value, 16, 64)
-				ev.capsKnown = err == nil
-				ev.sysAdmin = caps&(1<<unix.CAP_SYS_ADMIN) != 0
-			}
-		}
-	}
-	ev.chrooted = chrooted()
-	return ev
+	return limits
 }
 
 func sysctl(name string) (int64, bool) {
@@ -50,17 +49,35 @@ func sysctl(name string) (int64, bool) {
 	return n, err == nil
 }
 
-// chrooted looks for this process's root among its mounts: the root of a mount
+// sysctlIs is false where there is no such sysctl.
+func sysctlIs(name string, what func(int64) bool) bool {
+	n, ok := sysctl(name)
+	return ok && what(n)
+}
+
+// filtered reports whether a seccomp filter is active on this thread.
+func filtered() bool {
+	status, err := os.ReadFile("/proc/thread-self/status")
+	return err == nil && strings.Contains(string(status), "\nSeccomp:\t2\n")
+}
+
+// chrooted looks for this thread's root among its mounts: the root of a mount
 // namespace is always a mount point.
 func chrooted() bool {
-	b, err := os.ReadFile("/proc/thread-self/mountinfo")
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+	mounts, err := threadMounts()
+	for _, m := range mounts {
+		if m.point == "/" {
 			return false
 		}
 	}
-	return true
+	return err == nil
+}
+
+// threadMounts are the mounts that the calling thread sees.
+func threadMounts() ([]mountLine, error) {
+	b, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return parseMountinfo(string(b)), nil
 }

@@ -24,7 +24,7 @@ func (s *Set) Owner(t Type) (*Set, error) {
 // is in, or below it: the kernel answers EPERM for any other, and at the top.
 func (s *Set) Parent(t Type) (*Set, error) {
 	if t.single() && t&(User|PID) == 0 {
-		return nil, &Error{Op: "parent", Type: t, Err: fmt.Errorf("only user and pid namespaces have parents: %w", os.ErrInvalid)}
+		return nil, newError("parent", t, "", fmt.Errorf("only user and pid namespaces have parents: %w", os.ErrInvalid))
 	}
 	return s.related("parent", t, (*core).parent)
 }
@@ -67,7 +67,7 @@ func (s *Set) OwnerUID() (uint32, error) {
 // Only a process inside shows them, so if it is not this process's own, one is
 // started for that moment, which shares no memory with this one. This needs
 // CAP_SYS_ADMIN in that user namespace, as entering does, and the process
-// backend; without that the error matches [ErrUnsupported].
+// backend; without that the error matches [errors.ErrUnsupported].
 func (s *Set) IDMaps() (uid, gid []IDMap, err error) {
 	c, err := s.acquireOne("id maps", User)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *Set) IDMaps() (uid, gid []IDMap, err error) {
 	uid, uerr := parseIDMaps(u)
 	gid, gerr := parseIDMaps(g)
 	if err := errors.Join(uerr, gerr); err != nil {
-		return nil, nil, &Error{Op: "id maps", Type: User, Err: err}
+		return nil, nil, newError("id maps", User, "", err)
 	}
 	return uid, gid, nil
 }

@@ -13,8 +13,8 @@ import (
 func (c *core) owner(t Type) (*core, error) {
 	ns, err := c.ns[t.index()].Owner()
 	if errors.Is(err, unix.EPERM) {
-		return nil, &Error{Op: "owner", Type: t, Err: err,
-			Hint: "the user namespace that owns it is neither this process's own nor below that, so it is not to be seen from here"}
+		return nil, newError("owner", t, "", err).
+			withHint("the user namespace that owns it is neither this process's own nor below that, so it is not to be seen from here")
 	}
 	return c.relative("owner", t, User, ns, err)
 }
@@ -22,8 +22,8 @@ func (c *core) owner(t Type) (*core, error) {
 func (c *core) parent(t Type) (*core, error) {
 	ns, err := c.ns[t.index()].Parent()
 	if errors.Is(err, unix.EPERM) {
-		return nil, &Error{Op: "parent", Type: t, Err: err,
-			Hint: "it has no parent, or one that is neither this process's own namespace nor below that, so it is not to be seen from here"}
+		return nil, newError("parent", t, "", err).
+			withHint("it has no parent, or one that is neither this process's own namespace nor below that, so it is not to be seen from here")
 	}
 	return c.relative("parent", t, t, ns, err)
 }
@@ -32,7 +32,7 @@ func (c *core) parent(t Type) (*core, error) {
 // is somebody else's if that is.
 func (c *core) relative(op string, of, t Type, ns *nsfs.NS, err error) (*core, error) {
 	if err != nil {
-		return nil, &Error{Op: op, Type: of, Err: err}
+		return nil, newError(op, of, "", err)
 	}
 	r := newCore()
 	r.add(t, ns, c.opened&of != 0)
@@ -42,7 +42,7 @@ func (c *core) relative(op string, of, t Type, ns *nsfs.NS, err error) (*core, e
 func (c *core) ownerUID() (uint32, error) {
 	uid, err := c.ns[User.index()].OwnerUID()
 	if err != nil {
-		return 0, &Error{Op: "owner uid", Type: User, Err: err}
+		return 0, newError("owner uid", User, "", err)
 	}
 	return uid, nil
 }
@@ -50,7 +50,7 @@ func (c *core) ownerUID() (uint32, error) {
 func (c *core) idMaps() (uid, gid string, err error) {
 	if c.foreign&User == 0 {
 		if uid, gid, err = reexec.ReadIDMaps("thread-self"); err != nil {
-			err = openError("id maps", User, "", err)
+			err = newError("id maps", User, "", err)
 		}
 		return uid, gid, err
 	}

@@ -12,7 +12,7 @@ func setLoopbackUp() error {
 	defer unix.Close(fd)
 	lo, err := unix.NewIfreq("lo")
 	if err != nil {
-		return &Error{Op: "set loopback up in", Type: Net, Err: err}
+		return newError("set loopback up in", Net, "", err)
 	}
 	lo.SetUint16(unix.IFF_UP)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {

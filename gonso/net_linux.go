@@ -156,7 +156,7 @@ func (s *Set) zoned(ctx context.Context, address string) (string, error) {
 		err = sys.OnFD(f, func(fd int) error { return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifreq) })
 	}
 	if err != nil {
-		return "", &Error{Op: "find interface in", Type: Net, Path: zone, Err: err}
+		return "", newError("find interface in", Net, zone, err)
 	}
 	return net.JoinHostPort(ip+"%"+strconv.FormatUint(uint64(ifreq.Uint32()), 10), port), nil
 }

@@ -4,6 +4,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"syscall"
@@ -24,13 +25,13 @@ func (s *Set) openFile(context.Context, string, int, os.FileMode) (*os.File, err
 	return nil, err
 }
 
-func (s *Set) openPath(context.Context, string) (*os.File, error) { return nil, ErrUnsupported }
+func (s *Set) openPath(context.Context, string) (*os.File, error) { return nil, errors.ErrUnsupported }
 func (s *Set) listenAt(context.Context, string, string, bool, func(string, string, syscall.RawConn) error) (*os.File, error) {
-	return nil, ErrUnsupported
+	return nil, errors.ErrUnsupported
 }
 func procPath(*os.File) string                                         { return "" }
-func (s *Set) replaceSocket(context.Context, syscall.RawConn) error    { return ErrUnsupported }
+func (s *Set) replaceSocket(context.Context, syscall.RawConn) error    { return errors.ErrUnsupported }
 func (s *Set) zoned(_ context.Context, address string) (string, error) { return address, nil }
 func (s *Set) lookup(context.Context, Type, string, string) ([]netip.Addr, error) {
-	return nil, ErrUnsupported
+	return nil, errors.ErrUnsupported
 }

@@ -226,7 +226,7 @@ type funcConfig struct {
 // too, or uses packages that do, such as net. It then runs in a process. If this
 // program is dynamically linked and a mount namespace has not the loader that it
 // needs, only threads of the worker enter that, one for each call: the call then
-// fails with an error that matches [ErrUnsupported]. Programs built with
+// fails with an error that matches [errors.ErrUnsupported]. Programs built with
 // CGO_ENABLED=0 are not dynamic, and [Worker].Path may name one that is not.
 func StartsGoroutines() FuncOption { return func(c *funcConfig) { c.startsGoroutines = true } }
 

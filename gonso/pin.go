@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
-	"syscall"
 )
 
 // Pin keeps the Set's namespaces, those that are home included, under names in a
@@ -33,7 +31,7 @@ func (s *Set) Pin(dir string) error {
 	}
 	defer c.release()
 	if c.types == 0 {
-		return &Error{Op: "pin", Path: dir, Err: errNothingToPin}
+		return newError("pin", 0, dir, errNothingToPin)
 	}
 	return c.pin(dir)
 }
@@ -63,7 +61,7 @@ var errNothingToPin = errors.New("the Set has no namespaces")
 // paths are unpinned all the same. It needs CAP_SYS_ADMIN, as Pin does.
 func Unpin(paths ...string) error {
 	if len(paths) == 0 {
-		return &Error{Op: "unpin", Err: errNoFiles}
+		return newError("unpin", 0, "", errNoFiles)
 	}
 	var errs []error
 	for _, p := range paths {
@@ -140,7 +138,7 @@ func planPin(dirMissing bool, places []pinPlace) ([]pinStep, error) {
 			steps = append(steps, pinStep{makeFile, i})
 		case placeEmpty:
 		default:
-			e := &Error{Op: "pin", Type: p.typ, Path: p.path, Err: fmt.Errorf("what is there is %s: %w", placeText[p.kind], fs.ErrExist)}
+			e := newError("pin", p.typ, p.path, fmt.Errorf("what is there is %s: %w", placeText[p.kind], fs.ErrExist))
 			if p.kind == placePinned {
 				e.Hint = "gonso.Unpin takes it away"
 			}
@@ -153,43 +151,4 @@ func planPin(dirMissing bool, places []pinPlace) ([]pinStep, error) {
 		}
 	}
 	return append(steps, mounts...), nil
-}
-
-// pinEvidence is what was read off the system after pinning was refused.
-type pinEvidence struct {
-	evidence
-	mount mountLine // that has the path
-	dir   string    // to advise about
-}
-
-// pinHint is hint for mounts; t is 0 for unmounting.
-func pinHint(t Type, err error, ev *pinEvidence) string {
-	var possible []string
-	switch {
-	case errors.Is(err, syscall.EPERM):
-		if ev.capsKnown && !ev.sysAdmin {
-			return "it needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace of this thread"
-		}
-		if ev.capsKnown {
-			possible = append(possible, "the mount namespace of this thread belongs to a user namespace above this process's own")
-		}
-		if ev.seccomp {
-			possible = append(possible, "a seccomp filter is active")
-		}
-	case errors.Is(err, syscall.ELOOP) && t == Mount:
-		// mnt_ns_loop in fs/namespace.c
-		return "a mnt namespace can be pinned only in an older one, and the thread that pins is in this one, or in a newer one; Set.Without leaves it out"
-	case errors.Is(err, syscall.EINVAL) && t == Mount && ev.mount.shared:
-		// propagate_one in fs/pnode.c copies without CL_COPY_MNT_NS_FILE
-		return fmt.Sprintf("mnt namespaces cannot be pinned on a mount that is shared with others, as that at %s is; make a private one: mount --bind %[2]s %[2]s && mount --make-private %[2]s",
-			ev.mount.point, ev.dir)
-	case errors.Is(err, syscall.EINVAL) && t == 0: // umount2
-		possible = append(possible, "it was pinned in another mount namespace, and this one has it from there")
-	case errors.Is(err, syscall.ENOSPC):
-		possible = append(possible, "the sysctl fs.mount-max is reached")
-	}
-	if len(possible) == 0 {
-		return ""
-	}
-	return "possibly " + strings.Join(possible, "; or ")
 }

@@ -58,7 +58,7 @@ func (c *core) pin(dir string) error {
 func (c *core) pinOne(t Type, path string) error {
 	dir, base := splitPath(path)
 	if base == "" {
-		return &Error{Op: "pin", Type: t, Path: path, Err: os.ErrInvalid, Hint: "this names no file"}
+		return newError("pin", t, path, os.ErrInvalid).withHint("this names no file")
 	}
 	p := newPinning(dir)
 	defer p.close()
@@ -132,15 +132,19 @@ func (p *pinning) run() error {
 		if s.act == makeDir {
 			at = pinPlace{path: p.path}
 		}
-		errs := []error{p.errorAt(at.typ, at.path, err, p.files[s.place])}
-		for _, done := range slices.Backward(steps[:i]) {
-			if err := p.undo(done); err != nil {
-				errs = append(errs, &Error{Op: "undo pin", Type: p.places[done.place].typ, Path: p.places[done.place].path, Err: err})
-			}
-		}
-		return joined(errs)
+		return joined(append([]error{p.errorAt(at.typ, at.path, err, p.files[s.place])}, p.undoAll(steps[:i])...))
 	}
 	return nil
+}
+
+// undoAll undoes what was done, the last step first.
+func (p *pinning) undoAll(done []pinStep) (errs []error) {
+	for _, s := range slices.Backward(done) {
+		if err := p.undo(s); err != nil {
+			errs = append(errs, newError("undo pin", p.places[s.place].typ, p.places[s.place].path, err))
+		}
+	}
+	return errs
 }
 
 // look finds out what is at a place.
@@ -270,11 +274,7 @@ func (p *pinning) error(t Type, path string, err error) error {
 
 // errorAt explains by what is found about the mount that the file is on.
 func (p *pinning) errorAt(t Type, path string, err error, file int) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) { // the Error names the path itself
-		err = pe.Err
-	}
-	e := &Error{Op: "pin", Type: t, Path: path, Err: err}
+	e := newError("pin", t, path, err)
 	if aboutMounts(err) {
 		ev := &pinEvidence{evidence: *gatherEvidence(0), dir: p.path}
 		if file >= 0 {
@@ -297,7 +297,7 @@ func mountOf(fd int) mountLine {
 	if err != nil {
 		return mountLine{}
 	}
-	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	mounts, err := threadMounts()
 	if err != nil {
 		return mountLine{}
 	}
@@ -307,7 +307,7 @@ func mountOf(fd int) mountLine {
 			continue
 		}
 		id, _ := strconv.Atoi(strings.TrimSpace(value))
-		for _, m := range parseMountinfo(string(mounts)) {
+		for _, m := range mounts {
 			if m.id == id {
 				return m
 			}
@@ -323,7 +323,7 @@ func unpin(path string) error {
 	}
 	parent, err := openDirectory(dir)
 	if err != nil {
-		return openError("unpin", 0, path, err)
+		return newError("unpin", 0, path, err)
 	}
 	defer unix.Close(parent)
 	kind, fd, err := lookAt(parent, base)
@@ -342,7 +342,7 @@ func unpin(path string) error {
 	if err == nil {
 		return nil
 	}
-	e := &Error{Op: "unpin", Path: path, Err: err}
+	e := newError("unpin", 0, path, err)
 	if aboutMounts(err) {
 		e.Hint = pinHint(0, err, &pinEvidence{evidence: *gatherEvidence(0)})
 	}

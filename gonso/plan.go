@@ -106,8 +106,8 @@ func decide(f *facts, w work) decision {
 		case noThread != 0:
 			return decision{ThreadBackend, why, noThread, needsProcess(noThread, w)}
 		case w.startsGoroutines && f.foreign != 0:
-			return decision{ThreadBackend, why, f.foreign, &Error{Op: "run", Type: f.foreign, Err: ErrNeedsProcess,
-				Hint: "the function was registered with StartsGoroutines, and goroutines do not stay on the thread that InThread asks for"}}
+			return decision{ThreadBackend, why, f.foreign, newError("run", f.foreign, "", ErrNeedsProcess).
+				withHint("the function was registered with StartsGoroutines, and goroutines do not stay on the thread that InThread asks for")}
 		}
 		return decision{backend: ThreadBackend, why: why}
 	}
@@ -129,19 +129,17 @@ func decide(f *facts, w work) decision {
 		return decision{backend: ThreadBackend, why: becauseThreadEnters}
 	}
 	if f.process != nil {
-		d.err = &Error{Op: "run", Type: f.foreign, Err: f.process}
+		d.err = newError("run", f.foreign, "", f.process)
 	}
 	return d
 }
 
 func needsProcess(types Type, w work) error {
-	e := &Error{Op: "setns", Type: types, Err: ErrNeedsProcess}
+	remedy := "leave InThread out, and it runs in a process inside"
 	if w.closure {
-		e.Hint = "register the function with gonso.Register and call it with Func.Do, which runs it in a process inside"
-	} else {
-		e.Hint = "leave InThread out, and it runs in a process inside"
+		remedy = "register the function with gonso.Register and call it with Func.Do, which runs it in a process inside"
 	}
-	return e
+	return newError("setns", types, "", ErrNeedsProcess).withHint(remedy)
 }
 
 // restorable reports whether a thread that entered these types can be put back.
@@ -232,7 +230,7 @@ func planUnshare(f *facts, types Type, mountProc bool) unsharePlan {
 	if (types|p.join)&^threadMakes != 0 {
 		p.backend = ProcessBackend
 		if f.process != nil {
-			p.err = &Error{Op: "unshare", Type: types, Err: f.process}
+			p.err = newError("unshare", types, "", f.process)
 		}
 	}
 	return p

@@ -10,7 +10,7 @@ import (
 
 func TestDecide(t *testing.T) {
 	const mount, net, uts = Mount, Net, UTS
-	unsupported := fmt.Errorf("no launcher: %w", ErrUnsupported)
+	unsupported := fmt.Errorf("no launcher: %w", errors.ErrUnsupported)
 	var (
 		closure    = work{closure: true}
 		plain      = work{}
@@ -58,7 +58,7 @@ func TestDecide(t *testing.T) {
 		{"pid, closure", PID, PID, nil, closure, ThreadBackend, becauseClosure, 0, nil},
 		{"pid, function", PID | mount, PID | mount, nil, plain, ProcessBackend, becausePIDMeansInside, PID, nil},
 		{"pid, in a process", PID, PID, nil, inProcess, ProcessBackend, becauseAsked, 0, nil},
-		{"no launcher: pid", PID, PID, unsupported, plain, ProcessBackend, becausePIDMeansInside, PID, ErrUnsupported},
+		{"no launcher: pid", PID, PID, unsupported, plain, ProcessBackend, becausePIDMeansInside, PID, errors.ErrUnsupported},
 		{"pid that is home, in a process", PID, 0, nil, inProcess, ProcessBackend, becauseAsked, 0, nil},
 		{"pid, function on a thread", PID, PID, nil, inThread, ThreadBackend, becauseAsked, 0, nil},
 
@@ -72,9 +72,9 @@ func TestDecide(t *testing.T) {
 
 		// An architecture without launcher.
 		{"no launcher: net", net, net, unsupported, plain, ThreadBackend, becauseThreadEnters, 0, nil},
-		{"no launcher: user", User, User, unsupported, plain, ProcessBackend, becauseNoThreadEnters, User, ErrUnsupported},
-		{"no launcher: mnt", mount, mount, unsupported, plain, ProcessBackend, becauseMountCaches, mount, ErrUnsupported},
-		{"no launcher: asked", net, net, unsupported, inProcess, ProcessBackend, becauseAsked, 0, ErrUnsupported},
+		{"no launcher: user", User, User, unsupported, plain, ProcessBackend, becauseNoThreadEnters, User, errors.ErrUnsupported},
+		{"no launcher: mnt", mount, mount, unsupported, plain, ProcessBackend, becauseMountCaches, mount, errors.ErrUnsupported},
+		{"no launcher: asked", net, net, unsupported, inProcess, ProcessBackend, becauseAsked, 0, errors.ErrUnsupported},
 		{"no launcher: mnt, on a thread", mount, mount, unsupported, inThread, ThreadBackend, becauseAsked, 0, nil},
 		{"no launcher: closure with user", User, User, unsupported, closure, ThreadBackend, becauseClosure, User, ErrNeedsProcess},
 	} {
@@ -256,7 +256,7 @@ func TestProcessOrderForEveryOwnership(t *testing.T) {
 }
 
 func TestPlanUnshare(t *testing.T) {
-	unsupported := fmt.Errorf("no launcher: %w", ErrUnsupported)
+	unsupported := fmt.Errorf("no launcher: %w", errors.ErrUnsupported)
 	for _, c := range []struct {
 		name    string
 		foreign Type
@@ -270,13 +270,13 @@ func TestPlanUnshare(t *testing.T) {
 		{"net without launcher", 0, unsupported, Net, ThreadBackend, 0, nil},
 		{"everything a thread makes", 0, nil, Cgroup | IPC | Mount | Net | UTS, ThreadBackend, 0, nil},
 		{"user", 0, nil, User | Net, ProcessBackend, 0, nil},
-		{"user without launcher", 0, unsupported, User | Net, ProcessBackend, 0, ErrUnsupported},
+		{"user without launcher", 0, unsupported, User | Net, ProcessBackend, 0, errors.ErrUnsupported},
 		{"net of a Set with user", User | Net | UTS, nil, Net, ProcessBackend, User | Net, nil},
-		{"net of a Set with user, without launcher", User, unsupported, Net, ProcessBackend, User, ErrUnsupported},
+		{"net of a Set with user, without launcher", User, unsupported, Net, ProcessBackend, User, errors.ErrUnsupported},
 		{"mnt of a Set with mnt and net", Mount | Net, nil, Mount, ThreadBackend, Mount, nil},
 		{"user of a Set with net", Net, nil, User, ProcessBackend, 0, nil},
 		{"pid", 0, nil, PID, ProcessBackend, 0, nil},
-		{"pid without launcher", 0, unsupported, PID, ProcessBackend, 0, ErrUnsupported},
+		{"pid without launcher", 0, unsupported, PID, ProcessBackend, 0, errors.ErrUnsupported},
 		{"pid of a Set with pid and time", PID | Time, nil, PID, ProcessBackend, PID, nil},
 		{"time and user", 0, nil, Time | User, ProcessBackend, 0, nil},
 		{"time of a Set with time", Time | Net, nil, Time, ProcessBackend, Time, nil},

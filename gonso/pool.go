@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/gonso/gonso/reexec"
 )
 
 // Pool has Sets made ahead of need, so that who needs one does not wait for
@@ -139,10 +141,10 @@ type answer struct {
 // those that newSet needs.
 func NewPool(newSet func(ctx context.Context) (*Set, error), opts PoolOptions) (*Pool, error) {
 	if newSet == nil {
-		return nil, &Error{Op: "make pool", Err: os.ErrInvalid, Hint: "the function is nil"}
+		return nil, invalid("make pool", "the function is nil")
 	}
 	if err := opts.setDefaults(); err != nil {
-		return nil, &Error{Op: "make pool", Err: err}
+		return nil, newError("make pool", 0, "", err)
 	}
 	p := &Pool{newSet: newSet, opts: opts, done: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -164,7 +166,7 @@ func NewPool(newSet func(ctx context.Context) (*Set, error), opts PoolOptions) (
 // the error matches [ErrClosed].
 func (p *Pool) Get(ctx context.Context) (*Set, error) {
 	if p == nil || p.newSet == nil || ctx == nil {
-		return nil, getError(os.ErrInvalid, "the context is nil, or the Pool is not from NewPool")
+		return nil, invalid("get from pool", "the context is nil, or the Pool is not from NewPool")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -280,7 +282,7 @@ func (p *Pool) fill() {
 	}
 	if p.live == 0 && p.waiting.Len() > 0 {
 		p.answerAll(getError(fmt.Errorf("no Set is made while %d calls of the Pool's function have not returned after %v: %w",
-			p.hung, p.opts.Timeout, context.DeadlineExceeded), ""))
+			p.hung, p.opts.Timeout, context.DeadlineExceeded)))
 	}
 }
 
@@ -360,14 +362,14 @@ func judge(s *Set, err error) (*Set, error) {
 	case err != nil:
 		return nil, err
 	case s == nil:
-		return nil, getError(errNoSet, "")
+		return nil, getError(errNoSet)
 	}
 	c, err := s.acquire("")
 	switch {
 	case err == nil:
 		c.release()
 	case errors.Is(err, ErrClosed):
-		return nil, getError(errClosedSet, "")
+		return nil, getError(errClosedSet)
 	}
 	return s, nil
 }
@@ -397,7 +399,7 @@ func (p *Pool) tooSlow(err error) error {
 	if err != nil && err != context.DeadlineExceeded {
 		late = fmt.Errorf("%w: %w", late, err)
 	}
-	return getError(late, "")
+	return getError(late)
 }
 
 // end takes what newSet returned, without the lock.
@@ -459,14 +461,6 @@ func (p *Pool) answerAll(err error) {
 	}
 }
 
-func getError(err error, hint string) error {
-	return &Error{Op: "get from pool", Err: err, Hint: hint}
-}
+func getError(err error) *Error { return newError("get from pool", 0, "", err) }
 
-var errPoolClosed = getError(poolClosed{}, "")
-
-// poolClosed is ErrClosed in words that fit.
-type poolClosed struct{}
-
-func (poolClosed) Error() string        { return "the Pool is closed" }
-func (poolClosed) Is(target error) bool { return target == ErrClosed }
+var errPoolClosed = getError(reexec.Phrase(ErrClosed, "the Pool is closed"))

@@ -38,7 +38,7 @@ import (
 // namespaces that are home needs nothing.
 func (s *Set) Do(restore bool, f func() bool) error {
 	if f == nil {
-		return &Error{Op: "do", Err: os.ErrInvalid, Hint: "the function is nil"}
+		return invalid("do", "the function is nil")
 	}
 	c, err := s.acquire("do")
 	if err != nil {
@@ -56,16 +56,16 @@ func (s *Set) Do(restore bool, f func() bool) error {
 // run in a process.
 func (s *Set) Run(f func() error, opts ...DoOption) error {
 	if f == nil {
-		return &Error{Op: "run", Err: os.ErrInvalid, Hint: "the function is nil"}
+		return invalid("run", "the function is nil")
 	}
 	o := doOptions(opts)
 	switch {
 	case o.bad != nil:
-		return &Error{Op: "run", Err: o.bad}
+		return newError("run", 0, "", o.bad)
 	case o.isolated:
-		return &Error{Op: "run", Err: noProcessForClosure("Isolated")}
+		return newError("run", 0, "", noProcessForClosure("Isolated"))
 	case o.inProcess:
-		return &Error{Op: "run", Err: noProcessForClosure("InProcess")}
+		return newError("run", 0, "", noProcessForClosure("InProcess"))
 	}
 	c, err := s.acquire("run")
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 // copied.
 //
 // The zero Set has no namespaces and is ready to use: work runs where the
-// program is, in a new goroutine.
+// program is, in a new goroutine. Methods of a nil Set answer an error that
+// matches [os.ErrInvalid].
 type Set struct {
 	once sync.Once
 	c    *core
@@ -31,8 +32,11 @@ func newSet(c *core) *Set {
 }
 
 // get returns the core and, the first time, arranges that a Set that was
-// forgotten gives back what it holds.
+// forgotten gives back what it holds. A nil Set has none.
 func (s *Set) get() *core {
+	if s == nil {
+		return nil
+	}
 	s.once.Do(func() {
 		if s.c == nil {
 			s.c = newCore()
@@ -44,11 +48,13 @@ func (s *Set) get() *core {
 
 // acquire takes a reference that keeps what the Set holds until release.
 func (s *Set) acquire(op string) (*core, error) {
-	c := s.get()
-	err := c.acquire()
+	c, err := s.get(), errNilSet
+	if c != nil {
+		err = c.acquire()
+	}
 	runtime.KeepAlive(s)
 	if err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, newError(op, 0, "", err)
 	}
 	return c, nil
 }
@@ -85,7 +91,7 @@ func FromDir(dir string, types ...Type) (*Set, error) {
 func open(op string, types []Type, f func(all Type, optional bool) (*core, error)) (*Set, error) {
 	all, err := union(types)
 	if err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, newError(op, 0, "", err)
 	}
 	c, err := f(all, len(types) == 0)
 	if err != nil {
@@ -101,7 +107,7 @@ func open(op string, types []Type, f func(all Type, optional bool) (*core, error
 // a device is not touched.
 func Open(paths ...string) (*Set, error) {
 	if len(paths) == 0 {
-		return nil, &Error{Op: "open", Err: errNoFiles}
+		return nil, newError("open", 0, "", errNoFiles)
 	}
 	c, err := openPaths(paths)
 	if err != nil {
@@ -150,10 +156,10 @@ func (s *Set) File(t Type) (*os.File, error) {
 // acquireOne is acquire for a method about one type that the Set must have.
 func (s *Set) acquireOne(op string, t Type) (*core, error) {
 	if err := t.check(); err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, newError(op, 0, "", err)
 	}
 	if !t.single() {
-		return nil, &Error{Op: op, Type: t, Err: errOneType}
+		return nil, newError(op, t, "", errOneType)
 	}
 	c, err := s.acquire(op)
 	if err != nil {
@@ -161,7 +167,7 @@ func (s *Set) acquireOne(op string, t Type) (*core, error) {
 	}
 	if c.types&t == 0 {
 		defer c.release()
-		return nil, &Error{Op: op, Type: t, Err: errNotInSet, Hint: "it has " + c.types.String()}
+		return nil, newError(op, t, "", errNotInSet).withHint("it has " + c.types.String())
 	}
 	return c, nil
 }
@@ -182,10 +188,10 @@ func (s *Set) Dup(types ...Type) (*Set, error) {
 	keep := c.types
 	if len(types) > 0 {
 		if keep, err = union(types); err != nil {
-			return nil, &Error{Op: "dup", Err: err}
+			return nil, newError("dup", 0, "", err)
 		}
 		if missing := keep &^ c.types; missing != 0 {
-			return nil, &Error{Op: "dup", Type: missing, Err: errNotInSet, Hint: "it has " + c.types.String()}
+			return nil, newError("dup", missing, "", errNotInSet).withHint("it has " + c.types.String())
 		}
 	}
 	return newSet(c.pick(keep, nil)), nil
@@ -194,7 +200,7 @@ func (s *Set) Dup(types ...Type) (*Set, error) {
 // Without returns a Set of the namespaces that are not of the given types.
 func (s *Set) Without(types Type) (*Set, error) {
 	if err := types.check(); err != nil {
-		return nil, &Error{Op: "without", Err: err}
+		return nil, newError("without", 0, "", err)
 	}
 	c, err := s.acquire("without")
 	if err != nil {
@@ -207,9 +213,6 @@ func (s *Set) Without(types Type) (*Set, error) {
 // With returns a Set of the namespaces of both; where both have one of a type,
 // it takes that of other.
 func (s *Set) With(other *Set) (*Set, error) {
-	if other == nil {
-		return nil, &Error{Op: "with", Err: os.ErrInvalid}
-	}
 	c, err := s.acquire("with")
 	if err != nil {
 		return nil, err
@@ -224,13 +227,17 @@ func (s *Set) With(other *Set) (*Set, error) {
 }
 
 // Close gives back what the Set holds. It can be called at any time and more
-// than once, always with nil. New work is refused with [ErrClosed] from then
-// on. Functions in a worker process have their context cancelled and are ended
-// with it, which Close waits for, within the worker's grace period; closures
-// hold references of their own and are not waited for, so a closure may close
-// the Set it runs in.
+// than once, always with nil but for a nil Set. New work is refused with
+// [ErrClosed] from then on. Functions in a worker process have their context
+// cancelled and are ended with it, which Close waits for, within the worker's
+// grace period; closures hold references of their own and are not waited for, so
+// a closure may close the Set it runs in.
 func (s *Set) Close() error {
-	s.get().close()
+	c := s.get()
+	if c == nil {
+		return newError("close", 0, "", errNilSet)
+	}
+	c.close()
 	return nil
 }
 
@@ -240,6 +247,8 @@ func (s *Set) String() string {
 	switch {
 	case errors.Is(err, ErrClosed):
 		return "{closed}"
+	case errors.Is(err, errNilSet):
+		return "{nil}"
 	case err != nil:
 		return "{unsupported}"
 	}
@@ -259,7 +268,7 @@ func (s *Set) Plan(opts ...DoOption) Plan {
 	defer c.release()
 	o := doOptions(opts)
 	if o.bad != nil {
-		err := &Error{Op: "plan", Err: o.bad}
+		err := newError("plan", 0, "", o.bad)
 		p.Closures.Err, p.Functions.Err = err, err
 		return p
 	}

@@ -131,7 +131,7 @@ func (s *stream) failed(err error) error {
 	if s.src != nil {
 		op = "feed reader"
 	}
-	e := &Error{Op: op, Path: s.path, Err: err}
+	e := newError(op, 0, s.path, err)
 	if s.dst != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		e.Hint = "the function has returned, but something that it started holds the pipe open and says nothing"
 	}

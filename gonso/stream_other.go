@@ -4,6 +4,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 // streams are never made where nothing can be called.
 type streams struct{}
 
-func connectStreams(any, time.Duration) (*streams, error) { return nil, ErrUnsupported }
+func connectStreams(any, time.Duration) (*streams, error) { return nil, errors.ErrUnsupported }
 func (*streams) abandon()                                 {}
 func (*streams) start()                                   {}
 func (*streams) finish(context.Context) error             { return nil }

@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -44,10 +43,6 @@ func SubIDs() UnshareOption {
 	return func(o *unshareOptions) { o.subIDs = true }
 }
 
-// ErrNoSubIDs says that the user has no subordinate uids or gids, which [SubIDs]
-// needs.
-var ErrNoSubIDs = errors.New("no subordinate ids")
-
 // This file reads what says which ids a user has, and decides what to make of
 // it. It is pure; the evidence is gathered in subid_linux.go.
 
@@ -76,14 +71,7 @@ func parseSubIDs(content, name, uid string) (ranges []subIDRange, ignored int, e
 		if f[0] == "" || f[0] != name && f[0] != uid {
 			continue
 		}
-		var first, count uint64
-		ok := len(f) >= 3 // shadow ignores what comes behind
-		if ok {
-			first, ok = parseSubID(f[1])
-		}
-		if ok {
-			count, ok = parseSubID(f[2])
-		}
+		first, count, ok := parseFields(f)
 		if !ok || count == 0 {
 			if ignored == 0 {
 				ignored = number
@@ -97,6 +85,16 @@ func parseSubIDs(content, name, uid string) (ranges []subIDRange, ignored int, e
 		ranges = append(ranges, r)
 	}
 	return ranges, ignored, nil
+}
+
+// parseFields reads NAME:FIRST:COUNT; shadow ignores what comes behind.
+func parseFields(f []string) (first, count uint64, ok bool) {
+	if len(f) < 3 {
+		return 0, 0, false
+	}
+	first, firstOK := parseSubID(f[1])
+	count, countOK := parseSubID(f[2])
+	return first, count, firstOK && countOK
 }
 
 // parseSubID reads a number as shadow's tools do, by strtoul(3) with base 0.
@@ -122,19 +120,13 @@ func parseGetSubIDs(out string) ([]subIDRange, error) {
 		if len(f) == 0 {
 			continue
 		}
-		var first, count uint64
-		var err error
 		if len(f) < 4 || !strings.HasSuffix(f[0], ":") {
-			err = os.ErrInvalid
+			return nil, notARange(line)
 		}
-		if err == nil {
-			first, err = strconv.ParseUint(f[len(f)-2], 10, 64)
-		}
-		if err == nil {
-			count, err = strconv.ParseUint(f[len(f)-1], 10, 64)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("it printed %.100q, which is not a range of ids: %w", line, os.ErrInvalid)
+		first, ferr := strconv.ParseUint(f[len(f)-2], 10, 64)
+		count, cerr := strconv.ParseUint(f[len(f)-1], 10, 64)
+		if ferr != nil || cerr != nil {
+			return nil, notARange(line)
 		}
 		r, err := newSubIDRange(first, count)
 		if err != nil {
@@ -145,6 +137,10 @@ func parseGetSubIDs(out string) ([]subIDRange, error) {
 		}
 	}
 	return ranges, nil
+}
+
+func notARange(line string) error {
+	return fmt.Errorf("it printed %.100q, which is not a range of ids: %w", line, os.ErrInvalid)
 }
 
 // passwdName gives the name of a uid in lines like those of /etc/passwd, or "".
@@ -251,7 +247,7 @@ func (ev *subIDEvidence) checkTools() error {
 			if path == "" {
 				path = k.tool
 			}
-			return &Error{Op: "unshare", Type: User, Path: path, Err: err, Hint: fmt.Sprintf(format, args...)}
+			return newError("unshare", User, path, err).withHint(fmt.Sprintf(format, args...))
 		}
 		switch {
 		case tool.err != nil:
@@ -273,7 +269,7 @@ func (ev *subIDEvidence) checkTools() error {
 func (ev *subIDEvidence) maps(pageSize int) (maps [2][]IDMap, err error) {
 	for i, of := range ev.of {
 		if of.err != nil {
-			return maps, &Error{Op: "unshare", Type: User, Path: of.path, Err: of.err}
+			return maps, newError("unshare", User, of.path, of.err)
 		}
 		if len(of.ranges) == 0 {
 			return maps, ev.noRanges(i)
@@ -285,7 +281,7 @@ func (ev *subIDEvidence) maps(pageSize int) (maps [2][]IDMap, err error) {
 
 func (ev *subIDEvidence) noRanges(i int) error {
 	k, of := subIDKinds[i], ev.of[i]
-	e := &Error{Op: "unshare", Type: User, Path: of.path, Err: fmt.Errorf("%w: user %s has no range of %ss there", ErrNoSubIDs, ev.user, k.what)}
+	e := newError("unshare", User, of.path, fmt.Errorf("%w: user %s has no range of %ss there", ErrNoSubIDs, ev.user, k.what))
 	if of.ignored > 0 {
 		e.Hint = fmt.Sprintf("line %d seems to be meant for it, but is not NAME:FIRST:COUNT; ", of.ignored)
 	}

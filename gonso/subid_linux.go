@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -25,7 +25,7 @@ var (
 // have it from the thread that starts them.
 func subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 	if nested {
-		return &Error{Op: "unshare", Type: User, Err: errSubIDsInside}
+		return newError("unshare", User, "", errSubIDsInside)
 	}
 	ev, err := gatherSubIDTools()
 	if err == nil {
@@ -57,7 +57,7 @@ func gatherSubIDTools() (*subIDEvidence, error) {
 	}
 	set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	if err != nil {
-		return nil, &Error{Op: "prctl", Err: err}
+		return nil, newError("prctl", 0, "", err)
 	}
 	ev.noNewPrivs = set != 0
 	for i, k := range subIDKinds {
@@ -70,10 +70,6 @@ func gatherSubIDTools() (*subIDEvidence, error) {
 func lookAtTool(name string, capability uint) idMapTool {
 	var tool idMapTool
 	if tool.path, tool.err = exec.LookPath(name); tool.err != nil {
-		var ee *exec.Error
-		if errors.As(tool.err, &ee) {
-			tool.err = ee.Err // the Error says the name itself
-		}
 		return tool
 	}
 	var st unix.Stat_t
@@ -113,13 +109,13 @@ func (ev *subIDEvidence) gatherRanges(ctx context.Context) error {
 func userName(ctx context.Context, uid string) (string, error) {
 	content, err := os.ReadFile(passwdFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", openError("unshare", User, passwdFile, err)
+		return "", newError("unshare", User, passwdFile, err)
 	}
 	name := passwdName(string(content), uid)
 	if name == "" {
 		out, err := askTool(ctx, "getent", "passwd", uid)
 		if err != nil {
-			return "", &Error{Op: "unshare", Type: User, Err: err}
+			return "", newError("unshare", User, "", err)
 		}
 		name = passwdName(out, uid)
 	}
@@ -151,10 +147,6 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 	if err == nil {
 		s.ranges, s.ignored, s.err = parseSubIDs(string(content), name, uid)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err // the Error says the path itself
-		}
 		s.err = err
 	}
 	return s
@@ -165,19 +157,16 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 // found. Not answering in time is an error.
 func askTool(ctx context.Context, name string, args ...string) (string, error) {
 	path, err := exec.LookPath(name)
-	if err != nil || elevated() {
+	if err != nil {
 		return "", nil // it is one of several sources
+	}
+	// Who started a program with more privileges has also chosen its PATH.
+	if secure, err := sys.Secure(); secure || err != nil {
+		return "", nil
 	}
 	out, err := reexec.RunTool(ctx, path, args...)
 	if err != nil && ctx.Err() == nil {
 		return "", nil
 	}
 	return out, err
-}
-
-// elevated reports whether this program has more privileges than who started it
-// and chose its PATH: AT_SECURE, 23, of getauxval(3).
-func elevated() bool {
-	auxv, err := unix.Auxv()
-	return err != nil || slices.ContainsFunc(auxv, func(kv [2]uintptr) bool { return kv[0] == 23 && kv[1] != 0 })
 }

@@ -64,7 +64,7 @@ func (r *threadRun) run() {
 	if checkThreads {
 		if away := awayFromHome(); away != 0 {
 			r.entered |= away | Mount // somebody else's doing; not to be given back
-			r.err = &Error{Op: "run", Type: away, Err: errThreadTainted}
+			r.err = newError("run", away, "", errThreadTainted)
 			return
 		}
 	}
@@ -137,7 +137,7 @@ func (r *threadRun) goHome() bool {
 	if checkThreads {
 		if away := awayFromHome(); away != 0 {
 			if r.err == nil {
-				r.err = &Error{Op: "restore", Type: away, Err: errLeftElsewhere}
+				r.err = newError("restore", away, "", errLeftElsewhere)
 			}
 			return false
 		}
@@ -154,7 +154,7 @@ func (c *core) runClosure(restore bool, f func() bool, o doConfig) error {
 	}
 	return c.runOnThread(c.threadJoin, func(r *threadRun) bool {
 		if err := r.takePlace(o); err != nil {
-			r.err = &Error{Op: "run", Err: err, Hint: placeHint(err)}
+			r.err = newError("run", 0, "", err).withHint(placeHint(err))
 			return false
 		}
 		// f is always run; its answer counts only if restoring was asked for.

@@ -66,7 +66,7 @@ func unshareConfig(types Type, opts []UnshareOption) (*unshareOptions, error) {
 		}
 	}
 	if err := o.check(types); err != nil {
-		return nil, &Error{Op: "unshare", Type: types, Err: err}
+		return nil, newError("unshare", types, "", err)
 	}
 	return o, nil
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -129,7 +130,7 @@ func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, err
 		if err != nil {
 			from.Close()
 			made.release()
-			return nil, openError("open", t, from.Files[i].Name(), err)
+			return nil, newError("open", t, from.Files[i].Name(), err)
 		}
 		if t == PID {
 			ns.Keep(c.keepAlive(from.Init, base))
@@ -204,11 +205,8 @@ func (c *core) joins(types Type) []reexec.Join {
 	return js
 }
 
+// hasCapability reports whether the calling thread has it in effect.
 func hasCapability(capability uint) bool {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return false
-	}
-	return data[capability/32].Effective&(1<<(capability%32)) != 0
+	caps, err := sys.ThreadCaps()
+	return err == nil && caps.Effective.Has(capability)
 }

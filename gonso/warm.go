@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"context"
-	"os"
 	"runtime"
 )
 
@@ -12,12 +11,12 @@ import (
 // next call, or Warm, starts another.
 //
 // Errors and privileges are those of [Func.Do] with [InProcess]: where there is
-// no process backend the error matches [ErrUnsupported], and where the program
+// no process backend the error matches [errors.ErrUnsupported], and where the program
 // did not call [Init], [ErrNotInitialized]. When ctx is done before the worker
 // is there, Warm returns its error; the worker still comes up, for who asks next.
 func (s *Set) Warm(ctx context.Context) error {
-	if s == nil || ctx == nil {
-		return &Error{Op: "warm", Err: os.ErrInvalid, Hint: "context or Set is nil"}
+	if ctx == nil {
+		return invalid("warm", "the context is nil")
 	}
 	c, err := s.acquire("warm")
 	if err != nil {
@@ -31,5 +30,5 @@ func (s *Set) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return callError(c, c.warm(ctx))
+	return callError(c.types, c.warm(ctx))
 }

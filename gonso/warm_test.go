@@ -16,7 +16,7 @@ func TestWarmNeedsAProcessBackend(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	} else if !errors.Is(err, gonso.ErrUnsupported) {
+	} else if !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("where there is none: %v", err)
 	}
 }

@@ -8,15 +8,7 @@ import (
 
 // Functions run in workers use gonso too, and its errors come home like others.
 func init() {
-	for name, err := range map[string]error{
-		"gonso.ErrNeedsProcess":   ErrNeedsProcess,
-		"gonso.ErrNotInitialized": ErrNotInitialized,
-		"gonso.ErrNotNamespace":   ErrNotNamespace,
-		"gonso.ErrGoexit":         ErrGoexit,
-		"gonso.ErrClosed":         ErrClosed,
-		"gonso.ErrNotRegistered":  ErrNotRegistered,
-		"gonso.ErrWorkerDied":     ErrWorkerDied,
-	} {
+	for name, err := range sentinels {
 		errtree.RegisterSentinel(name, err)
 	}
 	errtree.RegisterType("gonso.Error", encodeError, decodeError)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -79,7 +78,7 @@ type Rlimit struct {
 // afterwards it is an error. Slices in w are copied. What is wrong with w is an
 // error that matches os.ErrInvalid; a Cgroup that is not one now is an error, too.
 func (s *Set) SetWorker(w Worker) error {
-	w, err := w.checked()
+	w, err := w.normalized()
 	if err != nil {
 		return err
 	}
@@ -93,10 +92,10 @@ func (s *Set) SetWorker(w Worker) error {
 
 var errHasWorker = errors.New("the Set has a worker already: SetWorker comes before what runs in it")
 
-// checked returns a copy of w that nobody changes, or what is wrong with it.
-func (w Worker) checked() (Worker, error) {
+// normalized returns a copy of w that nobody changes, or what is wrong with it.
+func (w Worker) normalized() (Worker, error) {
 	bad := func(what string) (Worker, error) {
-		return w, &Error{Op: "set worker", Err: os.ErrInvalid, Hint: what}
+		return w, invalid("set worker", what)
 	}
 	switch {
 	case w.Grace < 0:
@@ -125,14 +124,25 @@ func (w Worker) checked() (Worker, error) {
 		known[r.Resource] = true
 	}
 	w.Rlimits = append([]Rlimit(nil), w.Rlimits...)
-	if w.Env == nil {
-		return w, nil
+	env, err := lastOfEach(w.Env)
+	if err != nil {
+		return bad(err.Error())
 	}
-	env, at := make([]string, 0, len(w.Env)), make(map[string]int)
-	for _, kv := range w.Env {
+	w.Env = env
+	return w, nil
+}
+
+// lastOfEach copies an environment and keeps the last of the variables that come
+// twice, in the place of the first; nil stays nil.
+func lastOfEach(given []string) (env []string, err error) {
+	if given == nil {
+		return nil, nil
+	}
+	env, at := make([]string, 0, len(given)), make(map[string]int)
+	for _, kv := range given {
 		name, _, ok := strings.Cut(kv, "=")
 		if !ok || name == "" || strings.ContainsRune(kv, 0) {
-			return bad(fmt.Sprintf("Env has %q, which is not a name, = and a value", kv))
+			return nil, fmt.Errorf("Env has %q, which is not a name, = and a value", kv)
 		}
 		if i, ok := at[name]; ok {
 			env[i] = kv
@@ -141,6 +151,5 @@ func (w Worker) checked() (Worker, error) {
 		at[name] = len(env)
 		env = append(env, kv)
 	}
-	w.Env = env
-	return w, nil
+	return env, nil
 }

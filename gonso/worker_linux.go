@@ -1,15 +1,6 @@
 package gonso
 
-import (
-	"fmt"
-
-	"github.com/gonso/gonso/reexec"
-)
-
-// workerError is about a field that is well-formed but does not fit this system.
-func workerError(field string, err error) error {
-	return &Error{Op: "set worker", Err: fmt.Errorf("%s: %w", field, err)}
-}
+import "github.com/gonso/gonso/reexec"
 
 func (w *Worker) options(joins []reexec.Join, protect bool) reexec.WorkerOptions {
 	o := reexec.WorkerOptions{

@@ -26,13 +26,13 @@ func TestWorkerIsChecked(t *testing.T) {
 		`Env has "=value", which is not`:   {Env: []string{"=value"}},
 		`Env has "A=\x00", which is not a`: {Env: []string{"A=\x00"}},
 	} {
-		_, err := w.checked()
+		_, err := w.normalized()
 		if want == "" && err != nil || want != "" && (!errors.Is(err, os.ErrInvalid) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
 	given := Worker{Env: []string{"A=1", "B=2", "A=3", "B="}, Rlimits: []Rlimit{{1, 2, 3}}}
-	w, err := given.checked()
+	w, err := given.normalized()
 	if err != nil || !slices.Equal(w.Env, []string{"A=3", "B="}) {
 		t.Errorf("environment %v, %v", w.Env, err)
 	}
@@ -40,7 +40,7 @@ func TestWorkerIsChecked(t *testing.T) {
 	if w.Rlimits[0].Resource != 1 {
 		t.Error("the caller's slice was kept")
 	}
-	if w, err := (Worker{Env: []string{}}).checked(); err != nil || w.Env == nil {
+	if w, err := (Worker{Env: []string{}}).normalized(); err != nil || w.Env == nil {
 		t.Errorf("an empty environment became the default: %v", err)
 	}
 }

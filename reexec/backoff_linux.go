@@ -68,7 +68,7 @@ func (w *Worker) gaveUp(ctx context.Context) error {
 	if last == nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("%w, before a worker could be started again; the last one: %v", ctx.Err(), last)
+	return fmt.Errorf("%w, before a worker could be started again; the last one: %s", ctx.Err(), Clause(last))
 }
 
 // ended judges a worker's life. told is whether this process had it end.

@@ -293,5 +293,5 @@ func (l *launch) ended(doing string, err error) error {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the launcher was killed")
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("gonso: %s: %w", doing, err)
 }

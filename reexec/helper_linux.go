@@ -17,15 +17,10 @@ func helperError(path string, alive bool, cause error) error {
 	if alive {
 		return fmt.Errorf("%s: %w", path, cause)
 	}
-	return fmt.Errorf("%s: %w; is it a program that calls gonso.Init()? %w", path, cause, errNotHelper{})
+	// The words of ErrNotInitialized are about this program's main.
+	return fmt.Errorf("%s: %w; is it a program that calls gonso.Init()? %w", path, cause,
+		Phrase(ErrNotInitialized, "(as far as is known, it did not)"))
 }
-
-// errNotHelper matches ErrNotInitialized without its words, which are about this
-// program's main.
-type errNotHelper struct{}
-
-func (errNotHelper) Error() string        { return "(as far as is known, it did not)" }
-func (errNotHelper) Is(target error) bool { return target == ErrNotInitialized }
 
 // lacksLoader reports whether a launch failed, as far as can be known, because
 // the Set's mnt namespace has no loader, or not the libraries, for a dynamically

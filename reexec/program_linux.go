@@ -13,6 +13,7 @@ import (
 
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Program is a program of the user's to be started in namespaces, in the place
@@ -72,7 +73,8 @@ func (g *Program) Prepare() (*Prepared, error) {
 	if g.Search && len(g.Paths) == 0 {
 		return nil, &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
 	}
-	steps := composeProgram(g, ownCaps())
+	caps, _ := sys.ThreadCaps() // without, there are none to keep
+	steps := composeProgram(g, uint64(caps.Permitted))
 	all := append(files(g.Join), g.Files...)
 	if g.Exe != nil {
 		all = append(all, g.Exe)
@@ -81,11 +83,11 @@ func (g *Program) Prepare() (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	sys := &syscall.SysProcAttr{}
+	attr := &syscall.SysProcAttr{}
 	if g.Cgroup != nil {
-		sys.UseCgroupFD, sys.CgroupFD = true, int(g.Cgroup.Fd())
+		attr.UseCgroupFD, attr.CgroupFD = true, int(g.Cgroup.Fd())
 	}
-	return &Prepared{l.Path, l.Files, sys, g, steps, l}, nil
+	return &Prepared{l.Path, l.Files, attr, g, steps, l}, nil
 }
 
 // Close releases what was for the start.
@@ -135,16 +137,6 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 			return &exec.Error{Name: g.Name, Err: fmt.Errorf("%w; of one place in it: %w", exec.ErrNotFound, failed)}
 		}
 	}
-}
-
-// ownCaps are the permitted capabilities of this thread.
-func ownCaps() uint64 {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&hdr, &data[0]) != nil {
-		return 0
-	}
-	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted)
 }
 
 // composeProgram joins namespaces and becomes the program. Its descriptors are

@@ -108,15 +108,15 @@ func (o *WorkerOptions) setDefaults() {
 
 var (
 	// ErrNotInitialized says that the program that was started did not come to Init.
-	ErrNotInitialized = errors.New("the program did not call gonso.Init() first in main (or TestMain)")
+	ErrNotInitialized = errors.New("gonso: the program did not call gonso.Init() first in main (or TestMain)")
 
 	// ErrWorkerDied is matched by every [DiedError].
 	ErrWorkerDied = errors.New("gonso: worker died")
 
 	// ErrWorkerClosed says that the Worker was closed.
-	ErrWorkerClosed = errors.New("the worker is closed")
+	ErrWorkerClosed = errors.New("gonso: the worker is closed")
 
-	errSecondGeneration = errors.New("this process is itself a worker that has not called gonso.Init() yet; it starts no processes")
+	errSecondGeneration = errors.New("gonso: this process is itself a worker that has not called gonso.Init() yet; it starts no processes")
 )
 
 // LaunchError is a step of a launch that the kernel refused.
@@ -129,7 +129,7 @@ type LaunchError struct {
 }
 
 func (e *LaunchError) Error() string {
-	return fmt.Sprintf("gonso: launch: %s: %v", e.Step, e.Err)
+	return fmt.Sprintf("gonso: launch: %s: %s", e.Step, Clause(e.Err))
 }
 
 func (e *LaunchError) Unwrap() error { return e.Err }
@@ -148,7 +148,7 @@ func (e *DiedError) Error() string {
 		b.WriteString(": " + e.Status)
 	}
 	if e.Cause != nil {
-		b.WriteString(": " + e.Cause.Error())
+		b.WriteString(": " + Clause(e.Cause))
 	}
 	if s := strings.TrimSpace(e.Stderr); s != "" {
 		b.WriteString("; it printed last:\n" + s)

@@ -320,9 +320,9 @@ func (w *Worker) launchOnce(perCall bool) (_ *process, err error) {
 func startError(alive, timedOut bool, limit time.Duration, err error, died *DiedError) error {
 	switch {
 	case alive && timedOut:
-		died.Cause = fmt.Errorf("it did not come to Init within %v, so probably %w", limit, ErrNotInitialized)
+		died.Cause = Phrase(ErrNotInitialized, "it did not come to Init within %v, so probably %s", limit, Clause(ErrNotInitialized))
 	case alive && errors.Is(err, io.EOF):
-		died.Cause = fmt.Errorf("%w: its main ended without", ErrNotInitialized)
+		died.Cause = Phrase(ErrNotInitialized, "%s: its main ended without", Clause(ErrNotInitialized))
 	case timedOut:
 		died.Cause = fmt.Errorf("it did not start within %v: its runtime reads files below /proc and /sys, which may block inside", limit)
 	case errors.Is(err, io.EOF):

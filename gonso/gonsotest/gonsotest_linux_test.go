@@ -150,12 +150,12 @@ func TestSetThatNoThreadEntersFailsTheTest(t *testing.T) {
 	closed := new(gonso.Set)
 	closed.Close()
 	r, returned, _ := listen(func(r *recorder) { Do(r, closed, func() { t.Error("it ran") }) })
-	if returned || !r.failed || !strings.Contains(r.said, gonso.ErrClosed.Error()) {
+	if returned || !r.failed || !strings.Contains(r.said, strings.TrimPrefix(gonso.ErrClosed.Error(), "gonso: ")) {
 		t.Errorf("closed: %+v", r)
 	}
 	s := New(t, gonso.User)
 	r, returned, _ = listen(func(r *recorder) { Do(r, s, func() { t.Error("it ran") }) })
-	if returned || !r.failed || !strings.Contains(r.said, gonso.ErrNeedsProcess.Error()) {
+	if returned || !r.failed || !strings.Contains(r.said, strings.TrimPrefix(gonso.ErrNeedsProcess.Error(), "gonso: ")) {
 		t.Errorf("user: %+v", r)
 	}
 }

@@ -199,7 +199,7 @@ func TestDemoShowsWhatRanWhere(t *testing.T) {
 	if c := r.find(t, "closure, home's net"); c.backend != gonso.ThreadBackend || c.tid == c.pid || len(c.entered) != 0 {
 		t.Errorf("plain user's closure: %+v", c)
 	}
-	if c := r.find(t, "closure, new user"); !strings.Contains(c.result, gonso.ErrNeedsProcess.Error()) || !strings.Contains(c.result, "gonso.Register") {
+	if c := r.find(t, "closure, new user"); !strings.Contains(c.result, strings.TrimPrefix(gonso.ErrNeedsProcess.Error(), "gonso: ")) || !strings.Contains(c.result, "gonso.Register") {
 		t.Errorf("the refused closure does not say what to do: %+v", c)
 	}
 	if c := r.find(t, "function, new user"); c.backend != gonso.ProcessBackend || len(c.entered) != 2 {

@@ -1,8 +1,6 @@
 package nsfs
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -12,9 +10,6 @@ import (
 
 	"github.com/gonso/gonso/internal/sys"
 )
-
-// ErrNotNamespace is in the error for a file that does not live in nsfs.
-var ErrNotNamespace = errors.New("not a namespace file")
 
 // NS is a shared reference to a namespace by way of a descriptor it owns. The
 // descriptor is closed when the last reference is released; one that was
@@ -97,7 +92,7 @@ func check(fd int, name string) error {
 		return &fs.PathError{Op: "fstatfs", Path: name, Err: err}
 	}
 	if int64(st.Type) != unix.NSFS_MAGIC {
-		return fmt.Errorf("%s: %w", name, ErrNotNamespace)
+		return &fs.PathError{Op: "open", Path: name, Err: ErrNotNamespace}
 	}
 	return nil
 }

@@ -1,0 +1,23 @@
+package reexec
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Clause is what err says, for the middle of a sentence: without the "gonso: "
+// that sentinels and whole errors begin with.
+func Clause(err error) string { return strings.TrimPrefix(err.Error(), "gonso: ") }
+
+// Phrase is an error to be tested for in words that fit where it stands.
+func Phrase(err error, format string, args ...any) error {
+	return &phrase{fmt.Sprintf(format, args...), err}
+}
+
+type phrase struct {
+	text string
+	err  error
+}
+
+func (p *phrase) Error() string { return p.text }
+func (p *phrase) Unwrap() error { return p.err }
