@@ -2,10 +2,7 @@ package gonso
 
 import (
 	"errors"
-	"io/fs"
 	"os"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -191,90 +188,4 @@ func levelOf(ns *nsfs.NS, users []*nsfs.NS) int {
 		return 0
 	}
 	return levelUnknown
-}
-
-// collect opens the links of a directory like /proc/PID/ns. optional leaves
-// out types that are not there.
-func collect(op, dir string, dirfd int, types Type, optional, opened bool, openNS func(int, string) (*nsfs.NS, error)) (*core, error) {
-	c := newCore()
-	var err error
-	types.each(func(i int, t Type) {
-		if err != nil {
-			return
-		}
-		ns, oerr := openNS(dirfd, typeTable[i].name)
-		switch {
-		case oerr == nil:
-			c.add(t, ns, opened)
-		case optional && errors.Is(oerr, fs.ErrNotExist):
-		default:
-			err = newError(op, t, dir+"/"+typeTable[i].name, oerr)
-		}
-	})
-	if err != nil {
-		c.release()
-		return nil, err
-	}
-	return c.ready(), nil
-}
-
-func openCurrent(types Type, optional bool) (*core, error) {
-	return openThread("current", types, optional, false)
-}
-
-// openThread opens what the calling thread is in.
-func openThread(op string, types Type, optional, opened bool) (*core, error) {
-	// Another thread may have ended by the time that its directory is read.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	const dir = "/proc/thread-self/ns"
-	fd, err := openDirectory(dir)
-	if err != nil {
-		return nil, newError(op, types, dir, err)
-	}
-	defer unix.Close(fd)
-	return collect(op, dir, fd, types, optional, opened, nsfs.OpenProc)
-}
-
-func openPID(pid int, types Type, optional bool) (*core, error) {
-	if pid <= 0 {
-		return nil, newError("open", 0, "/proc/"+strconv.Itoa(pid), os.ErrInvalid).withHint("process ids are positive")
-	}
-	return openPIDWhile(pid, types, optional, nil)
-}
-
-// matchName gives ns back if it is of the type that its name claims, and else lets
-// go of it.
-func matchName(ns *nsfs.NS, name string) (*nsfs.NS, error) {
-	got, err := ns.Type()
-	if want, _ := typeByName(name); err == nil && Type(got) != want {
-		err = errors.New("it is a namespace of type " + Type(got).String())
-	}
-	if err != nil {
-		ns.Release()
-		return nil, err
-	}
-	return ns, nil
-}
-
-func openPaths(paths []string) (*core, error) {
-	c := newCore()
-	for _, p := range paths {
-		if err := c.addPath(p); err != nil {
-			c.release()
-			return nil, err
-		}
-	}
-	return c.ready(), nil
-}
-
-func (c *core) addPath(path string) error {
-	ns, err := nsfs.OpenAt(unix.AT_FDCWD, path)
-	if err != nil {
-		return newError("open", 0, path, err)
-	}
-	if err := c.addUnknown(ns); err != nil {
-		return newError("open", 0, path, err)
-	}
-	return nil
 }

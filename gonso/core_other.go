@@ -40,14 +40,3 @@ func (c *core) callOnThread(context.Context, child.Handler, codec.Value, bool, d
 func (c *core) callInProcess(context.Context, string, codec.Value, doConfig) (*wire.Outcome, error) {
 	return nil, errors.ErrUnsupported
 }
-
-func openCurrent(t Type, _ bool) (*core, error) {
-	return nil, refused("current", t, errors.ErrUnsupported)
-}
-func openPID(_ int, t Type, _ bool) (*core, error) {
-	return nil, refused("open", t, errors.ErrUnsupported)
-}
-func openDir(_ string, t Type, _ bool) (*core, error) {
-	return nil, refused("open", t, errors.ErrUnsupported)
-}
-func openPaths([]string) (*core, error) { return nil, refused("open", 0, errors.ErrUnsupported) }

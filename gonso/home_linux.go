@@ -32,10 +32,6 @@ func init() {
 	})
 }
 
-func openDirectory(path string) (int, error) {
-	return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-}
-
 // checkThreads makes every thread be compared with home, type by type, before
 // work starts on it and before it is given back. It costs some microseconds a
 // type; GONSO_DEBUG=threads turns it on, and gonso's own tests run with it.

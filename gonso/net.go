@@ -188,45 +188,57 @@ func dialOneOf(ctx context.Context, nd *net.Dialer, network string, with func(ne
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the slower one
-	type result struct {
-		conn net.Conn
-		err  error
+	r := &dialRace{results: make(chan dialed), over: make(chan struct{})}
+	defer close(r.over)
+	dial := func(ips []netip.Addr) func() (net.Conn, error) {
+		return func() (net.Conn, error) { return dialInTurn(ctx, nd, network, with, ips) }
 	}
-	results := make(chan result)
-	over := make(chan struct{})
-	defer close(over)
-	start := func(ips []netip.Addr) {
-		conn, err := dialInTurn(ctx, nd, network, with, ips)
-		select {
-		case results <- result{conn, err}:
-		case <-over:
-			if conn != nil {
-				conn.Close()
-			}
+	return r.run(dial(first), dial(other), delay)
+}
+
+// dialRace has two ways to a connection, of which the second one starts later.
+type dialRace struct {
+	results chan dialed
+	over    chan struct{} // closed when nobody takes results any more
+}
+
+type dialed struct {
+	conn net.Conn
+	err  error
+}
+
+// run gives the first connection, or the first error if there is none. The second
+// way starts after delay, or when the first one has failed.
+func (r *dialRace) run(first, second func() (net.Conn, error), delay time.Duration) (net.Conn, error) {
+	go r.start(first)
+	wait := time.NewTimer(delay)
+	defer wait.Stop()
+	var early dialed
+	select {
+	case <-wait.C:
+		go r.start(second)
+		early = <-r.results
+	case early = <-r.results:
+		if early.err != nil {
+			go r.start(second)
 		}
 	}
-	go start(first)
-	fallback := time.NewTimer(delay)
-	defer fallback.Stop()
-	var firstErr error
-	for running, started := 1, false; ; {
-		select {
-		case <-fallback.C:
-		case r := <-results:
-			if r.err == nil {
-				return r.conn, nil
-			}
-			if firstErr == nil {
-				firstErr = r.err
-			}
-			if running--; running == 0 && started {
-				return nil, firstErr
-			}
-		}
-		if !started {
-			started = true
-			running++
-			go start(other)
+	if early.err == nil {
+		return early.conn, nil
+	}
+	if late := <-r.results; late.err == nil {
+		return late.conn, nil
+	}
+	return nil, early.err
+}
+
+func (r *dialRace) start(dial func() (net.Conn, error)) {
+	conn, err := dial()
+	select {
+	case r.results <- dialed{conn, err}:
+	case <-r.over:
+		if conn != nil {
+			conn.Close()
 		}
 	}
 }

@@ -80,32 +80,32 @@ func joined(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// placeKind is what was found where a namespace is to be pinned.
-type placeKind uint8
+// spotKind is what was found where a namespace is to be pinned.
+type spotKind uint8
 
 const (
-	placeMissing placeKind = iota
-	placeEmpty             // a plain file without content
-	placeFilled
-	placePinned
-	placeDirectory
-	placeSymlink
-	placeOther
+	spotMissing spotKind = iota
+	spotEmpty            // a plain file without content
+	spotFilled
+	spotPinned
+	spotDirectory
+	spotSymlink
+	spotOther
 )
 
-var placeText = [...]string{
-	placeFilled:    "a file that is not empty",
-	placePinned:    "a pinned namespace",
-	placeDirectory: "a directory",
-	placeSymlink:   "a symbolic link",
-	placeOther:     "neither a file nor a directory, but something special",
+var spotText = [...]string{
+	spotFilled:    "a file that is not empty",
+	spotPinned:    "a pinned namespace",
+	spotDirectory: "a directory",
+	spotSymlink:   "a symbolic link",
+	spotOther:     "neither a file nor a directory, but something special",
 }
 
-// pinPlace is where a namespace is to be pinned.
-type pinPlace struct {
+// pinSpot is where a namespace is to be pinned.
+type pinSpot struct {
 	typ  Type
 	path string // for errors
-	kind placeKind
+	kind spotKind
 }
 
 // pinAct is a change that can be undone.
@@ -117,29 +117,29 @@ const (
 	attach
 )
 
-// pinStep is one change, at the place with that index.
+// pinStep is one change, at the spot with that index.
 type pinStep struct {
 	act   pinAct
-	place int
+	spot int
 }
 
 // planPin says what Pin does. What has been done when a step fails is undone in
 // the reverse order. Files come first: then nobody sees some of the namespaces
 // pinned and others not yet for longer than it takes to mount them; and of the
 // mounts mnt, which the kernel is the most particular about.
-func planPin(dirMissing bool, places []pinPlace) ([]pinStep, error) {
+func planPin(dirMissing bool, spots []pinSpot) ([]pinStep, error) {
 	var steps, mounts []pinStep
 	if dirMissing {
 		steps = append(steps, pinStep{act: makeDir})
 	}
-	for i, p := range places {
+	for i, p := range spots {
 		switch p.kind {
-		case placeMissing:
+		case spotMissing:
 			steps = append(steps, pinStep{makeFile, i})
-		case placeEmpty:
+		case spotEmpty:
 		default:
-			e := newError("pin", p.typ, p.path, fmt.Errorf("what is there is %s: %w", placeText[p.kind], fs.ErrExist))
-			if p.kind == placePinned {
+			e := newError("pin", p.typ, p.path, fmt.Errorf("what is there is %s: %w", spotText[p.kind], fs.ErrExist))
+			if p.kind == spotPinned {
 				e.Hint = "gonso.Unpin takes it away"
 			}
 			return nil, e

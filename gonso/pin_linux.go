@@ -25,9 +25,9 @@ type pinning struct {
 	base   string
 	dir    int
 
-	places []pinPlace
+	spots []pinSpot
 	names  []string // in dir
-	mounts []int    // first detached, then what is mounted at the place
+	mounts []int    // first detached, then what is mounted at the spot
 	files  []int    // what they are mounted on, locked against others who pin
 }
 
@@ -94,7 +94,7 @@ func (p *pinning) add(c *core, t Type, name, path string) error {
 	if err != nil {
 		return p.error(t, path, os.NewSyscallError("open_tree", err))
 	}
-	p.places = append(p.places, pinPlace{typ: t, path: path})
+	p.spots = append(p.spots, pinSpot{typ: t, path: path})
 	p.names = append(p.names, name)
 	p.mounts = append(p.mounts, fd)
 	p.files = append(p.files, -1)
@@ -113,13 +113,13 @@ func (p *pinning) close() {
 // run looks, plans, and does what was planned or nothing.
 func (p *pinning) run() error {
 	if p.dir >= 0 {
-		for i := range p.places {
+		for i := range p.spots {
 			if err := p.look(i); err != nil {
-				return p.error(p.places[i].typ, p.places[i].path, err)
+				return p.error(p.spots[i].typ, p.spots[i].path, err)
 			}
 		}
 	}
-	steps, err := planPin(p.dir < 0, p.places)
+	steps, err := planPin(p.dir < 0, p.spots)
 	if err != nil {
 		return err
 	}
@@ -128,11 +128,11 @@ func (p *pinning) run() error {
 		if err == nil {
 			continue
 		}
-		at := p.places[s.place]
+		at := p.spots[s.spot]
 		if s.act == makeDir {
-			at = pinPlace{path: p.path}
+			at = pinSpot{path: p.path}
 		}
-		return joined(append([]error{p.errorAt(at.typ, at.path, err, p.files[s.place])}, p.undoAll(steps[:i])...))
+		return joined(append([]error{p.errorAt(at.typ, at.path, err, p.files[s.spot])}, p.undoAll(steps[:i])...))
 	}
 	return nil
 }
@@ -141,18 +141,18 @@ func (p *pinning) run() error {
 func (p *pinning) undoAll(done []pinStep) (errs []error) {
 	for _, s := range slices.Backward(done) {
 		if err := p.undo(s); err != nil {
-			errs = append(errs, newError("undo pin", p.places[s.place].typ, p.places[s.place].path, err))
+			errs = append(errs, newError("undo pin", p.spots[s.spot].typ, p.spots[s.spot].path, err))
 		}
 	}
 	return errs
 }
 
-// look finds out what is at a place.
+// look finds out what is at a spot.
 func (p *pinning) look(i int) error {
 	kind, fd, err := lookAt(p.dir, p.names[i])
 	defer closeFD(fd)
-	p.places[i].kind = kind
-	if err != nil || kind != placeEmpty {
+	p.spots[i].kind = kind
+	if err != nil || kind != spotEmpty {
 		return err
 	}
 	if p.files[i], err = reopen(fd); err != nil {
@@ -169,7 +169,7 @@ func (p *pinning) claim(i int) error {
 	}
 	kind, fd, err := lookAt(p.dir, p.names[i])
 	defer closeFD(fd)
-	if err == nil && (kind != placeEmpty || !sameFile(fd, p.files[i])) {
+	if err == nil && (kind != spotEmpty || !sameFile(fd, p.files[i])) {
 		err = errChanging
 	}
 	return err
@@ -178,10 +178,10 @@ func (p *pinning) claim(i int) error {
 var errChanging = fmt.Errorf("somebody else is changing what is there: %w", unix.EBUSY)
 
 // lookAt opens what is there without touching it; fd is -1 if nothing is.
-func lookAt(dir int, name string) (kind placeKind, fd int, err error) {
+func lookAt(dir int, name string) (kind spotKind, fd int, err error) {
 	fd, err = unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
-		return placeMissing, -1, nil
+		return spotMissing, -1, nil
 	}
 	var st unix.Stat_t
 	var sf unix.Statfs_t
@@ -190,26 +190,26 @@ func lookAt(dir int, name string) (kind placeKind, fd int, err error) {
 	}
 	switch {
 	case err != nil:
-		return placeOther, fd, err
+		return spotOther, fd, err
 	case int64(sf.Type) == unix.NSFS_MAGIC:
-		return placePinned, fd, nil
+		return spotPinned, fd, nil
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		if st.Size == 0 {
-			return placeEmpty, fd, nil
+			return spotEmpty, fd, nil
 		}
-		return placeFilled, fd, nil
+		return spotFilled, fd, nil
 	case unix.S_IFDIR:
-		return placeDirectory, fd, nil
+		return spotDirectory, fd, nil
 	case unix.S_IFLNK:
-		return placeSymlink, fd, nil
+		return spotSymlink, fd, nil
 	}
-	return placeOther, fd, nil
+	return spotOther, fd, nil
 }
 
 func (p *pinning) do(s pinStep) (err error) {
-	i := s.place
+	i := s.spot
 	switch s.act {
 	case makeDir:
 		if err := unix.Mkdirat(p.parent, p.base, 0o755); err != nil {
@@ -233,7 +233,7 @@ func (p *pinning) do(s pinStep) (err error) {
 }
 
 func (p *pinning) undo(s pinStep) error {
-	switch i := s.place; s.act {
+	switch i := s.spot; s.act {
 	case makeDir:
 		return removeDir(p.parent, p.base)
 	case makeFile:
@@ -329,12 +329,12 @@ func unpin(path string) error {
 	kind, fd, err := lookAt(parent, base)
 	defer closeFD(fd)
 	switch {
-	case err == nil && kind == placeMissing:
+	case err == nil && kind == spotMissing:
 		err = fs.ErrNotExist
 	case err != nil:
-	case kind == placePinned:
+	case kind == spotPinned:
 		_, err = unpinFile(parent, base)
-	case kind == placeDirectory:
+	case kind == spotDirectory:
 		err = unpinDir(parent, base, fd)
 	default:
 		err = ErrNotNamespace
@@ -387,7 +387,7 @@ func removeDir(parent int, base string) error {
 func unpinFile(dir int, name string) (pinned bool, err error) {
 	for {
 		kind, fd, err := lookAt(dir, name)
-		if err == nil && kind == placePinned {
+		if err == nil && kind == spotPinned {
 			err = os.NewSyscallError("umount", unmountFD(fd))
 			closeFD(fd)
 			if err != nil {
@@ -397,7 +397,7 @@ func unpinFile(dir int, name string) (pinned bool, err error) {
 			continue
 		}
 		closeFD(fd)
-		if err != nil || !pinned || kind != placeEmpty {
+		if err != nil || !pinned || kind != spotEmpty {
 			return pinned, err
 		}
 		if err := unix.Unlinkat(dir, name, 0); err != unix.EBUSY && err != unix.ENOENT {

@@ -238,7 +238,7 @@ func TestHalfDonePinLeavesNothing(t *testing.T) {
 		p.mounts[failing] = -1
 		err = p.run()
 		p.close()
-		wantError(t, "run", err, unix.EBADF, "pin", p.places[failing].path, "move_mount")
+		wantError(t, "run", err, unix.EBADF, "pin", p.spots[failing].path, "move_mount")
 		if strings.Contains(err.Error(), "undo") {
 			t.Error(err)
 		}

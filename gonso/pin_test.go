@@ -11,31 +11,31 @@ import (
 )
 
 func TestPlanPin(t *testing.T) {
-	places := func(kinds map[Type]placeKind) (ps []pinPlace) {
+	spots := func(kinds map[Type]spotKind) (ps []pinSpot) {
 		for i := range typeTable {
 			if k, ok := kinds[typeTable[i].typ]; ok {
-				ps = append(ps, pinPlace{typ: typeTable[i].typ, path: "/d/" + typeTable[i].name, kind: k})
+				ps = append(ps, pinSpot{typ: typeTable[i].typ, path: "/d/" + typeTable[i].name, kind: k})
 			}
 		}
 		return ps
 	}
 	for name, c := range map[string]struct {
 		dirMissing bool
-		kinds      map[Type]placeKind
+		kinds      map[Type]spotKind
 		want       string
 		refused    string // in the error
 	}{
 		"nothing":              {false, nil, "", ""},
-		"new directory":        {true, map[Type]placeKind{Net: placeMissing, UTS: placeMissing}, "dir net+ uts+ net uts", ""},
-		"files that are there": {false, map[Type]placeKind{Net: placeEmpty, UTS: placeMissing}, "uts+ net uts", ""},
-		"mnt is mounted first": {false, map[Type]placeKind{Cgroup: placeMissing, Mount: placeMissing, UTS: placeEmpty}, "cgroup+ mnt+ mnt cgroup uts", ""},
-		"pinned":               {false, map[Type]placeKind{IPC: placeMissing, Net: placePinned}, "", "pin net /d/net: what is there is a pinned namespace: file already exists (gonso.Unpin"},
-		"filled":               {false, map[Type]placeKind{Net: placeFilled}, "", "not empty"},
-		"directory":            {false, map[Type]placeKind{Net: placeEmpty, UTS: placeDirectory}, "", "pin uts /d/uts: what is there is a directory"},
-		"symlink":              {false, map[Type]placeKind{Net: placeSymlink}, "", "symbolic link"},
-		"special":              {false, map[Type]placeKind{Net: placeOther}, "", "special"},
+		"new directory":        {true, map[Type]spotKind{Net: spotMissing, UTS: spotMissing}, "dir net+ uts+ net uts", ""},
+		"files that are there": {false, map[Type]spotKind{Net: spotEmpty, UTS: spotMissing}, "uts+ net uts", ""},
+		"mnt is mounted first": {false, map[Type]spotKind{Cgroup: spotMissing, Mount: spotMissing, UTS: spotEmpty}, "cgroup+ mnt+ mnt cgroup uts", ""},
+		"pinned":               {false, map[Type]spotKind{IPC: spotMissing, Net: spotPinned}, "", "pin net /d/net: what is there is a pinned namespace: file already exists (gonso.Unpin"},
+		"filled":               {false, map[Type]spotKind{Net: spotFilled}, "", "not empty"},
+		"directory":            {false, map[Type]spotKind{Net: spotEmpty, UTS: spotDirectory}, "", "pin uts /d/uts: what is there is a directory"},
+		"symlink":              {false, map[Type]spotKind{Net: spotSymlink}, "", "symbolic link"},
+		"special":              {false, map[Type]spotKind{Net: spotOther}, "", "special"},
 	} {
-		ps := places(c.kinds)
+		ps := spots(c.kinds)
 		steps, err := planPin(c.dirMissing, ps)
 		var got []string
 		for _, s := range steps {
@@ -43,9 +43,9 @@ func TestPlanPin(t *testing.T) {
 			case makeDir:
 				got = append(got, "dir")
 			case makeFile:
-				got = append(got, ps[s.place].typ.String()+"+")
+				got = append(got, ps[s.spot].typ.String()+"+")
 			case attach:
-				got = append(got, ps[s.place].typ.String())
+				got = append(got, ps[s.spot].typ.String())
 			}
 		}
 		if strings.Join(got, " ") != c.want {
@@ -61,9 +61,9 @@ func TestPlanPin(t *testing.T) {
 // goes the way back: a file is never removed under a mount.
 func TestPlanPinForEveryPlace(t *testing.T) {
 	for code := range 1 << numTypes {
-		var ps []pinPlace
+		var ps []pinSpot
 		for i := range typeTable {
-			ps = append(ps, pinPlace{typ: typeTable[i].typ, kind: placeKind(code >> i & 1)}) // missing or empty
+			ps = append(ps, pinSpot{typ: typeTable[i].typ, kind: spotKind(code >> i & 1)}) // missing or empty
 		}
 		steps, err := planPin(code == 0, ps)
 		if err != nil {
@@ -72,7 +72,7 @@ func TestPlanPinForEveryPlace(t *testing.T) {
 		for i := range ps {
 			at := slices.Index(steps, pinStep{attach, i})
 			made := slices.Index(steps, pinStep{makeFile, i})
-			if at < 0 || (made >= 0) != (ps[i].kind == placeMissing) || made > at {
+			if at < 0 || (made >= 0) != (ps[i].kind == spotMissing) || made > at {
 				t.Fatalf("%08b: %v made at %d, attached at %d", code, ps[i].typ, made, at)
 			}
 		}

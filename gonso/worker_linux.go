@@ -1,6 +1,12 @@
 package gonso
 
-import "github.com/gonso/gonso/reexec"
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gonso/gonso/reexec"
+)
 
 func (w *Worker) options(joins []reexec.Join, protect bool) reexec.WorkerOptions {
 	o := reexec.WorkerOptions{
@@ -12,4 +18,46 @@ func (w *Worker) options(joins []reexec.Join, protect bool) reexec.WorkerOptions
 		o.Rlimits = append(o.Rlimits, reexec.Rlimit(r))
 	}
 	return o
+}
+
+// grace is that of the Set's worker, for what else has to end with a call.
+func (c *core) grace() time.Duration {
+	c.workerMu.Lock()
+	defer c.workerMu.Unlock()
+	if g := c.workerAs.Grace; g > 0 {
+		return g
+	}
+	return reexec.DefaultGrace
+}
+
+func (c *core) setWorker(w Worker) error {
+	c.workerMu.Lock()
+	defer c.workerMu.Unlock()
+	if c.worker != nil {
+		return newError("set worker", 0, "", errHasWorker)
+	}
+	if w.Cgroup != "" {
+		f, err := reexec.OpenCgroup(w.Cgroup)
+		if err != nil {
+			return newError("set worker", 0, "", fmt.Errorf("Cgroup: %w", err))
+		}
+		f.Close()
+	}
+	c.workerAs = w
+	return nil
+}
+
+// warm starts the Set's worker.
+func (c *core) warm(ctx context.Context) error { return c.getWorker().Warm(ctx) }
+
+func (c *core) getWorker() *reexec.Worker {
+	c.workerMu.Lock()
+	defer c.workerMu.Unlock()
+	if c.worker == nil {
+		c.worker = reexec.NewWorker(c.workerAs.options(c.joins(c.foreign), c.exposes(c.foreign)))
+		if c.closed.Load() { // Close has not seen it
+			c.worker.Close()
+		}
+	}
+	return c.worker
 }
