@@ -322,8 +322,8 @@ func TestSharedWithoutEnd(t *testing.T) {
 	for range 100 {
 		d = &dag{d, d}
 	}
-	w := walker{nodes: MaxValue - 1000} // the beginning takes its time
-	if err := w.walk(reflect.ValueOf(d), shapeOf(reflect.TypeOf(d)), false, 0, 0); err == nil || !w.tooLarge {
+	l := look{descent: descent{seen: MaxValue - 1000}} // the beginning takes its time
+	if err := l.at(reflect.ValueOf(d), shapeOf(reflect.TypeOf(d)), false, depth{}); err == nil || !l.endless {
 		t.Errorf("got %v", err)
 	}
 }
