@@ -61,7 +61,7 @@ func (sh *shape) behind(depth int) int64 {
 	if depth > 16 { // a cycle
 		return 0
 	}
-	if sh.file {
+	if sh.is.has(file) {
 		return int64(typeFile.Size())
 	}
 	switch sh.kind {

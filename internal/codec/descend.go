@@ -23,13 +23,14 @@ type part struct {
 type whole struct {
 	v     reflect.Value
 	shape *shape
+	only  traits          // parts that hold one of these
 	order []reflect.Value // of the keys of a map; nil for any order
 	set   bool            // parts may be set, if v may be: needs order
 }
 
 // parts gives what the whole is made of. A leaf has no parts, nor has an interface: what is in it
 // has another shape.
-func (w whole) parts(yield func(part) bool) {
+func (w *whole) parts(yield func(part) bool) {
 	v, sh := w.v, w.shape
 	switch sh.kind {
 	case reflect.Pointer:
@@ -39,6 +40,9 @@ func (w whole) parts(yield func(part) bool) {
 	case reflect.Struct:
 		for i := range sh.fields {
 			f := &sh.fields[i]
+			if !f.shape.holds.has(w.only) {
+				continue
+			}
 			if !yield(part{v: v.Field(f.index), shape: f.shape, step: f.name, flat: f.embedded}) {
 				return
 			}
@@ -59,7 +63,7 @@ func (w whole) parts(yield func(part) bool) {
 }
 
 // entries gives the keys and elements of a map.
-func (w whole) entries(yield func(part) bool) {
+func (w *whole) entries(yield func(part) bool) {
 	for it := w.v.MapRange(); it.Next(); {
 		if !yield(part{v: it.Key(), shape: w.shape.key, step: "[key]", key: true}) ||
 			!yield(part{v: it.Value(), shape: w.shape.elem, step: "[]"}) {
@@ -70,7 +74,7 @@ func (w whole) entries(yield func(part) bool) {
 
 // elements gives the elements of a map in order. What is in a map cannot be set there, so each
 // element that may be set is a copy, which goes back.
-func (w whole) elements(yield func(part) bool) {
+func (w *whole) elements(yield func(part) bool) {
 	for _, key := range w.order {
 		elem := w.v.MapIndex(key)
 		if w.set {

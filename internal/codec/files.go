@@ -178,10 +178,14 @@ func (w *fileWalk) walk(v reflect.Value) *ValueError {
 
 // at goes on at v, which lies at d.
 func (w *fileWalk) at(v reflect.Value, sh *shape, d depth) *ValueError {
-	if !sh.files || w.own && !sh.streams {
+	only := file
+	if w.own {
+		only = stream
+	}
+	if !sh.holds.has(only) {
 		return nil
 	}
-	if sh.file {
+	if sh.is.has(file) {
 		if v.IsNil() {
 			return nil
 		}
@@ -193,7 +197,7 @@ func (w *fileWalk) at(v reflect.Value, sh *shape, d depth) *ValueError {
 	if w.own {
 		unshare(v)
 	}
-	whole := whole{v: v, shape: sh, set: w.set}
+	whole := whole{v: v, shape: sh, only: only, set: w.set}
 	if sh.kind == reflect.Map {
 		var err error
 		if whole.order, err = keysInOrder(v); err != nil {

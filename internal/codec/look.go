@@ -14,7 +14,11 @@ type look struct {
 
 // at looks at v, which lies at d. untyped says that v is decoded without knowing its type.
 func (l *look) at(v reflect.Value, sh *shape, untyped bool, d depth) *ValueError {
-	if !sh.look && !untyped {
+	only := surprise
+	if untyped {
+		only = anything
+	}
+	if !sh.holds.has(only) {
 		return nil
 	}
 	if bad := l.enter(sh, d, MaxDepth); bad != nil {
@@ -28,7 +32,8 @@ func (l *look) at(v reflect.Value, sh *shape, untyped bool, d depth) *ValueError
 	case untyped && sh.key == nil && sh.elem != nil && sh.elem.plain():
 		return nil
 	}
-	for p := range (whole{v: v, shape: sh}).parts {
+	whole := whole{v: v, shape: sh, only: only}
+	for p := range whole.parts {
 		if p.key && untyped && !isString(p.v) {
 			return sh.fault("within an interface only maps with string keys can be decoded")
 		}
@@ -53,7 +58,7 @@ func (l *look) dynamic(v reflect.Value, d depth) *ValueError {
 		bad := *sh.bad
 		return &bad
 	}
-	if sh.files {
+	if sh.holds.has(file) {
 		return sh.fault("files cannot cross within interfaces")
 	}
 	return l.at(v, sh, true, d.hop())

@@ -21,10 +21,10 @@ func scan(b []byte, sh *shape) error {
 	if len(b) > MaxValue {
 		return &SizeError{What: "value", Size: int64(len(b)), Max: MaxValue}
 	}
-	if len(b) <= smallInput && sh.worst < MaxDecoded/smallInput && !sh.files {
+	if len(b) <= smallInput && sh.worst < MaxDecoded/smallInput && !sh.holds.has(file) {
 		return nil
 	}
-	s := scanner{b: b, left: MaxDecoded, worst: sh.worst, files: sh.files}
+	s := scanner{b: b, left: MaxDecoded, worst: sh.worst, files: sh.holds.has(file)}
 	return s.item(sh, 0)
 }
 
@@ -145,7 +145,7 @@ func (s *scanner) string(n uint64) error {
 // tagged passes what comes after a tag.
 func (s *scanner) tagged(sh *shape, tag uint64, depth int) error {
 	// The decoder would make a file of it wherever one fits.
-	if tag == tagFile && s.files && (sh == nil || !sh.file) {
+	if tag == tagFile && s.files && (sh == nil || !sh.is.has(file)) {
 		return errors.New("a file where none belongs")
 	}
 	if tag == tagBignum || tag == tagNegativeBignum {

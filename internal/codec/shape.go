@@ -34,7 +34,7 @@ func CheckType(t reflect.Type) error {
 	if err := CheckArgument(t); err != nil {
 		return err
 	}
-	if shapeOf(t).streams {
+	if HasStreams(t) {
 		return &ValueError{Op: "encode", Type: t.String(), Why: "readers and writers cross in arguments only; an *os.File crosses both ways"}
 	}
 	return nil
@@ -53,10 +53,10 @@ func CheckArgument(t reflect.Type) error {
 }
 
 // HasStreams reports whether values of type t, which can cross, may hold readers or writers.
-func HasStreams(t reflect.Type) bool { return t != nil && shapeOf(t).streams }
+func HasStreams(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(stream) }
 
 // HasFiles reports whether values of type t, which can cross, may hold files.
-func HasFiles(t reflect.Type) bool { return t != nil && shapeOf(t).files }
+func HasFiles(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(file) }
 
 // A shape is what this package knows of a type. It may be part of a cycle.
 type shape struct {
@@ -66,14 +66,24 @@ type shape struct {
 	key    *shape
 	fields []shapeField
 
-	file    bool        // a leaf: *os.File, or a stream
-	stream  bool        // a leaf: io.Reader or the like, which is filled with a file
-	files   bool        // may hold files
-	streams bool        // may hold streams
-	look    bool        // has parts that only a value can tell about: interfaces, times, cycles
-	bad     *ValueError // of a root: why values cannot cross
+	is    traits      // its own
+	holds traits      // those of all that its values may be made of, and its own
+	bad   *ValueError // of a root: why values cannot cross
 	cost
 }
+
+// traits are what the walks look for in a value.
+type traits uint8
+
+const (
+	file     traits = 1 << iota // a leaf: *os.File, or a stream
+	stream                      // a leaf: io.Reader or the like, which is filled with a file
+	surprise                    // only a value can tell about it: an interface, a time, a cycle
+	anything                    // every shape has it
+)
+
+// has reports whether t has any of what.
+func (t traits) has(what traits) bool { return t&what != 0 }
 
 type shapeField struct {
 	name     string
@@ -110,7 +120,7 @@ func (b *shapeBuilder) build(t reflect.Type) (*shape, *ValueError) {
 	if sh, ok := b.made[t]; ok {
 		return sh, nil
 	}
-	sh := &shape{t: t, kind: t.Kind()}
+	sh := &shape{t: t, kind: t.Kind(), is: anything}
 	b.made[t] = sh
 	b.all = append(b.all, sh)
 	leaf, bad := sh.leaf()
@@ -129,10 +139,10 @@ func (sh *shape) leaf() (bool, *ValueError) {
 	case t == typeFile:
 		return false, sh.fault("a file crosses as *os.File only")
 	case t.Kind() == reflect.Pointer && t.Elem() == typeFile:
-		sh.file = true
+		sh.is |= file
 		return true, nil
 	case isStream(t):
-		sh.file, sh.stream = true, true
+		sh.is |= file | stream
 		return true, nil
 	case t == typeTime, t == typeBigInt:
 		return true, nil
@@ -208,7 +218,7 @@ func (b *shapeBuilder) buildFields(sh *shape) *ValueError {
 			continue
 		}
 		child, bad := b.build(f.Type)
-		if bad == nil && child.file && name == "" {
+		if bad == nil && child.is.has(file) && name == "" {
 			bad = child.fault("an embedded file does not cross: give the field a name")
 		}
 		if bad != nil {
@@ -258,7 +268,7 @@ func allSkipped(t reflect.Type) bool {
 
 // plain reports that no value of the type can surprise.
 func (sh *shape) plain() bool {
-	return !sh.file && sh.elem == nil && sh.key == nil && sh.fields == nil && sh.kind != reflect.Interface && sh.t != typeTime
+	return sh.is == anything && sh.elem == nil && sh.key == nil && sh.fields == nil
 }
 
 func (sh *shape) children(yield func(*shape) bool) {
@@ -292,11 +302,11 @@ func (sh *shape) reach() map[*shape]bool {
 
 // holdsFile is for a shape that was not analysed yet.
 func (sh *shape) holdsFile() bool {
-	if sh.file {
+	if sh.is.has(file) {
 		return true
 	}
 	for c := range sh.reach() {
-		if c.file {
+		if c.is.has(file) {
 			return true
 		}
 	}
@@ -305,16 +315,17 @@ func (sh *shape) holdsFile() bool {
 
 // analyse finds out what depends on all that a type is made of.
 func (b *shapeBuilder) analyse(root *shape) {
-	surprising := map[*shape]bool{}
 	reach := map[*shape]map[*shape]bool{}
 	for _, sh := range b.all {
 		reach[sh] = sh.reach()
-		surprising[sh] = sh.kind == reflect.Interface || sh.t == typeTime || reach[sh][sh]
+		if sh.kind == reflect.Interface || sh.t == typeTime || reach[sh][sh] {
+			sh.is |= surprise
+		}
 	}
 	for _, sh := range b.all {
-		sh.look, sh.files, sh.streams = surprising[sh], sh.file, sh.stream
+		sh.holds = sh.is
 		for c := range reach[sh] {
-			sh.look, sh.files, sh.streams = sh.look || surprising[c], sh.files || c.file, sh.streams || c.stream
+			sh.holds |= c.is
 		}
 	}
 	b.estimate(root)

@@ -110,9 +110,9 @@ func modeFor(v any) (cbor.EncMode, error) {
 		return nil, bad
 	}
 	switch {
-	case sh.files && l.utc:
+	case sh.holds.has(file) && l.utc:
 		return encModeFilesUTC, nil
-	case sh.files:
+	case sh.holds.has(file):
 		return encModeFiles, nil
 	case l.utc:
 		return encModeUTC, nil
@@ -161,7 +161,7 @@ func unmarshal(b []byte, v any) (err error) {
 	err = scan(b, sh)
 	if err == nil {
 		mode := decMode
-		if sh.files {
+		if sh.holds.has(file) {
 			mode = decModeFiles
 		}
 		err = mode.Unmarshal(b, v)
