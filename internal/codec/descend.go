@@ -91,8 +91,8 @@ func (w *whole) elements(yield func(part) bool) {
 	}
 }
 
-// keysInOrder sorts the keys of a map by their encoding, which is the same on both sides. It refuses
-// NaN: nothing finds what is behind that.
+// keysInOrder sorts the keys of a map by their encoding, which is the same on both sides. It
+// refuses NaN: nothing finds what is behind that.
 func keysInOrder(m reflect.Value) ([]reflect.Value, error) {
 	type entry struct {
 		encoded []byte

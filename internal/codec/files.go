@@ -12,8 +12,8 @@ import (
 )
 
 // Files in values. The encoding of a value says where its files are, by a tagged empty map. The
-// descriptors travel beside it, in the order in which fileWalk comes to them. So a value cannot name
-// a descriptor that was not sent along, or one twice.
+// descriptors travel beside it, in the order in which fileWalk comes to them. So a value cannot
+// name a descriptor that was not sent along, or one twice.
 
 // tagFile is the CBOR tag of a file. With it the codec makes one where a stream is asked for, too.
 const tagFile = 0x66696c65 // "file"

@@ -59,7 +59,8 @@ func must[T any](v T, err error) T {
 //   - What several pointers share is copied for each.
 //   - A time.Time loses its monotonic reading and the name of its zone, and its offset if that has
 //     seconds.
-//   - Behind a pointer, a nil slice, map or pointer and a zero time.Time come back as a nil pointer.
+//   - Behind a pointer, a nil slice, map or pointer and a zero time.Time come back as a nil
+//     pointer.
 //   - An interface without methods comes back as nil, bool, int64 (*big.Int if larger), float64,
 //     string, []byte, []any, map[string]any (structs too), time.Time (nil if zero) or *big.Int. A
 //     map in it whose keys are not strings is refused.

@@ -315,7 +315,8 @@ func TestMarshalRefuses(t *testing.T) {
 	}
 }
 
-// TestSharedWithoutEnd: pointers that are shared again and again unfold into more than there is room for.
+// TestSharedWithoutEnd: pointers that are shared again and again unfold into more than there is
+// room for.
 func TestSharedWithoutEnd(t *testing.T) {
 	type dag struct{ L, R *dag }
 	d := &dag{}
