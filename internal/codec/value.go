@@ -82,9 +82,17 @@ func marshal(v any) (b []byte, err error) {
 	defer catch(&b, &err, "encode", v)
 	mode := encMode
 	if v != nil {
-		if mode, err = modeFor(v); err != nil {
-			return nil, err
+		sh := shapeOf(reflect.TypeOf(v))
+		if sh.bad != nil {
+			return nil, sh.bad
 		}
+		utc := false
+		if sh.holds.has(surprise) {
+			if utc, err = sh.lookAt(v); err != nil {
+				return nil, err
+			}
+		}
+		mode = sh.mode(utc)
 	}
 	b, err = mode.Marshal(v)
 	if err != nil {
@@ -96,29 +104,30 @@ func marshal(v any) (b []byte, err error) {
 	return b, nil
 }
 
-// modeFor looks at v, which is not nil, and gives how it is to be encoded.
-func modeFor(v any) (cbor.EncMode, error) {
-	sh := shapeOf(reflect.TypeOf(v))
-	if sh.bad != nil {
-		return nil, sh.bad
-	}
+// lookAt looks at v, which is of shape sh. utc says that times have to be encoded without offset.
+func (sh *shape) lookAt(v any) (utc bool, err error) {
 	var l look
-	if bad := l.at(reflect.ValueOf(v), sh, false, depth{}); bad != nil {
-		if l.endless {
-			return nil, &SizeError{What: "value", Size: MaxValue + 1, Max: MaxValue}
-		}
-		bad.Root = sh.t.String()
-		return nil, bad
-	}
+	bad := l.at(reflect.ValueOf(v), sh, false, depth{})
 	switch {
-	case sh.holds.has(file) && l.utc:
-		return encModeFilesUTC, nil
-	case sh.holds.has(file):
-		return encModeFiles, nil
-	case l.utc:
-		return encModeUTC, nil
+	case l.endless:
+		return false, &SizeError{What: "value", Size: MaxValue + 1, Max: MaxValue}
+	case bad != nil:
+		bad.Root = sh.t.String()
+		return false, bad
 	}
-	return encMode, nil
+	return l.utc, nil
+}
+
+func (sh *shape) mode(utc bool) cbor.EncMode {
+	switch files := sh.holds.has(file); {
+	case files && utc:
+		return encModeFilesUTC
+	case files:
+		return encModeFiles
+	case utc:
+		return encModeUTC
+	}
+	return encMode
 }
 
 const smallBytes = 4 << 10
