@@ -4,8 +4,18 @@
 // Whoever has made the bytes may be hostile: everything decoded has a cap on size, depth, memory
 // and number of files, and malformed input is an error that matches [ErrValue], never a panic.
 //
-// What is where: value.go encodes and decodes; shape.go knows what a type is made of, and whether
-// its values can cross; scan.go looks at bytes before they are decoded; files.go finds the files in
-// a value, and has readers and writers connected to pipes. Errors have a package of their own
-// (errtree), since they are no values: their types differ on the two sides.
+// What is where:
+//
+//   - value.go encodes values and decodes them; error.go has the error that says what cannot cross,
+//     size.go the caps.
+//   - shape.go knows what a type is made of, and whether its values can cross; cost.go what they
+//     may take of memory.
+//   - descend.go is the one way down a value. Two walks take it: look.go before a value is encoded,
+//     and files.go to the files in it. stream.go connects readers and writers to files.
+//   - scan.go looks at bytes before they are decoded.
+//   - string.go puts a length before a string, for errors and messages; text.go makes text for
+//     people of anything.
+//
+// Errors have a package of their own (errtree), since they are no values: their types differ on the
+// two sides.
 package codec

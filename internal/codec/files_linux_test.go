@@ -168,9 +168,9 @@ func TestFilesThatDoNotFit(t *testing.T) {
 	}{
 		"too few":      {two, 1, new([]*os.File), "more than the 1 files"},
 		"none":         {two, 0, new([]*os.File), "more than the 0 files"},
-		"too many":     {two, 3, new([]*os.File), "places for 2"},
+		"too many":     {two, 3, new([]*os.File), "asks for 2"},
 		"unasked":      {[]byte{0xf6}, 1, new(*int), ""},
-		"not a place":  {[]byte{0x81, 0x05}, 1, new([]*os.File), "cannot decode"},
+		"not a file":   {[]byte{0x81, 0x05}, 1, new([]*os.File), "cannot decode"},
 		"with fields":  {append([]byte{0x81, 0xda, 'f', 'i', 'l', 'e'}, 0xa1, 0x61, 'x', 0x01), 1, new([]*os.File), "unknown field"},
 		"cut short":    {[]byte{0x82, 0xda, 'f', 'i', 'l', 'e', 0xa0}, 1, new([]*os.File), "EOF"},
 		"bytes behind": {[]byte{0x81, 0xda, 'f', 'i', 'l', 'e', 0xa0, 0x00}, 1, new([]*os.File), "extraneous"},

@@ -45,8 +45,8 @@ func FuzzValue(f *testing.F) {
 			v := reflect.ValueOf(shape).Elem().Interface()
 			once, err := Marshal(v)
 			if err != nil {
-				// What decodes must encode again, but for keys that an interface can hold and this side never sends, and
-				// years that only an offset makes.
+				// What decodes must encode again, but for keys that an interface can hold and this
+				// side never sends, and years that only an offset makes.
 				if errors.Is(err, ErrValue) {
 					continue
 				}

@@ -8,25 +8,23 @@ import (
 	"reflect"
 )
 
-// MaxDecoded is the memory that the decoded form of a value may take, as estimated before it is decoded. A byte of input
-// can ask for a large struct, so that the cap on the input alone protects nobody.
-const MaxDecoded = 512 << 20
+// Bytes are looked at before they are decoded: how much memory would they become?
 
 const (
 	smallInput = 64 << 10 // too short to do harm by digits
 	maxBignum  = 8 << 10  // bytes; turning a number into text takes more than linear time
 )
 
-// scan refuses input for type sh that would decode into more than MaxDecoded, before any of it is decoded. For small input
-// it costs a multiplication.
+// scan refuses input for type sh that would decode into more than MaxDecoded, before any of it is
+// decoded. For small input it costs a multiplication.
 func scan(b []byte, sh *shape) error {
 	if len(b) > MaxValue {
 		return &SizeError{What: "value", Size: int64(len(b)), Max: MaxValue}
 	}
-	if len(b) <= smallInput && sh.worst < MaxDecoded/smallInput && !sh.files {
+	if len(b) <= smallInput && sh.worst < MaxDecoded/smallInput && !sh.holds.has(file) {
 		return nil
 	}
-	s := scanner{b: b, left: MaxDecoded, worst: sh.worst, files: sh.files}
+	s := scanner{b: b, left: MaxDecoded, worst: sh.worst, files: sh.holds.has(file)}
 	return s.item(sh, 0)
 }
 
@@ -51,6 +49,11 @@ const (
 )
 
 const cborNull = 0xf6
+
+const (
+	tagBignum         = 2
+	tagNegativeBignum = 3
+)
 
 func (s *scanner) charge(n int64) error {
 	if s.left -= n; s.left < 0 {
@@ -94,13 +97,9 @@ func (s *scanner) item(sh *shape, depth int) error {
 	if depth > decodeDepth {
 		return fmt.Errorf("nested deeper than %d", decodeDepth)
 	}
-	if sh != nil && len(s.b) > 0 && s.b[0] != cborNull {
-		if err := s.charge(sh.own); err != nil {
-			return err
-		}
-		for hops := 0; sh.kind == reflect.Pointer && hops <= MaxDepth; hops++ {
-			sh = sh.elem
-		}
+	sh, err := s.open(sh)
+	if err != nil {
+		return err
 	}
 	major, arg, err := s.head()
 	if err != nil {
@@ -108,32 +107,64 @@ func (s *scanner) item(sh *shape, depth int) error {
 	}
 	switch major {
 	case majorBytes, majorText:
-		if arg > uint64(len(s.b)) {
-			return io.ErrUnexpectedEOF
-		}
-		s.b = s.b[arg:]
-		return s.charge(int64(arg))
+		return s.string(arg)
 	case majorArray:
 		return s.array(sh, arg, depth+1)
 	case majorMap:
 		return s.pairs(sh, arg, depth+1)
 	case majorTag:
-		// The decoder would make a file of it wherever one fits.
-		if arg == tagFile && s.files && (sh == nil || !sh.file) {
-			return errors.New("a file where none belongs")
+		return s.tagged(sh, arg, depth+1)
+	}
+	return nil
+}
+
+// open charges for an empty value of sh, unless it will be nil, and gives what is behind its
+// pointers.
+func (s *scanner) open(sh *shape) (*shape, error) {
+	if sh == nil || len(s.b) == 0 || s.b[0] == cborNull {
+		return sh, nil
+	}
+	if err := s.charge(sh.own); err != nil {
+		return nil, err
+	}
+	for hops := 0; sh.kind == reflect.Pointer && hops <= MaxDepth; hops++ {
+		sh = sh.elem
+	}
+	return sh, nil
+}
+
+// string passes the n bytes of a string.
+func (s *scanner) string(n uint64) error {
+	if n > uint64(len(s.b)) {
+		return io.ErrUnexpectedEOF
+	}
+	s.b = s.b[n:]
+	return s.charge(int64(n))
+}
+
+// tagged passes what comes after a tag.
+func (s *scanner) tagged(sh *shape, tag uint64, depth int) error {
+	// The decoder would make a file of it wherever one fits.
+	if tag == tagFile && s.files && (sh == nil || !sh.is.has(file)) {
+		return errors.New("a file where none belongs")
+	}
+	if tag == tagBignum || tag == tagNegativeBignum {
+		if err := s.checkBignum(); err != nil {
+			return err
 		}
-		if arg == 2 || arg == 3 {
-			rest := s.b
-			major, n, err := s.head()
-			if err == nil && (major != majorBytes || n > maxBignum) {
-				err = fmt.Errorf("a number of more than %d bytes", maxBignum)
-			}
-			if err != nil {
-				return err
-			}
-			s.b = rest
-		}
-		return s.item(sh, depth+1)
+	}
+	return s.item(sh, depth)
+}
+
+// checkBignum looks at the large number that comes next.
+func (s *scanner) checkBignum() error {
+	ahead := scanner{b: s.b}
+	major, n, err := ahead.head()
+	if err != nil {
+		return err
+	}
+	if major != majorBytes || n > maxBignum {
+		return fmt.Errorf("a number of more than %d bytes", maxBignum)
 	}
 	return nil
 }
@@ -145,9 +176,7 @@ func (s *scanner) array(sh *shape, n uint64, depth int) error {
 	var elem *shape
 	if sh != nil {
 		switch sh.kind {
-		case reflect.Slice:
-			elem = sh.elem
-		case reflect.Array:
+		case reflect.Slice, reflect.Array:
 			elem = sh.elem
 		case reflect.Interface:
 			elem = sh

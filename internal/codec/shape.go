@@ -22,38 +22,68 @@ var (
 	typeBinaryUnmarshaler = reflect.TypeFor[encoding.BinaryUnmarshaler]()
 )
 
-// CheckType reports whether values of type t can cross, as far as a type tells: an error matching ErrValue names the first
-// part that cannot. These are channels, functions, unsafe pointers, uintptr, complex numbers, interfaces with methods (what
-// is in them could not be made again), files that are no *os.File or keys of maps, structs of which nothing would cross because no field is exported, and types
-// that encode themselves (MarshalBinary, MarshalCBOR) but lack the way back.
+// CheckType reports whether values of type t can cross, as far as a type tells: an error matching
+// ErrValue names the first part that cannot. What cannot:
+//
+//   - channels, functions, unsafe pointers, uintptr, complex numbers,
+//   - interfaces with methods: what is in them could not be made again,
+//   - files that are no *os.File, or keys of maps,
+//   - structs of which nothing would cross because no field is exported,
+//   - types that encode themselves (MarshalBinary, MarshalCBOR) but lack the way back.
 func CheckType(t reflect.Type) error {
 	if err := CheckArgument(t); err != nil {
 		return err
 	}
-	if shapeOf(t).streams {
+	if HasStreams(t) {
 		return &ValueError{Op: "encode", Type: t.String(), Why: "readers and writers cross in arguments only; an *os.File crosses both ways"}
 	}
 	return nil
 }
 
+// CheckArgument is CheckType for arguments, which may hold streams too: io.Reader, io.Writer,
+// io.ReadCloser and io.WriteCloser.
+func CheckArgument(t reflect.Type) error {
+	if t == nil {
+		return &ValueError{Op: "encode", Type: "nil"}
+	}
+	if bad := shapeOf(t).bad; bad != nil {
+		return bad
+	}
+	return nil
+}
+
+// HasStreams reports whether values of type t, which can cross, may hold readers or writers.
+func HasStreams(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(stream) }
+
+// HasFiles reports whether values of type t, which can cross, may hold files.
+func HasFiles(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(file) }
+
 // A shape is what this package knows of a type. It may be part of a cycle.
 type shape struct {
 	t      reflect.Type
-	kind   reflect.Kind // Invalid for a leaf: a type that encodes itself
+	kind   reflect.Kind // Invalid for a leaf: its values are encoded as a whole
 	elem   *shape
 	key    *shape
 	fields []shapeField
-	byName map[string]*shape // of a struct: what the decoder finds, embedded structs' included
 
-	file    bool        // a leaf: *os.File, or a stream
-	stream  bool        // a leaf: an io.Reader or the like, which is filled with a file
-	files   bool        // may hold files
-	streams bool        // may hold streams
-	walk    bool        // has parts that only a value can tell about: interfaces, times, cycles
-	bad     *ValueError // of a root: why values cannot cross
-	worst   int64       // of a root: memory that one byte of input may take
-	own     int64       // memory behind an empty value
+	is    traits      // its own
+	holds traits      // those of all that its values may be made of, and its own
+	bad   *ValueError // of a root: why values cannot cross
+	cost
 }
+
+// traits are what the walks look for in a value.
+type traits uint8
+
+const (
+	file     traits = 1 << iota // a leaf: *os.File, or a stream
+	stream                      // a leaf: io.Reader or the like, which is filled with a file
+	surprise                    // only a value can tell about it: an interface, a time, a cycle
+	anything                    // every shape has it
+)
+
+// has reports whether t has any of what.
+func (t traits) has(what traits) bool { return t&what != 0 }
 
 type shapeField struct {
 	name     string
@@ -85,76 +115,102 @@ type shapeBuilder struct {
 	all  []*shape
 }
 
-func (b *shapeBuilder) build(t reflect.Type) (sh *shape, bad *ValueError) {
+// build makes the shape of t and of all that its values are made of.
+func (b *shapeBuilder) build(t reflect.Type) (*shape, *ValueError) {
 	if sh, ok := b.made[t]; ok {
 		return sh, nil
 	}
-	sh = &shape{t: t, kind: t.Kind()}
+	sh := &shape{t: t, kind: t.Kind(), is: anything}
 	b.made[t] = sh
 	b.all = append(b.all, sh)
-
-	switch {
-	case t == typeFile:
-		return sh, sh.fault("a file crosses as *os.File only")
-	case sh.kind == reflect.Pointer && t.Elem() == typeFile, isStream(t):
-		sh.kind, sh.file, sh.stream = reflect.Invalid, true, isStream(t)
-		return sh, nil
-	}
-	switch t {
-	case typeTime, typeBigInt:
+	leaf, bad := sh.leaf()
+	if leaf {
 		sh.kind = reflect.Invalid
-		return sh, nil
-	}
-	if sh.kind != reflect.Pointer && sh.kind != reflect.Interface {
-		ptr := reflect.PointerTo(t)
-		for _, m := range [...]struct {
-			to, from reflect.Type
-			names    [2]string
-		}{
-			{typeMarshaler, typeUnmarshaler, [2]string{"MarshalCBOR", "UnmarshalCBOR"}},
-			{typeBinaryMarshaler, typeBinaryUnmarshaler, [2]string{"MarshalBinary", "UnmarshalBinary"}},
-		} {
-			to, from := ptr.Implements(m.to), ptr.Implements(m.from)
-			switch {
-			case to && from:
-				sh.kind = reflect.Invalid
-				return sh, nil
-			case to:
-				return sh, sh.fault("has " + m.names[0] + " but no " + m.names[1])
-			case from:
-				return sh, sh.fault("has " + m.names[1] + " but no " + m.names[0])
-			}
-		}
-	}
-
-	switch sh.kind {
-	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64, reflect.Complex128:
-		return sh, sh.fault("")
-	case reflect.Interface:
-		if t.NumMethod() > 0 {
-			return sh, sh.fault("an interface with methods cannot be filled on the other side")
-		}
-	case reflect.Pointer:
-		sh.elem, bad = b.build(t.Elem())
-	case reflect.Slice, reflect.Array:
-		if sh.elem, bad = b.build(t.Elem()); bad != nil {
-			bad.in("[]")
-		}
-	case reflect.Map:
-		if sh.key, bad = b.build(t.Key()); bad != nil {
-			bad.in("[key]")
-		} else if sh.key.holdsFile() {
-			bad = sh.key.fault("files cannot cross within keys").in("[key]")
-		} else if sh.elem, bad = b.build(t.Elem()); bad != nil {
-			bad.in("[]")
-		}
-	case reflect.Struct:
-		bad = b.buildStruct(sh)
+	} else if bad == nil {
+		bad = b.buildParts(sh)
 	}
 	return sh, bad
 }
 
-func (b *shapeBuilder) buildStruct(sh *shape) *ValueError {
+// leaf reports whether values of sh are encoded as a whole, by a way of their own.
+func (sh *shape) leaf() (bool, *ValueError) {
+	t := sh.t
+	switch {
+	case t == typeFile:
+		return false, sh.fault("a file crosses as *os.File only")
+	case t.Kind() == reflect.Pointer && t.Elem() == typeFile:
+		sh.is |= file
+		return true, nil
+	case isStream(t):
+		sh.is |= file | stream
+		return true, nil
+	case t == typeTime, t == typeBigInt:
+		return true, nil
+	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Interface:
+		return false, nil // methods count where the value is
+	}
+	return sh.encodesItself()
+}
+
+// encodesItself looks for methods that encode, and the way back.
+func (sh *shape) encodesItself() (bool, *ValueError) {
+	ptr := reflect.PointerTo(sh.t)
+	for _, m := range [...]struct {
+		to, from         reflect.Type
+		toName, fromName string
+	}{
+		{typeMarshaler, typeUnmarshaler, "MarshalCBOR", "UnmarshalCBOR"},
+		{typeBinaryMarshaler, typeBinaryUnmarshaler, "MarshalBinary", "UnmarshalBinary"},
+	} {
+		to, from := ptr.Implements(m.to), ptr.Implements(m.from)
+		switch {
+		case to && from:
+			return true, nil
+		case to:
+			return false, sh.fault("has " + m.toName + " but no " + m.fromName)
+		case from:
+			return false, sh.fault("has " + m.fromName + " but no " + m.toName)
+		}
+	}
+	return false, nil
+}
+
+// buildParts makes the shapes of what values of sh are made of.
+func (b *shapeBuilder) buildParts(sh *shape) (bad *ValueError) {
+	switch sh.kind {
+	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64, reflect.Complex128:
+		return sh.fault("")
+	case reflect.Interface:
+		if sh.t.NumMethod() > 0 {
+			return sh.fault("an interface with methods cannot be filled on the other side")
+		}
+	case reflect.Pointer:
+		sh.elem, bad = b.build(sh.t.Elem())
+	case reflect.Slice, reflect.Array:
+		sh.elem, bad = b.buildPart(sh.t.Elem(), "[]")
+	case reflect.Map:
+		if sh.key, bad = b.buildPart(sh.t.Key(), "[key]"); bad != nil {
+			return bad
+		}
+		if sh.key.holdsFile() {
+			return sh.key.fault("files cannot cross within keys").in("[key]")
+		}
+		sh.elem, bad = b.buildPart(sh.t.Elem(), "[]")
+	case reflect.Struct:
+		return b.buildFields(sh)
+	}
+	return bad
+}
+
+func (b *shapeBuilder) buildPart(t reflect.Type, step string) (*shape, *ValueError) {
+	sh, bad := b.build(t)
+	if bad != nil {
+		bad.in(step)
+	}
+	return sh, bad
+}
+
+func (b *shapeBuilder) buildFields(sh *shape) *ValueError {
 	for i := range sh.t.NumField() {
 		f := sh.t.Field(i)
 		name, skip := fieldName(f)
@@ -162,7 +218,7 @@ func (b *shapeBuilder) buildStruct(sh *shape) *ValueError {
 			continue
 		}
 		child, bad := b.build(f.Type)
-		if bad == nil && child.file && name == "" {
+		if bad == nil && child.is.has(file) && name == "" {
 			bad = child.fault("an embedded file does not cross: give the field a name")
 		}
 		if bad != nil {
@@ -176,8 +232,8 @@ func (b *shapeBuilder) buildStruct(sh *shape) *ValueError {
 	return nil
 }
 
-// fieldName gives a field's name in the encoding, "" if its own fields are put in its place, and skip if it does not
-// cross.
+// fieldName gives a field's name in the encoding, "" if its own fields are put there instead. It
+// says skip if the field does not cross.
 func fieldName(f reflect.StructField) (name string, skip bool) {
 	t := f.Type
 	for t.Kind() == reflect.Pointer {
@@ -212,7 +268,7 @@ func allSkipped(t reflect.Type) bool {
 
 // plain reports that no value of the type can surprise.
 func (sh *shape) plain() bool {
-	return !sh.file && sh.elem == nil && sh.key == nil && sh.fields == nil && sh.kind != reflect.Interface && sh.t != typeTime
+	return sh.is == anything && sh.elem == nil && sh.key == nil && sh.fields == nil
 }
 
 func (sh *shape) children(yield func(*shape) bool) {
@@ -246,109 +302,31 @@ func (sh *shape) reach() map[*shape]bool {
 
 // holdsFile is for a shape that was not analysed yet.
 func (sh *shape) holdsFile() bool {
-	if sh.file {
+	if sh.is.has(file) {
 		return true
 	}
 	for c := range sh.reach() {
-		if c.file {
+		if c.is.has(file) {
 			return true
 		}
 	}
 	return false
 }
 
+// analyse finds out what depends on all that a type is made of.
 func (b *shapeBuilder) analyse(root *shape) {
-	surprising := map[*shape]bool{}
 	reach := map[*shape]map[*shape]bool{}
 	for _, sh := range b.all {
 		reach[sh] = sh.reach()
-		surprising[sh] = sh.kind == reflect.Interface || sh.t == typeTime || reach[sh][sh]
-		sh.own = sh.behind(0)
-		if sh.kind == reflect.Struct {
-			sh.byName = map[string]*shape{}
-			sh.collect(sh.byName, 0)
+		if sh.kind == reflect.Interface || sh.t == typeTime || reach[sh][sh] {
+			sh.is |= surprise
 		}
 	}
 	for _, sh := range b.all {
-		sh.walk, sh.files, sh.streams = surprising[sh], sh.file, sh.stream
+		sh.holds = sh.is
 		for c := range reach[sh] {
-			sh.walk, sh.files, sh.streams = sh.walk || surprising[c], sh.files || c.file, sh.streams || c.stream
-		}
-		root.worst = max(root.worst, sh.share()+sh.own)
-	}
-	// An element's share is its container's, what lies behind it is its own.
-	root.worst *= 2
-}
-
-// collect lists the names that the decoder knows in a struct. Where the rules of embedding choose between two, the larger
-// stays: this only serves an estimate.
-func (sh *shape) collect(names map[string]*shape, depth int) {
-	for _, f := range sh.fields {
-		name, _ := fieldName(sh.t.Field(f.index))
-		if name != "" {
-			if old := names[name]; old == nil || old.t.Size() < f.shape.t.Size() {
-				names[name] = f.shape
-			}
-			continue
-		}
-		s := f.shape
-		for s.kind == reflect.Pointer {
-			s = s.elem
-		}
-		if depth < 16 { // a struct that embeds a pointer to itself
-			s.collect(names, depth+1)
+			sh.holds |= c.is
 		}
 	}
-}
-
-const (
-	emptyMap   = 48  // runtime: header of a map
-	smallMap   = 8   // slots of the smallest group, and its control word
-	indirect   = 128 // larger keys and elements are kept behind a pointer
-	ifaceSize  = 16  // on 64 bits
-	boxedValue = 24  // what an interface points to: a string, slice or time
-	noLimit    = 1 << 40
-)
-
-// behind is the memory that a value of the type may take in addition to its own size for one byte of input.
-func (sh *shape) behind(depth int) int64 {
-	if depth > 16 { // a cycle
-		return 0
-	}
-	if sh.file {
-		return int64(typeFile.Size())
-	}
-	switch sh.kind {
-	case reflect.Pointer:
-		return min(noLimit, int64(sh.elem.t.Size())+sh.elem.behind(depth+1))
-	case reflect.Map:
-		return emptyMap + smallMap*(1+slot(sh.key.t.Size())+slot(sh.elem.t.Size()))
-	case reflect.Interface:
-		return emptyMap + smallMap*(1+2*ifaceSize) + boxedValue
-	case reflect.Struct: // pointers to embedded structs are filled with the first of their fields
-		var n int64
-		for _, f := range sh.fields {
-			if f.embedded {
-				n = min(noLimit, n+f.shape.behind(depth+1))
-			}
-		}
-		return n
-	}
-	return 0
-}
-
-func slot(size uintptr) int64 { return int64(min(size, indirect)) }
-
-// share is the memory that a container takes for each element.
-func (sh *shape) share() int64 {
-	switch sh.kind {
-	case reflect.Slice:
-		return int64(sh.elem.t.Size())
-	case reflect.Map: // half filled at worst; large ones have memory of their own
-		k, e := sh.key.t.Size(), sh.elem.t.Size()
-		return 2*(slot(k)+slot(e)+1) + int64(k) + int64(e)
-	case reflect.Interface:
-		return 2*(2*ifaceSize+1) + 2*ifaceSize
-	}
-	return 0
+	b.estimate(root)
 }

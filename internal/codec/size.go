@@ -5,10 +5,19 @@ import (
 	"fmt"
 )
 
-// Caps of a value. Whoever encodes and whoever decodes checks them.
+// Caps of a value. Both sides check them: whoever encodes and whoever decodes.
 const (
 	MaxValue = 64 << 20 // bytes of one encoded argument or result
-	MaxFiles = 250      // files in it; they all go with one message, for which the kernel's limit is 253 (SCM_MAX_FD)
+	MaxFiles = 250      // files in it; one message has them all: below the kernel's SCM_MAX_FD, 253
+	MaxDepth = 256      // how deep arrays, maps and structs may lie within each other
+
+	// MaxDecoded is the memory that the decoded form of a value may take, as estimated before it is
+	// decoded. A byte of input can ask for a large struct, so a cap on the input alone protects
+	// nobody.
+	MaxDecoded = 512 << 20
+
+	// decodeDepth leaves room for what the encoder need not look at: types whose depth is fixed.
+	decodeDepth = MaxDepth + 64
 )
 
 // ErrTooLarge is matched by every [SizeError].

@@ -6,7 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// Sprint is fmt.Sprint of a value that may be anything: fmt survives methods that panic, but not data in a cycle.
+// Texts for people, made of values and errors that may be anything.
+
+// Sprint is fmt.Sprint of a value that may be anything: fmt survives methods that panic, but not
+// data in a cycle.
 func Sprint(v any) (text string) {
 	defer func() {
 		if recover() != nil {
@@ -16,43 +19,59 @@ func Sprint(v any) (text string) {
 	switch v.(type) {
 	case error, fmt.Stringer, fmt.Formatter:
 	default:
-		if v != nil && !printable(reflect.ValueOf(v), 0, new(int)) {
+		if p := (printing{}); v != nil && !p.ends(reflect.ValueOf(v), 0) {
 			return fmt.Sprintf("(%T)", v)
 		}
 	}
 	return fmt.Sprint(v)
 }
 
-// printable reports whether fmt comes to an end with v soon. Pointers below the top are printed as numbers.
-func printable(v reflect.Value, depth int, seen *int) bool {
-	if *seen++; *seen > 1<<16 || depth > 64 {
+// A printing foresees what fmt does. It knows no shapes, as fmt prints what does not cross too.
+type printing struct{ seen int }
+
+// ends reports whether fmt comes to an end with v soon. Pointers below the top are printed as
+// numbers.
+func (p *printing) ends(v reflect.Value, depth int) bool {
+	if p.seen++; p.seen > 1<<16 || depth > 64 {
 		return false
 	}
 	switch v.Kind() {
 	case reflect.Interface:
-		return printable(v.Elem(), depth+1, seen)
+		return p.ends(v.Elem(), depth+1)
 	case reflect.Pointer:
-		return depth > 0 || printable(v.Elem(), depth+1, seen)
+		return depth > 0 || p.ends(v.Elem(), depth+1)
 	case reflect.Slice, reflect.Array:
-		if v.Type().Elem().Kind() <= reflect.Complex128 {
-			return true
-		}
-		for i := range v.Len() {
-			if !printable(v.Index(i), depth+1, seen) {
-				return false
-			}
-		}
+		return v.Type().Elem().Kind() <= reflect.Complex128 || p.elementsEnd(v, depth+1)
 	case reflect.Map:
-		for it := v.MapRange(); it.Next(); {
-			if !printable(it.Key(), depth+1, seen) || !printable(it.Value(), depth+1, seen) {
-				return false
-			}
-		}
+		return p.entriesEnd(v, depth+1)
 	case reflect.Struct:
-		for _, f := range v.Fields() {
-			if !printable(f, depth+1, seen) {
-				return false
-			}
+		return p.fieldsEnd(v, depth+1)
+	}
+	return true
+}
+
+func (p *printing) elementsEnd(v reflect.Value, depth int) bool {
+	for i := range v.Len() {
+		if !p.ends(v.Index(i), depth) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *printing) entriesEnd(v reflect.Value, depth int) bool {
+	for it := v.MapRange(); it.Next(); {
+		if !p.ends(it.Key(), depth) || !p.ends(it.Value(), depth) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *printing) fieldsEnd(v reflect.Value, depth int) bool {
+	for _, f := range v.Fields() {
+		if !p.ends(f, depth) {
+			return false
 		}
 	}
 	return true

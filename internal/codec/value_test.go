@@ -315,15 +315,16 @@ func TestMarshalRefuses(t *testing.T) {
 	}
 }
 
-// TestSharedWithoutEnd: pointers that are shared again and again unfold into more than there is room for.
+// TestSharedWithoutEnd: pointers that are shared again and again unfold into more than there is
+// room for.
 func TestSharedWithoutEnd(t *testing.T) {
 	type dag struct{ L, R *dag }
 	d := &dag{}
 	for range 100 {
 		d = &dag{d, d}
 	}
-	w := walker{nodes: MaxValue - 1000} // the beginning takes its time
-	if err := w.walk(reflect.ValueOf(d), shapeOf(reflect.TypeOf(d)), false, 0, 0); err == nil || !w.tooLarge {
+	l := look{descent: descent{seen: MaxValue - 1000}} // the beginning takes its time
+	if err := l.at(reflect.ValueOf(d), shapeOf(reflect.TypeOf(d)), false, depth{}); err == nil || !l.endless {
 		t.Errorf("got %v", err)
 	}
 }

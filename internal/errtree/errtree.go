@@ -25,7 +25,7 @@ const (
 
 	maxFields = 64 << 10 // of one error's encoded fields
 	shortText = 256      // of errors for which there is no more room
-	maxNode   = 2 << 10  // of a node whose text and fields are short: room for that many is always kept
+	maxNode   = 2 << 10  // of a node whose text and fields are short; all MaxNodes of them have room
 )
 
 // Kinds of nodes, as PROTOCOL.md lists them.
@@ -39,17 +39,18 @@ const (
 	nodeMany            // as nodeOpaque, and children: Unwrap() []error
 )
 
-// Marshal encodes the tree of errors that err is the root of, so that errors.Is and errors.As find in the decoded
-// tree what they found in err:
+// Marshal encodes the tree of errors that err is the root of, so that errors.Is and errors.As find
+// in the decoded tree what they found in err:
 //
 //   - syscall.Errno and registered sentinels come back as themselves,
-//   - registered types (fs.PathError, os.LinkError, os.SyscallError and what [RegisterType] was told) as values of
-//     their type,
-//   - all others as errors of a type of this package, with their text, the name of their type ([TypeName]), what they
-//     wrap, and what registered sentinel an Is method of theirs matches. Other methods of theirs are gone.
+//   - registered types (fs.PathError, os.LinkError, os.SyscallError and what [RegisterType] was
+//     told) as values of their type,
+//   - all others as errors of a type of this package, with their text, the name of their type
+//     ([TypeName]), what they wrap, and what registered sentinel an Is method of theirs matches.
+//     Other methods of theirs are gone.
 //
-// The text of every error in the tree stays the same. Marshal takes any error, also one in a cycle, too large, or
-// with methods that panic.
+// The text of every error in the tree stays the same. Marshal takes any error, also one in a cycle,
+// too large, or with methods that panic.
 func Marshal(err error) []byte {
 	e := errorEncoder{nodes: MaxNodes, room: MaxSize - MaxNodes*maxNode}
 	return e.append(nil, err, 0)
@@ -84,18 +85,35 @@ func (e *errorEncoder) append(b []byte, err error, depth int) []byte {
 	}
 	text, ok := safeText(err)
 	text = codec.Shorten(text, e.take(len(text), MaxText))
-	deeper := depth < MaxDepth
-	if et := typeOfError(err); et != nil && ok && deeper {
-		fields, wrapped, ok := safeEncode(et, err)
-		if ok && len(wrapped) <= e.nodes && e.take(len(fields), maxFields) == len(fields) {
-			b = codec.AppendString(append(b, nodeTyped), et.name)
-			b = codec.AppendString(b, fields)
-			b = codec.AppendString(b, text)
-			return e.appendAll(b, wrapped, depth)
+	opens := ok && depth < MaxDepth // what it wraps is looked at
+	if opens {
+		if typed, ok := e.appendTyped(b, err, text, depth); ok {
+			return typed
 		}
 	}
+	return e.appendOpaque(b, err, text, opens, depth)
+}
+
+// appendTyped appends an error whose type is registered, if there is room for it.
+func (e *errorEncoder) appendTyped(b []byte, err error, text string, depth int) ([]byte, bool) {
+	et := typeOfError(err)
+	if et == nil {
+		return nil, false
+	}
+	fields, wrapped, ok := safeEncode(et, err)
+	if !ok || len(wrapped) > e.nodes || e.take(len(fields), maxFields) != len(fields) {
+		return nil, false
+	}
+	b = codec.AppendString(append(b, nodeTyped), et.name)
+	b = codec.AppendString(b, fields)
+	b = codec.AppendString(b, text)
+	return e.appendAll(b, wrapped, depth), true
+}
+
+// appendOpaque appends what is known of any error.
+func (e *errorEncoder) appendOpaque(b []byte, err error, text string, opens bool, depth int) []byte {
 	kind, wrapped := byte(nodeOpaque), []error(nil)
-	if ok && deeper {
+	if opens {
 		kind, wrapped = unwrap(err)
 	}
 	if len(wrapped) > e.nodes {
@@ -180,8 +198,8 @@ func unwrap(err error) (kind byte, wrapped []error) {
 	return nodeOpaque, nil
 }
 
-// Unmarshal decodes what Marshal has encoded; nil if that was nil. b is not trusted: malformed is what does not
-// match ErrMalformed.
+// Unmarshal decodes what Marshal has encoded; nil if that was nil. b is not trusted: malformed is
+// what does not match ErrMalformed.
 func Unmarshal(b []byte) (decoded, malformed error) {
 	if len(b) > MaxSize {
 		return nil, malformation("an error of %d bytes", len(b))
@@ -252,40 +270,53 @@ func (d *errorDecoder) node(depth int) error {
 	}
 	switch kind {
 	case nodeErrno:
-		err := errnoError(d.uvarint())
-		if text, ok := safeText(err); !ok {
-			return &opaque{text: text, typ: "syscall.Errno"}
-		}
-		return err
+		return d.errno()
 	case nodeSentinel:
-		name := d.string(maxErrorName)
-		err := sentinel(name)
-		if err == nil {
-			d.fail("unknown error %.64q", name)
-		}
-		return err
+		return d.sentinel()
 	case nodeTyped:
 		name, fields, text := d.string(maxErrorName), d.bytes(maxFields), d.string(MaxText)
 		return d.typed(name, fields, text, d.children(depth))
 	case nodeOpaque, nodeOne, nodeMany:
-		o := opaque{typ: d.string(shortText), text: d.string(MaxText), matches: d.matches()}
-		switch kind {
-		case nodeOne:
-			if w := d.node(depth + 1); w != nil {
-				return &opaqueOne{o, w}
-			}
-			d.fail("an error wraps nothing")
-		case nodeMany:
-			w := d.children(depth)
-			if slices.Contains(w, nil) {
-				d.fail("an error wraps nothing")
-			}
-			return &opaqueMany{o, w}
-		}
-		return &o
+		return d.opaque(kind, depth)
 	}
 	d.fail("error of unknown kind %d", kind)
 	return nil
+}
+
+func (d *errorDecoder) errno() error {
+	err := errnoError(d.uvarint())
+	if text, ok := safeText(err); !ok {
+		return &opaque{text: text, typ: "syscall.Errno"}
+	}
+	return err
+}
+
+func (d *errorDecoder) sentinel() error {
+	name := d.string(maxErrorName)
+	err := sentinel(name)
+	if err == nil {
+		d.fail("unknown error %.64q", name)
+	}
+	return err
+}
+
+func (d *errorDecoder) opaque(kind byte, depth int) error {
+	o := opaque{typ: d.string(shortText), text: d.string(MaxText), matches: d.matches()}
+	switch kind {
+	case nodeOne:
+		w := d.node(depth + 1)
+		if w == nil {
+			d.fail("an error wraps nothing")
+		}
+		return &opaqueOne{o, w}
+	case nodeMany:
+		w := d.children(depth)
+		if slices.Contains(w, nil) {
+			d.fail("an error wraps nothing")
+		}
+		return &opaqueMany{o, w}
+	}
+	return &o
 }
 
 func (d *errorDecoder) children(depth int) []error {
@@ -310,10 +341,8 @@ func (d *errorDecoder) matches() (errs []error) {
 		return nil
 	}
 	for range n {
-		name := d.string(maxErrorName)
-		err := sentinel(name)
+		err := d.sentinel()
 		if err == nil {
-			d.fail("unknown error %.64q", name)
 			return nil
 		}
 		errs = append(errs, err)

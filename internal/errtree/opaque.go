@@ -8,8 +8,9 @@ import (
 	"github.com/gonso/gonso/internal/codec"
 )
 
-// opaque stands for an error whose type is not registered: its text, its type's name, and which sentinels it matches
-// without wrapping them. It cannot hold children; opaqueOne and opaqueMany do, as Unwrap has one signature in a type.
+// opaque stands for an error whose type is not registered: its text, its type's name, and which
+// sentinels it matches without wrapping them. It cannot hold children; opaqueOne and opaqueMany do,
+// as Unwrap has one signature in a type.
 type opaque struct {
 	text    string
 	typ     string
@@ -38,8 +39,8 @@ func (e *opaqueOne) Unwrap() error { return e.wrapped }
 
 func (e *opaqueMany) Unwrap() []error { return e.wrapped }
 
-// TypeName gives the name of err's Go type, like "*net.OpError", also for an error that has crossed and is now of a type
-// of this package.
+// TypeName gives the name of err's Go type, like "*net.OpError", also for an error that has crossed
+// and is now of a type of this package.
 func TypeName(err error) string {
 	switch e := err.(type) {
 	case interface{ self() *opaque }:
@@ -50,7 +51,8 @@ func TypeName(err error) string {
 	return fmt.Sprintf("%T", err)
 }
 
-// texted is an error that was rebuilt but would not say what the original said, as when a text within was cut.
+// texted is an error that was rebuilt but would not say what the original said, as when a text
+// within was cut.
 type texted struct {
 	text string
 	err  error

@@ -16,8 +16,9 @@ import (
 // maxErrorName bounds the names of registered errors.
 const maxErrorName = 128
 
-// registry knows the errors that come back as what they were. It is filled by package initialisation, like that of image
-// formats or SQL drivers, and is the same in parent and worker because they are the same binary.
+// registry knows the errors that come back as what they were. It is filled by package
+// initialisation, like that of image formats or SQL drivers, and is the same in parent and worker
+// because they are the same binary.
 var registry = struct {
 	sync.RWMutex
 	sentinels map[string]error
@@ -38,9 +39,10 @@ type errorType struct {
 	decode func(fields []byte, wrapped []error) (error, error)
 }
 
-// RegisterSentinel makes err, which is compared by identity, the same value on both sides. The name is what crosses; it
-// should start with the package's import path. It panics if name or err are empty, name is longer than 128 bytes, either is
-// registered already, or err cannot be compared. Call it from init.
+// RegisterSentinel makes err, which is compared by identity, the same value on both sides. The name
+// is what crosses; it should start with the package's import path. It panics if name or err are
+// empty, name is longer than 128 bytes, either is registered already, or err cannot be compared.
+// Call it from init.
 func RegisterSentinel(name string, err error) {
 	registry.Lock()
 	defer registry.Unlock()
@@ -58,12 +60,14 @@ func RegisterSentinel(name string, err error) {
 	registry.names[err] = name
 }
 
-// RegisterType makes errors of type T come back as values of type T. encode splits one into fields, which are encoded
-// by [codec.Marshal] as type F, and the errors that it wraps; decode puts them together. The wrapped errors arrive in the same
-// number and order, nil ones as nil. Both may get hostile or damaged input, decode above all: it returns an error where it
-// cannot make a value all of whose methods work. (One whose Error method panics is refused in any case.)
+// RegisterType makes errors of type T come back as values of type T. encode splits one into fields,
+// which are encoded by [codec.Marshal] as type F, and the errors that it wraps; decode puts them
+// together. The wrapped errors arrive in the same number and order, nil ones as nil. Both may get
+// hostile or damaged input, decode above all: it returns an error where it cannot make a value all
+// of whose methods work. (One whose Error method panics is refused in any case.)
 //
-// It panics if name is empty or taken, T is an interface, or T is registered already. Call it from init.
+// It panics if name is empty or taken, T is an interface, or T is registered already. Call it from
+// init.
 func RegisterType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
 	if err := codec.CheckType(reflect.TypeFor[F]()); err != nil {
 		panic("gonso: RegisterType " + name + ": " + err.Error())

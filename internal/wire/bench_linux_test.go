@@ -78,7 +78,8 @@ func startPeer(b *testing.B, mode string) *os.File {
 	return ours
 }
 
-// BenchmarkRoundTrip compares a call's frames, value and outcome with the bare floor, two processes each, interleaved.
+// BenchmarkRoundTrip compares a call's frames, value and outcome with the bare floor, two processes
+// each, interleaved.
 func BenchmarkRoundTrip(b *testing.B) {
 	type arg struct {
 		Path string

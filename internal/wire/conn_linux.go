@@ -15,7 +15,8 @@ import (
 // smallFrame is what Write copies together, because that costs less than gathering.
 const smallFrame = 4 << 10
 
-// A Conn carries frames over a connected SOCK_STREAM unix socket. All methods may be called at the same time.
+// A Conn carries frames over a connected SOCK_STREAM unix socket. All methods may be called at the
+// same time.
 type Conn struct {
 	file   *os.File
 	closed atomic.Bool
@@ -31,8 +32,8 @@ type Conn struct {
 	writeErr error // sticky: part of a frame went out
 }
 
-// recvOp and sendOp are the arguments and results of the functions given to raw. They and the functions live as long as
-// the Conn, so a frame costs no closure.
+// recvOp and sendOp are the arguments and results of the functions given to raw. They and the
+// functions live as long as the Conn, so a frame costs no closure.
 type recvOp struct {
 	conn  *Conn
 	fn    func(fd uintptr) (done bool)
@@ -54,12 +55,13 @@ type sendOp struct {
 	err   error
 }
 
-// FromFD makes a Conn of a connected unix stream socket. On success the Conn owns fd, which no longer blocks and is closed by an exec. On
-// failure fd is untouched, as it may well be something else.
+// FromFD makes a Conn of a connected unix stream socket. On success the Conn owns fd, which no
+// longer blocks and is closed by an exec. On failure fd is untouched, as it may well be something
+// else.
 func FromFD(fd int) (*Conn, error) { return fromFD(fd, unix.MSG_DONTWAIT) }
 
-// Blocking is FromFD for who has a thread to spare: Read and Write block it in the kernel, which wakes it sooner than the
-// runtime's poller could. There are no deadlines.
+// Blocking is FromFD for who has a thread to spare: Read and Write block it in the kernel, which
+// wakes it sooner than the runtime's poller could. There are no deadlines.
 func Blocking(fd int) (*Conn, error) { return fromFD(fd, 0) }
 
 func fromFD(fd, flags int) (*Conn, error) {
@@ -100,8 +102,8 @@ func checkSocket(fd int) error {
 	return os.NewSyscallError("getpeername", err)
 }
 
-// Pair makes a connection and the descriptor to hand to the worker, which calls FromFD there. Both are closed by an exec
-// that does not pass them on; the caller closes child once the worker has it.
+// Pair makes a connection and the descriptor to hand to the worker, which calls FromFD there. Both
+// are closed by an exec that does not pass them on; the caller closes child once the worker has it.
 func Pair() (parent *Conn, child *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -115,8 +117,8 @@ func Pair() (parent *Conn, child *os.File, err error) {
 	return parent, os.NewFile(uintptr(fds[1]), "wire"), nil
 }
 
-// Close ends the connection and wakes Read and Write, which return an error matching os.ErrClosed. Descriptors that have
-// arrived and were not taken are closed. Further calls do nothing.
+// Close ends the connection and wakes Read and Write, which return an error matching os.ErrClosed.
+// Descriptors that have arrived and were not taken are closed. Further calls do nothing.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
@@ -131,8 +133,9 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// SetReadDeadline bounds Read, unless the Conn is a blocking one (os.ErrNoDeadline); the zero time takes the bound away. A Read that ran out of time (os.ErrDeadlineExceeded)
-// may be repeated unless it had begun on a payload.
+// SetReadDeadline bounds Read, unless the Conn is a blocking one (os.ErrNoDeadline); the zero time
+// takes the bound away. A Read that ran out of time (os.ErrDeadlineExceeded) may be repeated unless
+// it had begun on a payload.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
 
 // waitErr gives the error of raw's methods its public name: they do not.
@@ -143,8 +146,9 @@ func (c *Conn) waitErr(err error) error {
 	return err
 }
 
-// Read gives the next frame. It returns io.EOF when the peer ended between two frames, io.ErrUnexpectedEOF when it ended
-// within one, and an error matching ErrProtocol when it sent something else. All but running out of time are final.
+// Read gives the next frame. It returns io.EOF when the peer ended between two frames,
+// io.ErrUnexpectedEOF when it ended within one, and an error matching ErrProtocol when it sent
+// something else. All but running out of time are final.
 func (c *Conn) Read() (Frame, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
@@ -171,7 +175,7 @@ func (op *recvOp) recv(p []byte) (int, []int, error) {
 		err = os.NewSyscallError("recvmsg", op.err)
 	}
 	if err == nil && op.n == 0 && op.conn.closed.Load() {
-		err = os.ErrClosed // who blocks finds the end of the stream
+		err = os.ErrClosed // who blocks finds the end of the connection
 	}
 	if err != nil {
 		return 0, nil, op.conn.waitErr(err)
@@ -224,7 +228,8 @@ func closeFDs(fds []int) {
 	}
 }
 
-// An UnsentError says that nothing of a frame was sent, and that the connection is as good as before.
+// An UnsentError says that nothing of a frame was sent, and that the connection is as good as
+// before.
 type UnsentError struct{ Err error }
 
 func (e *UnsentError) Error() string { return "not sent: " + e.Err.Error() }
@@ -232,8 +237,9 @@ func (e *UnsentError) Error() string { return "not sent: " + e.Err.Error() }
 // Unwrap returns Err.
 func (e *UnsentError) Unwrap() error { return e.Err }
 
-// Write sends f, whole, and returns once the kernel has it. The memory and the files of f are the caller's again then.
-// A frame that cannot be sent, for its size or a closed file, is an [UnsentError]; any other error ends the connection.
+// Write sends f, whole, and returns once the kernel has it. The memory and the files of f are the
+// caller's again then. A frame that cannot be sent, for its size or a closed file, is an
+// [UnsentError]; any other error ends the connection.
 func (c *Conn) Write(f *Frame) error {
 	h := header{typ: f.Type, files: len(f.Files), length: len(f.Payload) + len(f.Tail), id: f.ID}
 	if err := h.check(); err != nil {
@@ -309,8 +315,8 @@ func (op *sendOp) try(fd uintptr) bool {
 	}
 }
 
-// withFDs calls fn with the descriptors of files, and keeps all of them open meanwhile. File.Fd would not, and makes a
-// file block.
+// withFDs calls fn with the descriptors of files, and keeps all of them open meanwhile. File.Fd
+// would not, and makes a file block.
 func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
 	if len(files) == 0 {
 		return fn(fds)

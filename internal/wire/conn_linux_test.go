@@ -245,7 +245,8 @@ func TestDescriptorsCross(t *testing.T) {
 	noLeak(t)
 	a, b := pair(t)
 	files := tempFiles(t, "one", "two", "three")
-	// All are in the socket before the first Read: frames with and without descriptors share a recvmsg.
+	// All are in the socket before the first Read: frames with and without descriptors share a
+	// recvmsg.
 	for _, f := range []Frame{
 		{Type: Call, ID: 1, Payload: []byte("none")},
 		{Type: Call, ID: 2, Files: files[:1]},
@@ -395,7 +396,7 @@ func TestSplitEverywhere(t *testing.T) {
 			}
 			send(0, cutAt)
 			if cutAt%7 == 0 {
-				await(t, c, func(queued int) bool { return queued == 0 }) // the reader finds only the first part
+				await(t, c, func(queued int) bool { return queued == 0 }) // only the first part is there
 			}
 			send(cutAt, len(all))
 		})
@@ -570,7 +571,7 @@ func TestDeadlines(t *testing.T) {
 
 	wrote := make(chan error)
 	go func() { wrote <- c.Write(&Frame{Type: Call, Tail: make([]byte, 8<<20)}) }()
-	if n, err := unix.Read(peer, make([]byte, 1)); n != 1 || err != nil { // it has begun, and cannot end
+	if n, err := unix.Read(peer, make([]byte, 1)); n != 1 || err != nil { // it cannot end
 		t.Fatal(n, err)
 	}
 	c.file.SetWriteDeadline(time.Unix(1, 0))

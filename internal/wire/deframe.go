@@ -6,14 +6,14 @@ import (
 	"os"
 )
 
-// readAhead is the size of a deframer's buffer: enough for many small frames in one system call, small enough for an idle
-// worker.
+// readAhead is the size of a deframer's buffer: enough for many small frames in one system call,
+// small enough for an idle worker.
 const readAhead = 16 << 10
 
-// A source is where a stream's bytes come from: recvmsg.
+// A source is where a deframer has its bytes from: recvmsg.
 type source interface {
-	// recv reads into p, which is not empty, and gives the descriptors that came along, even with an error. 0 bytes
-	// without an error is the end.
+	// recv reads into p, which is not empty, and gives the descriptors that came along, even with
+	// an error. 0 bytes without an error is the end.
 	recv(p []byte) (n int, fds []int, err error)
 
 	// discard closes descriptors that nobody will take.
@@ -30,14 +30,16 @@ type deframer struct {
 	err   error // sticky
 }
 
-// An fdSet is what one recv brought. The kernel ends a recv behind the message that carries descriptors, and gives them
-// with its first byte: a set belongs to a frame that starts in [from, to) of the stream.
+// An fdSet is what one recv brought. The kernel ends a recv behind the message that carries
+// descriptors, and gives them with its first byte: a set belongs to a frame that starts at an
+// offset in [from, to).
 type fdSet struct {
 	fds      []int
 	from, to int64
 }
 
-// next gives the next frame's header, payload and descriptors. io.EOF means that the peer ended between two frames.
+// next gives the next frame's header, payload and descriptors. io.EOF means that the peer ended
+// between two frames.
 func (d *deframer) next() (h header, payload []byte, fds []int, err error) {
 	if d.err != nil {
 		return header{}, nil, nil, d.err
@@ -111,7 +113,8 @@ func (d *deframer) fill() error {
 	return err
 }
 
-// payload reads n bytes: what has been buffered, then straight into the result. The result grows as bytes arrive.
+// payload reads n bytes: what has been buffered, then straight into the result. The result grows as
+// bytes arrive.
 func (d *deframer) payload(n int) ([]byte, error) {
 	if n == 0 {
 		return nil, nil

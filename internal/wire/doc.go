@@ -3,9 +3,9 @@
 //
 // The worker runs in namespaces that somebody else may control, so the peer is not trusted:
 // everything read has a cap on size and number of descriptors, buffers grow with the bytes that
-// really arrive, and malformed input is an error, never a panic. What values and errors look like is
-// the business of packages codec and errtree, what the messages mean (which call, which function)
-// that of packages reexec (the parent) and child (the worker).
+// really arrive, and malformed input is an error, never a panic. What values and errors look like
+// is the business of packages codec and errtree, what the messages mean (which call, which
+// function) that of packages reexec (the parent) and child (the worker).
 //
 // What is where: frame.go and deframe.go are frames and how bytes are cut into them, message.go,
 // place.go and outcome.go their payloads, conn_linux.go the connection. Frames and messages work on

@@ -12,23 +12,24 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer is something else.
+// Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer
+// is something else.
 const Version = 3
 
 // Caps. Both sides check them, when writing and when reading.
 const (
-	MaxPayload = codec.MaxValue + 2<<20 // bytes of a frame after its header: a value always fits, whatever else is said with it
-	MaxFiles   = codec.MaxFiles + 1     // descriptors of a frame: those in a value, and a root directory
+	MaxPayload = codec.MaxValue + 2<<20 // bytes of a frame after its header: a value, and all else
+	MaxFiles   = codec.MaxFiles + 1     // descriptors of a frame: a value's, and a root directory
 	MaxName    = 1 << 10                // bytes of a function's name
 	maxControl = 64                     // payload of the frames that carry no value
 	headerSize = 20                     // see PROTOCOL.md
 	magic      = 'g'                    // first byte of every frame
-	trustedLen = 1 << 20                // a payload up to this size is allocated before it has arrived,
+	trustedLen = 1 << 20                // a payload up to this size is allocated before it has come,
 	growth     = 16                     // a larger one grows by this factor once that much has come
 )
 
-// ErrProtocol is matched by every error about bytes that no peer following PROTOCOL.md sends. Nothing can be read
-// after it.
+// ErrProtocol is matched by every error about bytes that no peer following PROTOCOL.md sends.
+// Nothing can be read after it.
 var ErrProtocol = errors.New("wire: protocol violated")
 
 func init() { errtree.RegisterSentinel("wire.ErrProtocol", ErrProtocol) }
@@ -40,8 +41,9 @@ func violation(format string, args ...any) error {
 // FrameType says what a frame is.
 type FrameType uint8
 
-// The dialogue. The worker sends [Alive] from package init and [Ready] once main has called Init; from then on the parent
-// sends [Call] and [Cancel], and the worker answers every Call with one [Result]. The end of the stream ends the worker.
+// The dialogue. The worker sends [Alive] from package init and [Ready] once main has called Init;
+// from then on the parent sends [Call] and [Cancel], and the worker answers every Call with one
+// [Result]. The end of the connection ends the worker.
 const (
 	Alive  FrameType = 1 + iota // worker: this binary speaks the protocol; a [Hello]
 	Ready                       // worker: main called Init; a [Hello]
@@ -85,12 +87,12 @@ type Frame struct {
 	ID      uint64 // of the call; 0 where there is none
 	Payload []byte
 
-	// Tail follows Payload on the wire, so that a large value is neither copied nor encoded again to be put behind a few
-	// bytes of envelope. A frame that was read has everything in Payload.
+	// Tail follows Payload on the wire, so that a large value is neither copied nor encoded again
+	// to be put behind a few bytes of envelope. A frame that was read has everything in Payload.
 	Tail []byte
 
-	// Files travel with the frame. Those of a frame that was read belong to the reader, which has to close them; those
-	// of a frame to be written stay with the caller, open until Write returns.
+	// Files travel with the frame. Those of a frame that was read belong to the reader, which has
+	// to close them; those of a frame to be written stay with the caller, open until Write returns.
 	Files []*os.File
 }
 

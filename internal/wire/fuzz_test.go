@@ -14,7 +14,8 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// chunks is a source made of bytes: each recv gives at most step of them, and one descriptor with every fdEvery-th.
+// chunks is a source made of bytes: each recv gives at most step of them, and one descriptor with
+// every fdEvery-th.
 type chunks struct {
 	b             []byte
 	step, fdEvery int

@@ -13,11 +13,11 @@ type OutcomeKind uint8
 
 // How a call can end.
 const (
-	Returned      OutcomeKind = 1 + iota // the function returned Value and Err, both of them if it gave both
+	Returned      OutcomeKind = 1 + iota // the function returned Value and Err, maybe both
 	Panicked                             // the function panicked: Panic
 	Goexited                             // the function ended its goroutine
 	NotRegistered                        // no function of that name: Err says more
-	Unserved                             // the function did not run, or its result could not be encoded: Err
+	Unserved                             // it did not run, or its result could not be encoded: Err
 
 	endOfOutcomes
 )
@@ -38,8 +38,8 @@ func (k OutcomeKind) String() string {
 	return "OutcomeKind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// An Outcome is the payload of [Result]. Both backends send what a function did through it, so that what comes out is the
-// same.
+// An Outcome is the payload of [Result]. Both backends send what a function did through it, so that
+// what comes out is the same.
 type Outcome struct {
 	Kind  OutcomeKind
 	Value codec.Value // the encoded result, of Returned
@@ -49,8 +49,8 @@ type Outcome struct {
 
 // A Panic is what recover gave, and where.
 type Panic struct {
-	// Value is anything when encoded. Decoded it is an error if it was one (see [errtree.Marshal]), else the string that
-	// fmt.Sprint makes of it.
+	// Value is anything when encoded. Decoded it is an error if it was one (see [errtree.Marshal]),
+	// else the string that fmt.Sprint makes of it.
 	Value any
 	Stack []byte // of the goroutine
 }

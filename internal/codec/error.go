@@ -1,0 +1,53 @@
+package codec
+
+import (
+	"errors"
+	"os"
+)
+
+// ErrValue is matched by every [ValueError].
+var ErrValue = errors.New("value cannot cross")
+
+// A ValueError tells which part of a value cannot cross, or did not. It matches [ErrValue].
+type ValueError struct {
+	Op   string // "encode" or "decode"
+	Type string // the Go type that is to blame, or that was asked for
+	Root string // the Go type of the whole value
+	Path string // to the part within it, like "Hooks[].Run"; "" for the whole
+	Why  string // may be ""
+
+	Closed bool // a file is closed: it matches os.ErrClosed too
+}
+
+func (e *ValueError) Error() string {
+	s := "cannot " + e.Op + " " + e.Type
+	if e.Path != "" {
+		s += " in field " + e.Path + " of " + e.Root
+	}
+	if e.Why != "" {
+		s += ": " + e.Why
+	}
+	return s
+}
+
+func (e *ValueError) Is(target error) bool {
+	return target == ErrValue || target == os.ErrClosed && e.Closed
+}
+
+// in puts a step of the path in front, "" for none.
+func (e *ValueError) in(step string) *ValueError {
+	e.Path = joinStep(step, e.Path)
+	return e
+}
+
+func joinStep(step, path string) string {
+	if step != "" && path != "" && path[0] != '[' {
+		return step + "." + path
+	}
+	return step + path
+}
+
+// fault makes the error of a part whose shape is sh.
+func (sh *shape) fault(why string) *ValueError {
+	return &ValueError{Op: "encode", Type: sh.t.String(), Why: why}
+}

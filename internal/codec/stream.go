@@ -1,0 +1,83 @@
+package codec
+
+import (
+	"io"
+	"os"
+	"reflect"
+	"slices"
+)
+
+// A stream is a reader or writer in an argument. It crosses as a file: one that it is, or one that
+// it was connected to.
+
+// streamTypes are the types of streams, and whether they are written to.
+var streamTypes = map[reflect.Type]bool{
+	reflect.TypeFor[io.Reader]():      false,
+	reflect.TypeFor[io.ReadCloser]():  false,
+	reflect.TypeFor[io.Writer]():      true,
+	reflect.TypeFor[io.WriteCloser](): true,
+}
+
+func isStream(t reflect.Type) bool {
+	_, is := streamTypes[t]
+	return is
+}
+
+// Connect replaces every stream in the value that p points to, if it is not nil and not a file, by
+// what connect makes of it. What holds streams is copied first, as others may have it too.
+func Connect(p any, connect func(path string, stream any, writer bool) (*os.File, error)) (err error) {
+	v := reflect.ValueOf(p).Elem()
+	sh := shapeOf(v.Type())
+	defer catch(nil, &err, "encode", p)
+	if bad := (&look{}).at(v, sh, false, depth{}); bad != nil { // a cycle cannot be copied
+		bad.Root = sh.t.String()
+		return bad
+	}
+	w := fileWalk{set: true, own: true}
+	w.visit = func(at reflect.Value, sh *shape) *ValueError {
+		if f, ok := fileAt(at); ok {
+			if f == nil {
+				at.SetZero() // an interface that holds a nil file
+			}
+			return nil
+		}
+		f, failed := connect(pathOf(w.path), at.Interface(), streamTypes[sh.t])
+		if failed != nil {
+			err = failed
+			return sh.fault(failed.Error())
+		}
+		fill(at, f)
+		return nil
+	}
+	if bad := w.walk(v); bad != nil && err == nil {
+		err = bad
+	}
+	return err
+}
+
+func pathOf(steps []string) (path string) {
+	for _, step := range slices.Backward(steps) {
+		path = joinStep(step, path)
+	}
+	return path
+}
+
+// unshare replaces a pointer, slice or map by a copy of what is in it.
+func unshare(v reflect.Value) {
+	switch k := v.Kind(); {
+	case k == reflect.Pointer && !v.IsNil():
+		c := reflect.New(v.Type().Elem())
+		c.Elem().Set(v.Elem())
+		v.Set(c.Convert(v.Type()))
+	case k == reflect.Slice && !v.IsNil():
+		c := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(c, v)
+		v.Set(c)
+	case k == reflect.Map && !v.IsNil():
+		c := reflect.MakeMapWithSize(v.Type(), v.Len())
+		for it := v.MapRange(); it.Next(); {
+			c.SetMapIndex(it.Key(), it.Value())
+		}
+		v.Set(c)
+	}
+}
