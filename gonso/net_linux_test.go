@@ -128,10 +128,7 @@ func serveHTTP(t testing.TB, s *Set, address string) (l net.Listener, stop func(
 func getHTTP(t testing.TB, s *Set, address string) int64 {
 	t.Helper()
 	want := cookieOf(t, s)
-	requests, clients := 10_000, 8
-	if testing.Short() || testenv.Race {
-		requests = 800
-	}
+	requests, clients := testenv.Times(10_000, 800), 8
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {

@@ -341,10 +341,7 @@ func TestMainThreadNeverEnters(t *testing.T) {
 		wantMainAtHome(t)
 	})
 	t.Run("thousands of Do", func(t *testing.T) {
-		n := 2000
-		if testing.Short() {
-			n = 200
-		}
+		n := testenv.Times(2000, 200)
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {

@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// starting is held while a process is started, and for good once this program ends.
-var starting sync.Mutex
+// awake is held by main, but not while it waits for a process, and for good by who ends this program:
+// so main starts and makes nothing any more.
+var awake sync.Mutex
 
 // endWhenTold ends this program, and all that it has started, on a signal.
 func endWhenTold() {
@@ -26,11 +27,12 @@ func endWhenTold() {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "test.sh: no subreaper:", err)
 	}
+	awake.Lock()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	go func() {
 		<-signals
-		starting.Lock()
+		awake.Lock()
 		clearStatus()
 		for _, left := range leave() {
 			fmt.Fprintln(os.Stderr, "test.sh: still there:", left)
@@ -131,20 +133,16 @@ func removeBelow(dir string) (left []string) {
 	return nil
 }
 
-func start(c *exec.Cmd) error {
-	starting.Lock()
-	defer starting.Unlock()
-	return c.Start()
-}
-
 // output is all that c prints.
 func output(c *exec.Cmd) ([]byte, error) {
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
-	if err := start(c); err != nil {
+	if err := c.Start(); err != nil {
 		return nil, err
 	}
+	awake.Unlock()
 	err := c.Wait()
+	awake.Lock()
 	return out.Bytes(), err
 }
 
@@ -197,13 +195,15 @@ func (u *runner) run(p pkg, dir, promise string) (*report, error) {
 	}
 	c.Stdout, c.Stderr = log, log
 	begin := time.Now()
-	if err := start(c); err != nil {
+	if err := c.Start(); err != nil {
 		return nil, err
 	}
 	// Twice a limit: the test binary's own shows all goroutines, this one gets rid of a wedged one.
 	kill := time.AfterFunc(time.Duration(limit+30)*time.Second, func() { unix.Kill(c.Process.Pid, unix.SIGKILL) }) //nolint:errcheck // it may have ended
 	endStatus := showStatus(p.path, log.Name())
+	awake.Unlock()
 	end := reap(c.Process.Pid)
+	awake.Lock()
 	kill.Stop()
 	endStatus()
 	took := time.Since(begin)
