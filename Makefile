@@ -69,7 +69,7 @@ cross: ## type-check for every Linux architecture and for other systems
 	@$(scripts)/cross.sh
 
 .PHONY: lint
-lint: ## vet, golangci-lint with the import table, shellcheck
+lint: ## vet, golangci-lint with the import table, dead code, shellcheck
 	@$(scripts)/lint.sh
 
 .PHONY: ci
