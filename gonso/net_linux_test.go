@@ -165,6 +165,8 @@ func getHTTP(t testing.TB, s *Set, address string) int64 {
 	return int64(requests / clients * clients)
 }
 
+var _ = testenv.Long(TestHTTPThroughSets)
+
 // Ten thousand requests, and every socket where it belongs.
 func TestHTTPThroughSets(t *testing.T) {
 	inNetSets(t, func(t *testing.T, s *Set) {
@@ -198,6 +200,8 @@ func ip(t testing.TB, s *Set, args ...string) {
 		t.Fatal(err)
 	}
 }
+
+var _ = testenv.Long(TestDialFromOneSetToAnother)
 
 // Two Sets that are joined by a cable.
 func TestDialFromOneSetToAnother(t *testing.T) {

@@ -287,6 +287,8 @@ func TestTaintedThreadIsNeverUsed(t *testing.T) {
 	wantThreadGone(t, tid)
 }
 
+var _ = testenv.Long(TestMainThreadNeverEnters)
+
 // containerd#7513, moby/sys#128: the main thread tainted, /proc/self lies.
 func TestMainThreadNeverEnters(t *testing.T) {
 	testenv.Leaks(t)
