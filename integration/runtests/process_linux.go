@@ -29,7 +29,7 @@ func endWhenTold() {
 	}
 	awake.Lock()
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE) // the last if nobody reads any more
 	go func() {
 		<-signals
 		awake.Lock()
