@@ -27,16 +27,25 @@ setup: ## install what tests and demo use, and make the plain user for tests (De
 setup-all: ## the same, and what lint and test-kernels use
 	@$(scripts)/setup.sh all
 
+# What setup does, as far as that goes: neither root nor a network nor apt is needed to go on.
+.PHONY: try-setup
+try-setup:
+	@$(scripts)/setup.sh try
+
 .PHONY: demo
-demo: setup ## run the demo, for root as root and as a plain user (DIR=folder)
+demo: try-setup ## run the demo, for root as root and as a plain user (DIR=folder)
 	@$(scripts)/demo.sh $(if $(DIR),'$(DIR)')
 
 .PHONY: test
-test: setup ## run all tests, for root as root and as a plain user (ARGS=...)
+test: try-setup ## run all tests, for root as root and as a plain user (ARGS=...)
 	@$(scripts)/test.sh $(ARGS)
 
+.PHONY: stress
+stress: try-setup ## the tests that take long, at full length
+	@$(scripts)/test.sh -stress $(ARGS)
+
 .PHONY: race
-race: setup ## the same with the race detector
+race: try-setup ## the same with the race detector
 	@$(scripts)/test.sh -race $(ARGS)
 
 .PHONY: test-kernels
@@ -60,7 +69,7 @@ cross: ## type-check for every Linux architecture and for other systems
 	@$(scripts)/cross.sh
 
 .PHONY: lint
-lint: ## vet, golangci-lint with the import table, shellcheck
+lint: ## vet, golangci-lint with the import table, dead code, shellcheck
 	@$(scripts)/lint.sh
 
 .PHONY: ci

@@ -16,35 +16,34 @@ import (
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// asWorker makes TestMain call Main, as Init would.
-const asWorker = "GONSO_CHILD_TEST"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) != "" {
-		fmt.Fprintf(os.Stderr, "pending %v\n", handshake.Pending())
-		Register("echo", func(_ context.Context, in codec.Value) *wire.Outcome {
-			fmt.Fprintf(os.Stderr, "pending %v\n", handshake.Pending())
-			return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: in.Bytes}}
-		}, Traits{})
-		Register("wait", func(ctx context.Context, _ codec.Value) *wire.Outcome {
-			<-ctx.Done()
-			return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
-		}, Traits{})
-		Register("large", func(context.Context, codec.Value) *wire.Outcome {
-			return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: make([]byte, codec.MaxValue+1)}}
-		}, Traits{})
-		registerKinds("clean ", Traits{Clean: true})
-		registerKinds("own ", Traits{})
-		Main()
-	}
-	// The race detector makes every process wait a second before it ends.
-	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
-		panic(err)
-	}
+	testenv.Begin()
 	os.Exit(m.Run())
+}
+
+func init() { testenv.Program("worker", workerMain) }
+
+// workerMain calls Main, as Init would.
+func workerMain() {
+	fmt.Fprintf(os.Stderr, "pending %v\n", handshake.Pending())
+	Register("echo", func(_ context.Context, in codec.Value) *wire.Outcome {
+		fmt.Fprintf(os.Stderr, "pending %v\n", handshake.Pending())
+		return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: in.Bytes}}
+	}, Traits{})
+	Register("wait", func(ctx context.Context, _ codec.Value) *wire.Outcome {
+		<-ctx.Done()
+		return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
+	}, Traits{})
+	Register("large", func(context.Context, codec.Value) *wire.Outcome {
+		return &wire.Outcome{Kind: wire.Returned, Value: codec.Value{Bytes: make([]byte, codec.MaxValue+1)}}
+	}, Traits{})
+	registerKinds("clean ", Traits{Clean: true})
+	registerKinds("own ", Traits{})
+	Main()
 }
 
 // registerKinds registers what a function can do to who reads.
@@ -168,8 +167,7 @@ func TestMainRefusesProcessesThatAreNoWorkers(t *testing.T) {
 	if handshake.Pending() {
 		t.Error("the test itself is pending")
 	}
-	c := exec.Command("/proc/self/exe")
-	c.Env = append(os.Environ(), asWorker+"=1")
+	c := testenv.Command(t, "worker")
 	out, err := c.CombinedOutput()
 	var ee *exec.ExitError
 	if !errors.As(err, &ee) || ee.ExitCode() != 126 || !strings.Contains(string(out), "not started as a worker") || !strings.Contains(string(out), "pending false") {
@@ -190,9 +188,8 @@ func startWorker(t *testing.T) *worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &worker{conn: conn, Cmd: exec.Command("/proc/self/exe")}
+	w := &worker{conn: conn, Cmd: testenv.Command(t, "worker")}
 	w.Args = []string{handshake.Name}
-	w.Env = append(os.Environ(), asWorker+"=1")
 	w.ExtraFiles = []*os.File{sock}
 	w.Stderr = &w.stderr
 	if err := w.Start(); err != nil {

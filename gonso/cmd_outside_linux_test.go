@@ -46,12 +46,12 @@ func TestCommandInSomebodyElsesNamespaces(t *testing.T) {
 		}
 	}
 
-	self := s.Self(context.Background(), "-test.run=^$", "-test.v")
+	self := s.Self(context.Background())
 	in, err := self.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	self.Env = append(os.Environ(), blockEnv+"=1")
+	self.Env = append(os.Environ(), testenv.ProgramEnv+"=waits for input")
 	if err := self.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,14 +65,8 @@ func TestCommandInSomebodyElsesNamespaces(t *testing.T) {
 	}
 }
 
-// blockEnv makes this program wait for the end of its input before anything else.
-const blockEnv = "GONSO_TEST_BLOCK"
-
 func init() {
-	if os.Getenv(blockEnv) != "" {
-		os.Stdin.Read(make([]byte, 1))
-		os.Exit(0)
-	}
+	testenv.Program("waits for input", func() { os.Stdin.Read(make([]byte, 1)) })
 }
 
 // Contexts that end at any moment of a launch leave nothing behind, nor a

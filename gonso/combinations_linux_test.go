@@ -13,6 +13,8 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
+var _ = testenv.AlsoNested(TestEveryCombinationOfTypes)
+
 // Every combination of the eight types is made, entered, looked at from inside
 // and outside, and gone when it is closed.
 func TestEveryCombinationOfTypes(t *testing.T) {
@@ -87,15 +89,10 @@ func lookAtAllOf(t *testing.T, s *Set, types Type) {
 	}
 }
 
-// The same holds where this program is itself in namespaces: as pid 1, and in a
-// user namespace inside a user namespace.
+// What is marked as AlsoNested holds where this program is itself in namespaces:
+// as pid 1, and in a user namespace inside a user namespace.
 func TestProgramInsideNamespacesItself(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.UtilLinux("unshare"))
-	const env = "GONSO_TEST_INSIDE"
-	if os.Getenv(env) != "" {
-		return // this is the other one
-	}
-	const tests = "^Test(PID|Time|MountProc|Every|Loopback|KeepIDs|Nested|Worker|SetHas|KilledProgram|KilledWorkerIs|Cancel|UserNamespaceNever)"
 	for name, args := range map[string][]string{
 		"pid 1":                  {"--pid", "--fork", "--kill-child", "--mount-proc"},
 		"user below user":        {"--user", "--map-root-user", "unshare", "--user", "--map-root-user"},
@@ -105,9 +102,9 @@ func TestProgramInsideNamespacesItself(t *testing.T) {
 			if !testenv.Has(testenv.Root) && args[0] != "--user" {
 				args = append([]string{"--user", "--map-root-user"}, args...)
 			}
-			args = append(args, exe(t), "-test.run="+tests, "-test.short", "-test.v", "-test.count=1")
+			args = append(args, exe(t), "-test.short", "-test.v", "-test.count=1")
 			c := exec.CommandContext(t.Context(), "unshare", args...)
-			c.Env = append(os.Environ(), env+"="+name, "GONSO_TEST_REQUIRE=userns,process")
+			c.Env = append(os.Environ(), testenv.NestedEnv(), "GONSO_TEST_REQUIRE=userns,process")
 			out, err := c.CombinedOutput()
 			if err != nil {
 				t.Errorf("%v:\n%s", err, failures(string(out)))
@@ -142,6 +139,8 @@ func failures(log string) string {
 	return b.String()
 }
 
+var _ = testenv.AlsoNested(TestLoopbackUp)
+
 func TestLoopbackUp(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
 	testenv.Leaks(t)
@@ -169,6 +168,8 @@ func TestLoopbackUp(t *testing.T) {
 	_, err := Unshare(User, LoopbackUp())
 	wantError(t, "without a new net namespace", err, os.ErrInvalid, "LoopbackUp needs net among the types")
 }
+
+var _ = testenv.AlsoNested(TestKeepIDs)
 
 // The ids of a worker are root's inside unless that is declined.
 func TestKeepIDs(t *testing.T) {

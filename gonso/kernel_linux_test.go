@@ -147,6 +147,8 @@ func stat(t testing.TB, path string) (id [2]uint64) {
 	return [2]uint64{uint64(st.Dev), st.Ino}
 }
 
+var _ = testenv.AlsoNested(TestUserNamespaceNeverGivesEINVAL)
+
 // golang/go#22283: EINVAL on user namespaces from Go threads.
 func TestUserNamespaceNeverGivesEINVAL(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
@@ -191,6 +193,8 @@ func wantNeedsProcess(t testing.TB, s *Set, types string) {
 	}
 }
 
+var _ = testenv.AlsoNested(TestTimeNamespace)
+
 func TestTimeNamespace(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tool("unshare"), testenv.Tool("sleep"))
 	testenv.Leaks(t)
@@ -217,6 +221,8 @@ func TestTimeNamespace(t *testing.T) {
 		t.Errorf("in a process: %s", p.NS["time"])
 	}
 }
+
+var _ = testenv.AlsoNested(TestPIDNamespaceTakesChildrenOnly)
 
 // golang/go#19716: "failed to create new OS thread (errno=22)" after a pid
 // namespace. Children of a closure land inside, those of others do not, and the
@@ -359,6 +365,8 @@ func TestJoinOrderFollowsOwnership(t *testing.T) {
 		t.Errorf("user first: %v: %s; the rule is EPERM", err, out)
 	}
 }
+
+var _ = testenv.AlsoNested(TestNestedUserNamespaces)
 
 func TestNestedUserNamespaces(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
@@ -717,15 +725,10 @@ func TestMountOfFunctionNeverLeaksToHost(t *testing.T) {
 // The host's supplementary groups do not survive the join.
 func TestSupplementaryGroupsNeverSurvive(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.UserNS, testenv.Process)
-	const env = "GONSO_TEST_GROUPS"
-	if os.Getenv(env) == "" { // this process has none; another run of this test has
-		c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-		c.Env = append(os.Environ(), env+"=1")
+	if !testenv.IsAgain(t) { // this process has none; another run of this test has
+		c := testenv.Again(t)
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Groups: []uint32{4242, 4243}}}
-		out, err := c.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
-			t.Errorf("%v:\n%s", err, out)
-		}
+		testenv.RunAgain(t, c)
 		return
 	}
 	if groups, err := os.Getgroups(); err != nil || !slices.Equal(groups, []int{4242, 4243}) {

@@ -19,7 +19,7 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
-func init() { programs["creates, calls and closes"] = createCallClose }
+func init() { testenv.Program("creates, calls and closes", createCallClose) }
 
 // A daemon in a pid namespace is to die with it, whoever it belongs to.
 var daemon = gonso.Register("test.daemon", func(_ context.Context, seconds string) (int, error) {
@@ -33,7 +33,7 @@ var daemon = gonso.Register("test.daemon", func(_ context.Context, seconds strin
 
 // createCallClose does that, on several goroutines, until it is killed.
 func createCallClose() {
-	os.Unsetenv(programEnv)
+	os.Unsetenv(testenv.ProgramEnv)
 	gonso.Init()
 	sets := []gonso.Type{
 		gonso.User | gonso.PID, gonso.User | gonso.PID | gonso.Mount, gonso.User | gonso.PID | gonso.Time | gonso.Net,
@@ -81,6 +81,9 @@ func once(types gonso.Type) error {
 	return err
 }
 
+var _ = testenv.Long(TestKilledProgramCannotLeaveAnything)
+var _ = testenv.AlsoNested(TestKilledProgramCannotLeaveAnything)
+
 // However and whenever this program ends, nothing is left of it: no process, no
 // mount, no file.
 func TestKilledProgramCannotLeaveAnything(t *testing.T) {
@@ -91,15 +94,12 @@ func TestKilledProgramCannotLeaveAnything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-	kills := 200
-	if testing.Short() || testenv.Race {
-		kills = 30
-	}
+	kills := testenv.Times(200, 30)
 	tmp := t.TempDir()
 	most := 0
 	for i := range kills {
-		c := exec.Command("/proc/self/exe")
-		c.Env = append(os.Environ(), programEnv+"=creates, calls and closes", "TMPDIR="+tmp)
+		c := testenv.Command(t, "creates, calls and closes")
+		c.Env = append(c.Env, "TMPDIR="+tmp)
 		out, err := c.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

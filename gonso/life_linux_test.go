@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,6 +59,8 @@ func setWorker(t *testing.T, s *gonso.Set, w gonso.Worker) {
 	}
 }
 
+var _ = testenv.AlsoNested(TestWorkerIsAsSetWorkerSays)
+
 // Seen from outside.
 func TestWorkerIsAsSetWorkerSays(t *testing.T) {
 	s := newSet(t, gonso.User|gonso.Mount)
@@ -66,8 +69,7 @@ func TestWorkerIsAsSetWorkerSays(t *testing.T) {
 		Rlimits: []gonso.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 99, Hard: 99}},
 	})
 	for name, opt := range map[string]gonso.DoOption{"shared": gonso.InProcess(), "isolated": gonso.Isolated()} {
-		// The other one is what this program sets itself.
-		if env := call(t, environ, s, struct{}{}, opt); len(env) != 2 || env[0] != "A=2" || !strings.HasPrefix(env[1], "GORACE=") {
+		if env := call(t, environ, s, struct{}{}, opt); !slices.Equal(env, []string{"A=2"}) {
 			t.Errorf("%s: environment %v", name, env)
 		}
 		if dir := call(t, getwd, s, struct{}{}, opt); dir != "/etc" {
@@ -84,6 +86,8 @@ func TestWorkerIsAsSetWorkerSays(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
+
+var _ = testenv.AlsoNested(TestWorkerThatCannotBeAsAskedIsAnError)
 
 func TestWorkerThatCannotBeAsAskedIsAnError(t *testing.T) {
 	testenv.Leaks(t)
@@ -279,6 +283,8 @@ func contentOf(path string) string {
 	return string(b)
 }
 
+var _ = testenv.Long(TestKilledWorkersCannotLoseACall)
+
 // A worker killed at any moment, while it starts too: every call gets a result
 // or an error that says so, none hangs, the next ones are served, and nothing is
 // left behind.
@@ -288,11 +294,7 @@ func TestKilledWorkersCannotLoseACall(t *testing.T) {
 		t.Fatalf("children of other tests: %v", children())
 	}
 	testenv.Leaks(t)
-	kills := 1000
-	switch {
-	case testenv.Race, testing.Short(): // workers come up slowly, and are held back
-		kills = 50
-	}
+	kills := testenv.Times(1000, 50)
 	s := newSet(t, gonso.User)
 	defer s.Close()
 	setWorker(t, s, gonso.Worker{Stderr: io.Discard})
@@ -332,16 +334,19 @@ func TestKilledWorkersCannotLoseACall(t *testing.T) {
 		})
 	}
 	begin = time.Now()
-	limit := time.After(90 * time.Second)
+	const hang = time.Minute
+	limit := time.NewTimer(hang)
+	defer limit.Stop()
 	for n := 0; n < kills && !t.Failed(); {
 		select {
 		case <-time.After(rand.N(between)):
-		case <-limit:
-			t.Errorf("only %d workers could be killed", n)
+		case <-limit.C:
+			t.Errorf("after %d kills there is no worker for %v", n, hang)
 			n = kills
 		}
 		if killChild() {
 			n++
+			limit.Reset(hang)
 		}
 	}
 	took := time.Since(begin)

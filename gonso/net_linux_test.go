@@ -128,10 +128,7 @@ func serveHTTP(t testing.TB, s *Set, address string) (l net.Listener, stop func(
 func getHTTP(t testing.TB, s *Set, address string) int64 {
 	t.Helper()
 	want := cookieOf(t, s)
-	requests, clients := 10_000, 8
-	if testing.Short() || testenv.Race {
-		requests = 800
-	}
+	requests, clients := testenv.Times(10_000, 800), 8
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
@@ -168,6 +165,8 @@ func getHTTP(t testing.TB, s *Set, address string) int64 {
 	return int64(requests / clients * clients)
 }
 
+var _ = testenv.Long(TestHTTPThroughSets)
+
 // Ten thousand requests, and every socket where it belongs.
 func TestHTTPThroughSets(t *testing.T) {
 	inNetSets(t, func(t *testing.T, s *Set) {
@@ -201,6 +200,8 @@ func ip(t testing.TB, s *Set, args ...string) {
 		t.Fatal(err)
 	}
 }
+
+var _ = testenv.Long(TestDialFromOneSetToAnother)
 
 // Two Sets that are joined by a cable.
 func TestDialFromOneSetToAnother(t *testing.T) {

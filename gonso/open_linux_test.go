@@ -1,7 +1,6 @@
 package gonso
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -177,24 +176,16 @@ func TestFromPIDFDOfThread(t *testing.T) {
 	}
 }
 
+var _ = testenv.AlsoNested(TestPIDFDCannotMeanALaterProcess)
+
 // A pidfd whose process is gone does not come to mean the next one with its id.
 // The test runs in a pid namespace of its own, where ids can be chosen.
 func TestPIDFDCannotMeanALaterProcess(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.UtilLinux("unshare"), testenv.Tool("sleep"))
-	const env = "GONSO_TEST_PIDFD"
-	if os.Getenv(env) == "" {
-		c := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Args[5] = exe
-		c.Env = append(os.Environ(), env+"=1")
+	if !testenv.IsAgain(t) {
+		c := testenv.Again(t, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 		c.ExtraFiles = []*os.File{pidfd(t, os.Getpid(), 0)}
-		out, err := c.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
-			t.Errorf("%v:\n%s", err, out)
-		}
+		testenv.RunAgain(t, c)
 		return
 	}
 	outside := os.NewFile(3, "pidfd of a process outside")

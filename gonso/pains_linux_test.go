@@ -45,38 +45,23 @@ import (
 // about newuidmap in subid_linux_test.go, and those that take a container or a
 // program of their own in package integration/isolation.
 
-// programEnv makes this test binary one of the programs.
-const programEnv = "GONSO_TEST_PROGRAM"
-
-var programs = make(map[string]func())
-
-// After all package-level variables, and so with everything registered; on the
-// main thread.
 func init() {
-	// The race detector makes every process wait a second before it ends.
-	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
-
-	programs["main thread elsewhere"] = mainThreadElsewhere
-	programs["caches"] = caches
-	programs["forgets Init"] = func() { pidInProcess() }
-	programs["groups"] = func() {
-		os.Unsetenv(programEnv)
+	testenv.Program("main thread elsewhere", mainThreadElsewhere)
+	testenv.Program("caches", caches)
+	testenv.Program("forgets Init", func() { pidInProcess() })
+	testenv.Program("groups", func() {
+		os.Unsetenv(testenv.ProgramEnv)
 		gonso.Init()
 		print(groupsInside())
-	}
-	programs["keys"] = keys
-	programs["reaps all"] = reapsAll
-	if name := os.Getenv(programEnv); name != "" {
-		programs[name]()
-		os.Exit(0)
-	}
+	})
+	testenv.Program("keys", keys)
+	testenv.Program("reaps all", reapsAll)
 }
 
 // program runs one of the programs and returns what it prints.
 func program(t *testing.T, name string, change func(*exec.Cmd)) string {
 	t.Helper()
-	c := exec.Command("/proc/self/exe")
-	c.Env = append(os.Environ(), programEnv+"="+name)
+	c := testenv.Command(t, name)
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	if change != nil {
@@ -135,6 +120,8 @@ func TestCallersCannotForgetToLock(t *testing.T) {
 	wg.Wait()
 }
 
+var _ = testenv.AlsoNested(TestWorkerCannotDieWithTheThreadThatStartedIt)
+
 // golang/go#27505, #34031, moby#44215: with Pdeathsig, a child dies with the
 // thread that started it.
 func TestWorkerCannotDieWithTheThreadThatStartedIt(t *testing.T) {
@@ -190,6 +177,8 @@ func self() (identity, error) {
 }
 
 var whoami = gonso.Register("pains.whoami", func(context.Context, struct{}) (identity, error) { return self() })
+
+var _ = testenv.AlsoNested(TestWorkerCannotBeNobodyInAUserNamespace)
 
 // runc#4473: not root after joining a user namespace.
 func TestWorkerCannotBeNobodyInAUserNamespace(t *testing.T) {
@@ -375,7 +364,7 @@ func TestNamespaceDescriptorsCannotReachChildren(t *testing.T) {
 
 // The same the other way round: a program that is an init reaps whatever ends.
 func reapsAll() {
-	os.Unsetenv(programEnv)
+	os.Unsetenv(testenv.ProgramEnv)
 	gonso.Init()
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
@@ -592,7 +581,7 @@ func fakeEtc() (map[string][]byte, error) {
 // caches is a program whose caches are still empty: it prints what they have
 // inside, and then in itself.
 func caches() {
-	os.Unsetenv(programEnv)
+	os.Unsetenv(testenv.ProgramEnv)
 	gonso.Init()
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "TZ"} {
 		os.Unsetenv(name)
@@ -705,7 +694,7 @@ func keys() {
 		}
 		print(nil, unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), "GONSO_TEST_KEYS=1")))
 	}
-	os.Unsetenv(programEnv)
+	os.Unsetenv(testenv.ProgramEnv)
 	gonso.Init()
 	outside, err := sessionKeyring()
 	if err != nil {
@@ -817,7 +806,7 @@ func TestMountNamespaceCannotMoveTheProcess(t *testing.T) {
 // mainThreadElsewhere is a program whose main thread somebody moved into
 // another net namespace.
 func mainThreadElsewhere() {
-	os.Unsetenv(programEnv)
+	os.Unsetenv(testenv.ProgramEnv)
 	runtime.LockOSThread() // so that no thread is cloned from this one
 	home := netOf("/proc/thread-self")
 	s, err := gonso.Unshare(gonso.Net)
@@ -870,6 +859,8 @@ func TestRestoreCannotFollowTheMainThread(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+var _ = testenv.AlsoNested(TestNestedBelowOpenedCannotLoseItsProtection)
 
 // CVE-2019-5736, a level down: root of somebody else's user namespace is root of
 // every user namespace below it, so what is made there has to be protected too.

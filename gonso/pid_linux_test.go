@@ -70,6 +70,8 @@ func wantGone(t testing.TB, pid int, what string) {
 	}
 }
 
+var _ = testenv.AlsoNested(TestPIDInit)
+
 func TestPIDInit(t *testing.T) {
 	typ := pidTypes(t)
 	testenv.Leaks(t)
@@ -141,6 +143,8 @@ func killInside(t testing.TB, s *Set, pid int) error {
 	return err
 }
 
+var _ = testenv.AlsoNested(TestPIDNamespaceCannotDieBeforeItsSets)
+
 // Init lives as long as a Set that has its namespace, and a nested one keeps the
 // one around it alive.
 func TestPIDNamespaceCannotDieBeforeItsSets(t *testing.T) {
@@ -192,6 +196,8 @@ func TestPIDNamespaceCannotDieBeforeItsSets(t *testing.T) {
 	wantGone(t, init, "init")
 }
 
+var _ = testenv.AlsoNested(TestPIDChildrenOfClosuresDieWithTheSet)
+
 // A closure's children land inside, are this process's to wait for, and die with
 // the namespace. The kernel keeps init until they have been reaped.
 func TestPIDChildrenOfClosuresDieWithTheSet(t *testing.T) {
@@ -212,6 +218,8 @@ func TestPIDChildrenOfClosuresDieWithTheSet(t *testing.T) {
 	}
 	wantGone(t, init, "init")
 }
+
+var _ = testenv.AlsoNested(TestPIDNamespaceThatIsDead)
 
 // A pid namespace whose init is gone is said to be dead, by whoever tries, and
 // nothing is left behind.
@@ -261,6 +269,8 @@ var inProc = Register("test.proc", func(context.Context, struct{}) ([]int, error
 	return pids, errors.Join(err, gerr)
 })
 
+var _ = testenv.AlsoNested(TestPIDMountProc)
+
 func TestPIDMountProc(t *testing.T) {
 	typ := pidTypes(t) | Mount
 	testenv.Leaks(t)
@@ -295,6 +305,8 @@ func TestPIDMountProc(t *testing.T) {
 	}
 }
 
+var _ = testenv.AlsoNested(TestMountProcAlone)
+
 // Without a pid namespace it shows this process's, on a thread too.
 func TestMountProcAlone(t *testing.T) {
 	testenv.Need(t, testenv.Host) // whose user namespace has the pid namespace that it shows
@@ -323,15 +335,15 @@ var orphans = Register("test.orphans", func(ctx context.Context, n int) (int, er
 	return last.Process.Pid, err
 }, StartsGoroutines())
 
+var _ = testenv.Long(TestPIDInitCannotLeaveZombies)
+var _ = testenv.AlsoNested(TestPIDInitCannotLeaveZombies)
+
 // runc#1443, rootlesskit#209, rootlesskit#532: zombies.
 func TestPIDInitCannotLeaveZombies(t *testing.T) {
 	typ := pidTypes(t)
 	testenv.Need(t, testenv.Tool("sh"))
 	testenv.Leaks(t)
-	n := 10_000
-	if testing.Short() || testenv.Race {
-		n = 1_000
-	}
+	n := testenv.Times(10_000, 1_000)
 	s := unshare(t, typ)
 	init := initOf(t, s)
 	grown := func() string { return procFile(t, init, "statm") + fmt.Sprint(len(filesOf(t, init))) }
@@ -358,6 +370,8 @@ func filesOf(t testing.TB, pid int) []os.DirEntry {
 	}
 	return fds
 }
+
+var _ = testenv.AlsoNested(TestPIDNamespacesOfOthersAreJoined)
 
 // Existing pid namespaces are joined by the worker itself, from outside and from
 // within, at any depth.

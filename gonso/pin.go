@@ -119,7 +119,7 @@ const (
 
 // pinStep is one change, at the spot with that index.
 type pinStep struct {
-	act   pinAct
+	act  pinAct
 	spot int
 }
 

@@ -25,7 +25,7 @@ type pinning struct {
 	base   string
 	dir    int
 
-	spots []pinSpot
+	spots  []pinSpot
 	names  []string // in dir
 	mounts []int    // first detached, then what is mounted at the spot
 	files  []int    // what they are mounted on, locked against others who pin

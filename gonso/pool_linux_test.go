@@ -80,6 +80,8 @@ func TestPoolCannotGiveASetThatIsNotPrepared(t *testing.T) {
 
 var hostname = gonso.Register("pool.hostname", func(context.Context, struct{}) (string, error) { return os.Hostname() })
 
+var _ = testenv.Long(TestTenThousandGetsLeaveNothing)
+
 // Real namespaces, some with workers, and Gets that are cancelled at every
 // moment: Leaks counts descriptors, processes, goroutines and threads.
 func TestTenThousandGetsLeaveNothing(t *testing.T) {
@@ -89,10 +91,7 @@ func TestTenThousandGetsLeaveNothing(t *testing.T) {
 		types |= gonso.User
 	}
 	gonsotest.New(t, types).Close()
-	gets := 10_000
-	if testing.Short() {
-		gets = 1_000
-	}
+	gets := testenv.Times(10_000, 1_000)
 	warm := testenv.Has(testenv.Process)
 
 	var made atomic.Int64

@@ -22,20 +22,19 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
-// Before the programs are looked at, which is in an init function.
-var _ = func() bool {
-	programs["job"] = job
-	programs["self"] = runsItself
-	programs["self in a loop"] = func() {
+func init() {
+	testenv.Program("job", job)
+	testenv.Program("self", runsItself)
+	testenv.Program("inside self", insideSelf)
+	testenv.Program("self in a loop", func() {
 		new(gonso.Set).Self(context.Background()).RunAndExit()
-	}
-	return true
-}()
+	})
+}
 
 // job is a shell as far as a terminal is concerned: it has a job in the foreground.
 func job() {
 	c := exec.Command("/proc/self/exe", os.Args[1:]...)
-	c.Env = append(os.Environ(), programEnv+"=self")
+	c.Env = append(os.Environ(), testenv.ProgramEnv+"=self")
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Foreground: true, Ctty: 0}
 	err := c.Run()
@@ -45,9 +44,6 @@ func job() {
 
 // runsItself runs what its arguments name inside.
 func runsItself() {
-	if os.Getenv("GONSO_TEST_INSIDE") != "" {
-		insideSelf()
-	}
 	s := new(gonso.Set)
 	if types, err := strconv.Atoi(os.Args[2]); err != nil {
 		print(nil, err)
@@ -57,7 +53,7 @@ func runsItself() {
 		}
 	}
 	c := s.Self(context.Background(), os.Args[1:]...)
-	c.Env = append(os.Environ(), "GONSO_TEST_INSIDE=1")
+	os.Setenv(testenv.ProgramEnv, "inside self")
 	fmt.Printf("outside %d\n", os.Getpid())
 	c.RunAndExit()
 }
@@ -243,8 +239,7 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 			t.Run(kind+"/"+tt.name, func(t *testing.T) {
 				testenv.Leaks(t)
 				term, tty := newTerminal(t)
-				c := exec.Command("/proc/self/exe", tt.what, strconv.Itoa(int(types)))
-				c.Env = append(os.Environ(), programEnv+"=job")
+				c := testenv.Command(t, "job", tt.what, strconv.Itoa(int(types)))
 				c.Stdin, c.Stdout, c.Stderr = tty, tty, tty
 				c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 				err := c.Start()
@@ -362,8 +357,7 @@ func TestCommandTerminal(t *testing.T) {
 // A program that always runs itself does so once.
 func TestSelfCannotLoop(t *testing.T) {
 	testenv.Need(t, testenv.Process)
-	c := exec.Command("/proc/self/exe")
-	c.Env = append(os.Environ(), programEnv+"=self in a loop")
+	c := testenv.Command(t, "self in a loop")
 	out, err := c.CombinedOutput()
 	var ee *exec.ExitError
 	if !errors.As(err, &ee) || ee.ExitCode() != 125 || strings.Count(string(out), "itself started by Self") != 1 {

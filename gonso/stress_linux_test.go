@@ -15,16 +15,15 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
+var _ = testenv.Long(TestThousandSetsLeaveNothing)
+
 // A thousand Sets made, used on both backends and closed, in parallel and with
 // GC in a loop, leave nothing behind: Leaks counts descriptors, threads in
 // foreign namespaces, processes, goroutines and mounts.
 func TestThousandSetsLeaveNothing(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
 	testenv.Leaks(t)
-	sets := 1000
-	if testing.Short() {
-		sets = 100
-	}
+	sets := testenv.Times(1000, 100)
 	const parallel = 16
 	root := testenv.Has(testenv.Root)
 

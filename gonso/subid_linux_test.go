@@ -299,8 +299,7 @@ func TestSubIDsCannotFailWithoutAReason(t *testing.T) {
 func TestSubIDsCannotHangUnderNoNewPrivs(t *testing.T) {
 	needTools(t)
 	testenv.Leaks(t)
-	const env = "GONSO_TEST_NO_NEW_PRIVS"
-	if os.Getenv(env) != "" {
+	if testenv.IsAgain(t) {
 		_, err := Unshare(User, SubIDs())
 		wantError(t, "in a program under no_new_privs", err, unix.EPERM, "unshare user", "/newuidmap", "no_new_privs")
 		return
@@ -313,12 +312,7 @@ func TestSubIDsCannotHangUnderNoNewPrivs(t *testing.T) {
 		_, err := Unshare(User, SubIDs())
 		wantError(t, "on a thread under no_new_privs", err, unix.EPERM, "unshare user", "/newuidmap", "no_new_privs")
 
-		c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-		c.Env = append(os.Environ(), env+"=1")
-		out, err := c.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-			t.Errorf("%v\n%s", err, out)
-		}
+		testenv.RunAgain(t, testenv.Again(t))
 	})
 	unshare(t, User, SubIDs()) // from another thread
 }
@@ -493,8 +487,7 @@ func TestNosuidIsSeen(t *testing.T) {
 // As on Fedora: the programs are not setuid root, but have file capabilities.
 // Root prepares them; another run of this test, as the plain user, uses them.
 func TestSubIDsWithFileCapabilities(t *testing.T) {
-	const env = "GONSO_TEST_FILE_CAPABILITIES"
-	if os.Getenv(env) != "" {
+	if testenv.IsAgain(t) {
 		needTools(t)
 		maps, _ := ownMaps(t)
 		if p := goIn(t, unshare(t, User, SubIDs())); p.UIDMap != maps[0] || p.GIDMap != maps[1] {
@@ -529,13 +522,10 @@ func TestSubIDsWithFileCapabilities(t *testing.T) {
 			t.Skipf("skip: needs a file system with file capabilities: %v", err)
 		}
 	}
-	c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	c.Env = append(os.Environ(), env+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "TMPDIR=/tmp", "GONSO_TEST_REQUIRE=")
+	c := testenv.Again(t)
+	c.Env = append(c.Env, "PATH="+dir+":"+os.Getenv("PATH"), "TMPDIR=/tmp", "GONSO_TEST_REQUIRE=")
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
-	out, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
+	testenv.RunAgain(t, c)
 }
 
 // someoneWithSubIDs finds a user that may be used for tests.

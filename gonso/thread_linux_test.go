@@ -289,6 +289,8 @@ func TestTaintedThreadIsNeverUsed(t *testing.T) {
 	wantThreadGone(t, tid)
 }
 
+var _ = testenv.Long(TestMainThreadNeverEnters)
+
 // containerd#7513, moby/sys#128: the main thread tainted, /proc/self lies.
 func TestMainThreadNeverEnters(t *testing.T) {
 	testenv.Leaks(t)
@@ -343,10 +345,7 @@ func TestMainThreadNeverEnters(t *testing.T) {
 		wantMainAtHome(t)
 	})
 	t.Run("thousands of Do", func(t *testing.T) {
-		n := 2000
-		if testing.Short() {
-			n = 200
-		}
+		n := testenv.Times(2000, 200)
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {

@@ -68,6 +68,8 @@ func timeTypes(t testing.TB) Type {
 	return User | Time
 }
 
+var _ = testenv.AlsoNested(TestTimeOffsets)
+
 func TestTimeOffsets(t *testing.T) {
 	typ := timeTypes(t)
 	testenv.Leaks(t)
@@ -85,6 +87,8 @@ func TestTimeOffsets(t *testing.T) {
 	}
 }
 
+var _ = testenv.AlsoNested(TestTimeNamespaceIsACopy)
+
 func TestTimeNamespaceIsACopy(t *testing.T) {
 	typ := timeTypes(t)
 	testenv.Leaks(t)
@@ -99,6 +103,8 @@ func TestTimeNamespaceIsACopy(t *testing.T) {
 	wantOffsets(t, owned(t)(s.Unshare(Time, ClockOffsets(0, time.Second))), 0, time.Second)
 	wantOffsets(t, owned(t)(s.Unshare(User|Time, ClockOffsets(5*time.Second, 0))), 5*time.Second, 0)
 }
+
+var _ = testenv.AlsoNested(TestTimeOffsetsOutOfRange)
 
 func TestTimeOffsetsOutOfRange(t *testing.T) {
 	typ := timeTypes(t)
@@ -126,6 +132,8 @@ func TestTimeOffsetsOutOfRange(t *testing.T) {
 		t.Errorf("without a new time namespace: %v", err)
 	}
 }
+
+var _ = testenv.AlsoNested(TestTimeRulesOfThreads)
 
 // What the planner relies on: a thread makes a time namespace for its children
 // alone, its own directory has no offsets, and nobody with several threads joins.

@@ -125,6 +125,8 @@ func waitIn(t *testing.T, ctx context.Context, s *gonso.Set, n int) <-chan error
 	return errs
 }
 
+var _ = testenv.AlsoNested(TestSetHasOneWarmWorker)
+
 func TestSetHasOneWarmWorker(t *testing.T) {
 	s := newSet(t, gonso.User)
 	pid := call(t, workerPID, s, struct{}{})
@@ -178,6 +180,8 @@ func TestCallsRunAtOnceInOneWorker(t *testing.T) {
 	}
 }
 
+var _ = testenv.AlsoNested(TestKilledWorkerIsToldOfAndReplaced)
+
 func TestKilledWorkerIsToldOfAndReplaced(t *testing.T) {
 	s := newSet(t, gonso.User)
 	pid := call(t, workerPID, s, struct{}{})
@@ -212,6 +216,8 @@ func TestErrorOfADyingWorkerCannotBeLost(t *testing.T) {
 	}
 	call(t, workerPID, s, struct{}{})
 }
+
+var _ = testenv.AlsoNested(TestCancellationReachesTheWorker)
 
 func TestCancellationReachesTheWorker(t *testing.T) {
 	s := newSet(t, gonso.User)

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // hold makes launches wait between the making of namespaces and the writing of
@@ -315,8 +316,7 @@ func TestHeldUpLaunchCannotDelayExecOrGarbageCollection(t *testing.T) {
 // first, and kills it.
 func parentOf(t *testing.T, program string, want int) (pids []int) {
 	t.Helper()
-	c := exec.Command("/proc/self/exe")
-	c.Env = append(os.Environ(), programEnv+"="+program)
+	c := testenv.Command(t, program)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -353,17 +353,17 @@ func parentOf(t *testing.T, program string, want int) (pids []int) {
 }
 
 func init() {
-	programs["held launch"] = func() {
-		os.Unsetenv(programEnv)
+	testenv.Program("held launch", func() {
+		os.Unsetenv(testenv.ProgramEnv)
 		beforeMaps = func(pid int) {
 			fmt.Println(pid)
 			pauseForever()
 		}
 		_, err := create(context.Background(), ownUser())
 		fmt.Fprintln(os.Stderr, err)
-	}
-	programs["held mapper"] = func() { // and the launcher it is for
-		os.Unsetenv(programEnv)
+	})
+	testenv.Program("held mapper", func() { // and the launcher it is for
+		os.Unsetenv(testenv.ProgramEnv)
 		outer, err := create(context.Background(), ownUser())
 		if err == nil {
 			beforeMaps = func(pid int) {
@@ -373,7 +373,7 @@ func init() {
 			_, err = create(context.Background(), &Creation{Join: []Join{{Type: unix.CLONE_NEWUSER, File: outer[0]}}, Unshare: unix.CLONE_NEWUSER, UIDMap: "0 0 1\n"})
 		}
 		fmt.Fprintln(os.Stderr, err)
-	}
+	})
 }
 
 // Not by PR_SET_PDEATHSIG, which changes of ids clear and which means the

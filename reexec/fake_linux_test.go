@@ -16,6 +16,7 @@ import (
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -174,32 +175,32 @@ var fakes = map[string]func(f *fake, c wire.Frame){
 
 func init() {
 	for name, f := range fakes {
-		programs[fakePrefix+name] = func() {
+		testenv.Program(fakePrefix+name, func() {
 			g := greeted()
 			f(g, g.call())
 			pauseForever()
-		}
+		})
 	}
 	// Those that the parent puts up with.
-	programs[fakePrefix+"wanted files"] = func() {
+	testenv.Program(fakePrefix+"wanted files", func() {
 		f := greeted()
 		c := f.call()
 		f.raw(append(header(byte(wire.Result), 200, 2, c.ID), byte(wire.Returned), 0), devNulls(200)...)
 		f.call()
-	}
-	programs[fakePrefix+"answers twice"] = func() {
+	})
+	testenv.Program(fakePrefix+"answers twice", func() {
 		f := greeted()
 		c := f.call()
 		f.answer(c.ID, "once")
 		f.answer(c.ID, "twice")
 		pauseForever()
-	}
-	programs[fakePrefix+"mute"] = func() {
+	})
+	testenv.Program(fakePrefix+"mute", func() {
 		f := greeted()
 		f.call()
 		pauseForever()
-	}
-	programs[fakePrefix+"floods stderr"] = func() {
+	})
+	testenv.Program(fakePrefix+"floods stderr", func() {
 		f := greeted()
 		f.call()
 		chunk := bytes.Repeat([]byte("x"), 64<<10)
@@ -207,29 +208,29 @@ func init() {
 			os.Stderr.Write(chunk)
 		}
 		os.Exit(1)
-	}
+	})
 	// Greetings.
-	programs[fakePrefix+"garbage for a greeting"] = func() {
+	testenv.Program(fakePrefix+"garbage for a greeting", func() {
 		ungreeted().raw([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 		pauseForever()
-	}
-	programs[fakePrefix+"another greeting"] = func() {
+	})
+	testenv.Program(fakePrefix+"another greeting", func() {
 		ungreeted().frame(wire.Hello{Protocol: wire.Version}.Frame(wire.Alive))
 		pauseForever()
-	}
-	programs[fakePrefix+"result for a greeting"] = func() {
+	})
+	testenv.Program(fakePrefix+"result for a greeting", func() {
 		ungreeted().answer(1, "")
 		pauseForever()
-	}
-	programs[fakePrefix+"greeting of another version"] = func() {
+	})
+	testenv.Program(fakePrefix+"greeting of another version", func() {
 		ungreeted().frame(wire.Hello{Protocol: wire.Version + 1}.Frame(wire.Ready))
 		pauseForever()
-	}
-	programs[fakePrefix+"files for a greeting"] = func() {
+	})
+	testenv.Program(fakePrefix+"files for a greeting", func() {
 		hello := wire.Hello{Protocol: wire.Version, PID: 1}.Frame(wire.Ready)
 		ungreeted().raw(append(header(byte(wire.Ready), 0, 8, 0), hello.Payload...), devNulls(20)...)
 		pauseForever()
-	}
+	})
 }
 
 // unharmed fails the test if descriptors of this process are left, or pid.
@@ -250,7 +251,7 @@ func unharmed(t *testing.T, before map[string]string, pid int) {
 func TestMaliciousWorkerCannotHurtItsParent(t *testing.T) {
 	for name := range fakes {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv(programEnv, fakePrefix+name)
+			t.Setenv(testenv.ProgramEnv, fakePrefix+name)
 			before := descriptors()
 			w, heard := newWorker(t, WorkerOptions{})
 			pid := workerPID(t, w)
@@ -275,7 +276,7 @@ func TestMaliciousWorkerCannotHurtItsParent(t *testing.T) {
 				t.Errorf("the fake failed: %s", heard)
 			}
 			eventually(t, "the worker is gone", func() bool { return !alive(pid) })
-			os.Unsetenv(programEnv)
+			os.Unsetenv(testenv.ProgramEnv)
 			if workerPID(t, w) == pid {
 				t.Error("it was kept")
 			}
@@ -288,7 +289,7 @@ func TestMaliciousWorkerCannotHurtItsParent(t *testing.T) {
 func TestMaliciousGreetings(t *testing.T) {
 	for _, name := range []string{"garbage for a greeting", "another greeting", "result for a greeting", "greeting of another version", "files for a greeting"} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv(programEnv, fakePrefix+name)
+			t.Setenv(testenv.ProgramEnv, fakePrefix+name)
 			before := descriptors()
 			w, _ := newWorker(t, WorkerOptions{})
 			_, err := w.Call(t.Context(), "echo", nil)
@@ -304,7 +305,7 @@ func TestMaliciousGreetings(t *testing.T) {
 // Descriptors that come with an answer are its caller's, who closes what was not
 // asked for, as package gonso does: see codec.Value.Decode.
 func TestUnaskedDescriptorsAreClosed(t *testing.T) {
-	t.Setenv(programEnv, fakePrefix+"wanted files")
+	t.Setenv(testenv.ProgramEnv, fakePrefix+"wanted files")
 	before := descriptors()
 	w, _ := newWorker(t, WorkerOptions{})
 	pid := workerPID(t, w)
@@ -325,7 +326,7 @@ func TestUnaskedDescriptorsAreClosed(t *testing.T) {
 }
 
 func TestSecondAnswerEndsTheWorker(t *testing.T) {
-	t.Setenv(programEnv, fakePrefix+"answers twice")
+	t.Setenv(testenv.ProgramEnv, fakePrefix+"answers twice")
 	w, _ := newWorker(t, WorkerOptions{})
 	pid := workerPID(t, w)
 	if got := mustCall(t, w, "echo", ""); got != "once" {
@@ -335,7 +336,7 @@ func TestSecondAnswerEndsTheWorker(t *testing.T) {
 }
 
 func TestMuteWorkerEndsWithTheContext(t *testing.T) {
-	t.Setenv(programEnv, fakePrefix+"mute")
+	t.Setenv(testenv.ProgramEnv, fakePrefix+"mute")
 	w, _ := newWorker(t, WorkerOptions{Grace: 30 * time.Millisecond})
 	pid := workerPID(t, w)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
@@ -349,7 +350,7 @@ func TestMuteWorkerEndsWithTheContext(t *testing.T) {
 }
 
 func TestStderrFloodIsCut(t *testing.T) {
-	t.Setenv(programEnv, fakePrefix+"floods stderr")
+	t.Setenv(testenv.ProgramEnv, fakePrefix+"floods stderr")
 	w, heard := newWorker(t, WorkerOptions{})
 	_, err := w.Call(t.Context(), "echo", nil)
 	if d := died(t, err); len(d.Stderr) != tailSize || d.Status != "exit status 1" {

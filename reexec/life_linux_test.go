@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -102,7 +103,7 @@ func (s *stopped) waits() string {
 // The first retry comes at once, the next ones later and later, and one good
 // worker makes up for all.
 func TestFailingStartsAreHeldBack(t *testing.T) {
-	t.Setenv(programEnv, "fails")
+	t.Setenv(testenv.ProgramEnv, "fails")
 	w, _ := newWorker(t, WorkerOptions{})
 	clock := stopClock(w, true)
 	for range 5 {
@@ -113,7 +114,7 @@ func TestFailingStartsAreHeldBack(t *testing.T) {
 	if got := clock.waits(); got != want {
 		t.Errorf("waited for %s, want %s", got, want)
 	}
-	os.Unsetenv(programEnv)
+	os.Unsetenv(testenv.ProgramEnv)
 	pid := workerPID(t, w)
 	unix.Kill(pid, unix.SIGKILL)
 	eventually(t, "the end is seen", func() bool {
@@ -157,7 +158,7 @@ func TestCrashLoopsAreHeldBack(t *testing.T) {
 }
 
 func TestHeldBackCallerCanGiveUp(t *testing.T) {
-	t.Setenv(programEnv, "fails")
+	t.Setenv(testenv.ProgramEnv, "fails")
 	w, _ := newWorker(t, WorkerOptions{})
 	clock := stopClock(w, false)
 	for range 2 {
@@ -530,7 +531,7 @@ func TestHelperThatIsNone(t *testing.T) {
 		})
 	}
 	t.Run("one that hangs", func(t *testing.T) {
-		t.Setenv(programEnv, "blocks")
+		t.Setenv(testenv.ProgramEnv, "blocks")
 		w, _ := newWorker(t, WorkerOptions{Path: copyOf(t, "/proc/self/exe", 0o755), StartTimeout: 500 * time.Millisecond})
 		_, err := w.Call(t.Context(), "pid", nil)
 		if died(t, err); !errors.Is(err, ErrNotInitialized) || !strings.Contains(err.Error(), w.opts.Path) || !strings.Contains(err.Error(), "within 500ms") {
@@ -584,7 +585,7 @@ func TestReplacedExecutableIsNotWhatIsStarted(t *testing.T) {
 		t.Run(change, func(t *testing.T) {
 			path := copyOf(t, "/proc/self/exe", 0o755)
 			c := exec.Command(path, path, change)
-			c.Env = append(os.Environ(), programEnv+"=upgraded while it runs")
+			c.Env = append(os.Environ(), testenv.ProgramEnv+"=upgraded while it runs")
 			if out, err := c.CombinedOutput(); err != nil || string(out) != "all of the old build\n" {
 				t.Errorf("%v\n%s", err, out)
 			}
@@ -593,8 +594,8 @@ func TestReplacedExecutableIsNotWhatIsStarted(t *testing.T) {
 }
 
 func init() {
-	programs["upgraded while it runs"] = func() {
-		os.Unsetenv(programEnv)
+	testenv.Program("upgraded while it runs", func() {
+		os.Unsetenv(testenv.ProgramEnv)
 		path := os.Args[1]
 		fail := func(err error) {
 			if err != nil {
@@ -618,5 +619,5 @@ func init() {
 			}
 		}
 		fmt.Println("all of the old build")
-	}
+	})
 }

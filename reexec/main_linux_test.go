@@ -24,14 +24,9 @@ import (
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
-
-// programEnv makes this test binary one of the programs below, as worker or as
-// parent of one, instead of running tests.
-const programEnv = "GONSO_REEXEC_TEST"
-
-var programs = make(map[string]func())
 
 // functions are what the workers of these tests can be asked for.
 var functions = map[string]child.Handler{
@@ -101,10 +96,7 @@ func pauseForever() {
 }
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(programEnv); name != "" {
-		programs[name]()
-		os.Exit(0)
-	}
+	testenv.Begin()
 	mobyreexec.Register(handshake.Name, child.Main)
 	for name, f := range functions {
 		child.Register(name, f, child.Traits{})
@@ -112,10 +104,6 @@ func TestMain(m *testing.M) {
 	child.Register("echo on the reader", functions["echo"], child.Traits{Clean: true})
 	if mobyreexec.Init() {
 		os.Exit(0)
-	}
-	// The race detector makes every process wait a second before it ends.
-	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
-		panic(err)
 	}
 	if Supported() == nil {
 		if err := warmUp(); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -552,16 +553,16 @@ func TestStderrTail(t *testing.T) {
 
 func init() {
 	// Programs that a worker is started as, without coming to Init.
-	programs["exits"] = func() {}
-	programs["fails"] = func() {
+	testenv.Program("exits", func() {})
+	testenv.Program("fails", func() {
 		fmt.Fprintln(os.Stderr, "no configuration")
 		os.Exit(7)
-	}
-	programs["blocks"] = func() {
+	})
+	testenv.Program("blocks", func() {
 		fmt.Fprintln(os.Stderr, "generation")
 		pauseForever()
-	}
-	programs["starts another"] = func() {
+	})
+	testenv.Program("starts another", func() {
 		fmt.Fprintln(os.Stderr, "generation")
 		w := NewWorker(WorkerOptions{})
 		defer w.Close()
@@ -569,15 +570,15 @@ func init() {
 		fmt.Fprintln(os.Stderr, "call:", err)
 		_, err = create(context.Background(), ownUser())
 		fmt.Fprintln(os.Stderr, "create:", err)
-	}
+	})
 	// Parents that are killed.
-	programs["idle worker"] = func() { parentWith("pid") }
-	programs["busy worker"] = func() { parentWith("ignore") }
+	testenv.Program("idle worker", func() { parentWith("pid") })
+	testenv.Program("busy worker", func() { parentWith("ignore") })
 }
 
 // parentWith prints the pid of a worker in which function runs.
 func parentWith(function string) {
-	os.Unsetenv(programEnv)
+	os.Unsetenv(testenv.ProgramEnv)
 	h := newHeard()
 	w := NewWorker(WorkerOptions{Stderr: h})
 	out, err := w.Call(context.Background(), "pid", nil)
@@ -617,7 +618,7 @@ func TestForgottenInitCannotHangTheCaller(t *testing.T) {
 		"blocks": {time.Second, "it did not come to Init within 1s, so probably the program did not call gonso.Init() first in main"},
 	} {
 		t.Run(program, func(t *testing.T) {
-			t.Setenv(programEnv, program)
+			t.Setenv(testenv.ProgramEnv, program)
 			w, _ := newWorker(t, WorkerOptions{StartTimeout: tt.limit})
 			for range 2 { // and again: a failure is not kept
 				_, err := w.Call(t.Context(), "pid", nil)
@@ -632,7 +633,7 @@ func TestForgottenInitCannotHangTheCaller(t *testing.T) {
 
 // container-libs#160, containers/storage#959.
 func TestForgottenInitCannotForkAgain(t *testing.T) {
-	t.Setenv(programEnv, "starts another")
+	t.Setenv(testenv.ProgramEnv, "starts another")
 	w, heard := newWorker(t, WorkerOptions{})
 	_, err := w.Call(t.Context(), "pid", nil)
 	died(t, err)

@@ -111,13 +111,11 @@ func TestFatalAndSkipInDoEndTheTest(t *testing.T) {
 	}
 }
 
-const endingEnv = "GONSOTEST_ENDING"
-
 // A failing test cannot be part of one that passes, so it is run in another process.
 func TestEndingsOfRealTests(t *testing.T) {
-	if name := os.Getenv(endingEnv); name != "" {
+	if testenv.IsAgain(t) {
 		for _, e := range endings {
-			if e.name == name {
+			if e.name == os.Getenv("ENDING") {
 				t.Run("subtest", func(t *testing.T) {
 					Do(t, new(gonso.Set), func() { e.f(t) })
 					t.Log("it went on")
@@ -126,13 +124,9 @@ func TestEndingsOfRealTests(t *testing.T) {
 		}
 		return
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, e := range endings {
-		cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestEndingsOfRealTests$", "-test.v")
-		cmd.Env = append(os.Environ(), endingEnv+"="+e.name, "GORACE=atexit_sleep_ms=0")
+		cmd := testenv.Again(t)
+		cmd.Env = append(cmd.Env, "ENDING="+e.name)
 		out, err := cmd.CombinedOutput()
 		verdict := "--- FAIL: TestEndingsOfRealTests/subtest"
 		if e.skipped {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,17 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
-// asMain makes this test binary be the demo.
-const asMain = "GONSO_DEMO_TEST_MAIN"
+func init() { testenv.Program("demo", main) }
 
 func TestMain(m *testing.M) {
+	testenv.Begin()
 	gonso.Init()
-	if os.Getenv(asMain) != "" {
-		main()
-		os.Exit(0)
-	}
 	os.Exit(m.Run())
 }
 
@@ -298,8 +294,7 @@ func TestExitStatus(t *testing.T) {
 		{[]string{filepath.Join(good, "gone")}, 1, "FAILED: "},
 		{[]string{"a", "b"}, 2, "usage: demo [DIR]"},
 	} {
-		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", tc.args...)
-		cmd.Env = append(os.Environ(), asMain+"=1")
+		cmd := testenv.Command(t, "demo", tc.args...)
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()

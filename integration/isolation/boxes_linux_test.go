@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // A box is a container of runc's, in which root is hostile. Its kind says what root may.
@@ -279,7 +281,7 @@ func (b *box) program(t *testing.T, name string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	c := exec.Command(path, args...)
-	c.Env = append(os.Environ(), programEnv+"="+name)
+	c.Env = append(os.Environ(), testenv.ProgramEnv+"="+name)
 	if b.kind == plain {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUID, Gid: plainUID}}
 	}

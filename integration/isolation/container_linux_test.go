@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 const (
@@ -46,7 +48,7 @@ func build(t *testing.T, name, to string) {
 func bundle(t *testing.T, hostPIDs bool) string {
 	t.Helper()
 	// Root inside has to get there: not below a directory of the test's own mode.
-	dir, err := os.MkdirTemp("/tmp", "gonso-isolation-")
+	dir, err := os.MkdirTemp("", "gonso-isolation-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +190,8 @@ func (d *dialogue) hear(t *testing.T) string {
 	return strings.TrimSpace(line)
 }
 
+var _ = testenv.Long(TestRootInsideCannotFindTheParentsMemory)
+
 // runc's own history: what joins a container with the memory,
 // descriptors or executable of the host's process gives them away to root
 // inside (CVE-2016-9962, CVE-2019-5736, CVE-2024-21626).
@@ -200,10 +204,7 @@ func TestRootInsideCannotFindTheParentsMemory(t *testing.T) {
 	needTool(t, "runc", "runc")
 	needTool(t, "tools", "go")
 	needUserNS(t)
-	n := starts
-	if testing.Short() {
-		n = 50
-	}
+	n := testenv.Times(starts, 50)
 	for _, hostPIDs := range []bool{false, true} {
 		t.Run(fmt.Sprintf("host's pid namespace %v", hostPIDs), func(t *testing.T) {
 			dir := bundle(t, hostPIDs)

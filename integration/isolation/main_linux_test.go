@@ -12,25 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
-// programEnv makes this test binary one of the programs.
-const programEnv = "GONSO_ISOLATION_PROGRAM"
-
-// programs are mains. Those that are parents see programEnv unset by whoever
-// needs it so: their workers are started with the same environment.
-var programs = make(map[string]func())
-
 func TestMain(m *testing.M) {
-	if name := os.Getenv(programEnv); name != "" {
-		programs[name]()
-		os.Exit(0)
-	}
+	testenv.Begin()
 	gonso.Init()
-	// The race detector makes every process wait a second before it ends.
-	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
-		panic(err)
-	}
 	code := m.Run()
 	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); code == 0 && err != unix.ECHILD {
 		fmt.Fprintf(os.Stderr, "leaked child: wait4 gives %d, %v\n", pid, err)

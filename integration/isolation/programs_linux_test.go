@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 var pid = gonso.Register("pid", func(context.Context, struct{}) (int, error) { return os.Getpid(), nil })
@@ -42,41 +43,41 @@ func work() {
 func init() {
 	mobyreexec.Register("isolation-test-entry", func() { fmt.Println("entry") })
 
-	programs["gonso.Init"] = func() { gonso.Init(); work() }
-	programs["reexec.Init"] = func() {
+	testenv.Program("gonso.Init", func() { gonso.Init(); work() })
+	testenv.Program("reexec.Init", func() {
 		if mobyreexec.Init() {
 			return
 		}
 		work()
-	}
-	programs["reexec.Init, result ignored"] = func() { mobyreexec.Init(); work() }
-	programs["both"] = func() {
+	})
+	testenv.Program("reexec.Init, result ignored", func() { mobyreexec.Init(); work() })
+	testenv.Program("both", func() {
 		if mobyreexec.Init() {
 			return
 		}
 		gonso.Init()
 		work()
-	}
-	programs["both, the other way"] = func() {
+	})
+	testenv.Program("both, the other way", func() {
 		gonso.Init()
 		if mobyreexec.Init() {
 			return
 		}
 		work()
-	}
+	})
 	// Programs with plugins load them first, and parse flags; what they say
 	// comes before Init and must not be taken for an answer.
-	programs["Init late"] = func() {
+	testenv.Program("Init late", func() {
 		fmt.Fprintln(os.Stdout, "loading plugins")
 		fmt.Fprintln(os.Stderr, "no plugin directory")
 		gonso.Init()
 		work()
-	}
+	})
 	// Where main is out of reach, another program is the worker; here it is this
 	// one with another main.
-	programs["no Init, but a helper"] = func() {
+	testenv.Program("no Init, but a helper", func() {
 		s := new(gonso.Set)
-		err := s.SetWorker(gonso.Worker{Path: helperPath(), Env: []string{programEnv + "=gonso.Init"}})
+		err := s.SetWorker(gonso.Worker{Path: helperPath(), Env: []string{testenv.ProgramEnv + "=gonso.Init"}})
 		if err == nil {
 			_, err = pid.Do(context.Background(), s, struct{}{}, gonso.InProcess())
 		}
@@ -85,15 +86,15 @@ func init() {
 		}
 		s.Close()
 		fmt.Println("with a helper:", err)
-	}
-	programs["no Init"] = work
-	programs["no Init, exits"] = func() {
+	})
+	testenv.Program("no Init", work)
+	testenv.Program("no Init, exits", func() {
 		if os.Args[0] == "gonso-worker" {
 			fmt.Fprintln(os.Stderr, "usage: program COMMAND")
 			os.Exit(2)
 		}
 		work()
-	}
+	})
 }
 
 func helperPath() string {
@@ -108,8 +109,7 @@ func helperPath() string {
 func program(t *testing.T, name string) (stdout, stderr string) {
 	t.Helper()
 	needUserNS(t)
-	c := exec.Command("/proc/self/exe")
-	c.Env = append(os.Environ(), programEnv+"="+name)
+	c := testenv.Command(t, name)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	if err := c.Run(); err != nil {
@@ -137,9 +137,8 @@ func TestProgramsThatCallInit(t *testing.T) {
 
 // Entries of the program's own keep working; Init ends the process after them.
 func TestOtherEntriesKeepWorking(t *testing.T) {
-	c := exec.Command("/proc/self/exe")
+	c := testenv.Command(t, "gonso.Init")
 	c.Args[0] = "isolation-test-entry"
-	c.Env = append(os.Environ(), programEnv+"=gonso.Init")
 	if out, err := c.CombinedOutput(); err != nil || string(out) != "entry\n" {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -247,7 +246,7 @@ func TestWorkerStartedByHandRefuses(t *testing.T) {
 // functions that it runs.
 func TestSetuidProgramCannotBeMadeAWorker(t *testing.T) {
 	needRoot(t)
-	dir, err := os.MkdirTemp("/tmp", "gonso-isolation-")
+	dir, err := os.MkdirTemp("", "gonso-isolation-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ run_as() {
 		fi
 	done
 }
-run_as root root,userns
+run_as root root,host,userns
 run_as plain plain,userns
 
 echo "gonso-guest: done $status"

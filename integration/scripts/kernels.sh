@@ -221,24 +221,24 @@ boot() {
 	}
 	tr -d '\r' <"$log" >"$log.text"
 
-	local release p f s
+	local release p f s end
 	release=$(sed -n 's/^gonso-guest: kernel //p' "$log.text" | head -n 1)
-	p=$("$scripts/count.sh" PASS "$log.text")
-	f=$("$scripts/count.sh" FAIL "$log.text")
-	s=$("$scripts/count.sh" SKIP "$log.text")
-	local end
 	end=$(sed -n 's/^gonso-guest: done //p' "$log.text" | tail -n 1)
+	"$work/runtests" -log "$log.text" >"$log.report"
+	read -r p _ f _ s _ < <(tail -n 1 "$log.report")
+	grep -E $'^(ok  |FAIL)\t|^# as ' "$log.text" || true
 	if [ "$end" = 0 ] && [ "$f" = 0 ] && [ "$p" -gt 0 ]; then
-		"$scripts/count.sh" skips "$log.text"
+		grep ' skipped: ' "$log.report" || true
 	else
 		[ "$f" -gt 0 ] || f=1 # a crash or a hang is a failure too
-		"$scripts/count.sh" failures "$log.text"
+		cat "$log.report"
 		if [ -z "$end" ]; then say "$kernel: no end marker within $limit s; the console's last lines:"; tail -n 40 "$log.text"; fi
 	fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	say "$kernel (Linux ${release:-did not start}): $p passed, $f failed, $s skipped, $((SECONDS - start)) s"
 }
 
+go build -C "$root/integration" -o "$work/runtests" ./runtests
 passed=0 failed=0 skipped=0 unavailable_kernels=0
 for kernel in "${kernels[@]}"; do
 	describe "$kernel"

@@ -46,6 +46,9 @@ done
 # The files for other systems obey the import table too.
 GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 "$golangci" run --enable-only depguard ./... || fail 'golangci-lint for other systems'
 
+# What only tests use is dead too. Each is deleted, or kept for a reason that integration/deadcode has.
+(cd integration && go run ./deadcode) || fail 'functions that no program can come to'
+
 # go mod tidy without the writing.
 for module in "${modules[@]}"; do
 	(cd "$module" && go mod tidy -diff >/dev/null) || fail "$module/go.mod is not tidy"

@@ -16,7 +16,7 @@ groups:
   all          all of these
 
   remove-user  takes the plain user away again
-  check        only says which programs are missing
+  try          tests and user as far as that goes: it never fails, and one line says what is left out
 
 Without a group: tests and user. Who is not root gets a list of what is missing, and exit status 0.
 The user's name is gonsotest, or $GONSO_TEST_USER.
@@ -24,6 +24,7 @@ USAGE
 }
 
 user=${GONSO_TEST_USER:-gonsotest}
+patience=120 # for apt, in seconds, where something does not answer
 
 # Each line: the program that is looked for, and the Debian package that has it.
 programs() {
@@ -84,7 +85,8 @@ install_packages() {
 	log=$(mktemp)
 	export DEBIAN_FRONTEND=noninteractive
 	# --force-unsafe-io would be faster still, but this may be somebody's real machine.
-	local -a apt=(timeout 900 apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+	local -a apt=(timeout 900 apt-get -qq -y -o Dpkg::Use-Pty=0 -o "DPkg::Lock::Timeout=$patience"
+		-o Acquire::Retries=3 -o "Acquire::http::Timeout=$patience" -o "Acquire::https::Timeout=$patience")
 	# The lists may be missing or outdated: then, and only then, they are fetched.
 	for tries in 1 2; do
 		if "${apt[@]}" install --no-install-recommends "${packages[@]}" </dev/null >"$log" 2>&1; then
@@ -157,10 +159,22 @@ remove_user() {
 	fi
 }
 
-check() {
+try() {
 	local -a packages
+	local why='only root can install them' out=
 	mapfile -t packages < <(missing tests | sort -u)
-	[ ${#packages[@]} = 0 ] || say "missing (make setup installs them): ${packages[*]}"
+	if [ "$(id -u)" = 0 ]; then
+		why='there is no apt-get to install them'
+		if [ ${#packages[@]} != 0 ] && command -v apt-get >/dev/null; then
+			say "trying to install ${packages[*]}"
+			why='apt-get could not install them (make setup says more)'
+			(patience=10 && install_group tests) >/dev/null 2>&1 || true
+			mapfile -t packages < <(missing tests | sort -u)
+		fi
+		(make_user) >/dev/null 2>&1 || out="; no user $user could be made, so uid 65534 is the plain one, without subordinate ids"
+	fi
+	[ ${#packages[@]} = 0 ] || out="; what needs ${packages[*]} is left out: $why$out"
+	[ -z "$out" ] || say "${out#; }"
 }
 
 [ $# -gt 0 ] || set -- tests user
@@ -175,7 +189,7 @@ for group in "$@"; do
 		make_user
 		;;
 	remove-user) remove_user ;;
-	check) check ;;
+	try) try ;;
 	-h | --help)
 		usage
 		exit 0

@@ -246,7 +246,7 @@ func TestSealedCopy(t *testing.T) {
 		var l List
 		l.Cloexec(StatusFD)
 		l.Execveat(FirstFileFD)
-		dumpable := output(t, &Cmd{List: &l, Args: []string{helper, "dumpable"}, Files: []*os.File{f}})
+		dumpable := output(t, &Cmd{List: &l, Args: []string{helper + "dumpable"}, Files: []*os.File{f}})
 		if hidden := mode&0o444 == 0 && os.Getuid() != 0; hidden == (dumpable == "1") {
 			t.Errorf("mode %o: dumpable %s", mode, dumpable)
 		}

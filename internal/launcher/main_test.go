@@ -13,15 +13,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
-// helper is the name under which this program is started again; its first argument says what it is to do.
-const helper = "launcher-test-helper"
-
+// helpers are what this program is when it is started again.
 var helpers = map[string]func() error{
 	"args": func() error {
-		fmt.Printf("%q %q", os.Args[2:], os.Environ())
-		return nil
+		env, err := os.ReadFile("/proc/self/environ")
+		fmt.Printf("%q %q", os.Args[1:], strings.FieldsFunc(string(env), func(r rune) bool { return r == 0 }))
+		return err
 	},
 	"caps": func() error {
 		f, err := os.Open("/proc/self/status")
@@ -86,14 +87,22 @@ func newMemfdRefused() string {
 	return "memfd allowed"
 }
 
-func TestMain(m *testing.M) {
-	if os.Args[0] == helper {
-		if err := helpers[os.Args[1]](); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+func init() {
+	for name, f := range helpers {
+		testenv.Program(name, func() {
+			if err := f(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		})
 	}
+}
+
+// helper and a name are the first argument of a helper, whose environment may be empty.
+const helper = testenv.ProgramEnv + "="
+
+func TestMain(m *testing.M) {
+	testenv.Begin()
 	os.MkdirAll(os.TempDir(), 0o777) // a bare initramfs has none
 	for fd := range 1024 {           // what this program was started with is not the tests' affair
 		if fd > 2 {

@@ -250,7 +250,7 @@ func TestLifeLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	parent := start(t, &Cmd{List: &l, Args: []string{helper, "parent"}, Env: os.Environ(), Stdout: w, Files: []*os.File{openSelf(t)}})
+	parent := start(t, &Cmd{List: &l, Args: []string{helper + "parent"}, Env: os.Environ(), Stdout: w, Files: []*os.File{openSelf(t)}})
 	w.Close()
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {
@@ -287,9 +287,9 @@ func eventually(t testing.TB, what string, f func() bool) {
 
 func TestExec(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
-	args := []string{helper, "args", "", "a b", "\xff", long}
+	args := []string{helper + "args", "", "a b", "\xff", long}
 	env := []string{"B=2", "A=1", "C="}
-	want := fmt.Sprintf("%q %q", args[2:], env)
+	want := fmt.Sprintf("%q %q", args[1:], env)
 	tests := map[string]func(l *List){
 		"execveat": func(l *List) { l.Execveat(FirstFileFD) },
 		"execve":   func(l *List) { l.Execve("/proc/self/fd/6") },
@@ -313,7 +313,7 @@ func TestExec(t *testing.T) {
 		var l List
 		l.Cloexec(StatusFD)
 		l.Execveat(FirstFileFD)
-		if got := output(t, &Cmd{List: &l, Args: args[:2], Files: []*os.File{openSelf(t)}}); got != "[] []" {
+		if got := output(t, &Cmd{List: &l, Args: args[:1], Files: []*os.File{openSelf(t)}}); got != "[] []" {
 			t.Errorf("got %s", got)
 		}
 	})
@@ -351,7 +351,7 @@ func TestDescriptorsOfChild(t *testing.T) {
 			var l List
 			test.build(&l)
 			l.Execveat(FirstFileFD)
-			c := &Cmd{List: &l, Args: []string{helper, "fds"}, Files: []*os.File{self, self, nil, self}}
+			c := &Cmd{List: &l, Args: []string{helper + "fds"}, Files: []*os.File{self, self, nil, self}}
 			if got := output(t, c); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
@@ -364,7 +364,7 @@ func TestDescriptorsOfChild(t *testing.T) {
 		var l List
 		l.CloseRange(ControlFD, unix.CLOSE_RANGE_CLOEXEC)
 		l.Execveat(FirstFileFD)
-		if got := output(t, &Cmd{List: &l, Args: []string{helper, "fds"}, Files: []*os.File{self, self}}); got != "0 1 2 " {
+		if got := output(t, &Cmd{List: &l, Args: []string{helper + "fds"}, Files: []*os.File{self, self}}); got != "0 1 2 " {
 			t.Errorf("got %s", got)
 		}
 	})
@@ -501,7 +501,7 @@ func TestRaiseCaps(t *testing.T) {
 		l.Unshare(unix.CLONE_NEWUSER)
 		l.RaiseCaps(upTo)
 		l.Execveat(FirstFileFD)
-		got := output(t, &Cmd{List: &l, Args: []string{helper, "caps"}, Files: []*os.File{openSelf(t)}})
+		got := output(t, &Cmd{List: &l, Args: []string{helper + "caps"}, Files: []*os.File{openSelf(t)}})
 		if got != want {
 			t.Errorf("capabilities %s, want %s", got, want)
 		}
@@ -923,7 +923,7 @@ func TestMemfdNoexec(t *testing.T) {
 	l.Cloexec(StatusFD)
 	l.Execveat(FirstFileFD)
 	got := output(t, &Cmd{
-		List: &l, Args: []string{helper, "memfd_noexec"}, Env: os.Environ(), Files: []*os.File{openSelf(t)},
+		List: &l, Args: []string{helper + "memfd_noexec"}, Env: os.Environ(), Files: []*os.File{openSelf(t)},
 		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID},
 	})
 	if want := "exit status 0, sealed false, memfd refused"; got != want {

@@ -20,7 +20,7 @@ type Req struct {
 // Requirements of tests.
 var (
 	Root    = Req{"root", []string{"root"}, func() string { return notRoot(os.Geteuid()) }}
-	Host    = Req{"root of the host", []string{"root"}, func() string { return notHost(os.Geteuid()) }} // not of a user namespace
+	Host    = Req{"root of the host", []string{"host"}, func() string { return notHost(os.Geteuid()) }} // not of a user namespace
 	Plain   = Req{"a plain user", []string{"plain"}, func() string { return root(os.Geteuid()) }}
 	UserNS  = Req{"user namespaces", []string{"userns"}, userNS}
 	GoTool  = Req{"the go command", []string{"go"}, func() string { return lookPath("go") }}

@@ -78,9 +78,11 @@ var userNS = sync.OnceValue(func() string {
 	return ""
 })
 
-// Main is the body of TestMain. It calls init (gonso.Init), runs the tests with
-// a TMPDIR of their own, and fails the run if they leave something behind.
+// Main is the body of TestMain. It is a Program if that is asked for; else it
+// calls init (gonso.Init), runs the tests with a TMPDIR of their own, and fails
+// the run if they leave something behind.
 func Main(m *testing.M, init func()) {
+	Begin()
 	if init != nil {
 		init()
 	}

@@ -10,6 +10,7 @@ import (
 
 // Main runs the tests; there is nothing that they could leave behind.
 func Main(m *testing.M, init func()) {
+	Begin()
 	if init != nil {
 		init()
 	}

@@ -1,0 +1,103 @@
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// ProgramEnv names, in the environment, the program that this test binary is
+// instead of its tests. Processes that a program starts from this binary are it
+// too, until it unsets ProgramEnv. A first argument of the same form,
+// GONSO_TEST_PROGRAM=NAME, does as well, where the environment is what a test is
+// about.
+const ProgramEnv = "GONSO_TEST_PROGRAM"
+
+func program() string {
+	if name, ok := strings.CutPrefix(os.Args[0], ProgramEnv+"="); ok {
+		return name
+	}
+	return os.Getenv(ProgramEnv)
+}
+
+var programs = make(map[string]func())
+
+func init() {
+	// The race detector makes every process wait a second before it ends. Tests look at the
+	// environment of workers.
+	if Race && os.Args[0] != "gonso-worker" {
+		os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
+	}
+	if program() != "" {
+		runtime.LockOSThread() // programs run on the main thread
+	}
+}
+
+// Program registers what this test binary is when ProgramEnv says name. It is
+// for init functions.
+func Program(name string, main func()) {
+	if programs[name] != nil {
+		panic("two programs of tests are called " + name)
+	}
+	programs[name] = main
+}
+
+// Begin is the program that ProgramEnv names, and does not return then; else it
+// selects tests where only marked ones are to run. Main calls it; a TestMain
+// without Main does so before all else.
+func Begin() {
+	name := program()
+	if name == "" {
+		selectTests()
+		return
+	}
+	main := programs[name]
+	if main == nil {
+		fmt.Fprintf(os.Stderr, "no program of tests is called %q\n", name)
+		os.Exit(2)
+	}
+	main()
+	os.Exit(0)
+}
+
+// Command is a program with arguments, not started yet.
+func Command(t testing.TB, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	if programs[name] == nil {
+		t.Fatalf("no program of tests is called %q", name)
+	}
+	c := exec.Command("/proc/self/exe", args...)
+	c.Env = append(os.Environ(), ProgramEnv+"="+name)
+	return c
+}
+
+const againEnv = "GONSO_TEST_AGAIN"
+
+// IsAgain reports whether this is the process of Again.
+func IsAgain(t testing.TB) bool { return os.Getenv(againEnv) == t.Name() }
+
+// Again is this test once more, in another process, which the program and the
+// arguments of wrapper start. The other one has to pass, and not to skip.
+func Again(t testing.TB, wrapper ...string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable() // /proc/self/exe is the wrapper's
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(wrapper, exe, "-test.run=^"+t.Name()+"$", "-test.v")
+	c := exec.Command(args[0], args[1:]...)
+	c.Env = append(os.Environ(), againEnv+"="+t.Name())
+	return c
+}
+
+// RunAgain runs what Again gave.
+func RunAgain(t testing.TB, c *exec.Cmd) {
+	t.Helper()
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
