@@ -699,7 +699,7 @@ func TestPrepare(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	c := exec.Cmd{Path: p.Path, Args: []string{helper, "args", "x"}, Env: []string{"A=1"}, ExtraFiles: p.Files, Stdout: &out}
+	c := exec.Cmd{Path: p.Path, Args: []string{helper + "args", "x"}, Env: []string{"A=1"}, ExtraFiles: p.Files, Stdout: &out}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -753,7 +753,7 @@ func TestStartedTooShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Cmd{Path: "/proc/self/exe", Args: []string{helper, "args"}, ExtraFiles: p.Files}
+	c := exec.Cmd{Path: "/proc/self/exe", Args: []string{helper + "args"}, ExtraFiles: p.Files}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -16,11 +16,13 @@ import (
 // about.
 const ProgramEnv = "GONSO_TEST_PROGRAM"
 
-func program() string {
-	if name, ok := strings.CutPrefix(os.Args[0], ProgramEnv+"="); ok {
-		return name
+// program is the name, if this is one. One that nobody knows must not run the tests: they would
+// start it again and again.
+func program() (name string, is bool) {
+	if name, is = strings.CutPrefix(os.Args[0], ProgramEnv+"="); is {
+		return name, true
 	}
-	return os.Getenv(ProgramEnv)
+	return os.LookupEnv(ProgramEnv)
 }
 
 var programs = make(map[string]func())
@@ -31,7 +33,7 @@ func init() {
 	if Race && os.Args[0] != "gonso-worker" {
 		os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 	}
-	if program() != "" {
+	if _, is := program(); is {
 		runtime.LockOSThread() // programs run on the main thread
 	}
 }
@@ -49,8 +51,8 @@ func Program(name string, main func()) {
 // selects tests where only marked ones are to run. Main calls it; a TestMain
 // without Main does so before all else.
 func Begin() {
-	name := program()
-	if name == "" {
+	name, is := program()
+	if !is {
 		selectTests()
 		return
 	}
