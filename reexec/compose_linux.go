@@ -1,12 +1,8 @@
 package reexec
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,11 +10,13 @@ import (
 	"github.com/gonso/gonso/internal/launcher"
 )
 
-// This file composes the steps of every launch. Composing calls nothing: a list
-// can be printed, and is, in the tests. The rules behind the order of the steps
-// are in credentials(7), user_namespaces(7), setns(2) and prctl(2).
+// This file composes the steps of launches; those of a program of the user's are in
+// program_linux.go. Composing calls nothing: a list can be printed, and is, in the
+// tests. The rules behind the order of the steps are in credentials(7),
+// user_namespaces(7), setns(2) and prctl(2).
 
-// launch is a step list that remembers which namespace a step is about.
+// launch is what the launcher does, from its start to what it becomes or ends
+// with: a step list that remembers which namespace a step is about.
 type launch struct {
 	launcher.List
 	about map[int]uint32
@@ -163,6 +161,21 @@ func composeMapper(c *Creation, user Join, pid int) *launch {
 	return l
 }
 
+// composeMember is in the namespaces of joins until it is ended. Everybody may
+// read its id maps, so it need not be dumpable where somebody else is root
+// inside. In a /proc with hidepid (proc(5)) a plain user sees only what is.
+func composeMember(joins []Join, protect, plain bool) *launch {
+	l := newLaunch()
+	l.shield(true, protect, protect)
+	l.join(joins, launcher.FirstFileFD)
+	if plain && !protect {
+		l.Prctl(unix.PR_SET_DUMPABLE, 1) // joining a user namespace took it away
+	}
+	l.Sync()
+	l.Wait()
+	return l
+}
+
 // procFile is a file below /proc/PID that configures a namespace.
 type procFile struct {
 	name, content string
@@ -260,38 +273,4 @@ func files(joins []Join) []*os.File {
 		fs[i] = j.File
 	}
 	return fs
-}
-
-// start starts the launcher on l.
-func (l *launch) start(cmd *launcher.Cmd) (*launcher.Process, error) {
-	cmd.List = &l.List
-	return launcher.Start(cmd)
-}
-
-// failure is the step that failed, if one did; the launcher has ended or is
-// about to.
-func (l *launch) failure(p *launcher.Process) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return l.explain(p.Next(ctx))
-}
-
-// explain makes a LaunchError of a StepError, and nil of the launcher's plain end.
-func (l *launch) explain(err error) error {
-	var se *launcher.StepError
-	if !errors.As(err, &se) {
-		return nil
-	}
-	return &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
-}
-
-// ended says why the launcher did not come to where it was waited for.
-func (l *launch) ended(doing string, err error) error {
-	if stepErr := l.explain(err); stepErr != nil {
-		return stepErr
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the launcher was killed")
-	}
-	return fmt.Errorf("gonso: %s: %w", doing, err)
 }
