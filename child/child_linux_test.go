@@ -23,6 +23,10 @@ import (
 const asWorker = "GONSO_CHILD_TEST"
 
 func TestMain(m *testing.M) {
+	if stay, ok := echoes[os.Getenv(asWorker)]; ok {
+		echo(stay)
+		os.Exit(0)
+	}
 	if os.Getenv(asWorker) != "" {
 		fmt.Fprintf(os.Stderr, "pending %v\n", handshake.Pending())
 		Register("echo", func(_ context.Context, in codec.Value) *wire.Outcome {
