@@ -2,7 +2,7 @@ package reexec
 
 import "time"
 
-// backoff delays starts that follow others of no use: those that failed, and
+// backoff delays startups that follow others of no use: those that failed, and
 // those of workers that ended without having answered a call or lived for a
 // while. The first attempt after a failure is not delayed, each further one
 // twice as long as the one before. It is measured from the failure, so that who
@@ -27,7 +27,7 @@ func (b *backoff) fail(now time.Time, err error) {
 
 func (b *backoff) succeed() { *b = backoff{} }
 
-// delay is how long the next start has to wait.
+// delay is how long the next startup has to wait.
 func (b *backoff) delay(now time.Time) time.Duration {
 	if b.failures < 2 {
 		return 0

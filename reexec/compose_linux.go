@@ -59,7 +59,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	if o.Dir != "" && !how.mount {
 		l.paths[l.Chdir(o.Dir).Index()] = o.Dir
 	}
-	// The worker keeps its standard streams and its socket. The control pipe
+	// The worker keeps descriptors 0 to 2 and its socket. The control pipe
 	// gives way to the socket; exec closes the status pipe, which says so.
 	l.Dup3(workerSocket, launcher.FD(handshake.SocketFD), 0)
 	l.Cloexec(launcher.StatusFD)
@@ -102,26 +102,26 @@ func composeCreation(c *Creation, dumpable bool) *launch {
 	l.Sync()
 	l.Wait()
 	if c.Unshare&unix.CLONE_NEWPID != 0 {
-		l.becomeInit(c)
+		l.becomeReaper(c)
 	} else if c.MountProc {
 		l.mountProc()
 	}
 	return l
 }
 
-// becomeInit goes on as pid 1 of the new pid namespace, which takes a child. It
+// becomeReaper goes on as pid 1 of the new pid namespace, which takes a child. It
 // lives until this process closes its end of the control pipe, or is gone, and
 // everything inside dies with it (pid_namespaces(7)). The original waits for it:
 // inside another pid namespace this process could not tell its id. Killing the
 // original kills it too.
-func (l *launch) becomeInit(c *Creation) {
+func (l *launch) becomeReaper(c *Creation) {
 	// It stays, so it must not hold on to anything.
 	l.Close(launcher.ImageFD)
 	l.CloseRange(launcher.FirstFileFD, 0)
 	l.Chdir("/")
-	init := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
-	l.Wait4().When(init)
-	l.ExitGroup(0).When(init)
+	child := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
+	l.Wait4().When(child)
+	l.ExitGroup(0).When(child)
 	l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	l.IgnoreSignal(unix.SIGCHLD) // orphans are reaped as they end
 	if c.MountProc {

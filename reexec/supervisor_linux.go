@@ -8,7 +8,7 @@ import (
 )
 
 // Worker is a place that always has a worker when one is needed: the first call
-// starts it, it is kept for the next ones, it ends when idle, and one that died
+// brings it up, it is kept for the next ones, it ends when idle, and one that died
 // or was given up is replaced by the next call. An isolated call has a process of
 // its own.
 type Worker struct {
