@@ -1,8 +1,16 @@
-// Package child is the worker's side of package reexec: it knows the registered
-// functions, tells whether this process was started as a worker, and serves the
-// calls that come over the worker's socket.
+// Package child is for package gonso; programs use that, whose Init comes to [Main]. It is
+// the worker's side of the process backend: it knows the registered functions, tells
+// whether this process was started as a worker, and serves the calls that come over the
+// worker's socket. The parent's side is package reexec. Neither imports the other: what
+// they agree on is in internal/handshake and internal/wire.
 //
-// It is imported by package gonso; programs call gonso.Init, which comes to
-// [Main]. It never imports gonso or reexec: a worker needs nothing of the
-// parent's side.
+// Which file owns what:
+//
+//   - registry.go: the registered functions, and how one is run
+//   - main_linux.go: from package init to serving, and the end of the process
+//   - server_linux.go: serving calls
+//   - turn_linux.go: who reads calls; pace.go which functions take so long that
+//     somebody else should
+//   - mount_linux.go: calls that enter the mount namespace, for programs that cannot be
+//     started in there
 package child

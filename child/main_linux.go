@@ -1,7 +1,6 @@
 package child
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +14,8 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// started is what package init found out.
-var started struct {
+// found is what package init found out.
+var found struct {
 	conn *wire.Conn
 	err  error
 }
@@ -28,21 +27,21 @@ func init() {
 		return
 	}
 	handshake.SetPending(true)
-	if started.err = refuseElevated(); started.err != nil {
+	if found.err = refuseElevated(); found.err != nil {
 		return
 	}
-	if started.err = takeMountArgs(); started.err != nil {
+	if found.err = takeMountArgs(); found.err != nil {
 		return
 	}
-	started.conn, started.err = wire.Blocking(handshake.SocketFD)
-	if started.err == nil {
-		started.err = greet(wire.Alive)
+	found.conn, found.err = wire.Blocking(handshake.SocketFD)
+	if found.err == nil {
+		found.err = greet(wire.Alive)
 	}
 }
 
 func greet(t wire.FrameType) error {
 	f := wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}.Frame(t)
-	return started.conn.Write(&f)
+	return found.conn.Write(&f)
 }
 
 // refuseElevated keeps whoever starts a setuid program, or one with file
@@ -61,8 +60,8 @@ func refuseElevated() error {
 // Main serves calls until the parent closes the socket, and ends the process.
 // It never returns.
 func Main() {
-	if !handshake.IsWorker() || started.err != nil {
-		err := started.err
+	if !handshake.IsWorker() || found.err != nil {
+		err := found.err
 		if err == nil {
 			err = errors.New("this process was not started as a worker")
 		}
@@ -73,7 +72,7 @@ func Main() {
 	// Functions end threads, and the main thread cannot end: it stays this
 	// goroutine's, which only waits.
 	runtime.LockOSThread()
-	s := &server{conn: started.conn, failed: make(chan error, 1), calls: make(map[uint64]context.CancelFunc)}
+	s := newServer(found.conn)
 	err := greet(wire.Ready)
 	if err == nil {
 		go s.serve()

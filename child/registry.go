@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/wire"
@@ -19,9 +18,9 @@ type Handler func(ctx context.Context, in codec.Value) *wire.Outcome
 // function is a registered handler.
 type function struct {
 	handler    Handler
-	clean      bool         // it may run on the goroutine that reads calls
-	goroutines bool         // it starts some that must be inside too
-	slow       atomic.Int32 // for how many calls it may not, because it took long
+	clean      bool // the goroutine that has read a call of it may read on afterwards
+	goroutines bool // it starts some that must be inside too
+	pace       pace
 }
 
 var registry struct {

@@ -11,18 +11,22 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// server runs the calls of one parent. One goroutine reads frames, and the kernel
-// wakes its thread with each. It runs the call that it has read itself, as handing
-// that over would wake another thread: somebody else reads on, see inline. The thread
-// of a call ends with it, as on the thread backend, but for functions that leave
-// theirs clean.
+// server runs the calls of one parent, on goroutines that read them in turns. The
+// thread of a call ends with it, as on the thread backend, but for functions that
+// leave theirs clean.
 type server struct {
 	conn   *wire.Conn
 	failed chan error // why reading ended
+	turns  turns      // in reading conn
 
-	mu     sync.Mutex
-	calls  map[uint64]context.CancelFunc
-	inline inline
+	mu    sync.Mutex
+	calls map[uint64]context.CancelFunc
+}
+
+func newServer(conn *wire.Conn) *server {
+	s := &server{conn: conn, failed: make(chan error, 1), calls: make(map[uint64]context.CancelFunc)}
+	s.turns.read = s.serve
+	return s
 }
 
 // serve reads until that fails, or until another goroutine does.
@@ -49,7 +53,7 @@ func (s *server) receive(f wire.Frame) (reads bool, err error) {
 		if err != nil {
 			return true, err
 		}
-		return s.start(f.ID, &req), nil
+		return s.begin(f.ID, &req), nil
 	}
 	f.Close()
 	if f.Type != wire.Cancel {
@@ -64,10 +68,12 @@ func (s *server) receive(f wire.Frame) (reads bool, err error) {
 	return true, nil
 }
 
-func (s *server) start(id uint64, req *wire.Request) (reads bool) {
+// begin runs a call that has come in, or refuses it. It reports what run does.
+func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 	ctx, cancel := newContext(req.Deadline)
 	s.mu.Lock()
 	s.calls[id] = cancel
+	alone := len(s.calls) == 1
 	s.mu.Unlock()
 	done := func(out *wire.Outcome) {
 		s.answer(id, out) // first: it is waited for
@@ -88,39 +94,30 @@ func (s *server) start(id uint64, req *wire.Request) (reads bool) {
 	case perCall.on && fn.goroutines:
 		return refuse(&wire.Outcome{Kind: wire.Unserved, Err: errGoroutines})
 	}
-	return s.run(ctx, id, fn, req, done)
+	return s.run(ctx, alone, fn, req, done)
 }
 
 // run runs a call, and reports whether the calling goroutine is still the one that
 // reads. Where it is not, it has to end: its thread may be anything.
-func (s *server) run(ctx context.Context, id uint64, fn *function, req *wire.Request, done func(*wire.Outcome)) (reads bool) {
+func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Request, done func(*wire.Outcome)) (reads bool) {
 	clean := fn.clean && !perCall.on && !req.EndThread && req.Place == (sys.Place{})
-	if !s.stay(id, fn) {
-		go s.serve()
-	}
-	begin, returned := time.Now(), false
-	defer func() {
-		if reads = s.back(id); reads && !(clean && returned) { // or the function has ended this goroutine
-			reads = false
-			go s.serve()
+	slow := fn.pace.isSlow()
+	return s.turns.run(alone && !slow, func() (same bool) {
+		begin := time.Now()
+		timed := func(out *wire.Outcome) {
+			fn.pace.took(time.Since(begin))
+			done(out)
 		}
-	}()
-	timed := func(out *wire.Outcome) {
-		if time.Since(begin) > slowCall {
-			fn.slow.Store(slowCalls)
+		if !clean {
+			if err := ownThread(req.Place); err != nil {
+				req.Value.Close()
+				done(&wire.Outcome{Kind: wire.Unserved, Err: err})
+				return false
+			}
 		}
-		done(out)
-	}
-	if !clean {
-		if err := ownThread(req.Place); err != nil {
-			req.Value.Close()
-			done(&wire.Outcome{Kind: wire.Unserved, Err: err})
-			return false
-		}
-	}
-	Invoke(ctx, fn.handler, req.Value, timed)
-	returned = true
-	return false // unless it is back
+		Invoke(ctx, fn.handler, req.Value, timed)
+		return clean
+	})
 }
 
 // ownThread makes the thread that of the call, which it ends with.

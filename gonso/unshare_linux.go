@@ -133,8 +133,8 @@ func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, err
 			return nil, newError("open", t, from.Files[i].Name(), err)
 		}
 		if t == PID {
-			ns.Keep(c.keepAlive(from.Init, base))
-			from.Init = nil
+			ns.Keep(c.keepAlive(from.Reaper, base))
+			from.Reaper = nil
 		}
 		made.add(t, ns, exposed)
 	}
@@ -143,13 +143,13 @@ func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, err
 
 // keepAlive holds on to the pid namespace that a new one is below, with which it
 // would die. What it returns ends the new one and lets go.
-func (c *core) keepAlive(init *reexec.Init, base Type) (letGo func()) {
+func (c *core) keepAlive(reaper *reexec.Reaper, base Type) (letGo func()) {
 	if base&PID == 0 {
-		return func() { init.Close() }
+		return func() { reaper.Close() }
 	}
 	outer := c.ns[PID.index()].Retain()
 	return func() {
-		init.Close()
+		reaper.Close()
 		outer.Release()
 	}
 }

@@ -1,12 +1,8 @@
 package reexec
 
-import (
-	"context"
-	"fmt"
-	"time"
-)
+import "time"
 
-// backoff delays starts that follow others of no use: those that failed, and
+// backoff delays startups that follow others of no use: those that failed, and
 // those of workers that ended without having answered a call or lived for a
 // while. The first attempt after a failure is not delayed, each further one
 // twice as long as the one before. It is measured from the failure, so that who
@@ -31,7 +27,7 @@ func (b *backoff) fail(now time.Time, err error) {
 
 func (b *backoff) succeed() { *b = backoff{} }
 
-// delay is how long the next start has to wait.
+// delay is how long the next startup has to wait.
 func (b *backoff) delay(now time.Time) time.Duration {
 	if b.failures < 2 {
 		return 0
@@ -41,45 +37,4 @@ func (b *backoff) delay(now time.Time) time.Duration {
 		d = min(d, firstDelay<<n)
 	}
 	return max(0, d-now.Sub(b.at))
-}
-
-// holdBack waits until a start is due, or the Worker is closed.
-func (w *Worker) holdBack() error {
-	w.mu.Lock()
-	d := w.backoff.delay(w.now())
-	w.mu.Unlock()
-	if d == 0 {
-		return nil
-	}
-	select {
-	case <-w.after(d):
-		return nil
-	case <-w.closing:
-		return ErrWorkerClosed
-	}
-}
-
-// gaveUp is the error of a caller whose context was done before there was a
-// worker. That nothing of it ran is said by not matching ErrWorkerDied.
-func (w *Worker) gaveUp(ctx context.Context) error {
-	w.mu.Lock()
-	last := w.backoff.last
-	w.mu.Unlock()
-	if last == nil {
-		return ctx.Err()
-	}
-	return fmt.Errorf("%w, before a worker could be started again; the last one: %s", ctx.Err(), Clause(last))
-}
-
-// ended judges a worker's life. told is whether this process had it end.
-func (w *Worker) judge(p *process, told bool, died *DiedError) {
-	now := w.now()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case p.answered || now.Sub(p.started) >= longLife:
-		w.backoff.succeed()
-	case !told:
-		w.backoff.fail(now, died)
-	}
 }

@@ -21,15 +21,6 @@ type call struct {
 	overdue atomic.Bool // its function did not return in time after it was cancelled
 }
 
-func (c *call) isDone() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
-
 func (c *call) finish(out *wire.Outcome, err error) {
 	c.out, c.err = out, err
 	close(c.done)
@@ -51,6 +42,23 @@ func (w *Worker) Do(ctx context.Context, req wire.Request) (*wire.Outcome, error
 		return nil, err
 	}
 	defer p.leave()
+	return p.call(ctx, req)
+}
+
+// DoIsolated is Do in a process of its own, which ends with the call and is gone
+// when it returns. Close ends it too.
+func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p, err := w.getIsolated(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		p.leave() // the last call of a process that takes no more
+		<-p.ended
+	}()
 	return p.call(ctx, req)
 }
 
@@ -93,7 +101,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 		// Nothing more can be said to it; read finds the same and finishes the call.
 		p.hangUp()
 	}
-	p.await(c)
+	p.turns.await(c.done)
 	if c.err != nil && ctx.Err() != nil {
 		return nil, errors.Join(ctx.Err(), c.err)
 	}

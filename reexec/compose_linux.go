@@ -1,12 +1,8 @@
 package reexec
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,11 +10,13 @@ import (
 	"github.com/gonso/gonso/internal/launcher"
 )
 
-// This file composes the steps of every launch. Composing calls nothing: a list
-// can be printed, and is, in the tests. The rules behind the order of the steps
-// are in credentials(7), user_namespaces(7), setns(2) and prctl(2).
+// This file composes the steps of launches; those of a program of the user's are in
+// program_linux.go. Composing calls nothing: a list can be printed, and is, in the
+// tests. The rules behind the order of the steps are in credentials(7),
+// user_namespaces(7), setns(2) and prctl(2).
 
-// launch is a step list that remembers which namespace a step is about.
+// launch is what the launcher does, from its start to what it becomes or ends
+// with: a step list that remembers which namespace a step is about.
 type launch struct {
 	launcher.List
 	about map[int]uint32
@@ -61,7 +59,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	if o.Dir != "" && !how.mount {
 		l.paths[l.Chdir(o.Dir).Index()] = o.Dir
 	}
-	// The worker keeps its standard streams and its socket. The control pipe
+	// The worker keeps descriptors 0 to 2 and its socket. The control pipe
 	// gives way to the socket; exec closes the status pipe, which says so.
 	l.Dup3(workerSocket, launcher.FD(handshake.SocketFD), 0)
 	l.Cloexec(launcher.StatusFD)
@@ -104,26 +102,26 @@ func composeCreation(c *Creation, dumpable bool) *launch {
 	l.Sync()
 	l.Wait()
 	if c.Unshare&unix.CLONE_NEWPID != 0 {
-		l.becomeInit(c)
+		l.becomeReaper(c)
 	} else if c.MountProc {
 		l.mountProc()
 	}
 	return l
 }
 
-// becomeInit goes on as pid 1 of the new pid namespace, which takes a child. It
+// becomeReaper goes on as pid 1 of the new pid namespace, which takes a child. It
 // lives until this process closes its end of the control pipe, or is gone, and
 // everything inside dies with it (pid_namespaces(7)). The original waits for it:
 // inside another pid namespace this process could not tell its id. Killing the
 // original kills it too.
-func (l *launch) becomeInit(c *Creation) {
+func (l *launch) becomeReaper(c *Creation) {
 	// It stays, so it must not hold on to anything.
 	l.Close(launcher.ImageFD)
 	l.CloseRange(launcher.FirstFileFD, 0)
 	l.Chdir("/")
-	init := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
-	l.Wait4().When(init)
-	l.ExitGroup(0).When(init)
+	child := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
+	l.Wait4().When(child)
+	l.ExitGroup(0).When(child)
 	l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	l.IgnoreSignal(unix.SIGCHLD) // orphans are reaped as they end
 	if c.MountProc {
@@ -160,6 +158,21 @@ func composeMapper(c *Creation, user Join, pid int) *launch {
 		l.on(w.about, l.Write(fd, w.content))
 		l.Close(fd)
 	}
+	return l
+}
+
+// composeMember is in the namespaces of joins until it is ended. Everybody may
+// read its id maps, so it need not be dumpable where somebody else is root
+// inside. In a /proc with hidepid (proc(5)) a plain user sees only what is.
+func composeMember(joins []Join, protect, plain bool) *launch {
+	l := newLaunch()
+	l.shield(true, protect, protect)
+	l.join(joins, launcher.FirstFileFD)
+	if plain && !protect {
+		l.Prctl(unix.PR_SET_DUMPABLE, 1) // joining a user namespace took it away
+	}
+	l.Sync()
+	l.Wait()
 	return l
 }
 
@@ -260,38 +273,4 @@ func files(joins []Join) []*os.File {
 		fs[i] = j.File
 	}
 	return fs
-}
-
-// start starts the launcher on l.
-func (l *launch) start(cmd *launcher.Cmd) (*launcher.Process, error) {
-	cmd.List = &l.List
-	return launcher.Start(cmd)
-}
-
-// failure is the step that failed, if one did; the launcher has ended or is
-// about to.
-func (l *launch) failure(p *launcher.Process) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return l.explain(p.Next(ctx))
-}
-
-// explain makes a LaunchError of a StepError, and nil of the launcher's plain end.
-func (l *launch) explain(err error) error {
-	var se *launcher.StepError
-	if !errors.As(err, &se) {
-		return nil
-	}
-	return &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
-}
-
-// ended says why the launcher did not come to where it was waited for.
-func (l *launch) ended(doing string, err error) error {
-	if stepErr := l.explain(err); stepErr != nil {
-		return stepErr
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the launcher was killed")
-	}
-	return fmt.Errorf("gonso: %s: %w", doing, err)
 }

@@ -35,37 +35,37 @@ var beforeMaps = func(pid int) {}
 
 // Made is what Create has made; it belongs to the caller.
 type Made struct {
-	Files []*os.File // one for each type in Creation.Unshare, in the order of the names of the types
-	Init  *Init      // of a new pid namespace, else nil
+	Files  []*os.File // one for each type in Creation.Unshare, in the order of the names of the types
+	Reaper *Reaper    // of a new pid namespace, else nil
 }
 
 // Close gives all of it up.
 func (m *Made) Close() {
 	sys.CloseFiles(m.Files)
-	if m.Init != nil {
-		m.Init.Close()
+	if m.Reaper != nil {
+		m.Reaper.Close()
 	}
 }
 
-// Init is the pid 1 of a pid namespace: a launcher that reaps orphans.
-type Init struct{ p *launcher.Process }
+// Reaper is the pid 1 of a pid namespace: a launcher that reaps orphans.
+type Reaper struct{ p *launcher.Process }
 
 // Close ends it, and so everything in its pid namespace, where nothing can be
 // started from then on. It does not wait: the kernel keeps a pid 1 until every
 // member has been reaped, children of this process by whoever has started them.
-func (i *Init) Close() error {
-	err := i.p.CloseControl()
+func (r *Reaper) Close() error {
+	err := r.p.CloseControl()
 	go func() {
 		// It may be stopped, and then does not see that.
-		kill := time.AfterFunc(exitTimeout, func() { i.p.Kill() })
+		kill := time.AfterFunc(exitTimeout, func() { r.p.Kill() })
 		defer kill.Stop()
-		i.p.Wait()
+		r.p.Wait()
 	}()
 	return err
 }
 
 // Create makes namespaces by way of a launcher, which ends as soon as their
-// descriptors are taken, or stays as the init of a new pid namespace.
+// descriptors are taken, or stays as the reaper of a new pid namespace.
 func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
@@ -73,8 +73,8 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	// A plain user may open a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
 	l := composeCreation(c, os.Geteuid() != 0)
-	name, init := "gonso-create", c.Unshare&unix.CLONE_NEWPID != 0
-	if init {
+	name, stays := "gonso-create", c.Unshare&unix.CLONE_NEWPID != 0
+	if stays {
 		name = "gonso-init"
 	}
 	p, err := l.start(&launcher.Cmd{
@@ -86,8 +86,8 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 		return nil, err
 	}
 	made := &Made{}
-	if err = l.take(ctx, c, p, made); err == nil && init {
-		made.Init = &Init{p}
+	if err = l.take(ctx, c, p, made); err == nil && stays {
+		made.Reaper = &Reaper{p}
 		if err := p.CloseStatus(); err != nil {
 			made.Close()
 			return nil, err
@@ -125,10 +125,10 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 	if err := p.Next(ctx); err != nil {
 		return l.ended("making namespaces", err)
 	}
-	// A pid namespace cannot be opened before it has an init; without one, the
+	// A pid namespace cannot be opened before it has a pid 1; where none is made, the
 	// launcher will be gone.
-	init := c.Unshare&unix.CLONE_NEWPID != 0
-	if !init {
+	stays := c.Unshare&unix.CLONE_NEWPID != 0
+	if !stays {
 		if err := made.open(p.Pid, c.Unshare); err != nil {
 			return err
 		}
@@ -142,9 +142,9 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 	}
 	err := p.Next(ctx)
 	switch {
-	case err == nil && init:
+	case err == nil && stays:
 		return made.open(p.Pid, c.Unshare)
-	case errors.Is(err, io.EOF) && !init:
+	case errors.Is(err, io.EOF) && !stays:
 		return nil
 	}
 	return l.ended("making namespaces", err)

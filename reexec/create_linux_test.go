@@ -499,7 +499,7 @@ func TestStartErrors(t *testing.T) {
 		{false, false, errors.New("garbled"), false, "garbled"},
 		{true, false, errors.New("garbled"), false, "garbled"},
 	} {
-		err := startError(tt.alive, tt.timedOut, limit, tt.err, &DiedError{Status: "exit status 9", Stderr: "its words\n"})
+		err := comeUpError(tt.alive, tt.timedOut, limit, tt.err, &DiedError{Status: "exit status 9", Stderr: "its words\n"})
 		died(t, err)
 		if errors.Is(err, ErrNotInitialized) != tt.notInit {
 			t.Errorf("%+v: blames Init: %v", tt, err)

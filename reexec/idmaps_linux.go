@@ -6,8 +6,6 @@ import (
 	"os"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
 )
@@ -35,21 +33,6 @@ func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, e
 	}
 	defer p.Kill() // it waits, and has nothing left to do
 	return ReadIDMaps(strconv.Itoa(p.Pid))
-}
-
-// composeMember is in the namespaces of joins until it is ended. Everybody may
-// read its id maps, so it need not be dumpable where somebody else is root
-// inside. In a /proc with hidepid (proc(5)) a plain user sees only what is.
-func composeMember(joins []Join, protect, plain bool) *launch {
-	l := newLaunch()
-	l.shield(true, protect, protect)
-	l.join(joins, launcher.FirstFileFD)
-	if plain && !protect {
-		l.Prctl(unix.PR_SET_DUMPABLE, 1) // joining a user namespace took it away
-	}
-	l.Sync()
-	l.Wait()
-	return l
 }
 
 // ReadIDMaps reads the id maps of a task, which is a directory of /proc.

@@ -283,8 +283,8 @@ func TestIsolatedCallsMayBeGivenUp(t *testing.T) {
 	wg.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.all) != 0 || len(w.isolated) != 0 {
-		t.Errorf("left: %v %v", w.all, w.isolated)
+	if len(w.all) != 0 || len(w.startups) != 0 {
+		t.Errorf("left: %v %v", w.all, w.startups)
 	}
 }
 

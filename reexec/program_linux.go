@@ -49,8 +49,8 @@ type Credential struct {
 	KeepGroup bool // leave the supplementary groups as they are
 }
 
-// errSlow is bounded by DefaultStartTimeout.
-var errSlow = fmt.Errorf("the program was not executed within %v: its file system may not answer", DefaultStartTimeout)
+// errSlow is bounded by defaultStartTimeout.
+var errSlow = fmt.Errorf("the program was not executed within %v: its file system may not answer", defaultStartTimeout)
 
 // Prepared is a Program that has all it needs but a process, which is started
 // with the program's arguments, environment and streams.
@@ -107,7 +107,7 @@ func (p *Prepared) Follow(ctx context.Context, started *os.Process) (*os.Process
 }
 
 func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, DefaultStartTimeout, errSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, defaultStartTimeout, errSlow)
 	defer cancel()
 	if p.steps.forks {
 		if err := l.Follow(ctx); err != nil {

@@ -57,7 +57,7 @@ type WorkerOptions struct {
 	Protect bool // as for Creation
 	KeepIDs bool // do not become uid and gid 0 of the user namespace joined
 
-	// Stderr gets what the worker and its functions print, on either stream; nil is os.Stderr.
+	// Stderr gets what the worker and its functions print, on standard output too; nil is os.Stderr.
 	Stderr io.Writer
 
 	// Path is a program to be started in place of this one, which calls
@@ -84,9 +84,9 @@ type Rlimit struct {
 
 // The defaults of WorkerOptions.
 const (
-	DefaultStartTimeout = 30 * time.Second
-	DefaultIdle         = 30 * time.Second
+	defaultStartTimeout = 30 * time.Second
 	DefaultGrace        = 5 * time.Second
+	defaultIdle         = 30 * time.Second
 )
 
 func (o *WorkerOptions) setDefaults() {
@@ -99,7 +99,7 @@ func (o *WorkerOptions) setDefaults() {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&o.StartTimeout, DefaultStartTimeout}, {&o.Idle, DefaultIdle}, {&o.Grace, DefaultGrace}} {
+	}{{&o.StartTimeout, defaultStartTimeout}, {&o.Idle, defaultIdle}, {&o.Grace, DefaultGrace}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}

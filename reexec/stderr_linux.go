@@ -14,8 +14,8 @@ import (
 const tailSize = 8 << 10
 
 // stderrTail passes on what a worker prints and remembers the end of it. What
-// the worker started may keep its end of the pipe, so nobody waits for the end
-// of the stream once the worker is dead.
+// the worker started may keep its end of the pipe, so nobody waits for that to be
+// closed once the worker is dead.
 type stderrTail struct {
 	r    *os.File
 	to   io.Writer
@@ -35,7 +35,7 @@ func newStderrTail(to io.Writer) (*stderrTail, *os.File, error) {
 	return t, w, nil
 }
 
-// pump copies until the end of the stream or until stop.
+// pump copies until nobody has the other end any more, or until stop.
 func (t *stderrTail) pump() {
 	defer close(t.done)
 	defer t.r.Close()

@@ -24,7 +24,7 @@ const maxToolOutput = 1 << 20
 // RunTool runs a program of the system that answers on its standard output, and
 // is started by the calling thread. When ctx is done before it ends, it is killed
 // with all that it started, unless that left its process group; nobody waits for
-// what keeps its streams open. The error names the program and has the end of what
+// what keeps its standard output open. The error names the program and has the end of what
 // it printed on standard error.
 func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 	var answer toolOutput

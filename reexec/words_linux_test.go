@@ -26,7 +26,7 @@ func TestStartErrorsBeginWithGonsoOnce(t *testing.T) {
 		"strange":  {true, false, io.ErrUnexpectedEOF, true, "unexpected EOF"},
 	} {
 		died := &DiedError{Status: "exit status 1"}
-		err := startError(c.alive, c.timedOut, time.Second, c.err, died)
+		err := comeUpError(c.alive, c.timedOut, time.Second, c.err, died)
 		check := func(name string, err error, is bool) {
 			t.Helper()
 			if text := err.Error(); strings.Count(text, "gonso: ") != 1 || !strings.HasPrefix(text, "gonso: worker died: exit status 1: ") || !strings.Contains(text, c.words) {

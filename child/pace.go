@@ -1,0 +1,33 @@
+package child
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// While a function runs that took longer than slowCall, somebody reads, for its
+	// next slowCalls calls: it gains nothing otherwise, and several of them can run
+	// at once.
+	slowCall  = 200 * time.Microsecond
+	slowCalls = 64
+)
+
+// pace is what is known of how long the calls of a function take.
+type pace struct{ slow atomic.Int32 } // for how many calls it is slow
+
+// took notes the time of a call.
+func (p *pace) took(d time.Duration) {
+	if d > slowCall {
+		p.slow.Store(slowCalls)
+	}
+}
+
+// isSlow is asked once for each call.
+func (p *pace) isSlow() bool {
+	slow := p.slow.Load() > 0
+	if slow {
+		p.slow.Add(-1)
+	}
+	return slow
+}

@@ -1,0 +1,215 @@
+package reexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/wire"
+)
+
+// start starts the launcher on l.
+func (l *launch) start(cmd *launcher.Cmd) (*launcher.Process, error) {
+	cmd.List = &l.List
+	return launcher.Start(cmd)
+}
+
+// failure is the step that failed, if one did; the launcher has ended or is
+// about to.
+func (l *launch) failure(p *launcher.Process) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return l.explain(p.Next(ctx))
+}
+
+// explain makes a LaunchError of a StepError, and nil of the launcher's plain end.
+func (l *launch) explain(err error) error {
+	var se *launcher.StepError
+	if !errors.As(err, &se) {
+		return nil
+	}
+	return &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+}
+
+// ended says why the launcher did not come to where it was waited for.
+func (l *launch) ended(doing string, err error) error {
+	if stepErr := l.explain(err); stepErr != nil {
+		return stepErr
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the launcher was killed")
+	}
+	return fmt.Errorf("gonso: %s: %w", doing, err)
+}
+
+// launch launches a worker and waits for it to come to Init. A dynamically linked
+// program that finds no loader in the Set's mnt namespace comes up outside of
+// that, for its calls to enter it.
+func (w *Worker) launch() (*process, error) {
+	if handshake.Pending() {
+		return nil, errSecondGeneration
+	}
+	w.mu.Lock()
+	perCall := w.perCall
+	w.mu.Unlock()
+	p, err := w.launchOnce(perCall)
+	if err == nil || perCall || !w.lacksLoader(err) {
+		return p, err
+	}
+	if p, err = w.launchOnce(true); err == nil {
+		w.mu.Lock()
+		w.perCall = true
+		w.mu.Unlock()
+	}
+	return p, err
+}
+
+// launchOnce is launch as told where the program comes up.
+func (w *Worker) launchOnce(perCall bool) (*process, error) {
+	p, l, err := w.setOut(perCall)
+	if err != nil {
+		return nil, err
+	}
+	alive, err := p.comeUp(l, w.opts.StartTimeout)
+	if err != nil {
+		return nil, p.abandon(l, alive, err)
+	}
+	p.proc.Close() // the status pipe ended with exec
+	p.mu.Lock()
+	p.since = w.now()
+	p.left = time.Now()
+	p.idle = time.AfterFunc(w.opts.Idle, p.idleEnd)
+	p.mu.Unlock()
+	return p, nil
+}
+
+// setOut starts the launcher, which is on its way to becoming the worker.
+func (w *Worker) setOut(perCall bool) (*process, *launch, error) {
+	exe, done, err := w.exe.open(w.opts.Protect)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	conn, sock, err := wire.Pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	// Then only the child has it, and its end means the child's; so with stderrW.
+	defer sock.Close()
+	tail, stderrW, err := newStderrTail(w.opts.Stderr)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	defer stderrW.Close()
+	how, cmd := w.prepare(perCall, sock, exe)
+	cmd.Stdout, cmd.Stderr = stderrW, stderrW
+	proc, l, err := w.startIn(how, cmd)
+	if err != nil {
+		conn.Close()
+		said := tail.stop()
+		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had its list
+			err = &DiedError{Stderr: said, Cause: err}
+		}
+		return nil, nil, err
+	}
+	return newProcess(w, conn, proc, tail), l, nil
+}
+
+// prepare says what the launcher is to be given.
+func (w *Worker) prepare(perCall bool, sock, exe *os.File) (workerLaunch, *launcher.Cmd) {
+	env := w.opts.Env
+	if env == nil {
+		env = Environment(w.opts.Protect)
+	}
+	joins, args, extra := w.opts.Join, []string{handshake.Name}, []*os.File(nil)
+	if perCall {
+		joins, extra = withoutMount(joins)
+		args = append(args, handshake.MountArg, w.opts.Dir)
+	}
+	return workerLaunch{joins: joins, mount: perCall, exe: w.exe.path}, &launcher.Cmd{
+		Args:  args,
+		Env:   env,
+		Files: append(append([]*os.File{sock, exe}, files(joins)...), extra...),
+		Sys:   workerSysProcAttr(),
+	}
+}
+
+// comeUp follows the launch to where the worker is, and waits for Alive and Ready.
+func (p *process) comeUp(l *launch, limit time.Duration) (alive bool, err error) {
+	deadline := time.Now().Add(limit)
+	if l.forks {
+		ctx, cancel := context.WithDeadlineCause(context.Background(), deadline, os.ErrDeadlineExceeded)
+		defer cancel()
+		if err := p.proc.Follow(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err := p.conn.SetReadDeadline(deadline); err != nil {
+		return false, err
+	}
+	for _, want := range []wire.FrameType{wire.Alive, wire.Ready} {
+		f, err := p.conn.Read()
+		if err != nil {
+			return want == wire.Ready, err
+		}
+		f.Close()
+		if f.Type != want {
+			return false, fmt.Errorf("%w: a %v frame where %v was due", wire.ErrProtocol, f.Type, want)
+		}
+		if _, err := wire.ParseHello(f.Payload); err != nil {
+			return false, err
+		}
+	}
+	return true, p.conn.SetReadDeadline(time.Time{})
+}
+
+// abandon ends a process that did not come up, and says why: err is what comeUp said.
+func (p *process) abandon(l *launch, alive bool, err error) error {
+	// A step that was refused says more than the end of the socket it led to.
+	timedOut := errors.Is(err, os.ErrDeadlineExceeded)
+	stepErr := l.explain(err)
+	if stepErr == nil {
+		stepErr = l.failure(p.proc)
+	}
+	if timedOut || !errors.Is(err, io.EOF) && stepErr == nil {
+		p.proc.Kill()
+	}
+	died := p.reap(nil)
+	p.conn.Close()
+	p.proc.Close()
+	if stepErr != nil {
+		return stepErr
+	}
+	err = comeUpError(alive, timedOut, p.owner.opts.StartTimeout, err, died)
+	if exe := p.owner.exe; !exe.self {
+		died.Cause = helperError(exe.path, alive, died.Cause)
+	}
+	return err
+}
+
+// comeUpError tells apart, as far as can be known, why nobody answered. Package
+// init of the worker says that it is alive before main runs; only a worker that
+// did so can have forgotten Init.
+func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *DiedError) error {
+	switch {
+	case alive && timedOut:
+		died.Cause = Phrase(ErrNotInitialized, "it did not come to Init within %v, so probably %s", limit, Clause(ErrNotInitialized))
+	case alive && errors.Is(err, io.EOF):
+		died.Cause = Phrase(ErrNotInitialized, "%s: its main ended without", Clause(ErrNotInitialized))
+	case timedOut:
+		died.Cause = fmt.Errorf("it did not start within %v: its runtime reads files below /proc and /sys, which may block inside", limit)
+	case errors.Is(err, io.EOF):
+		died.Cause = errSilent
+	default:
+		died.Cause = err
+	}
+	return died
+}

@@ -1,0 +1,206 @@
+package reexec
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/wire"
+)
+
+// process is one running worker.
+type process struct {
+	owner  *Worker
+	conn   *wire.Conn
+	turns  *turns // in reading conn
+	proc   *launcher.Process
+	stderr *stderrTail
+
+	since    time.Time // when it came up
+	answered bool      // a call, ever; belongs to who reads
+
+	mu      sync.Mutex
+	calls   map[uint64]*call // in flight
+	lastID  uint64
+	entered int       // calls counted by enter and not yet left
+	left    time.Time // when the last one was
+	retired bool
+	idle    *time.Timer
+	cause   error // why this process ended it, once it did
+
+	ended chan struct{} // closed when it was reaped
+}
+
+func newProcess(w *Worker, conn *wire.Conn, proc *launcher.Process, stderr *stderrTail) *process {
+	p := &process{
+		owner: w, conn: conn, proc: proc, stderr: stderr,
+		calls: make(map[uint64]*call), ended: make(chan struct{}),
+	}
+	p.turns = newTurns(p.read)
+	return p
+}
+
+// read takes one frame of the worker, and sees to the worker's end if there are
+// no more.
+func (p *process) read() (more bool) {
+	f, err := p.conn.Read()
+	if err == nil {
+		err = p.receive(f)
+	}
+	if err != nil {
+		p.end(err)
+	}
+	return err == nil
+}
+
+// enter counts a call, unless the worker takes none any more.
+func (p *process) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.retired {
+		return false
+	}
+	p.entered++
+	return true
+}
+
+// isolate counts the one call that the worker takes. Nobody else knows it yet.
+func (p *process) isolate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.entered, p.retired = 1, true
+}
+
+// leave uncounts a call. A worker that is given up ends with its last one.
+func (p *process) leave() {
+	p.mu.Lock()
+	p.entered--
+	end := p.entered == 0 && p.retired
+	if p.entered == 0 {
+		p.left = time.Now()
+	}
+	p.mu.Unlock()
+	if end {
+		p.hangUp()
+	}
+}
+
+// retire makes new calls go to a new worker, and reports whether they did already.
+func (p *process) retire() (already bool) {
+	p.mu.Lock()
+	already, p.retired = p.retired, true
+	p.mu.Unlock()
+	p.owner.forget(p, false)
+	return already
+}
+
+// idleEnd ends the worker if it is time, and else comes again. Setting the timer
+// anew for each call would wake a thread for each.
+func (p *process) idleEnd() {
+	p.mu.Lock()
+	if p.retired {
+		p.mu.Unlock()
+		return
+	}
+	rest := p.owner.opts.Idle
+	if p.entered == 0 {
+		rest -= time.Since(p.left)
+	}
+	p.retired = rest <= 0
+	if !p.retired {
+		p.idle.Reset(rest)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	p.owner.forget(p, false)
+	p.hangUp()
+}
+
+// hangUp ends the conversation, and with it the worker.
+func (p *process) hangUp() {
+	p.conn.Close()
+	p.turns.hurry()
+}
+
+// shutdown ends the worker: at once if nothing runs in it, else when its calls,
+// whose contexts are cancelled, have returned, or after the grace period.
+func (p *process) shutdown() {
+	p.retire()
+	p.mu.Lock()
+	busy := p.entered > 0
+	var calls []*call
+	for _, c := range p.calls {
+		calls = append(calls, c)
+	}
+	p.mu.Unlock()
+	if !busy {
+		p.hangUp()
+		return
+	}
+	t := time.AfterFunc(p.owner.opts.Grace, func() { p.kill(ErrWorkerClosed) })
+	go func() {
+		<-p.ended
+		t.Stop()
+	}()
+	for _, c := range calls {
+		c.sendCancel()
+	}
+}
+
+// kill ends the worker for a reason that its callers are told.
+func (p *process) kill(cause error) {
+	p.mu.Lock()
+	if p.cause == nil {
+		p.cause = cause
+	}
+	p.mu.Unlock()
+	p.proc.Kill()
+}
+
+// end sees to the worker's end after reading has failed.
+func (p *process) end(err error) {
+	told := p.retire()
+	var cause error
+	if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
+		// It does not keep to the protocol, and is not asked again.
+		cause = err
+		p.kill(err)
+	}
+	p.hangUp()
+	died := p.reap(cause)
+	p.mu.Lock()
+	p.idle.Stop()
+	calls := p.calls
+	p.calls = nil
+	p.mu.Unlock()
+	p.owner.judge(p, told, died)
+	for _, c := range calls {
+		c.finish(nil, died.forCall(c))
+	}
+	p.owner.forget(p, true)
+	close(p.ended)
+}
+
+// exitTimeout is how long a worker without a socket may take to end by itself.
+const exitTimeout = 2 * time.Second
+
+// reap waits for the worker's end, which is due, and for what it printed.
+func (p *process) reap(cause error) *DiedError {
+	kill := time.AfterFunc(exitTimeout, func() { p.proc.Kill() })
+	state, err := p.proc.Wait()
+	kill.Stop()
+	died := &DiedError{Stderr: p.stderr.stop(), Cause: cause}
+	p.mu.Lock()
+	if p.cause != nil {
+		died.Cause = p.cause
+	}
+	p.mu.Unlock()
+	if err == nil {
+		died.Status = state.String()
+	}
+	return died
+}

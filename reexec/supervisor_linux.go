@@ -1,0 +1,256 @@
+package reexec
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Worker is a place that always has a worker when one is needed: the first call
+// brings it up, it is kept for the next ones, it ends when idle, and one that died
+// or was given up is replaced by the next call. An isolated call has a process of
+// its own.
+type Worker struct {
+	opts    WorkerOptions
+	exe     *executable
+	closing chan struct{} // closed by Close
+
+	mu       sync.Mutex
+	current  *process              // the one that new calls go to, or nil
+	startup  *startup              // of the next such one, or nil
+	startups map[*startup]struct{} // under way, that one and those for isolated calls
+	all      map[*process]struct{} // those that have not ended
+	closed   bool
+	backoff  backoff
+	perCall  bool // the mnt namespace is entered by each call: it lacks the program's loader
+
+	now   func() time.Time // tests have clocks of their own
+	after func(time.Duration) <-chan time.Time
+}
+
+// startup is an attempt at a process that takes calls. Several callers may wait
+// for it, unless it is for the one isolated call.
+type startup struct {
+	isolated bool
+	done     chan struct{} // closed when it is over
+	p        *process
+	err      error
+}
+
+// NewWorker starts nothing yet. The files in opts.Join must stay open until Close.
+func NewWorker(opts WorkerOptions) *Worker {
+	opts.setDefaults()
+	w := &Worker{
+		opts: opts, exe: thisProgram, closing: make(chan struct{}),
+		all: make(map[*process]struct{}), startups: make(map[*startup]struct{}),
+		now: time.Now, after: time.After,
+	}
+	if opts.Path != "" {
+		w.exe = &executable{path: opts.Path}
+	}
+	return w
+}
+
+// Close cancels the calls in flight, ends the worker within the grace period
+// and waits for that. Calls are refused from then on.
+func (w *Worker) Close() {
+	w.mu.Lock()
+	if !w.closed {
+		close(w.closing)
+	}
+	w.closed = true
+	var startups []*startup
+	for s := range w.startups {
+		startups = append(startups, s)
+	}
+	w.mu.Unlock()
+	for _, s := range startups {
+		<-s.done // it sees closed
+	}
+	w.mu.Lock()
+	w.current = nil
+	var all []*process
+	for p := range w.all {
+		all = append(all, p)
+	}
+	w.mu.Unlock()
+	for _, p := range all {
+		p.shutdown()
+	}
+	for _, p := range all {
+		<-p.ended
+	}
+	if w.exe != thisProgram {
+		w.exe.close()
+	}
+}
+
+// Warm has the worker running if none is, and waits for it. The time that it may
+// be idle begins anew.
+func (w *Worker) Warm(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p, err := w.get(ctx)
+	if err != nil {
+		return err
+	}
+	p.leave()
+	return nil
+}
+
+// get returns a running worker, with the call counted on it.
+func (w *Worker) get(ctx context.Context) (*process, error) {
+	for {
+		w.mu.Lock()
+		if w.closed {
+			w.mu.Unlock()
+			return nil, ErrWorkerClosed
+		}
+		if p := w.current; p != nil && p.enter() {
+			w.mu.Unlock()
+			return p, nil
+		}
+		if w.startup == nil {
+			w.startup = w.begin(false)
+		}
+		s := w.startup
+		w.mu.Unlock()
+		select {
+		case <-s.done:
+			if s.err != nil {
+				return nil, s.err
+			}
+			if s.p.enter() {
+				return s.p, nil
+			}
+		case <-ctx.Done():
+			return nil, w.gaveUp(ctx)
+		}
+	}
+}
+
+// getIsolated returns a new process, with the one call counted on it that it
+// takes. It is not held back by failures of others.
+func (w *Worker) getIsolated(ctx context.Context) (*process, error) {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return nil, ErrWorkerClosed
+	}
+	s := w.begin(true)
+	w.mu.Unlock()
+	select {
+	case <-s.done:
+		return s.p, s.err
+	case <-ctx.Done():
+		go func() { // nobody wants it any more
+			<-s.done
+			if s.p != nil {
+				s.p.leave()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+// begin begins a startup, which goes on when its caller gives up: another may
+// wait for it. w.mu is held.
+func (w *Worker) begin(isolated bool) *startup {
+	s := &startup{isolated: isolated, done: make(chan struct{})}
+	w.startups[s] = struct{}{}
+	go w.startUp(s)
+	return s
+}
+
+// startUp sees s through.
+func (w *Worker) startUp(s *startup) {
+	var p *process
+	var err error
+	if !s.isolated {
+		err = w.holdBack()
+	}
+	if err == nil {
+		p, err = w.launch()
+	}
+	w.mu.Lock()
+	if err == nil {
+		w.all[p] = struct{}{}
+		go p.turns.watch()
+	}
+	switch {
+	case err == nil && w.closed:
+		s.err = ErrWorkerClosed // Close waits for s, and then ends p
+	case err == nil && s.isolated:
+		p.isolate()
+		s.p = p
+	case err == nil:
+		s.p, w.current = p, p
+	default:
+		s.err = err
+		if !s.isolated {
+			w.backoff.fail(w.now(), err)
+		}
+	}
+	delete(w.startups, s)
+	if !s.isolated {
+		w.startup = nil
+	}
+	w.mu.Unlock()
+	close(s.done)
+}
+
+// forget drops p, which takes no calls any more, from where new calls look.
+func (w *Worker) forget(p *process, ended bool) {
+	w.mu.Lock()
+	if w.current == p {
+		w.current = nil
+	}
+	if ended {
+		delete(w.all, p)
+	}
+	w.mu.Unlock()
+}
+
+// holdBack waits until a startup is due, or the Worker is closed.
+func (w *Worker) holdBack() error {
+	w.mu.Lock()
+	d := w.backoff.delay(w.now())
+	w.mu.Unlock()
+	if d == 0 {
+		return nil
+	}
+	select {
+	case <-w.after(d):
+		return nil
+	case <-w.closing:
+		return ErrWorkerClosed
+	}
+}
+
+// gaveUp is the error of a caller whose context was done before there was a
+// worker. That nothing of it ran is said by not matching ErrWorkerDied.
+func (w *Worker) gaveUp(ctx context.Context) error {
+	w.mu.Lock()
+	last := w.backoff.last
+	w.mu.Unlock()
+	if last == nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w, before a worker could be started again; the last one: %s", ctx.Err(), Clause(last))
+}
+
+// judge says, at the end of a process, whether it was of use, for startups to be
+// held back or not. told is whether this process had it end.
+func (w *Worker) judge(p *process, told bool, died *DiedError) {
+	now := w.now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case p.answered || now.Sub(p.since) >= longLife:
+		w.backoff.succeed()
+	case !told:
+		w.backoff.fail(now, died)
+	}
+}
