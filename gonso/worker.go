@@ -144,7 +144,7 @@ func lastOfEach(given []string) (env []string, err error) {
 	for _, kv := range given {
 		name, _, ok := strings.Cut(kv, "=")
 		if !ok || name == "" || strings.ContainsRune(kv, 0) {
-			return nil, fmt.Errorf("Env has %q, which is not a name, = and a value", kv)
+			return nil, fmt.Errorf("%s has %q, which is not a name, = and a value", "Env", kv)
 		}
 		if i, ok := at[name]; ok {
 			env[i] = kv

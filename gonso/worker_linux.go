@@ -39,7 +39,7 @@ func (c *core) setWorker(w Worker) error {
 	if w.Cgroup != "" {
 		f, err := reexec.OpenCgroup(w.Cgroup)
 		if err != nil {
-			return newError("set worker", 0, "", fmt.Errorf("Cgroup: %w", err))
+			return newError("set worker", 0, "", fmt.Errorf("%s: %w", "Cgroup", err))
 		}
 		f.Close()
 	}
