@@ -53,7 +53,10 @@ func NewWorker(opts WorkerOptions) *Worker {
 		now: time.Now, after: time.After,
 	}
 	if opts.Path != "" {
-		w.exe = &executable{path: opts.Path}
+		// Root inside may be this user, to whom the file belongs. With the mounts of this
+		// process he finds it by its path, too, and a copy would keep nobody out.
+		seal := joinsType(opts.Join, newUser) && joinsType(opts.Join, unix.CLONE_NEWNS)
+		w.exe = &executable{path: opts.Path, seal: seal}
 	}
 	return w
 }
@@ -236,6 +239,9 @@ func (w *Worker) launchOnce(perCall bool) (_ *process, err error) {
 		return nil, err
 	}
 	defer done()
+	if err := w.checkLoader(exe); err != nil {
+		return nil, err
+	}
 	conn, sock, err := wire.Pair()
 	if err != nil {
 		return nil, err
