@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/launcher"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
@@ -44,8 +45,10 @@ func greet(t wire.FrameType) error {
 	return found.conn.Write(&f)
 }
 
-// refuseElevated keeps whoever starts a setuid program, or one with file
-// capabilities, from choosing argv[0] and then the functions it runs.
+// refuseElevated keeps whoever starts a program with more privileges than his own from
+// choosing argv[0] and then the functions it runs. AT_SECURE tells of a setuid bit or file
+// capabilities of this program. Behind a wrapper that has them, and has become root wholly or
+// made its capabilities ambient, it does not: there, the launcher does not vouch.
 func refuseElevated() error {
 	secure, err := sys.Secure()
 	switch {
@@ -54,7 +57,30 @@ func refuseElevated() error {
 	case secure:
 		return errors.New("this program runs with more privileges than who started it (AT_SECURE)")
 	}
-	return nil
+	peer, err := unix.GetsockoptUcred(handshake.SocketFD, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return fmt.Errorf("whose socket this is, is not known: %w", err)
+	}
+	// Of a process in another pid namespace that is not below ours both say 0.
+	if parent := os.Getppid(); int(peer.Pid) != parent {
+		return fmt.Errorf("the socket is of process %d, not of the parent %d (SO_PEERCRED)", peer.Pid, parent)
+	}
+	vouched, err := launcher.Vouched()
+	switch {
+	case err != nil:
+		return err
+	case vouched:
+		return nil
+	case peer.Uid == 0:
+		return nil // root may have anything; without some capabilities it gets them by exec, and that counts as a gain
+	}
+	// Started by hand, there is nothing to gain.
+	caps, err := sys.ThreadCaps()
+	uid, gid := int(peer.Uid), int(peer.Gid)
+	if err == nil && caps.Permitted == 0 && uid == os.Getuid() && uid == os.Geteuid() && gid == os.Getgid() && gid == os.Getegid() {
+		return nil
+	}
+	return fmt.Errorf("it was not started by gonso, or what started it has gained privileges since: its socket is of uid %d and gid %d", uid, gid)
 }
 
 // Main serves calls until the parent closes the socket, and ends the process.

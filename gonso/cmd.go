@@ -27,7 +27,17 @@ type Cmd struct {
 	// outside, open in any mode, O_PATH included. It is not for scripts, and a
 	// dynamically linked one finds its loader only where the Set's mount namespace
 	// has it. It belongs to the caller, who keeps it open until Start has returned.
+	//
+	// In a Set with user, pid or mnt namespaces that somebody else made, what is executed
+	// is a sealed copy, made by each Start: the file must be readable, and a setuid bit or
+	// capabilities of it do not count.
 	Exe *os.File
+
+	// DynamicLoader lets Exe or Self be dynamically linked where the root directory is
+	// somebody else's: that of a mnt namespace that somebody else made, or a Chroot in a
+	// Set with namespaces as above. The program runs the loader and the libraries that it finds there.
+	// Without it, Start refuses such a program: build it with CGO_ENABLED=0.
+	DynamicLoader bool
 
 	Args []string // with the name as Args[0]; if empty, Path
 

@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,11 +56,21 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			return prepared{}, newError("start", 0, "", err)
 		}
 		env = append(env, selfEnv+"=1")
+	case c.Exe != nil && protect:
+		if g.Exe, done, err = reexec.CopyExe(c.ctx, c.Exe); err != nil {
+			return prepared{}, newError("start", 0, "", fmt.Errorf("Exe: %w", err))
+		}
 	case c.Exe != nil:
 	case strings.Contains(c.Path, "/"):
 		g.Paths = []string{c.Path}
 	default:
 		g.Search, g.Paths = true, lookIn(env, c.Path)
+	}
+	if protect && g.Exe != nil && !c.DynamicLoader && (core.foreignRoot() || c.Chroot != "") {
+		if err := reexec.CheckStatic(g.Exe); err != nil {
+			done()
+			return prepared{}, newError("start", 0, "", fmt.Errorf("Cmd.DynamicLoader is not set: %s: %w", c.Path, err))
+		}
 	}
 	p, err := g.Prepare()
 	if err != nil {

@@ -52,6 +52,7 @@ func TestCommandInSomebodyElsesNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	self.Env = append(os.Environ(), testenv.ProgramEnv+"=waits for input")
+	self.DynamicLoader = true // this test binary may be built with cgo
 	if err := self.Start(); err != nil {
 		t.Fatal(err)
 	}

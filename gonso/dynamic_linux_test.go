@@ -116,6 +116,7 @@ func TestDynamicProgramCannotBeKeptOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer opened.Close()
+			setWorker(t, opened, gonso.Worker{DynamicLoader: true})
 			for name, s := range map[string]*gonso.Set{"own": own, "opened": opened} {
 				checkInside(t, name, s, dynamic)
 			}

@@ -204,11 +204,25 @@ func statusOf(t testing.TB, pid int) map[string]string {
 // goIn asks where the Set's worker is, from inside.
 func goIn(t testing.TB, s *Set) place {
 	t.Helper()
-	p, err := where.Do(context.Background(), s, struct{}{}, InProcess())
+	p, err := where.Do(context.Background(), dynamically(s), struct{}{}, InProcess())
 	if err != nil {
 		t.Fatalf("%v: %v", s, err)
 	}
 	return p
+}
+
+// dynamically lets this test binary be the worker although it may be built with cgo, and
+// the mnt namespace be somebody else's.
+func dynamically(s *Set) *Set {
+	if s.c == nil { // the zero Set
+		return s
+	}
+	s.c.workerMu.Lock()
+	defer s.c.workerMu.Unlock()
+	if s.c.worker == nil {
+		s.c.workerAs.DynamicLoader = true
+	}
+	return s
 }
 
 // sleeper starts a process that waits, in new namespaces, and ends with the test.

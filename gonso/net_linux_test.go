@@ -765,9 +765,9 @@ func TestOpenFileCannotBeLedOutside(t *testing.T) {
 	if err := os.Symlink(fmt.Sprintf("/proc/%d/root%s/elsewhere", os.Getpid(), dir), dir+"/away"); err != nil {
 		t.Fatal(err)
 	}
-	sets := map[string]*Set{"worker": owned(t)(FromPID(sleeper(t, User|Mount), User, Mount))}
+	sets := map[string]*Set{"worker": dynamically(owned(t)(FromPID(sleeper(t, User|Mount), User, Mount)))}
 	if testenv.Has(testenv.Root) {
-		sets["thread"] = owned(t)(FromPID(sleeper(t, Mount), Mount))
+		sets["thread"] = dynamically(owned(t)(FromPID(sleeper(t, Mount), Mount)))
 	}
 	for name, s := range sets {
 		f, err := s.OpenFile(t.Context(), dir+"/in", os.O_RDONLY, 0)

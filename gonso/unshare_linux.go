@@ -189,6 +189,9 @@ const exposing = User | PID | Mount
 // opened, and for all that was made from that.
 func (c *core) exposes(types Type) bool { return c.opened&types&exposing != 0 }
 
+// foreignRoot reports whether somebody else has filled the mnt namespace.
+func (c *core) foreignRoot() bool { return c.opened&Mount != 0 }
+
 // joins is the plan of joining some of the Set's namespaces, with descriptors.
 func (c *core) joins(types Type) []reexec.Join {
 	f := *c.facts()

@@ -67,6 +67,14 @@ type Worker struct {
 	// Capabilities inside are what exec leaves to the uid: all if it is 0 inside,
 	// else none (capabilities(7)).
 	KeepIDs bool
+
+	// DynamicLoader lets a dynamically linked program, or helper, be the worker of a
+	// Set whose mnt namespace somebody else made. It runs the loader and the libraries that
+	// it finds there, with all that the worker may do. Where there is no loader the worker
+	// stays in this program's mnt namespace, and its functions enter the Set's one by one;
+	// those that start goroutines fail. Without it, such a program is refused: build
+	// it with CGO_ENABLED=0.
+	DynamicLoader bool
 }
 
 // Rlimit is a limit of setrlimit(2), on a process or what it may use.

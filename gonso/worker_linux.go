@@ -8,9 +8,9 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-func (w *Worker) options(joins []reexec.Join, protect bool) reexec.WorkerOptions {
+func (w *Worker) options(joins []reexec.Join, protect, foreignRoot bool) reexec.WorkerOptions {
 	o := reexec.WorkerOptions{
-		Join: joins, Protect: protect, KeepIDs: w.KeepIDs,
+		Join: joins, Protect: protect, KeepIDs: w.KeepIDs, ForeignRoot: foreignRoot, DynamicLoader: w.DynamicLoader,
 		Path: w.Path, Env: w.Env, Dir: w.Dir, Cgroup: w.Cgroup,
 		Stderr: w.Stderr, StartTimeout: w.StartTimeout, Idle: w.Idle, Grace: w.Grace,
 	}
@@ -54,7 +54,7 @@ func (c *core) getWorker() *reexec.Worker {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
 	if c.worker == nil {
-		c.worker = reexec.NewWorker(c.workerAs.options(c.joins(c.foreign), c.exposes(c.foreign)))
+		c.worker = reexec.NewWorker(c.workerAs.options(c.joins(c.foreign), c.exposes(c.foreign), c.foreignRoot()))
 		if c.closed.Load() { // Close has not seen it
 			c.worker.Close()
 		}

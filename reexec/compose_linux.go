@@ -21,10 +21,13 @@ type launch struct {
 	launcher.List
 	about map[int]uint32
 	paths map[int]string // of steps that are about a file
+	shut  map[int]string // why the kernel may answer ENOENT to steps that have no file to find
 	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
 }
 
-func newLaunch() *launch { return &launch{about: make(map[int]uint32), paths: make(map[int]string)} }
+func newLaunch() *launch {
+	return &launch{about: make(map[int]uint32), paths: make(map[int]string), shut: make(map[int]string)}
+}
 
 // Descriptors of a starting worker, in the order of launcher.Cmd.Files.
 const (
@@ -71,12 +74,29 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.Close(workerSocket)
 	l.CloseRange(workerJoins, 0)
-	// By descriptor: the path may be missing or another file inside.
-	l.paths[l.Execveat(workerExe).Tolerate(unix.ENOENT).Index()] = how.exe
-	// TOMOYO looks for /dev/fd and answers ENOENT where that is missing.
-	l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", workerExe)).Index()] = how.exe
+	l.Vouch()
+	l.execute(workerExe, how.exe, o.Protect)
 	return l
 }
+
+// execute becomes the program of a descriptor that exec closes. So nobody inside can
+// have another program for it: the path may be missing or another file there, and an
+// interpreter that the user namespace has for it (binfmt_misc, Linux 6.7) is refused
+// (fs/binfmt_misc.c, BINPRM_FLAGS_PATH_INACCESSIBLE).
+func (l *launch) execute(fd launcher.FD, name string, protect bool) {
+	s := l.Execveat(fd)
+	l.paths[s.Index()] = name
+	if protect {
+		l.shut[s.Index()] = shutOut
+		return
+	}
+	// TOMOYO looks for /dev/fd and answers ENOENT where that is missing.
+	s.Tolerate(unix.ENOENT)
+	l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", fd)).Index()] = name
+}
+
+const shutOut = "it is executed by descriptor alone, as somebody else may be root inside; possibly an interpreter was registered for it there " +
+	"(binfmt_misc); or it is dynamically linked and its loader is missing inside; or TOMOYO is active and /dev/fd is missing inside"
 
 // composeCreation makes namespaces and holds them until told to go on. dumpable
 // says that this process needs that to open the launcher's files in /proc.

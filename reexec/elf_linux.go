@@ -13,42 +13,60 @@ type elfInfo struct {
 	interp  bool // it names a loader, to be found in the mount namespace: it is dynamically linked
 }
 
-var errNotELF = errors.New("it is not an executable of this system (ELF, 64 bits)")
+var errNotELF = errors.New("it is not an executable of this system (ELF, little-endian)")
 
-// readELF reads the headers of an executable of 64 bits, little-endian, as all
-// are that have a launcher; see elf(5).
+// elfClass is where the headers of a class have what is wanted; see elf(5).
+type elfClass struct {
+	headerSize, entrySize       int
+	atOffset, atSize, atEntries int
+	offset                      func(b []byte) uint64
+}
+
+var elfClasses = map[byte]elfClass{
+	1: {52, 32, 28, 42, 44, func(b []byte) uint64 { return uint64(binary.LittleEndian.Uint32(b)) }},
+	2: {64, 56, 32, 54, 56, binary.LittleEndian.Uint64},
+}
+
+// readELF reads the headers of an executable. Those of 32 bits are there for what a
+// processor of 64 bits executes as well.
 func readELF(r io.ReaderAt) (*elfInfo, error) {
 	const (
-		headerSize, entrySize  = 64, 56
-		ptInterp               = 3
-		maxEntries             = 1 << 12
-		class64, littleEndian  = 2, 1
-		atType, atMachine      = 16, 18
-		atOffset, atSize, atNo = 32, 54, 56
+		ptInterp          = 3
+		maxEntries        = 1 << 12
+		littleEndian      = 1
+		atType, atMachine = 16, 18
 	)
 	le := binary.LittleEndian
-	h := make([]byte, headerSize)
-	if _, err := r.ReadAt(h, 0); errors.Is(err, io.EOF) {
-		return nil, errNotELF
-	} else if err != nil {
+	read := func(n int, at int64) ([]byte, error) {
+		b := make([]byte, n)
+		_, err := r.ReadAt(b, at)
+		if errors.Is(err, io.EOF) {
+			err = errNotELF
+		}
+		return b, err
+	}
+	h, err := read(atMachine+2, 0)
+	if err != nil {
 		return nil, err
 	}
+	class, known := elfClasses[h[4]]
 	typ := le.Uint16(h[atType:])
-	if string(h[:4]) != "\x7fELF" || h[4] != class64 || h[5] != littleEndian || typ != 2 && typ != 3 {
+	if string(h[:4]) != "\x7fELF" || !known || h[5] != littleEndian || typ != 2 && typ != 3 {
 		return nil, errNotELF
+	}
+	if h, err = read(class.headerSize, 0); err != nil {
+		return nil, err
 	}
 	e := &elfInfo{machine: le.Uint16(h[atMachine:])}
-	n := int(le.Uint16(h[atNo:]))
-	if le.Uint16(h[atSize:]) != entrySize || n > maxEntries {
+	n := int(le.Uint16(h[class.atEntries:]))
+	if int(le.Uint16(h[class.atSize:])) != class.entrySize || n > maxEntries {
 		return nil, errNotELF
 	}
-	table := make([]byte, n*entrySize)
-	if _, err := r.ReadAt(table, int64(le.Uint64(h[atOffset:])&(1<<62-1))); errors.Is(err, io.EOF) {
-		return nil, errNotELF
-	} else if err != nil {
+	table, err := read(n*class.entrySize, int64(class.offset(h[class.atOffset:])&(1<<62-1)))
+	if err != nil {
 		return nil, err
 	}
-	for ; len(table) > 0; table = table[entrySize:] {
+	for ; len(table) > 0; table = table[class.entrySize:] {
 		if le.Uint32(table) == ptInterp {
 			e.interp = true
 		}

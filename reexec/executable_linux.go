@@ -1,6 +1,7 @@
 package reexec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Supported returns why this system has no process backend, or nil.
@@ -20,11 +22,19 @@ func Supported() error { return launcher.Supported() }
 type executable struct {
 	path   string // how it is named to people; opened at the first launch
 	self   bool   // it is this program
+	seal   bool   // execute a copy of it, even where nobody else is root
 	mu     sync.Mutex
 	file   *os.File // O_PATH
 	sealed *os.File // a sealed copy in memory
 	elf    *elfInfo // what was found in it
 }
+
+// The modes of copies. One that nobody may read makes the kernel leave a process that
+// executes it undumpable wherever the owner is not mapped (fs/exec.c, would_dump).
+const (
+	hiddenMode = 0o111
+	openMode   = 0o555
+)
 
 // thisProgram is opened by a link that means the file that is running, whatever
 // has become of its path.
@@ -32,9 +42,7 @@ var thisProgram = &executable{path: "/proc/self/exe", self: true}
 
 // open returns a descriptor of the program and what to do when the launch is
 // over. Where somebody else may be root inside, it is a sealed copy: they could
-// otherwise write to the host's file through /proc/PID/exe (CVE-2019-5736). Its
-// mode lets nobody read it, so that the kernel leaves a process that executes it
-// undumpable wherever the owner is not mapped (fs/exec.c, would_dump).
+// otherwise write to the host's file through /proc/PID/exe (CVE-2019-5736).
 func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -53,18 +61,25 @@ func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 			return nil, nil, err
 		}
 	}
-	if !protect {
+	switch {
+	case !protect && !x.seal:
 		return x.file, keep, nil
-	}
-	if x.sealed != nil {
+	case x.sealed != nil:
 		return x.sealed, keep, nil
 	}
 	src, err := x.read()
+	if err != nil && !protect {
+		return x.file, keep, nil // what this user may not read he may execute all the same
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	defer src.Close()
-	f, err = launcher.SealedCopy(src, "gonso-worker", 0o111)
+	mode := os.FileMode(hiddenMode)
+	if !protect {
+		mode = openMode
+	}
+	f, err = launcher.SealedCopy(src, "gonso-worker", mode)
 	if err != nil {
 		return nil, nil, fmt.Errorf("a sealed copy of %s: %w", x.path, err)
 	}
@@ -80,6 +95,78 @@ func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 // OpenSelf returns this program, to be executed, and what to do afterwards.
 func OpenSelf(protect bool) (f *os.File, done func(), err error) { return thisProgram.open(protect) }
 
+// CopyExe returns a copy of a program, as open does of this one, and what to do
+// afterwards. The file may be on a file system that does not answer: it is waited
+// for within defaultStartTimeout, and then a goroutine is left behind.
+func CopyExe(ctx context.Context, exe *os.File) (f *os.File, done func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, defaultStartTimeout, errSlow)
+	defer cancel()
+	// The caller may close his once this has returned.
+	own, err := sys.DupFile(exe)
+	if err != nil {
+		return nil, nil, err
+	}
+	type result struct {
+		f   *os.File
+		err error
+	}
+	copied := make(chan result, 1)
+	go func() {
+		defer own.Close()
+		f, err := copyExe(own)
+		copied <- result{f, err}
+	}()
+	select {
+	case r := <-copied:
+		return r.f, func() { r.f.Close() }, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-copied; r.err == nil {
+				r.f.Close()
+			}
+		}()
+		return nil, nil, context.Cause(ctx)
+	}
+}
+
+func copyExe(exe *os.File) (*os.File, error) {
+	x := &executable{path: exe.Name(), file: exe}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(exe.Fd()), &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, &os.PathError{Op: "exec", Path: x.path, Err: errNotRegular}
+	}
+	// exec asks for this right of the file, which a copy does not show.
+	if err := unix.Faccessat(int(exe.Fd()), "", unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
+		return nil, &os.PathError{Op: "exec", Path: x.path, Err: err}
+	}
+	src, err := x.read()
+	if err != nil {
+		return nil, fmt.Errorf("it cannot be read, and so not be copied: %w", err)
+	}
+	defer src.Close()
+	return launcher.SealedCopy(src, "gonso-exe", hiddenMode)
+}
+
+// ErrDynamic says that a program would run what it finds inside.
+var ErrDynamic = fmt.Errorf("the program is dynamically linked and would run the loader and the libraries that it finds "+
+	"in a root directory of somebody else's: build it with CGO_ENABLED=0: %w", errors.ErrUnsupported)
+
+// CheckStatic returns an error that matches ErrDynamic unless f, which can be read,
+// needs no loader.
+func CheckStatic(f *os.File) error {
+	e, err := readELF(f)
+	switch {
+	case err != nil:
+		return err
+	case e.interp:
+		return ErrDynamic
+	}
+	return nil
+}
+
 // read opens what was opened, for reading.
 func (x *executable) read() (*os.File, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", x.file.Fd()))
@@ -89,6 +176,8 @@ func (x *executable) read() (*os.File, error) {
 	}
 	return f, err
 }
+
+var errNotRegular = errors.New("it is not a regular file")
 
 // check refuses early what cannot be a program like this one. Its caller has
 // x.mu.
@@ -102,7 +191,7 @@ func (x *executable) check() error {
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
 		return bad(unix.EISDIR)
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return bad(errors.New("it is not a regular file"))
+		return bad(errNotRegular)
 	}
 	f, err := x.read()
 	if errors.Is(err, os.ErrPermission) {

@@ -27,14 +27,14 @@ func helperError(path string, alive bool, cause error) error {
 // linked program (opencontainers/runc#4243). The kernel then says ENOENT, a
 // loader that misses something ends with status 127.
 func (w *Worker) lacksLoader(err error) bool {
-	if !joinsType(w.opts.Join, unix.CLONE_NEWNS) {
+	if !joinsType(w.opts.Join, unix.CLONE_NEWNS) || w.opts.ForeignRoot && !w.opts.DynamicLoader {
 		return false
 	}
 	var le *LaunchError
 	var died *DiedError
 	switch {
 	case errors.As(err, &le):
-		if le.Op != "execve" || le.Err != unix.ENOENT {
+		if le.Op != "execve" && le.Op != "execveat" || !errors.Is(le.Err, unix.ENOENT) {
 			return false
 		}
 	case errors.As(err, &died):
@@ -45,6 +45,21 @@ func (w *Worker) lacksLoader(err error) bool {
 		return false
 	}
 	return w.exe.dynamic()
+}
+
+// checkLoader refuses a program, open as f, that would run a loader of somebody else's.
+func (w *Worker) checkLoader(f *os.File) error {
+	if !w.opts.ForeignRoot || w.opts.DynamicLoader {
+		return nil
+	}
+	err := CheckStatic(f)
+	if errors.Is(err, ErrDynamic) {
+		return fmt.Errorf("Worker.DynamicLoader is not set: %s: %w; or have a static program as helper (Worker.Path)", w.exe.path, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", w.exe.path, err)
+	}
+	return nil
 }
 
 // withoutMount takes the mnt namespace out of joins.

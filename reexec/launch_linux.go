@@ -35,7 +35,11 @@ func (l *launch) explain(err error) error {
 	if !errors.As(err, &se) {
 		return nil
 	}
-	return &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+	if why := l.shut[se.Index]; why != "" && se.Errno == unix.ENOENT {
+		le.Err = fmt.Errorf("%w: %s", se.Errno, why)
+	}
+	return le
 }
 
 // ended says why the launcher did not come to where it was waited for.
@@ -97,6 +101,9 @@ func (w *Worker) setOut(perCall bool) (*process, *launch, error) {
 		return nil, nil, err
 	}
 	defer done()
+	if err := w.checkLoader(exe); err != nil {
+		return nil, nil, err
+	}
 	conn, sock, err := wire.Pair()
 	if err != nil {
 		return nil, nil, err

@@ -118,6 +118,11 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 	failed := error(unix.ENOENT)
 	for tried := 0; ; tried++ {
 		result, err := l.NextValue(ctx)
+		if opened := result; err == nil && g.outside() {
+			if result, err = l.NextValue(ctx); opened < 0 {
+				result = opened
+			}
+		}
 		switch {
 		case err == nil:
 			// EACCES says more than that others are not there.
@@ -138,6 +143,17 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 		}
 	}
 }
+
+// outside reports whether paths are those of this process's mounts while somebody else is root of the
+// user namespace: he may have interpreters there (binfmt_misc, Linux 6.7), which he
+// opened in his own mounts and which would run in these. Then the file is
+// executed by a descriptor that exec closes, which the kernel gives to no interpreter.
+func (g *Program) outside() bool {
+	return g.Protect && g.Exe == nil && joinsType(g.Join, newUser) && !joinsType(g.Join, unix.CLONE_NEWNS)
+}
+
+const handedOn = "it is there, but the kernel would hand it to an interpreter, and the Set's user namespace is somebody else's, " +
+	"who may have registered one (binfmt_misc); of a script, run the interpreter by its own name"
 
 // composeProgram joins namespaces and becomes the program. Its descriptors are
 // those of the namespaces, its files, and the executable if there is one.
@@ -173,11 +189,18 @@ func composeProgram(g *Program, own uint64) *launch {
 		l.Prctl(unix.PR_SET_PDEATHSIG, int(g.Pdeathsig))
 	}
 	if g.Exe != nil {
-		l.paths[l.Execveat(exe).Tolerate(unix.ENOENT).Index()] = g.Name
-		l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", exe)).Index()] = g.Name // TOMOYO, as for workers
+		l.execute(exe, g.Name, g.Protect)
 		return l
 	}
 	for _, path := range g.Paths {
+		if g.outside() {
+			open := l.TryOpen(path)
+			l.Send(open)
+			try := l.TryExecveat(open)
+			l.paths[open.Index()], l.paths[try.Index()], l.shut[try.Index()] = path, path, handedOn
+			l.Send(try)
+			continue
+		}
 		try := l.Try(path)
 		l.paths[try.Index()] = path
 		l.Send(try)

@@ -42,6 +42,37 @@ func TestComposeProgram(t *testing.T) {
 			writev(status, [reached, #14], 2) = 16
 			exit_group(127)
 `},
+		"by name outside": {Program{Join: []Join{{Type: user}}, Protect: true, KeepIDs: true, Search: true, Paths: []string{"/a/x", "/b/x"}}, hides + `
+			setgroups(0, NULL) = 0 or EPERM
+			setns(6, CLONE_NEWUSER) = 0
+			if #2: setgroups(0, NULL) = 0 or EPERM
+			close_range(7, ~0, 0) = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 7) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			close(6) = 0 or EBADF
+			openat(AT_FDCWD, "/a/x", O_CLOEXEC|O_PATH) >= 0 or ENOTDIR or EACCES or ENOENT or ELOOP
+			writev(status, [reached, #11], 2) = 16
+			execveat(#11, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
+			writev(status, [reached, #13], 2) = 16
+			openat(AT_FDCWD, "/b/x", O_CLOEXEC|O_PATH) >= 0 or ENOTDIR or EACCES or ENOENT or ELOOP
+			writev(status, [reached, #15], 2) = 16
+			execveat(#15, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
+			writev(status, [reached, #17], 2) = 16
+			exit_group(127)
+`},
+		"somebody else's, by descriptor": {Program{Join: []Join{{Type: net}}, Protect: true, Exe: f, Name: "exe"}, hides + `
+			setns(6, CLONE_NEWNET) = 0
+			close_range(8, ~0, 0) = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 8) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			close(6) = 0 or EBADF
+			fcntl(7, F_SETFD, FD_CLOEXEC) = 0
+			execveat(7, "", argv, envp, AT_EMPTY_PATH)
+`},
 		"by descriptor, with files": {Program{Join: []Join{{Type: net}}, Exe: f, Name: "exe", Files: []*os.File{f, nil, f, f, f}}, `
 			setns(6, CLONE_NEWNET) = 0
 			close_range(13, ~0, 0) = 0

@@ -56,6 +56,9 @@ type WorkerOptions struct {
 	Join    []Join
 	Protect bool // as for Creation
 	KeepIDs bool // do not become uid and gid 0 of the user namespace joined
+	// ForeignRoot: the mnt namespace joined is somebody else's. A dynamically linked
+	// program is refused there unless DynamicLoader is set.
+	ForeignRoot, DynamicLoader bool
 
 	// Stderr gets what the worker and its functions print, on standard output too; nil is os.Stderr.
 	Stderr io.Writer

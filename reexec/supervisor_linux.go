@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Worker is a place that always has a worker when one is needed: the first call
@@ -47,7 +49,10 @@ func NewWorker(opts WorkerOptions) *Worker {
 		now: time.Now, after: time.After,
 	}
 	if opts.Path != "" {
-		w.exe = &executable{path: opts.Path}
+		// Root inside may be this user, to whom the file belongs. With the mounts of this
+		// process he finds it by its path, too, and a copy would keep nobody out.
+		seal := joinsType(opts.Join, newUser) && joinsType(opts.Join, unix.CLONE_NEWNS)
+		w.exe = &executable{path: opts.Path, seal: seal}
 	}
 	return w
 }

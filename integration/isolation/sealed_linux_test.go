@@ -59,6 +59,10 @@ func TestRootInsideCannotOverwriteTheBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer opened.Close()
+	// This test binary may be built with cgo.
+	if err := opened.SetWorker(gonso.Worker{DynamicLoader: true}); err != nil {
+		t.Fatal(err)
+	}
 	worker := workerIn(t, opened)
 
 	if owner(t, member) != inside {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -40,48 +41,56 @@ func launcherText() ([]byte, error) {
 	return code[:n], nil
 }
 
-// imageCache holds the launcher's executable once it has been made. A failure to make it is not kept.
+// imageCache holds the launcher's executable once it has been made, if that is a memfd that nobody can write to anymore.
+// What has no seals is for one launch: whoever got hold of it during that, and wrote to it afterwards, has changed nothing
+// that is executed again. A failure is not kept.
 type imageCache struct {
-	mu   sync.Mutex
-	file *os.File
+	mu      sync.Mutex
+	file    *os.File
+	refused bool // memfds can be made, but not executed
 }
 
 var image imageCache
 
-// get returns the executable, which the cache owns.
-func (c *imageCache) get() (*os.File, error) {
+// get returns the executable, and what to do when the launch is over.
+func (c *imageCache) get() (f *os.File, done func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.file != nil {
-		return c.file, nil
+	if c.file != nil && !c.refused {
+		return c.file, func() {}, nil
 	}
-	return c.make(newExecutable)
-}
-
-// instead returns an executable that is not a memfd, for when refused could not be executed.
-func (c *imageCache) instead(refused *os.File) (*os.File, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.file == refused && Sealed(refused):
-		return c.make(newUnnamed) // others may be starting refused, so it is left to be closed by its cleanup
-	case c.file == refused:
-		return nil, errors.New("launcher: not a memfd already")
+	newFile := newExecutable
+	if c.refused {
+		newFile = newUnnamed
 	}
-	return c.file, nil
-}
-
-func (c *imageCache) make(newFile func(string, os.FileMode, io.Reader) (*os.File, error)) (*os.File, error) {
 	text, err := launcherText()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Readable, so that the launcher is dumpable: whether its /proc files can be opened is the list's choice.
-	f, err := newFile("gonso-launcher", 0o555, bytes.NewReader(elfImage(Machine(), text)))
-	if err == nil {
-		c.file = f
+	f, err = newFile("gonso-launcher", 0o555, bytes.NewReader(elfImage(Machine(), text)))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !Sealed(f):
+		return f, func() { f.Close() }, nil
 	}
-	return f, err
+	c.file = f
+	return f, func() {}, nil
+}
+
+// refuse is told that a policy forbids to execute f, and says whether something else than f can be had. Others may be
+// starting f, so it is left to be closed by its cleanup.
+func (c *imageCache) refuse(f *os.File) bool {
+	if !Sealed(f) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == f {
+		c.file, c.refused = nil, true
+	}
+	return true
 }
 
 // SealedCopy returns a copy of an executable file, to be executed by descriptor. Its mode is mode: with 0111, the process
@@ -89,11 +98,21 @@ func (c *imageCache) make(newFile func(string, os.FileMode, io.Reader) (*os.File
 // closes both.
 //
 // The copy is a memfd that nobody can write to anymore. Where memfds cannot be made executable (vm.memfd_noexec, Linux
-// 6.3) it is an unnamed file in a temporary directory, open for reading, without seals: root may
-// still write to it while no process runs it. Sealed tells which it is.
+// 6.3) it is an unnamed file in a temporary directory, open for reading, without seals: it is for one launch, as root may
+// write to it while no process runs it. Sealed tells which it is.
 func SealedCopy(src *os.File, name string, mode os.FileMode) (*os.File, error) {
-	return newExecutable(name, mode, io.NewSectionReader(src, 0, 1<<63-1))
+	info, err := src.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxCopy {
+		return nil, fmt.Errorf("it has %d bytes, more than the %d that are copied", info.Size(), maxCopy)
+	}
+	return newExecutable(name, mode, io.NewSectionReader(src, 0, info.Size()))
 }
+
+// maxCopy bounds what a copy takes of the memory.
+const maxCopy = 1 << 30
 
 // Sealed says whether f is a memfd that nobody can write to anymore.
 func Sealed(f *os.File) bool {
@@ -166,23 +185,53 @@ func newUnnamed(name string, mode os.FileMode, content io.Reader) (*os.File, err
 			errs = append(errs, err)
 			continue
 		}
-		defer w.Close()
-		if err := fill(w, content); err != nil {
-			return nil, err
+		r, err := fillUnnamed(w, name, mode, content)
+		w.Close()
+		if err == nil {
+			err = writersGone(r)
 		}
-		// Open for writing, it could not be executed (ETXTBSY).
-		fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return nil, &os.PathError{Op: "reopen", Path: w.Name(), Err: err}
-		}
-		r := os.NewFile(uintptr(fd), name)
-		if err := r.Chmod(mode); err != nil {
 			r.Close()
 			return nil, err
 		}
 		return r, nil
 	}
 	return nil, errors.Join(errs...)
+}
+
+// fillUnnamed returns w, open for reading only.
+func fillUnnamed(w *os.File, name string, mode os.FileMode, content io.Reader) (*os.File, error) {
+	if err := fill(w, content); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "reopen", Path: w.Name(), Err: err}
+	}
+	r := os.NewFile(uintptr(fd), name)
+	return r, r.Chmod(mode)
+}
+
+// writersPatience is how long another process may have a descriptor that it has inherited and exec is to close.
+const writersPatience = 10 * time.Second
+
+// writersGone waits until nobody has f open for writing: until then it cannot be executed (ETXTBSY). What this process has
+// closed, a child that another goroutine forked meanwhile still has until it executes something (golang/go#22315). A read
+// lease is given where there is no writer, see fcntl(2); on a file system without leases nothing is known.
+func writersGone(f *os.File) error {
+	for began := time.Now(); ; time.Sleep(200 * time.Microsecond) {
+		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		if err == nil {
+			_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+			return os.NewSyscallError("fcntl F_SETLEASE", err)
+		}
+		switch {
+		case err != unix.EAGAIN:
+			return nil
+		case time.Since(began) > writersPatience:
+			return fmt.Errorf("launcher: %s is open for writing in a process that inherited it: %w", f.Name(), unix.ETXTBSY)
+		}
+	}
 }
 
 // openUnnamed makes a file that never has a name, on a file system that files may be executed from.

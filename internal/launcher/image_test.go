@@ -73,13 +73,13 @@ func TestLauncherText(t *testing.T) {
 
 // freshImage makes the test start without a cached image, and gives others theirs back.
 func freshImage(t *testing.T) {
-	file := image.file
-	image.file = nil
+	file, refused := image.file, image.refused
+	image.file, image.refused = nil, false
 	t.Cleanup(func() {
 		if image.file != nil {
 			image.file.Close()
 		}
-		image.file = file
+		image.file, image.refused = file, refused
 	})
 }
 
@@ -92,12 +92,15 @@ func refuseMemfd(t *testing.T, err error) {
 func TestImageIsMadeOnce(t *testing.T) {
 	needLauncher(t)
 	freshImage(t)
-	a, err := image.get()
+	a, done, err := image.get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := image.get(); b != a || err != nil {
+	done()
+	if b, done, err := image.get(); b != a || err != nil {
 		t.Errorf("second image %v, %v", b, err)
+	} else {
+		done()
 	}
 	checkSealed(t, a)
 }
@@ -128,11 +131,37 @@ func TestImageWithoutMemfd(t *testing.T) {
 	freshImage(t)
 	refuseMemfd(t, unix.EACCES)
 	expectExit(t, run(t, &Cmd{List: new(List)}), 0)
-	checkUnnamed(t, image.file, 0o555)
-	first := image.file
+	checkUnnamedImages(t)
 	expectExit(t, run(t, &Cmd{List: new(List)}), 0)
-	if image.file != first {
-		t.Error("made twice")
+}
+
+// checkUnnamedImages wants an image of its own for each launch, gone with that.
+func checkUnnamedImages(t *testing.T) {
+	t.Helper()
+	if image.file != nil {
+		t.Error("one image is kept for others")
+	}
+	a, doneA, err := image.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, doneB, err := image.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkUnnamed(t, a, 0o555)
+	checkUnnamed(t, b, 0o555)
+	one, err := a.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err := b.Stat(); err != nil || os.SameFile(one, other) {
+		t.Errorf("two launches have one image, %v", err)
+	}
+	doneA()
+	doneB()
+	if _, err := a.Stat(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("it stays: %v", err)
 	}
 }
 
@@ -146,7 +175,7 @@ func TestImageMemfdNotExecutable(t *testing.T) {
 	defer f.Close()
 	image.file = f
 	expectExit(t, run(t, &Cmd{List: new(List)}), 0)
-	checkUnnamed(t, image.file, 0o555)
+	checkUnnamedImages(t)
 	expectExit(t, run(t, &Cmd{List: new(List)}), 0)
 }
 

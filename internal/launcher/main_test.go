@@ -58,9 +58,11 @@ var helpers = map[string]func() error{
 			return err
 		}
 		s, err := p.Wait()
-		fmt.Print(s, ", sealed ", Sealed(image.file), ", ", newMemfdRefused())
+		fmt.Print(s, ", kept ", image.file != nil, ", ", newMemfdRefused())
 		return err
 	},
+	"overwrite": overwrite,
+	"busy":      busy,
 	"parent": func() error { // of a launcher that waits; is killed
 		var l List
 		l.Sync()

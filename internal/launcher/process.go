@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Cmd says what to start.
@@ -47,6 +49,7 @@ type Prepared struct {
 	rest            []byte     // of the encoded list
 	ends            []*os.File // the launcher's, of its pipes
 	control, status *os.File   // ours; nil once the Process has them
+	done            func()     // releases the image
 }
 
 // Prepare prepares a launcher for a caller that starts the process itself, with arguments, environment and streams of its
@@ -75,12 +78,12 @@ func prepare(list *List, files []*os.File) (*Prepared, error) {
 }
 
 func prepareEncoded(list *List, encoded []byte, files []*os.File) (_ *Prepared, err error) {
-	exe, err := image.get()
+	exe, done, err := image.get()
 	if err != nil {
 		return nil, err
 	}
 	// The number is the child's: the path is resolved when its files are in place.
-	p := &Prepared{Path: fmt.Sprintf("/proc/self/fd/%d", ImageFD), list: list}
+	p := &Prepared{Path: fmt.Sprintf("/proc/self/fd/%d", ImageFD), list: list, done: done}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -122,6 +125,7 @@ func (p *Prepared) Started(process *os.Process) (*Process, error) {
 func (p *Prepared) Close() {
 	closeAll(p.ends)
 	closeAll([]*os.File{p.control, p.status})
+	p.done()
 }
 
 func closeAll(files []*os.File) {
@@ -146,6 +150,9 @@ func prove() error {
 	p.Wait()
 	return nil
 }
+
+// busyRetries bounds how often, a millisecond apart, an image is tried that somebody has open for writing.
+const busyRetries = 100
 
 // Start starts a launcher.
 func Start(c *Cmd) (*Process, error) {
@@ -178,10 +185,23 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 	}
 	process, err := os.StartProcess(p.Path, args, attr)
 	if errors.Is(err, fs.ErrPermission) && (c.Sys == nil || !c.Sys.UseCgroupFD) { // a policy may let memfds be made, but not executed
-		if exe, insteadErr := image.instead(attr.Files[ImageFD]); insteadErr == nil {
+		if image.refuse(attr.Files[ImageFD]) {
+			exe, done, getErr := image.get()
+			if getErr != nil {
+				return nil, errors.Join(err, getErr)
+			}
+			defer done()
 			attr.Files[ImageFD] = exe
 			process, err = os.StartProcess(p.Path, args, attr)
 		}
+	}
+	// What is left of ETXTBSY: on file systems without leases.
+	for range busyRetries {
+		if !errors.Is(err, unix.ETXTBSY) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+		process, err = os.StartProcess(p.Path, args, attr)
 	}
 	if err != nil {
 		return nil, err

@@ -926,9 +926,172 @@ func TestMemfdNoexec(t *testing.T) {
 		List: &l, Args: []string{helper + "memfd_noexec"}, Env: os.Environ(), Files: []*os.File{openSelf(t)},
 		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID},
 	})
-	if want := "exit status 0, sealed false, memfd refused"; got != want {
+	if want := "exit status 0, kept false, memfd refused"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+// CVE-2019-5736 again: who sees a launcher that waits opens what it executes, and writes to that once it has ended. The next
+// launch must not be of that.
+func TestWrittenImageIsNotExecutedAgain(t *testing.T) {
+	if got := noexec(t, "overwrite"); got != "written 3 of 3" {
+		t.Errorf("%s", got)
+	}
+}
+
+// golang/go#22315: an executable that was just written is busy as long as a child, forked meanwhile, has not executed
+// anything.
+func TestForksOfOthersCannotKeepTheImageBusy(t *testing.T) {
+	if got := noexec(t, "busy"); got != "1000 launches, 100 copies, 0 failed" {
+		t.Errorf("%s", got)
+	}
+}
+
+// noexec runs a helper where memfds may not be executed.
+func noexec(t *testing.T, name string) string {
+	t.Helper()
+	needRoot(t)
+	if _, err := os.Stat("/proc/sys/vm/memfd_noexec"); err != nil {
+		t.Skipf("skip: needs vm.memfd_noexec (Linux 6.3): %v", err)
+	}
+	var l List
+	l.Cloexec(StatusFD)
+	l.Execveat(FirstFileFD)
+	return output(t, &Cmd{
+		List: &l, Args: []string{helper + name}, Env: os.Environ(), Files: []*os.File{openSelf(t)}, Stderr: os.Stderr,
+		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID},
+	})
+}
+
+func memfdNoexec() error { return os.WriteFile("/proc/sys/vm/memfd_noexec", []byte("2"), 0) }
+
+// overwrite is what an attacker does, three ways.
+func overwrite() error {
+	if err := memfdNoexec(); err != nil {
+		return err
+	}
+	const n = 3
+	for i := range n {
+		var l List
+		l.Sync()
+		l.Wait()
+		p, err := Start(&Cmd{List: &l})
+		if err != nil {
+			return fmt.Errorf("launch after %d were written to: %w", i, err)
+		}
+		if err := p.Next(context.Background()); err != nil {
+			return err
+		}
+		// As by /proc/PID/exe, but that /proc is of another pid namespace.
+		fd, err := unix.PidfdOpen(p.Pid, 0)
+		if err != nil {
+			return err
+		}
+		image, err := unix.PidfdGetfd(fd, int(ImageFD), 0)
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+		path := fmt.Sprintf("/proc/thread-self/fd/%d", image)
+		switch i {
+		case 0: // it ends by itself
+			err = p.Continue()
+		case 1: // it is killed
+			err = p.Kill()
+		case 2: // it is given up
+			err = p.Close()
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := p.Wait(); err != nil {
+			return err
+		}
+		p.Close()
+		w, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+		if err != nil {
+			return fmt.Errorf("it cannot be written to: %w", err)
+		}
+		if _, err := w.WriteString("#!/bin/sh\necho owned >&2\n"); err != nil {
+			return err
+		}
+		w.Close()
+		unix.Close(image)
+	}
+	p, err := Start(&Cmd{List: new(List)})
+	if err != nil {
+		return fmt.Errorf("launch after %d were written to: %w", n, err)
+	}
+	defer p.Close()
+	state, err := p.Wait()
+	if err == nil && state.Success() {
+		fmt.Printf("written %d of %d", n, n)
+	}
+	return err
+}
+
+// busy launches and copies while others fork.
+func busy() error {
+	if err := memfdNoexec(); err != nil {
+		return err
+	}
+	over := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					exec.Command("/bin/true").Run()
+				}
+			}
+		})
+	}
+	program, err := os.Open("/bin/true")
+	if err != nil {
+		return err
+	}
+	const launches, copies = 1000, 100
+	failed := 0
+	for range launches {
+		p, err := Start(&Cmd{List: new(List)})
+		if err != nil {
+			failed++
+			fmt.Fprintln(os.Stderr, err)
+			continue
+		}
+		if s, err := p.Wait(); err != nil || !s.Success() {
+			failed++
+			fmt.Fprintln(os.Stderr, s, err)
+		}
+		p.Close()
+	}
+	for range copies {
+		f, err := SealedCopy(program, "copy", 0o111)
+		if err != nil {
+			return err
+		}
+		var l List
+		l.Cloexec(StatusFD)
+		l.Execveat(FirstFileFD)
+		p, err := Start(&Cmd{List: &l, Files: []*os.File{f}, Args: []string{"/bin/true"}})
+		if err != nil {
+			return err
+		}
+		if err := p.Next(context.Background()); err != io.EOF {
+			failed++
+			fmt.Fprintln(os.Stderr, err)
+		}
+		p.Wait()
+		p.Close()
+		f.Close()
+	}
+	close(over)
+	wg.Wait()
+	fmt.Printf("%d launches, %d copies, %d failed", launches, copies, failed)
+	return nil
 }
 
 // BenchmarkLauncher is a launcher alone, from start to reaped.

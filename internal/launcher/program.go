@@ -21,6 +21,25 @@ func (l *List) Try(path string) *Step {
 	return s.Tolerate(unix.ENOENT, unix.ELOOP)
 }
 
+// TryOpen opens a file to be executed by TryExecveat, with which exec closes it. It goes on where Try does.
+func (l *List) TryOpen(path string) *Step {
+	s := l.add("openat", unix.SYS_OPENAT, FD(unix.AT_FDCWD).arg(), text(path), flags(unix.O_PATH|unix.O_CLOEXEC, openFlags))
+	low := -int64(unix.ENOTDIR)
+	s.low, s.span = uint64(low), uint64(unix.ENOTDIR+1<<20)
+	s.want = " >= 0 or ENOTDIR or EACCES"
+	return s.Tolerate(unix.ENOENT, unix.ELOOP)
+}
+
+// TryExecveat executes what TryOpen has opened, and goes on where it may not, or where that has failed (EBADF). ENOENT is
+// about scripts, and formats that the user namespace has an interpreter for (binfmt_misc): that could not open the file.
+func (l *List) TryExecveat(opened *Step) *Step {
+	s := l.add("execveat", unix.SYS_EXECVEAT, opened.arg(), text(""), argv, envp, symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"))
+	low := -int64(unix.EACCES)
+	s.low, s.span = uint64(low), uint64(unix.EACCES-unix.EBADF)
+	s.want = " = EACCES or EBADF"
+	return s
+}
+
 // Setsid makes the process the leader of a session of its own.
 func (l *List) Setsid() *Step { return l.add("setsid", unix.SYS_SETSID).givesAny() }
 
