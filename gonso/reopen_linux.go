@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 
@@ -38,7 +39,7 @@ var errNoProc = errors.New("it was not this program's procfs when the program st
 // reopenAlone is for workers, which have no procfs but that of whose house they are in. A directory
 // is opened from itself; a file is mounted where nobody else can get, in a mount namespace of one
 // thread, and is opened there.
-func reopenAlone(fd, flag int) (opened int, err error) {
+func reopenAlone(fd, flag int) (int, error) {
 	flag &^= unix.O_NOFOLLOW
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -47,26 +48,41 @@ func reopenAlone(fd, flag int) (opened int, err error) {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return openat2(fd, ".", &unix.OpenHow{Flags: uint64(flag)})
 	}
+	alone := func(err error) (int, error) {
+		return -1, fmt.Errorf("the worker cannot mount it for itself alone: %w", err)
+	}
 	tree, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
-		return -1, os.NewSyscallError("open_tree", err)
+		return alone(os.NewSyscallError("open_tree", err))
 	}
 	defer unix.Close(tree)
 	c := newCore()
 	defer c.release()
+	opened, oerr := -1, error(nil)
 	rerr := c.runOnThread(nil, func(r *threadRun) bool {
 		r.entered |= Mount
-		opened, err = openMounted(tree, flag)
+		var dir int
+		if dir, err = mountAlone(tree); err == nil {
+			defer unix.Close(dir)
+			opened, oerr = openat2(dir, onlyFile, &unix.OpenHow{Flags: uint64(flag), Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH})
+		}
 		return false // the thread ends, and its mount namespace with it
 	})
-	if rerr != nil {
-		return -1, rerr
+	if err == nil {
+		err = rerr
 	}
-	return opened, err
+	if err != nil {
+		return alone(err)
+	}
+	return opened, oerr
 }
 
-// openMounted opens the file that is all of a mount, on a thread of its own.
-func openMounted(tree, flag int) (int, error) {
+// onlyFile is what is in a directory of mountAlone, and of newDevpts.
+const onlyFile = "ptmx"
+
+// mountAlone mounts the file that is all of a tree, on a thread of its own, and gives the directory
+// that it is in then.
+func mountAlone(tree int) (dir int, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return -1, os.NewSyscallError("unshare", err)
 	}
@@ -74,19 +90,18 @@ func openMounted(tree, flag int) (int, error) {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE, ""); err != nil {
 		return -1, os.NewSyscallError("mount", err)
 	}
-	dir, err := newDevpts()
-	if err != nil {
+	if dir, err = newDevpts(); err != nil {
 		return -1, err
 	}
-	defer unix.Close(dir)
-	const name, from = "ptmx", unix.MOVE_MOUNT_F_EMPTY_PATH
-	if err := unix.MoveMount(dir, "", unix.AT_FDCWD, "/", from); err != nil {
+	const from = unix.MOVE_MOUNT_F_EMPTY_PATH
+	if err = unix.MoveMount(dir, "", unix.AT_FDCWD, "/", from); err == nil {
+		err = unix.MoveMount(tree, "", dir, onlyFile, from)
+	}
+	if err != nil {
+		unix.Close(dir)
 		return -1, os.NewSyscallError("move_mount", err)
 	}
-	if err := unix.MoveMount(tree, "", dir, name, from); err != nil {
-		return -1, os.NewSyscallError("move_mount", err)
-	}
-	return openat2(dir, name, &unix.OpenHow{Flags: uint64(flag), Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH})
+	return dir, nil
 }
 
 // newDevpts mounts, nowhere yet, the file system of this kernel that begins with something in it to

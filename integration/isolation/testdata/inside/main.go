@@ -24,6 +24,8 @@ func run(what string, args []string) error {
 		return pty(args[0])
 	case "swap":
 		return swap(args[0], args[1])
+	case "mount":
+		return mount(args[0], args[1])
 	case "flicker":
 		return flicker(args[0], args[1])
 	case "listen":
@@ -74,6 +76,23 @@ func swap(a, b string) error {
 		}
 	}()
 	return ready("swapping")
+}
+
+// mount has one file on another now and then.
+func mount(what, where string) error {
+	go func() {
+		for {
+			err := unix.Mount(what, where, "", unix.MS_BIND, "")
+			if err == nil {
+				err = unix.Unmount(where, unix.MNT_DETACH)
+			}
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+		}
+	}()
+	return ready("mounting")
 }
 
 // flicker has a link to a place come and go.

@@ -23,7 +23,8 @@ type request struct {
 	Flag  int
 	Perm  os.FileMode
 	Any   bool   // whatever it is
-	Write string // into what was opened
+	Write string // into what was opened, or is expected by repeat
+	For   time.Duration
 }
 
 // answer is a line of standard output.
@@ -120,9 +121,9 @@ func (r *request) serve(s *gonso.Set) (a answer) {
 	return a
 }
 
-// repeat opens for two seconds what is not the same each time.
+// repeat opens for a while what is not the same each time.
 func (a *answer) repeat(ctx context.Context, s *gonso.Set, r *request) {
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) && len(a.Strange) < 10; a.Times++ {
+	for end := time.Now().Add(r.For); time.Now().Before(end) && len(a.Strange) < 10; a.Times++ {
 		f, err := r.open(ctx, s)
 		if err != nil {
 			continue
