@@ -60,7 +60,10 @@ type Dialer struct {
 // in d is used as it is.
 // For raw IP networks ("ip4:icmp") this process needs CAP_NET_RAW itself; [Set.Socket]
 // does without. Interface names in zones of IPv6 addresses mean those inside. Unix sockets with
-// a path are found in the Set's mount namespace.
+// a path are found in the Set's mount namespace. In one that was opened from outside, links of procfs
+// are not followed on the way, as by [Set.OpenFile], and the socket must be one that may be written
+// to from where it is looked for: in a Set with a user namespace, by root inside. This process
+// is who connects, and is what SO_PEERCRED shows.
 //
 // The Set must not be closed before the last dialing begins; connections outlive
 // it.
@@ -92,12 +95,12 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 			return nd.DialContext(ctx, network, address)
 		}
 		// Where it is in the file system is all that matters.
-		f, err := d.s.openPath(ctx, address)
+		f, err := d.s.findSocket(ctx, address)
 		if err != nil {
 			return fail(err)
 		}
 		defer f.Close()
-		return nd.DialContext(ctx, network, procPath(f))
+		return dialFound(ctx, &nd, network, f)
 	}
 	if foreign&Net == 0 {
 		return nd.DialContext(ctx, network, address)
@@ -121,6 +124,33 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return fail(err)
 	}
 	return dialOneOf(ctx, &nd, network, with, ips)
+}
+
+// dialFound connects to the socket that f was opened for with O_PATH. The thread of this goroutine
+// may be in a Set: /proc would be what somebody else has there. That of a new one is not.
+func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) (net.Conn, error) {
+	var d dialed
+	var panicked any
+	ended, done := false, make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }() // of a Control function
+		path, err := procPath(f)
+		if err == nil {
+			d.conn, err = nd.DialContext(ctx, network, path)
+		} else {
+			err = &net.OpError{Op: "dial", Net: network, Err: err}
+		}
+		d.err, ended = err, true
+	}()
+	<-done
+	switch {
+	case panicked != nil:
+		panic(panicked)
+	case !ended:
+		runtime.Goexit()
+	}
+	return d.conn, d.err
 }
 
 // nameIn finds the host name in an address, "" if there is none to be resolved,
@@ -279,9 +309,9 @@ type ListenConfig struct {
 //
 // Unix sockets with a path are bound in the Set's mount namespace. If that is not
 // this process's, the file stays when the listener is closed: it is the caller's to
-// remove. In one that was opened from outside, links of procfs on the way to it are not
-// followed, as by [Set.OpenFile], and the address that the kernel shows is the
-// last element of the path.
+// remove. In one that was opened from outside it is made only where the path says: links of procfs
+// on the way to it are not followed, its directory is on a file system as [Set.OpenFile] has it, and
+// the address that the kernel shows is the last element of the path.
 //
 // Listeners, and what they accept, outlive the Set.
 func (s *Set) ListenConfig(c net.ListenConfig) *ListenConfig { return &ListenConfig{s, c} }
@@ -378,6 +408,18 @@ func (s *Set) control(nextContext func(context.Context, string, string, syscall.
 	}
 }
 
+// OpenOption changes what [Set.OpenFile] opens.
+type OpenOption func(*openConfig)
+
+type openConfig struct{ anyFile bool }
+
+// AnyFile has [Set.OpenFile] open whatever it finds, also in a mount namespace that somebody else
+// made: devices, FIFOs, sockets (with O_PATH), and files of procfs, sysfs and the like. Whoever is
+// inside then chooses among all that this program may open, and can have put a link to any of it
+// in the place of what is meant. Links of procfs are not followed all the same. Elsewhere it
+// changes nothing.
+func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
+
 // OpenFile opens a file inside the Set, as os.OpenFile does outside, and returns
 // it; it belongs to the caller, and is close-on-exec. A relative name begins at
 // the root of the Set's mount namespace, or without one in the Set at the working
@@ -386,16 +428,42 @@ func (s *Set) control(nextContext func(context.Context, string, string, syscall.
 // It is opened with O_NONBLOCK, so that nobody inside can keep the caller waiting
 // by putting a FIFO in its place: without anybody at the other end, one opened for
 // reading is at its end, and one for writing cannot be opened (ENXIO). Where
-// os.OpenFile would have made it block afterwards, so does this.
+// os.OpenFile would have made it block afterwards, so does this. A terminal never
+// becomes the controlling one (O_NOCTTY).
 //
-// In a mount namespace that was opened from outside, links of procfs such as
-// /proc/PID/root are not followed (ELOOP; openat2(2), RESOLVE_NO_MAGICLINKS):
-// whoever made that could have this process open what is outside. The same goes
-// for unix sockets with a path.
+// In a mount namespace that was opened from outside, or was made inside such, whoever made that
+// chooses what the name means, and could have this process open for itself or for the caller what
+// they may not. So there:
 //
-// The privileges are those of entering the Set. A thread of this process opens
-// it, where one can enter, else the worker; there ctx ends the wait for a file system
-// that does not answer, as for [Func.Do].
-func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
-	return s.openFile(ctx, name, flag, perm)
+//   - Only regular files and directories are opened, on file systems that keep what was written to
+//     them: those of disks and images, tmpfs, overlays, FUSE, network file systems. Devices, FIFOs,
+//     sockets, and whatever is on procfs, sysfs, cgroupfs and the like are not, nor is what is on a
+//     file system that gonso does not know. The error matches fs.ErrPermission, and [AnyFile] lifts
+//     this. What is opened is the file that was looked at, whatever the name means by then.
+//   - Links of procfs such as /proc/PID/root are not followed (ELOOP; openat2(2),
+//     RESOLVE_NO_MAGICLINKS).
+//   - With O_CREATE an existing file is opened, also through links. A new one is made only where
+//     the name says: where a link leads nowhere the error is ELOOP. Who wants no file of theirs
+//     adds O_EXCL.
+//   - O_PATH gives a handle of such a file or directory, or with O_NOFOLLOW of a link.
+//
+// What is below a directory that was opened there is theirs, too, and absolute links in it mean the
+// caller's own root: open such with openat2(2), RESOLVE_IN_ROOT, or with os.Root.
+//
+// The privileges are those of entering the Set: in one with a user namespace, those of root
+// inside; in one with a mount namespace alone, all that this program has. A thread of this process
+// opens it, where one can enter, and there nothing ends the wait for a file system that does not
+// answer; else the worker, and ctx ends it, as for [Func.Do].
+func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileMode, opts ...OpenOption) (*os.File, error) {
+	var c openConfig
+	for _, o := range opts {
+		if o != nil {
+			o(&c)
+		}
+	}
+	theirs := ordinaryFile
+	if c.anyFile {
+		theirs = anyFile
+	}
+	return s.openFile(ctx, name, flag, perm, theirs)
 }

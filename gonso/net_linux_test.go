@@ -823,7 +823,11 @@ func TestFIFOCannotHangOpenFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, s := range sets {
-		r, err := s.OpenFile(t.Context(), dir+"/fifo", os.O_RDONLY, 0)
+		if name == "opened" {
+			_, err := s.OpenFile(t.Context(), dir+"/fifo", os.O_RDONLY, 0)
+			wantError(t, name, err, os.ErrPermission, "open "+dir+"/fifo: it is a FIFO", "AnyFile")
+		}
+		r, err := s.OpenFile(t.Context(), dir+"/fifo", os.O_RDONLY, 0, AnyFile())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -831,7 +835,7 @@ func TestFIFOCannotHangOpenFile(t *testing.T) {
 		if n, err := r.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
-		w, err := s.OpenFile(t.Context(), dir+"/fifo", os.O_WRONLY, 0)
+		w, err := s.OpenFile(t.Context(), dir+"/fifo", os.O_WRONLY, 0, AnyFile())
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -850,7 +854,7 @@ func TestFIFOCannotHangOpenFile(t *testing.T) {
 		}
 		r.Close()
 		w.Close()
-		_, err = s.OpenFile(t.Context(), dir+"/fifo", os.O_WRONLY, 0)
+		_, err = s.OpenFile(t.Context(), dir+"/fifo", os.O_WRONLY, 0, AnyFile())
 		wantError(t, name+": nobody reads", err, unix.ENXIO)
 		for flag, want := range map[int]int{os.O_RDWR: 0, os.O_RDWR | unix.O_NONBLOCK: unix.O_NONBLOCK} {
 			f, err := s.OpenFile(t.Context(), dir+"/file", flag, 0)

@@ -20,16 +20,26 @@ func (s *Set) socket(context.Context, int, int, int) (*os.File, error) {
 	return nil, err
 }
 
-func (s *Set) openFile(context.Context, string, int, os.FileMode) (*os.File, error) {
+// caution is about files of somebody else's, of which there are none.
+type caution uint8
+
+const (
+	anyFile caution = iota
+	ordinaryFile
+)
+
+func (s *Set) openFile(context.Context, string, int, os.FileMode, caution) (*os.File, error) {
 	_, err := s.acquire("open")
 	return nil, err
 }
 
-func (s *Set) openPath(context.Context, string) (*os.File, error) { return nil, errors.ErrUnsupported }
+func (s *Set) findSocket(context.Context, string) (*os.File, error) {
+	return nil, errors.ErrUnsupported
+}
 func (s *Set) listenAt(context.Context, string, string, bool, func(string, string, syscall.RawConn) error) (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
-func procPath(*os.File) string                                         { return "" }
+func procPath(*os.File) (string, error)                                { return "", errors.ErrUnsupported }
 func (s *Set) replaceSocket(context.Context, syscall.RawConn) error    { return errors.ErrUnsupported }
 func (s *Set) zoned(_ context.Context, address string) (string, error) { return address, nil }
 func (s *Set) lookup(context.Context, Type, string, string) ([]netip.Addr, error) {

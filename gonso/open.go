@@ -78,6 +78,9 @@ func Open(paths ...string) (*Set, error) {
 // namespace files that are there are taken whatever their names, and other
 // files ignored. Two of one type are an error then that names both: which of
 // them is meant is for [Open] to be told.
+//
+// Whoever can write to the directory chooses the namespaces, by links of procfs too: where one is this
+// process's own, work runs there. [Set.ID] tells.
 func FromDir(dir string, types ...Type) (*Set, error) {
 	return open("open", types, func(all Type, optional bool) (*core, error) { return openDir(dir, all, optional) })
 }

@@ -195,7 +195,8 @@ func Root(dir *os.File) DoOption {
 
 // Dir makes path the working directory of the work, see [Root]. It is looked up
 // inside, below the Root if there is one; where it does not exist the error
-// matches fs.ErrNotExist. An empty path is an error.
+// matches fs.ErrNotExist. In a mount namespace that was opened from outside, links of
+// procfs are not followed (ELOOP), as by [Set.OpenFile]. An empty path is an error.
 func Dir(path string) DoOption {
 	return func(c *doConfig) {
 		c.place.Dir = path

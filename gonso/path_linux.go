@@ -2,12 +2,13 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"net"
 	"os"
-	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,26 +18,23 @@ import (
 )
 
 // What has a path in a Set's mount namespace: files, and unix sockets.
-//
-// Where somebody else has made that namespace, the links of procfs in it would
-// lead out, to what this process may reach and they may not: they are not followed
-// then.
 
 type openArgs struct {
-	Name         string
-	Flag         int
-	Perm         os.FileMode
-	NoMagicLinks bool
+	Name    string
+	Flag    int
+	Perm    os.FileMode
+	Caution caution
 }
 
-// open does not wait, as opening a FIFO would: nothing could end that.
-func (a openArgs) open() (*os.File, error) {
+// open does not wait, as opening a FIFO would: nothing could end that. Nor does a terminal become
+// that of a process that is here the leader of a session without one.
+func (a openArgs) open(reopen reopener) (*os.File, error) {
 	flag := a.Flag
 	if flag&unix.O_PATH == 0 {
-		flag |= unix.O_NONBLOCK
+		flag |= unix.O_NONBLOCK | unix.O_NOCTTY
 	}
-	f, err := a.openAs(flag)
-	if err == nil && flag != a.Flag && f.SetDeadline(time.Time{}) != nil {
+	f, err := a.openAs(flag, reopen)
+	if err == nil && flag&unix.O_NONBLOCK != a.Flag&unix.O_NONBLOCK && f.SetDeadline(time.Time{}) != nil {
 		// The poller does not know it, as os.OpenFile would have found.
 		err = sys.OnFD(f, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
 		if err != nil {
@@ -47,27 +45,130 @@ func (a openArgs) open() (*os.File, error) {
 	return f, err
 }
 
-func (a openArgs) openAs(flag int) (*os.File, error) {
-	if !a.NoMagicLinks {
+func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
+	var fd int
+	var err error
+	switch a.Caution {
+	case ownFile:
 		return os.OpenFile(a.Name, flag, a.Perm)
+	case anyFile:
+		fd, err = openat2(unix.AT_FDCWD, a.Name, a.how(flag, unix.RESOLVE_NO_MAGICLINKS))
+	case socketFile:
+		fd, err = a.findSocket()
+	default:
+		fd, err = a.openFound(flag, reopen)
 	}
-	how := unix.OpenHow{Flags: uint64(flag | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_MAGICLINKS}
-	if flag&unix.O_PATH == 0 {
-		how.Flags |= unix.O_LARGEFILE
-	}
-	if flag&os.O_CREATE != 0 || flag&unix.O_TMPFILE == unix.O_TMPFILE { // else a mode is an error
-		how.Mode = uint64(modeBits(a.Perm))
-	}
-	for {
-		fd, err := unix.Openat2(unix.AT_FDCWD, a.Name, &how)
-		switch err {
-		case nil:
-			return os.NewFile(uintptr(fd), a.Name), nil
-		case unix.EINTR:
-			continue
-		}
+	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: a.Name, Err: err}
 	}
+	return os.NewFile(uintptr(fd), a.Name), nil
+}
+
+// how is what openat2(2) takes, which calls a mode an error where none is needed.
+func (a openArgs) how(flag int, resolve uint64) *unix.OpenHow {
+	how := &unix.OpenHow{Flags: uint64(flag), Resolve: resolve}
+	if flag&os.O_CREATE != 0 || flag&unix.O_TMPFILE == unix.O_TMPFILE {
+		how.Mode = uint64(modeBits(a.Perm))
+	}
+	return how
+}
+
+// openFound opens what it has found before, or makes a file where nothing is.
+func (a openArgs) openFound(flag int, reopen reopener) (int, error) {
+	switch {
+	case flag&unix.O_TMPFILE == unix.O_TMPFILE:
+		return a.makeIn(a.Name, ".", flag)
+	case flag&(os.O_CREATE|unix.O_PATH) != os.O_CREATE:
+		return a.openThere(flag, reopen)
+	}
+	dir, base := cutPath(a.Name)
+	if flag&os.O_EXCL != 0 {
+		return a.makeIn(dir, base, flag)
+	}
+	// Somebody may take it away and put it back, and there are links that lead nowhere.
+	for range 8 {
+		fd, err := a.openThere(flag, reopen)
+		if err != unix.ENOENT {
+			return fd, err
+		}
+		if fd, err = a.makeIn(dir, base, flag|os.O_EXCL); err != unix.EEXIST {
+			return fd, err
+		}
+	}
+	return -1, errLeadsNowhere
+}
+
+var errLeadsNowhere = fmt.Errorf("a link to where nothing is, through which no file is made in a mount namespace that somebody else made: %w", unix.ELOOP)
+
+// openThere opens what is there.
+func (a openArgs) openThere(flag int, reopen reopener) (int, error) {
+	w, err := find(unix.AT_FDCWD, a.Name, flag)
+	if err != nil {
+		return -1, err
+	}
+	keep := false
+	defer func() {
+		if !keep {
+			w.close()
+		}
+	}()
+	switch path := flag&unix.O_PATH != 0; {
+	case w.is(unix.S_IFLNK) && !path: // and O_NOFOLLOW
+		return -1, unix.ELOOP
+	case w.is(unix.S_IFDIR) && !path && flag&os.O_CREATE != 0:
+		return -1, unix.EISDIR
+	}
+	if err := w.ordinary(); err != nil {
+		return -1, err
+	}
+	if flag&unix.O_PATH != 0 {
+		keep = true
+		return w.fd, nil
+	}
+	return reopen(w.fd, flag&^(os.O_CREATE|os.O_EXCL))
+}
+
+// makeIn makes a file in a directory, under a name where nothing is, or with none.
+func (a openArgs) makeIn(dir, base string, flag int) (int, error) {
+	w, err := find(unix.AT_FDCWD, dir, unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer w.close()
+	if err := w.ordinary(); err != nil {
+		return -1, err
+	}
+	return openat2(w.fd, base, a.how(flag, unix.RESOLVE_NO_SYMLINKS))
+}
+
+// findSocket finds one that may be connected to from where it is found. Whoever connects may do
+// so to more.
+func (a openArgs) findSocket() (int, error) {
+	w, err := find(unix.AT_FDCWD, a.Name, 0)
+	if err != nil {
+		return -1, err
+	}
+	if !w.is(unix.S_IFSOCK) {
+		err = unix.ECONNREFUSED // as connect(2) says
+	} else {
+		err = unix.Faccessat2(w.fd, "", unix.W_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS)
+	}
+	if err != nil {
+		w.close()
+		return -1, err
+	}
+	return w.fd, nil
+}
+
+// cutPath gives the directory that a path goes through last, and what it names there, in which
+// slashes at its end say that a directory is meant. It does not clean: behind a link, ".." is not
+// what it looks like.
+func cutPath(path string) (dir, base string) {
+	i := strings.LastIndexByte(strings.TrimRight(path, "/"), '/') + 1
+	if dir, base = path[:i], path[i:]; dir == "" && base != "" {
+		dir = "."
+	}
+	return dir, base
 }
 
 // modeBits is m as open(2) takes it.
@@ -81,39 +182,63 @@ func modeBits(m fs.FileMode) uint32 {
 	return bits
 }
 
-var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open() },
+var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open(reopenAlone) },
 	LeavesThreadClean())
 
 // openFile does not care for the caches that a foreign mount namespace can fill:
 // open(2) fills none.
-func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
+func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode, theirs caution) (*os.File, error) {
 	_, opened, err := s.foreignTypes("open")
 	if err != nil {
 		return nil, err
 	}
-	a := openArgs{name, flag, perm, opened&Mount != 0}
-	return insideSet(ctx, s, "open", Mount, openInside, a, a.open)
+	a := openArgs{Name: name, Flag: flag, Perm: perm}
+	if opened&Mount != 0 {
+		a.Caution = theirs
+	}
+	return insideSet(ctx, s, "open", Mount, openInside, a, func() (*os.File, error) { return a.open(reopen) })
 }
 
-// openPath finds a file without opening it.
-func (s *Set) openPath(ctx context.Context, name string) (*os.File, error) {
-	return s.openFile(ctx, name, unix.O_PATH, 0)
+// findSocket finds one without connecting to it.
+func (s *Set) findSocket(ctx context.Context, name string) (*os.File, error) {
+	return s.openFile(ctx, name, unix.O_PATH, 0, socketFile)
 }
 
-// procPath is a path to what f refers to.
-func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+// procPath is a path to what f refers to, on threads that are at home.
+func procPath(f *os.File) (path string, err error) {
+	err = sys.OnFD(f, func(fd int) error {
+		path = fmt.Sprintf("/proc/self/fd/%d", fd)
+		var st, is unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		if err := unix.Fstat(fd, &is); err != nil {
+			return os.NewSyscallError("fstat", err)
+		}
+		if st.Dev != is.Dev || st.Ino != is.Ino {
+			return &os.PathError{Op: "stat", Path: path, Err: errOthersProc}
+		}
+		return nil
+	})
+	return path, err
+}
+
+var errOthersProc = errors.New("a procfs of another pid namespace is mounted on /proc")
 
 type bindArgs struct {
-	Socket       *os.File
-	Path         string
-	NoMagicLinks bool
+	Socket  *os.File
+	Path    string
+	Caution caution
 }
 
 // bind may leave the thread with another working directory, and no file.
 func (a bindArgs) bind() (*os.File, error) {
 	path := a.Path
-	if a.NoMagicLinks {
-		dir, err := openArgs{Name: filepath.Dir(path), Flag: unix.O_PATH | unix.O_DIRECTORY, NoMagicLinks: true}.open()
+	if a.Caution != ownFile {
+		var in string
+		in, path = cutPath(path)
+		// No way to open it is needed.
+		dir, err := openArgs{Name: in, Flag: unix.O_PATH | unix.O_DIRECTORY, Caution: a.Caution}.open(nil)
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +249,6 @@ func (a bindArgs) bind() (*os.File, error) {
 		if err := dir.Chdir(); err != nil {
 			return nil, err
 		}
-		path = filepath.Base(path)
 	}
 	return nil, sys.OnFD(a.Socket, func(fd int) error {
 		return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
@@ -164,7 +288,10 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 	if err != nil {
 		return nil, err
 	}
-	a := bindArgs{f, path, opened&Mount != 0}
+	a := bindArgs{Socket: f, Path: path}
+	if opened&Mount != 0 {
+		a.Caution = ordinaryFile
+	}
 	if _, err := insideSet(ctx, s, "listen", Mount, bindInside, a, a.bind); err != nil {
 		return nil, err
 	}

@@ -155,7 +155,7 @@ func (p *pinning) look(i int) error {
 	if err != nil || kind != spotEmpty {
 		return err
 	}
-	if p.files[i], err = reopen(fd); err != nil {
+	if p.files[i], err = reopen(fd, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
 		return err
 	}
 	return p.claim(i)
@@ -250,11 +250,6 @@ func (p *pinning) undo(s pinStep) error {
 
 func unmountFD(fd int) error {
 	return unix.Unmount("/proc/thread-self/fd/"+strconv.Itoa(fd), unix.MNT_DETACH)
-}
-
-// reopen opens for reading what fd was opened for with O_PATH.
-func reopen(fd int) (int, error) {
-	return unix.Open("/proc/thread-self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
 func closeFD(fd int) {

@@ -102,7 +102,14 @@ func (r *threadRun) takePlace(o doConfig) error {
 		return nil
 	}
 	r.entered |= Mount // as what it costs is the same
-	return o.place.Take()
+	return r.c.place(o).Take()
+}
+
+// place is that of work, with what has to be said about whose paths are in it.
+func (c *core) place(o doConfig) sys.Place {
+	p := o.place
+	p.Theirs = p.Dir != "" && c.opened&Mount != 0
+	return p
 }
 
 // finish runs deferred, also while the goroutine panics or exits.

@@ -7,6 +7,7 @@ import "os"
 type Place struct {
 	Root     *os.File // root directory, or nil; it belongs to whoever made the Place
 	Dir      string   // working directory, or ""
+	Theirs   bool     // Dir is in somebody else's mount namespace: no magic links lead there
 	HasUmask bool
 	Umask    uint32
 	Whole    bool // of the whole process, not of the thread alone

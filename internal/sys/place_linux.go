@@ -26,7 +26,7 @@ func (p Place) Take() error {
 		}
 	}
 	if p.Dir != "" {
-		if err := unix.Chdir(p.Dir); err != nil {
+		if err := p.chdir(); err != nil {
 			return &os.PathError{Op: "chdir", Path: p.Dir, Err: err}
 		}
 	}
@@ -34,4 +34,18 @@ func (p Place) Take() error {
 		unix.Umask(int(p.Umask))
 	}
 	return nil
+}
+
+func (p Place) chdir() error {
+	if !p.Theirs {
+		return unix.Chdir(p.Dir)
+	}
+	fd, err := unix.Openat2(unix.AT_FDCWD, p.Dir, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Fchdir(fd)
 }

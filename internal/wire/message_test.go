@@ -122,7 +122,7 @@ func TestOutcomes(t *testing.T) {
 func TestRequests(t *testing.T) {
 	r := Request{Name: "f" + notUTF8, Deadline: -5,
 		Value: codec.Value{Bytes: []byte("value"), Files: []*os.File{os.Stdin}},
-		Place: sys.Place{Root: os.Stdout, Dir: "/a" + notUTF8, HasUmask: true, Umask: 0o27, Whole: true}, EndThread: true}
+		Place: sys.Place{Root: os.Stdout, Dir: "/a" + notUTF8, HasUmask: true, Umask: 0o27, Whole: true, Theirs: true}, EndThread: true}
 	f, err := r.Frame(9)
 	if err != nil {
 		t.Fatal(err)

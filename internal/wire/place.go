@@ -17,6 +17,7 @@ const (
 	placeUmask
 	placeWhole
 	placeEndThread
+	placeTheirs
 
 	placeAll = 1<<iota - 1
 )
@@ -24,7 +25,7 @@ const (
 func (r *Request) appendPlace(b []byte) []byte {
 	p, at := &r.Place, len(b)
 	b = append(b, 0)
-	for i, set := range [...]bool{p.Root != nil, p.Dir != "", p.HasUmask, p.Whole, r.EndThread} {
+	for i, set := range [...]bool{p.Root != nil, p.Dir != "", p.HasUmask, p.Whole, r.EndThread, p.Theirs} {
 		if set {
 			b[at] |= 1 << i
 		}
@@ -45,7 +46,7 @@ func (r *Request) cutPlace(b []byte) (rest []byte, err error) {
 	}
 	has, p := b[0], &r.Place
 	b = b[1:]
-	p.Whole, r.EndThread = has&placeWhole != 0, has&placeEndThread != 0
+	p.Whole, r.EndThread, p.Theirs = has&placeWhole != 0, has&placeEndThread != 0, has&placeTheirs != 0
 	if has&placeRoot != 0 {
 		last := len(r.Value.Files) - 1
 		if last < 0 {

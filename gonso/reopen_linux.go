@@ -1,0 +1,134 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// A file that was found with O_PATH is opened without its name. Which way there is depends on who
+// does it.
+
+// reopener opens what a descriptor was opened for with O_PATH, a file or directory.
+type reopener func(fd, flag int) (int, error)
+
+// ownProc is this program's procfs: what is on /proc where work runs may be anything.
+var ownProc, ownProcErr = openDirectory("/proc")
+
+// reopen is for threads of this program, in whatever mount namespace.
+func reopen(fd, flag int) (int, error) {
+	var fs unix.Statfs_t
+	err := ownProcErr
+	if err == nil {
+		err = unix.Fstatfs(ownProc, &fs)
+	}
+	if err == nil && uint32(fs.Type) != unix.PROC_SUPER_MAGIC {
+		err = errNoProc
+	}
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: "/proc", Err: err}
+	}
+	return openat2(ownProc, "thread-self/fd/"+strconv.Itoa(fd), &unix.OpenHow{Flags: uint64(flag &^ unix.O_NOFOLLOW)})
+}
+
+var errNoProc = errors.New("it was not this program's procfs when the program started")
+
+// reopenAlone is for workers, which have no procfs but that of whose house they are in. A directory
+// is opened from itself; a file is mounted where nobody else can get, in a mount namespace of one
+// thread, and is opened there.
+func reopenAlone(fd, flag int) (int, error) {
+	flag &^= unix.O_NOFOLLOW
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return openat2(fd, ".", &unix.OpenHow{Flags: uint64(flag)})
+	}
+	alone := func(err error) (int, error) {
+		return -1, fmt.Errorf("the worker cannot mount it for itself alone: %w", err)
+	}
+	tree, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return alone(os.NewSyscallError("open_tree", err))
+	}
+	defer unix.Close(tree)
+	c := newCore()
+	defer c.release()
+	opened, oerr := -1, error(nil)
+	rerr := c.runOnThread(nil, func(r *threadRun) bool {
+		r.entered |= Mount
+		var dir int
+		if dir, err = mountAlone(tree); err == nil {
+			defer unix.Close(dir)
+			opened, oerr = openat2(dir, onlyFile, &unix.OpenHow{Flags: uint64(flag), Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH})
+		}
+		return false // the thread ends, and its mount namespace with it
+	})
+	if err == nil {
+		err = rerr
+	}
+	if err != nil {
+		return alone(err)
+	}
+	return opened, oerr
+}
+
+// onlyFile is what is in a directory of mountAlone, and of newDevpts.
+const onlyFile = "ptmx"
+
+// mountAlone mounts the file that is all of a tree, on a thread of its own, and gives the directory
+// that it is in then.
+func mountAlone(tree int) (dir int, err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return -1, os.NewSyscallError("unshare", err)
+	}
+	// Nothing that is mounted here goes to where this was copied from.
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE, ""); err != nil {
+		return -1, os.NewSyscallError("mount", err)
+	}
+	if dir, err = newDevpts(); err != nil {
+		return -1, err
+	}
+	const from = unix.MOVE_MOUNT_F_EMPTY_PATH
+	if err = unix.MoveMount(dir, "", unix.AT_FDCWD, "/", from); err == nil {
+		err = unix.MoveMount(tree, "", dir, onlyFile, from)
+	}
+	if err != nil {
+		unix.Close(dir)
+		return -1, os.NewSyscallError("move_mount", err)
+	}
+	return dir, nil
+}
+
+// newDevpts mounts, nowhere yet, the file system of this kernel that begins with something in it to
+// mount a file on, and that everybody may mount: whose ids are not mapped can make no file anywhere.
+func newDevpts() (int, error) {
+	fs, err := unix.Fsopen("devpts", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("fsopen", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, os.NewSyscallError("fsconfig", err)
+	}
+	dir, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	return dir, os.NewSyscallError("fsmount", err)
+}
+
+// openat2 is unix.Openat2, close-on-exec and not interrupted by the runtime's signals.
+func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
+	how.Flags |= unix.O_CLOEXEC
+	if how.Flags&unix.O_PATH == 0 {
+		how.Flags |= unix.O_LARGEFILE
+	}
+	for {
+		fd, err := unix.Openat2(dirfd, name, how)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
