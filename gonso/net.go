@@ -97,7 +97,9 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 			return fail(err)
 		}
 		defer f.Close()
-		return nd.DialContext(ctx, network, procPath(f))
+		var conn net.Conn
+		atHome(func() { conn, err = nd.DialContext(ctx, network, procPath(f)) })
+		return conn, err
 	}
 	if foreign&Net == 0 {
 		return nd.DialContext(ctx, network, address)

@@ -29,6 +29,7 @@ func (s *Set) openPath(context.Context, string) (*os.File, error) { return nil, 
 func (s *Set) listenAt(context.Context, string, string, bool, func(string, string, syscall.RawConn) error) (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
+func atHome(f func())                                                  { f() }
 func procPath(*os.File) string                                         { return "" }
 func (s *Set) replaceSocket(context.Context, syscall.RawConn) error    { return errors.ErrUnsupported }
 func (s *Set) zoned(_ context.Context, address string) (string, error) { return address, nil }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -102,6 +103,9 @@ func (s *Set) openPath(ctx context.Context, name string) (*os.File, error) {
 
 // procPath is a path to what f refers to.
 func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// atHome runs f where procPath means that.
+func atHome(f func()) { procfs.AtHome(f) }
 
 type bindArgs struct {
 	Socket       *os.File

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // This file pins by descriptors: what was looked at is what is mounted on, and a
@@ -248,13 +250,16 @@ func (p *pinning) undo(s pinStep) error {
 	}
 }
 
-func unmountFD(fd int) error {
-	return unix.Unmount("/proc/thread-self/fd/"+strconv.Itoa(fd), unix.MNT_DETACH)
-}
+func unmountFD(fd int) error { return procfs.Unmount(fd) }
 
 // reopen opens for reading what fd was opened for with O_PATH.
 func reopen(fd int) (int, error) {
-	return unix.Open("/proc/thread-self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	nfd, err := procfs.Reopen(fd, unix.O_RDONLY|unix.O_NONBLOCK)
+	var pe *fs.PathError // of a path that nobody knows
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return nfd, err
 }
 
 func closeFD(fd int) {
@@ -293,7 +298,7 @@ func aboutMounts(err error) bool {
 
 // mountOf finds the mount that an open file is on.
 func mountOf(fd int) mountLine {
-	info, err := os.ReadFile("/proc/thread-self/fdinfo/" + strconv.Itoa(fd))
+	value, err := procfs.FDInfo(fd, "mnt_id")
 	if err != nil {
 		return mountLine{}
 	}
@@ -301,16 +306,10 @@ func mountOf(fd int) mountLine {
 	if err != nil {
 		return mountLine{}
 	}
-	for line := range strings.Lines(string(info)) {
-		value, ok := strings.CutPrefix(line, "mnt_id:")
-		if !ok {
-			continue
-		}
-		id, _ := strconv.Atoi(strings.TrimSpace(value))
-		for _, m := range mounts {
-			if m.id == id {
-				return m
-			}
+	id, _ := strconv.Atoi(value)
+	for _, m := range mounts {
+		if m.id == id {
+			return m
 		}
 	}
 	return mountLine{}

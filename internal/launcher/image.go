@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // Supported returns an error matching [errors.ErrUnsupported] where no launcher has been written for the architecture.
@@ -171,7 +173,7 @@ func newUnnamed(name string, mode os.FileMode, content io.Reader) (*os.File, err
 			return nil, err
 		}
 		// Open for writing, it could not be executed (ETXTBSY).
-		fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := procfs.Reopen(int(w.Fd()), unix.O_RDONLY)
 		if err != nil {
 			return nil, &os.PathError{Op: "reopen", Path: w.Name(), Err: err}
 		}

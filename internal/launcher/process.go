@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // Cmd says what to start.
@@ -63,6 +65,9 @@ func Prepare(list *List, files []*os.File) (*Prepared, error) {
 func prepare(list *List, files []*os.File) (*Prepared, error) {
 	if err := Supported(); err != nil {
 		return nil, err
+	}
+	if err := procfs.Executable(); err != nil {
+		return nil, fmt.Errorf("launcher: %w", err)
 	}
 	if list == nil {
 		return nil, errors.New("launcher: no List")
@@ -147,8 +152,14 @@ func prove() error {
 	return nil
 }
 
-// Start starts a launcher.
-func Start(c *Cmd) (*Process, error) {
+// Start starts a launcher. A thread that is in a foreign mnt namespace has another one start it: the launcher's executable
+// is found by a path (see package procfs).
+func Start(c *Cmd) (p *Process, err error) {
+	procfs.AtHome(func() { p, err = startHere(c) })
+	return p, err
+}
+
+func startHere(c *Cmd) (*Process, error) {
 	p, err := prepare(c.List, c.Files)
 	if err != nil {
 		return nil, err
