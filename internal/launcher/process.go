@@ -67,7 +67,7 @@ func prepare(list *List, files []*os.File) (*Prepared, error) {
 		return nil, err
 	}
 	if err := procfs.Executable(); err != nil {
-		return nil, fmt.Errorf("launcher: %w", err)
+		return nil, err
 	}
 	if list == nil {
 		return nil, errors.New("launcher: no List")

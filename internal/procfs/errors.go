@@ -6,7 +6,7 @@ import (
 )
 
 // ErrForeign says that ids of processes mean others in what is mounted on /proc, or nobody.
-var ErrForeign = errors.New("a procfs of another pid namespace is mounted on /proc")
+var ErrForeign = errors.New("gonso: a procfs of another pid namespace is mounted on /proc")
 
 // errNone matches fs.ErrNotExist.
 var errNone error = noProcfs{}

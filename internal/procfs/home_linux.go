@@ -22,7 +22,7 @@ var homeMount = func() (st unix.Stat_t) {
 func Away() bool {
 	fd, err := held.get()
 	if err != nil {
-		return false // then nothing could be entered that is to be told from home
+		return true // for all that is known
 	}
 	var mnt, root, ours unix.Stat_t
 	if unix.Fstatat(fd, "thread-self/ns/mnt", &mnt, 0) != nil || mnt.Dev != homeMount.Dev || mnt.Ino != homeMount.Ino {

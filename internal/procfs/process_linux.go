@@ -57,7 +57,7 @@ func ProcessOf(pidfd int) (*Dir, error) {
 	return openWhile(func() (int, error) {
 		info, err := fdInfo(pidfd)
 		if err != nil {
-			return 0, err
+			return 0, reason(err)
 		}
 		return parseID(info)
 	})

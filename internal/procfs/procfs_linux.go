@@ -207,11 +207,7 @@ func (r *root) above() (bool, error) {
 	}
 	status, err := ReadFile("self/status", maxStatus)
 	if err != nil {
-		var pe *fs.PathError // of a file that nobody has asked for
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return false, err
+		return false, reason(err)
 	}
 	ids, err := nsPIDs(status)
 	if err != nil {
@@ -226,6 +222,15 @@ func (r *root) above() (bool, error) {
 		r.nested.Store(2)
 	}
 	return len(ids) > 1, nil
+}
+
+// reason leaves out a path that nobody has asked for.
+func reason(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
 }
 
 // maxStatus is far more than a status file has.
