@@ -84,7 +84,8 @@ type Cmd struct {
 
 	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
 	// which Start was called: use runtime.LockOSThread. Executing a program that is
-	// setuid or has file capabilities takes it back. With nil it gets none.
+	// setuid or has file capabilities takes it back. With nil it gets none. On a thread in
+	// a foreign mnt namespace Start refuses it: another thread has to start the program then.
 	Pdeathsig os.Signal
 
 	// Cgroup is a directory of cgroup v2, open, in which the program is started
@@ -188,6 +189,12 @@ func (c *Cmd) Start() error {
 	if c.called.Swap(true) {
 		return errStarted
 	}
+	var err error
+	c.onThreadAtHome(func() { err = c.start() })
+	return err
+}
+
+func (c *Cmd) start() error {
 	p, err := c.prepare()
 	defer p.close()
 	stdin := holdBack(c.Stdin)

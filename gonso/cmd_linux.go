@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -19,6 +20,17 @@ func (s *Set) exposed() bool {
 	c := s.get()
 	return c.exposes(c.foreign)
 }
+
+// onThreadAtHome runs f where a path is what it is to this process: what a child executes is found by
+// one, and so are the files of /dev that exec.Cmd opens.
+func (c *Cmd) onThreadAtHome(f func()) {
+	if c.Pdeathsig != nil && c.Err == nil && procfs.Away() {
+		c.Err = newError("start", 0, "", errPdeathsig)
+	}
+	procfs.AtHome(f)
+}
+
+var errPdeathsig = errors.New("Pdeathsig: the calling thread is in a foreign mnt namespace or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure")
 
 func (s *Set) reducedEnv() []string { return reexec.Environment(true) }
 

@@ -9,3 +9,5 @@ func (c *Cmd) prepareInside() (prepared, error) {
 }
 func (s *Set) exposed() bool        { return false }
 func (s *Set) reducedEnv() []string { return nil }
+
+func (c *Cmd) onThreadAtHome(f func()) { f() }

@@ -48,8 +48,10 @@ func (c *core) add(t Type, ns *nsfs.NS, opened bool) {
 	i := t.index()
 	switch h := home[i]; {
 	case h != nil && h.Same(ns):
-		ns.Release()
-		ns = h.Retain()
+		if keepHome(i) == nil {
+			ns.Release()
+			ns = h.Retain()
+		}
 	default:
 		c.foreign |= t
 		if opened {
@@ -109,7 +111,11 @@ func (c *core) id(t Type) ID {
 }
 
 func (c *core) file(t Type) (*os.File, error) {
-	f, err := c.ns[t.index()].DupFile()
+	ns := c.ns[t.index()]
+	if ns == home[t.index()] {
+		_ = keepHome(t.index()) // DupFile says what is wrong
+	}
+	f, err := ns.DupFile()
 	if err != nil {
 		return nil, newError("file", t, "", err)
 	}

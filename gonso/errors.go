@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -88,6 +89,10 @@ var (
 	// ErrNotNamespace says that a file is not a namespace file.
 	ErrNotNamespace = nsfs.ErrNotNamespace
 
+	// ErrForeignProc says that a procfs of another pid namespace is mounted on /proc, in which ids of
+	// processes mean others or nobody: mount one of the program's own, as unshare(1) does with --mount-proc.
+	ErrForeignProc = procfs.ErrForeign
+
 	// ErrGoexit says that the function ended its goroutine with runtime.Goexit, as
 	// t.FailNow and t.SkipNow do.
 	ErrGoexit = errors.New("gonso: the function called runtime.Goexit")
@@ -115,6 +120,7 @@ var sentinels = map[string]error{
 	"gonso.ErrNeedsProcess":   ErrNeedsProcess,
 	"gonso.ErrNotInitialized": ErrNotInitialized,
 	"gonso.ErrNotNamespace":   ErrNotNamespace,
+	"gonso.ErrForeignProc":    ErrForeignProc,
 	"gonso.ErrGoexit":         ErrGoexit,
 	"gonso.ErrClosed":         ErrClosed,
 	"gonso.ErrNotRegistered":  ErrNotRegistered,

@@ -1,14 +1,18 @@
 package gonso
 
 import (
-	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
+
+// maxEvidence bounds what is read for a hint. A mnt namespace of somebody else's may have as many mounts
+// as fs.mount-max allows.
+const maxEvidence = 16 << 20
 
 func findHint(op string, types Type, err error) string {
 	return hint(op, types, err, gatherEvidence(types))
@@ -41,11 +45,11 @@ func namespaceLimits(types Type) map[Type]int64 {
 }
 
 func sysctl(name string) (int64, bool) {
-	b, err := os.ReadFile("/proc/sys/" + name)
+	b, err := procfs.ReadFile("sys/"+name, maxEvidence)
 	if err != nil {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	n, err := strconv.ParseInt(strings.TrimSpace(b), 10, 64)
 	return n, err == nil
 }
 
@@ -57,8 +61,8 @@ func sysctlIs(name string, what func(int64) bool) bool {
 
 // filtered reports whether a seccomp filter is active on this thread.
 func filtered() bool {
-	status, err := os.ReadFile("/proc/thread-self/status")
-	return err == nil && strings.Contains(string(status), "\nSeccomp:\t2\n")
+	status, err := procfs.ReadFile("thread-self/status", maxEvidence)
+	return err == nil && strings.Contains(status, "\nSeccomp:\t2\n")
 }
 
 // chrooted looks for this thread's root among its mounts: the root of a mount
@@ -75,9 +79,9 @@ func chrooted() bool {
 
 // threadMounts are the mounts that the calling thread sees.
 func threadMounts() ([]mountLine, error) {
-	b, err := os.ReadFile("/proc/thread-self/mountinfo")
+	b, err := procfs.ReadFile("thread-self/mountinfo", maxEvidence)
 	if err != nil {
 		return nil, err
 	}
-	return parseMountinfo(string(b)), nil
+	return parseMountinfo(b), nil
 }

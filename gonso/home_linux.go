@@ -1,12 +1,15 @@
 package gonso
 
 import (
+	"errors"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // Home is where this process was when the package was initialized: one held
@@ -20,17 +23,54 @@ var (
 )
 
 func init() {
-	dir, err := openDirectory("/proc/thread-self/ns")
+	dir, err := procfs.Open("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return
 	}
 	defer unix.Close(dir)
-	AllTypes.each(func(i int, _ Type) {
-		if ns, err := nsfs.OpenProc(dir, typeTable[i].name); err == nil {
+	AllTypes.each(func(i int, t Type) {
+		if ns, err := nsfs.OpenProc(dir, typeTable[i].name, uint32(t)); err == nil {
 			home[i] = ns
 		}
 	})
 }
+
+var renewing sync.Mutex
+
+// keepHome makes sure that a descriptor of home is what it was. A program may have closed it, as
+// daemons close all that they do not know, and its number may be another file's. The main thread
+// never enters anything: what is there under the same number is home.
+func keepHome(i int) error {
+	h := home[i]
+	if h == nil {
+		return errNoHome
+	}
+	if h.Check() == nil {
+		return nil
+	}
+	renewing.Lock()
+	defer renewing.Unlock()
+	if h.Check() == nil {
+		return nil
+	}
+	dir, err := procfs.Open("self/ns", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	ns, err := nsfs.OpenProc(dir, typeTable[i].name, uint32(typeTable[i].typ))
+	if err != nil {
+		return err
+	}
+	if !h.Same(ns) {
+		ns.Release()
+		return errNoHome
+	}
+	h.Renew(ns)
+	return nil
+}
+
+var errNoHome = errors.New("what this program was started in is not known")
 
 // checkThreads makes every thread be compared with home, type by type, before
 // work starts on it and before it is given back. It costs some microseconds a
@@ -40,12 +80,16 @@ var checkThreads = strings.Contains(os.Getenv("GONSO_DEBUG"), "threads")
 // awayFromHome returns the types in which the calling thread is not at home.
 func awayFromHome() Type {
 	var away Type
+	dir, err := procfs.Open("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		defer unix.Close(dir)
+	}
 	AllTypes.each(func(i int, t Type) {
 		if home[i] == nil {
 			return
 		}
 		var st unix.Stat_t
-		err := unix.Stat("/proc/thread-self/ns/"+threadLink(t), &st)
+		err := unix.Fstatat(dir, threadLink(t), &st, 0)
 		if err != nil || uint64(st.Dev) != home[i].Dev() || st.Ino != home[i].Ino() {
 			away |= t
 		}

@@ -10,23 +10,23 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // collect opens the links of a directory like /proc/PID/ns. optional leaves
 // out types that are not there.
-func collect(op, dir string, dirfd int, types Type, optional, opened bool, openNS func(int, string) (*nsfs.NS, error)) (*core, error) {
+func collect(op, dir string, dirfd int, types Type, optional, opened bool, openNS func(int, string, uint32) (*nsfs.NS, error)) (*core, error) {
 	c := newCore()
 	var err error
 	types.each(func(i int, t Type) {
 		if err != nil {
 			return
 		}
-		ns, oerr := openNS(dirfd, typeTable[i].name)
+		ns, oerr := openNS(dirfd, typeTable[i].name, uint32(t))
 		switch {
 		case oerr == nil:
 			c.add(t, ns, opened)
@@ -52,7 +52,7 @@ func openThread(op string, types Type, optional, opened bool) (*core, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	const dir = "/proc/thread-self/ns"
-	fd, err := openDirectory(dir)
+	fd, err := procfs.Open("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, newError(op, types, dir, err)
 	}
@@ -64,7 +64,12 @@ func openPID(pid int, types Type, optional bool) (*core, error) {
 	if pid <= 0 {
 		return nil, newError("open", 0, "/proc/"+strconv.Itoa(pid), os.ErrInvalid).withHint("process ids are positive")
 	}
-	return openPIDWhile(pid, types, optional, nil)
+	d, err := procfs.Process(pid)
+	if err != nil {
+		return nil, newError("open", 0, "/proc/"+strconv.Itoa(pid), err)
+	}
+	defer d.Close()
+	return openProcess(d, types, optional)
 }
 
 // matchName gives ns back if it is of the type that its name claims, and else lets
@@ -173,13 +178,10 @@ func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 	}
 	var c *core
 	if rc.Control(func(fd uintptr) {
-		var pid int
-		if pid, err = pidOf(int(fd)); err == nil {
-			c, err = openPIDWhile(pid, types, optional, func() error {
-				// An id is used again only after the pidfd has lost it.
-				_, err := pidOf(int(fd))
-				return err
-			})
+		var d *procfs.Dir
+		if d, err = procfs.ProcessOf(int(fd)); err == nil {
+			defer d.Close()
+			c, err = openProcess(d, types, optional)
 		}
 	}) != nil {
 		err = os.ErrClosed // which Control's own error does not match
@@ -191,57 +193,11 @@ func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 	return c, err
 }
 
-// pidOf reads the id of a pidfd's process off /proc (proc_pid_fdinfo(5)).
-func pidOf(pidfd int) (int, error) {
-	b, err := os.ReadFile("/proc/thread-self/fdinfo/" + strconv.Itoa(pidfd))
-	if err != nil {
-		return 0, err
-	}
-	return parsePIDFD(string(b))
-}
-
-func parsePIDFD(fdinfo string) (int, error) {
-	for line := range strings.Lines(fdinfo) {
-		value, ok := strings.CutPrefix(line, "Pid:")
-		if !ok {
-			continue
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(value))
-		switch {
-		case err != nil:
-			return 0, err
-		case pid < 0: // Linux 5.5
-			return 0, unix.ESRCH
-		case pid == 0:
-			return 0, fmt.Errorf("the process has no id in the pid namespace of /proc: %w", unix.ESRCH)
-		}
-		return pid, nil
-	}
-	return 0, fmt.Errorf("not a pidfd: %w", os.ErrInvalid)
-}
-
-// openPIDWhile opens the namespaces of a process. check, if
-// there is one, is called once its directory is open: whether the id still means
-// the process that is meant.
-func openPIDWhile(pid int, types Type, optional bool, check func() error) (*core, error) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	// The descriptor means this process and no later one with the same id.
-	fd, err := openDirectory(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = unix.ESRCH
-		}
-		return nil, newError("open", 0, dir, err)
-	}
-	defer unix.Close(fd)
-	if check != nil {
-		if err := check(); err != nil {
-			return nil, newError("open", 0, dir, err)
-		}
-	}
-	return collect("open", dir+"/ns", fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
-		ns, err := nsfs.OpenProc(fd, "ns/"+name)
-		if t, _ := typeByName(name); errors.Is(err, fs.ErrNotExist) && home[t.index()] != nil {
+// openProcess opens the namespaces of a process.
+func openProcess(d *procfs.Dir, types Type, optional bool) (*core, error) {
+	return collect("open", d.String()+"/ns", d.FD(), types, optional, true, func(fd int, name string, typ uint32) (*nsfs.NS, error) {
+		ns, err := nsfs.OpenProc(fd, "ns/"+name, typ)
+		if errors.Is(err, fs.ErrNotExist) && home[Type(typ).index()] != nil {
 			// The kernel has the type, so it is the process that is gone.
 			err = unix.ESRCH
 		}
@@ -260,7 +216,7 @@ func openDir(dir string, types Type, optional bool) (*core, error) {
 	if !hasTypeNames(fd) {
 		return openUnnamed(dir, fd, types, optional)
 	}
-	c, err := collect("open", dir, fd, types, optional, true, func(fd int, name string) (*nsfs.NS, error) {
+	c, err := collect("open", dir, fd, types, optional, true, func(fd int, name string, _ uint32) (*nsfs.NS, error) {
 		ns, err := nsfs.OpenAt(fd, name)
 		if err != nil {
 			return nil, err

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // This file pins by descriptors: what was looked at is what is mounted on, and a
@@ -248,9 +250,7 @@ func (p *pinning) undo(s pinStep) error {
 	}
 }
 
-func unmountFD(fd int) error {
-	return unix.Unmount("/proc/thread-self/fd/"+strconv.Itoa(fd), unix.MNT_DETACH)
-}
+func unmountFD(fd int) error { return procfs.Unmount(fd) }
 
 func closeFD(fd int) {
 	if fd >= 0 {
@@ -288,7 +288,7 @@ func aboutMounts(err error) bool {
 
 // mountOf finds the mount that an open file is on.
 func mountOf(fd int) mountLine {
-	info, err := os.ReadFile("/proc/thread-self/fdinfo/" + strconv.Itoa(fd))
+	value, err := procfs.FDInfo(fd, "mnt_id")
 	if err != nil {
 		return mountLine{}
 	}
@@ -296,16 +296,10 @@ func mountOf(fd int) mountLine {
 	if err != nil {
 		return mountLine{}
 	}
-	for line := range strings.Lines(string(info)) {
-		value, ok := strings.CutPrefix(line, "mnt_id:")
-		if !ok {
-			continue
-		}
-		id, _ := strconv.Atoi(strings.TrimSpace(value))
-		for _, m := range mounts {
-			if m.id == id {
-				return m
-			}
+	id, _ := strconv.Atoi(value)
+	for _, m := range mounts {
+		if m.id == id {
+			return m
 		}
 	}
 	return mountLine{}

@@ -49,7 +49,7 @@ func (c *core) ownerUID() (uint32, error) {
 
 func (c *core) idMaps() (uid, gid string, err error) {
 	if c.foreign&User == 0 {
-		if uid, gid, err = reexec.ReadIDMaps("thread-self"); err != nil {
+		if uid, gid, err = reexec.OwnIDMaps(); err != nil {
 			err = newError("id maps", User, "", err)
 		}
 		return uid, gid, err

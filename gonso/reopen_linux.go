@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // A file that was found with O_PATH is opened without its name. Which way there is depends on who
@@ -15,26 +16,15 @@ import (
 // reopener opens what a descriptor was opened for with O_PATH, a file or directory.
 type reopener func(fd, flag int) (int, error)
 
-// ownProc is this program's procfs: what is on /proc where work runs may be anything.
-var ownProc, ownProcErr = openDirectory("/proc")
-
 // reopen is for threads of this program, in whatever mount namespace.
 func reopen(fd, flag int) (int, error) {
-	var fs unix.Statfs_t
-	err := ownProcErr
-	if err == nil {
-		err = unix.Fstatfs(ownProc, &fs)
+	nfd, err := procfs.Reopen(fd, flag&^unix.O_NOFOLLOW|unix.O_LARGEFILE)
+	var pe *os.PathError // of a path that nobody knows
+	if errors.As(err, &pe) && pe.Err != nil && !errors.Is(err, procfs.ErrForeign) {
+		err = pe.Err
 	}
-	if err == nil && uint32(fs.Type) != unix.PROC_SUPER_MAGIC {
-		err = errNoProc
-	}
-	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: "/proc", Err: err}
-	}
-	return openat2(ownProc, "thread-self/fd/"+strconv.Itoa(fd), &unix.OpenHow{Flags: uint64(flag &^ unix.O_NOFOLLOW)})
+	return nfd, err
 }
-
-var errNoProc = errors.New("it was not this program's procfs when the program started")
 
 // reopenAlone is for workers, which have no procfs but that of whose house they are in. A directory
 // is opened from itself; a file is mounted where nobody else can get, in a mount namespace of one

@@ -87,7 +87,11 @@ func (r *threadRun) enter() error {
 				return refused("unshare fs for", t, err)
 			}
 		}
-		if err := unix.Setns(r.c.ns[t.index()].FD(), int(t)); err != nil {
+		ns := r.c.ns[t.index()]
+		if err := ns.Check(); err != nil {
+			return newError("setns", t, "", err)
+		}
+		if err := unix.Setns(ns.FD(), int(t)); err != nil {
 			return refused("setns", t, err)
 		}
 		r.entered |= t
@@ -137,7 +141,7 @@ func (r *threadRun) goHome() bool {
 		if r.entered&typeTable[i].typ == 0 {
 			continue
 		}
-		if home[i] == nil || unix.Setns(home[i].FD(), int(typeTable[i].typ)) != nil {
+		if keepHome(i) != nil || unix.Setns(home[i].FD(), int(typeTable[i].typ)) != nil {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/nsfs"
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
@@ -98,7 +99,15 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 	return made, err
 }
 
-func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (*core, error) {
+func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (made *core, err error) {
+	if o.subIDs { // looks up files, and what programs say
+		procfs.AtHome(func() { made, err = c.create(types, base, o) })
+		return made, err
+	}
+	return c.create(types, base, o)
+}
+
+func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	exposed := c.exposes(base)
 	spec := &reexec.Creation{
 		Unshare: uint32(types), Join: c.joins(base), Protect: exposed, MountProc: o.mountProc, LoopbackUp: o.loopbackUp,

@@ -166,14 +166,14 @@ func (l *launch) on(types uint32, s *launcher.Step) *launcher.Step {
 
 // composeMapper writes the id maps of a process below the user namespace of
 // joins, from inside it: only who is there, or in the new one, may (see
-// user_namespaces(7)). It keeps its ids, with which it may open the files
+// user_namespaces(7)). The process is the directory of procfs that is its second file. It keeps its ids, with which it may open the files
 // whether or not the other process is dumpable.
-func composeMapper(c *Creation, user Join, pid int) *launch {
+func composeMapper(c *Creation, user Join) *launch {
 	l := newLaunch()
 	l.shield(true, c.Protect, c.Protect)
 	l.join([]Join{user}, launcher.FirstFileFD)
 	for _, w := range c.procFiles() {
-		fd := l.Openat(launcher.FD(unix.AT_FDCWD), fmt.Sprintf("/proc/%d/%s", pid, w.name), unix.O_WRONLY)
+		fd := l.Openat(launcher.FirstFileFD+1, w.name, unix.O_WRONLY)
 		l.on(w.about, fd)
 		l.on(w.about, l.Write(fd, w.content))
 		l.Close(fd)

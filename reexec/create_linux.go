@@ -14,6 +14,7 @@ import (
 
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -152,11 +153,16 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 
 // open opens what the launcher has made, all of it or nothing.
 func (m *Made) open(pid int, types uint32) error {
+	d, err := procfs.Process(pid)
+	if err != nil {
+		return &LaunchError{Op: "open", Type: types, Step: "open /proc/PID", Err: err}
+	}
+	defer d.Close()
 	for _, link := range nsLinks {
 		if types&link.typ == 0 {
 			continue
 		}
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, link.name))
+		f, err := d.Link("ns/" + link.name)
 		if err != nil {
 			sys.CloseFiles(m.Files)
 			m.Files = nil
@@ -175,37 +181,40 @@ func writeMaps(ctx context.Context, c *Creation, pid int) error {
 			return runMapper(ctx, c, j, pid)
 		}
 	}
-	for _, m := range c.procFiles() {
+	files := c.procFiles()
+	if len(files) == 0 {
+		return nil
+	}
+	d, err := procfs.Process(pid)
+	if err != nil {
+		return &LaunchError{Op: "open", Type: files[0].about, Step: "open /proc/PID", Err: err}
+	}
+	defer d.Close()
+	for _, m := range files {
 		if tool := c.mapTool(m.name); tool != "" {
-			if err := runMapTool(ctx, tool, m, pid); err != nil {
+			if err := runMapTool(ctx, tool, m, d); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := writeProc(fmt.Sprintf("/proc/%d/%s", pid, m.name), m.content); err != nil {
+		if err := d.WriteFile(m.name, m.content); err != nil {
 			return &LaunchError{Op: "write " + m.name + " of", Type: m.about, Step: fmt.Sprintf("write %q to %s", m.content, m.name), Err: err}
 		}
 	}
 	return nil
 }
 
-// writeProc writes in one call, as the files of id maps demand.
-func writeProc(path, content string) error {
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(content))
-	return err
-}
-
 func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 	if len(c.procFiles()) == 0 {
 		return nil
 	}
-	l := composeMapper(c, user, pid)
-	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-idmap"}, Files: []*os.File{user.File}})
+	d, err := procfs.Process(pid)
+	if err != nil {
+		return &LaunchError{Op: "open", Type: unix.CLONE_NEWUSER, Step: "open /proc/PID", Err: err}
+	}
+	defer d.Close()
+	l := composeMapper(c, user)
+	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-idmap"}, Files: []*os.File{user.File, d.File()}})
 	if err != nil {
 		return err
 	}

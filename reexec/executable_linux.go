@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -48,9 +49,9 @@ func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 	defer x.mu.Unlock()
 	keep := func() {}
 	if x.file == nil {
-		fd, err := unix.Open(x.path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		fd, err := x.find()
 		if err != nil {
-			return nil, nil, &os.PathError{Op: "open", Path: x.path, Err: err}
+			return nil, nil, err
 		}
 		x.file = os.NewFile(uintptr(fd), x.path)
 	}
@@ -90,6 +91,18 @@ func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 	}
 	x.sealed = f
 	return f, keep, nil
+}
+
+// find opens the file by what it is named.
+func (x *executable) find() (fd int, err error) {
+	if x.self {
+		return procfs.Link("self/exe", unix.O_PATH)
+	}
+	procfs.AtHome(func() { fd, err = unix.Open(x.path, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: x.path, Err: err}
+	}
+	return fd, nil
 }
 
 // OpenSelf returns this program, to be executed, and what to do afterwards.
@@ -169,12 +182,15 @@ func CheckStatic(f *os.File) error {
 
 // read opens what was opened, for reading.
 func (x *executable) read() (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", x.file.Fd()))
+	fd, err := procfs.Reopen(int(x.file.Fd()), unix.O_RDONLY)
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		pe.Path = x.path
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), x.path), nil
 }
 
 var errNotRegular = errors.New("it is not a regular file")

@@ -2,12 +2,11 @@ package reexec
 
 import (
 	"context"
-	"io"
 	"os"
-	"strconv"
 
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // maxIDMapFile is more than a map of 340 lines takes.
@@ -32,24 +31,22 @@ func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, e
 		return "", "", l.ended("joining the user namespace", err)
 	}
 	defer p.Kill() // it waits, and has nothing left to do
-	return ReadIDMaps(strconv.Itoa(p.Pid))
+	d, err := procfs.Process(p.Pid)
+	if err != nil {
+		return "", "", err
+	}
+	defer d.Close()
+	return readIDMaps(d.ReadFile)
 }
 
-// ReadIDMaps reads the id maps of a task, which is a directory of /proc.
-func ReadIDMaps(task string) (uid, gid string, err error) {
-	if uid, err = readIDMap(task, "uid_map"); err == nil {
-		gid, err = readIDMap(task, "gid_map")
+// OwnIDMaps reads the id maps of this process's own user namespace.
+func OwnIDMaps() (uid, gid string, err error) {
+	return readIDMaps(func(name string, limit int64) (string, error) { return procfs.ReadFile("thread-self/"+name, limit) })
+}
+
+func readIDMaps(read func(name string, limit int64) (string, error)) (uid, gid string, err error) {
+	if uid, err = read("uid_map", maxIDMapFile); err == nil {
+		gid, err = read("gid_map", maxIDMapFile)
 	}
 	return uid, gid, err
-}
-
-// readIDMap is os.ReadFile with a bound, for a /proc that may be somebody else's.
-func readIDMap(task, name string) (string, error) {
-	f, err := os.Open("/proc/" + task + "/" + name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxIDMapFile))
-	return string(b), err
 }

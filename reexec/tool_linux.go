@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // maxToolOutput bounds what is taken from a tool's standard output.
@@ -149,14 +150,17 @@ func (c *Creation) mapTool(name string) string {
 }
 
 // runMapTool has an id map written by newuidmap or newgidmap.
-func runMapTool(ctx context.Context, tool string, m procFile, pid int) error {
+func runMapTool(ctx context.Context, tool string, m procFile, d *procfs.Dir) error {
 	op := map[string]string{"uid_map": "newuidmap", "gid_map": "newgidmap"}[m.name]
-	args := append([]string{strconv.Itoa(pid)}, strings.Fields(m.content)...)
-	_, err := RunTool(ctx, tool, args...)
+	args := append([]string{strconv.Itoa(d.ID)}, strings.Fields(m.content)...) // as /proc has it
+	err := procfs.Visible()
+	if err == nil {
+		_, err = RunTool(ctx, tool, args...)
+	}
 	if err == nil {
 		// A stand-in like /bin/true would leave nobody mapped.
-		var content []byte
-		content, err = os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, m.name))
+		var content string
+		content, err = d.ReadFile(m.name, maxIDMapFile)
 		if err == nil && len(content) == 0 {
 			err = fmt.Errorf("%s: it succeeded, but wrote nothing to %s", tool, m.name)
 		}

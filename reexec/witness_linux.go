@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // A Witness is a process in the process group of this one that blocks every
@@ -21,7 +21,15 @@ import (
 type Witness struct{ p *launcher.Process }
 
 // StartWitness starts one. Signals sent before are unknown to it.
-func StartWitness() (*Witness, error) {
+func StartWitness() (w *Witness, err error) {
+	procfs.AtHome(func() { w, err = startWitness() })
+	return w, err
+}
+
+// maxStatus is far more than a status file of procfs has.
+const maxStatus = 1 << 20
+
+func startWitness() (*Witness, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	// A child begins with the mask of the thread that starts it: there is no moment
@@ -53,11 +61,16 @@ func (w *Witness) Pending() (uint64, error) {
 	// reached this process of a signal to the group has then reached all of it.
 	_ = unix.Setpgid(math.MaxInt32, 1)
 	// Its id means nothing else: it has not been waited for.
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(w.p.Pid) + "/status")
+	d, err := procfs.Process(w.p.Pid)
 	if err != nil {
 		return 0, err
 	}
-	return sharedPending(status)
+	defer d.Close()
+	status, err := d.ReadFile("status", maxStatus)
+	if err != nil {
+		return 0, err
+	}
+	return sharedPending([]byte(status))
 }
 
 var errNoWitness = errors.New("the witness has ended")

@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // Supported returns an error matching [errors.ErrUnsupported] where no launcher has been written for the architecture.
@@ -204,7 +206,7 @@ func fillUnnamed(w *os.File, name string, mode os.FileMode, content io.Reader) (
 	if err := fill(w, content); err != nil {
 		return nil, err
 	}
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := procfs.Reopen(int(w.Fd()), unix.O_RDONLY)
 	if err != nil {
 		return nil, &os.PathError{Op: "reopen", Path: w.Name(), Err: err}
 	}

@@ -16,6 +16,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // Cmd says what to start.
@@ -65,6 +67,9 @@ func Prepare(list *List, files []*os.File) (*Prepared, error) {
 
 func prepare(list *List, files []*os.File) (*Prepared, error) {
 	if err := Supported(); err != nil {
+		return nil, err
+	}
+	if err := procfs.Executable(); err != nil {
 		return nil, err
 	}
 	if list == nil {
@@ -154,8 +159,14 @@ func prove() error {
 // busyRetries bounds how often, a millisecond apart, an image is tried that somebody has open for writing.
 const busyRetries = 100
 
-// Start starts a launcher.
-func Start(c *Cmd) (*Process, error) {
+// Start starts a launcher. A thread that is in a foreign mnt namespace has another one start it: the launcher's executable
+// is found by a path (see package procfs).
+func Start(c *Cmd) (p *Process, err error) {
+	procfs.AtHome(func() { p, err = startHere(c) })
+	return p, err
+}
+
+func startHere(c *Cmd) (*Process, error) {
 	p, err := prepare(c.List, c.Files)
 	if err != nil {
 		return nil, err

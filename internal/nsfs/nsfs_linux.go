@@ -1,13 +1,16 @@
 package nsfs
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -15,11 +18,28 @@ import (
 // descriptor is closed when the last reference is released; one that was
 // forgotten is closed by the finalizer of os.File.
 type NS struct {
-	file     *os.File
-	fd       int // of file; os.File.Fd costs more than the setns it is for
+	open     atomic.Pointer[opened]
 	dev, ino uint64
 	refs     atomic.Int32
 	letGo    func() // see Keep
+}
+
+type opened struct {
+	file *os.File
+	fd   int // of file; os.File.Fd costs more than the setns it is for
+}
+
+// lost keeps files whose numbers mean something else by now, as the program has closed them
+// (close_range(2)): nobody may close those.
+var lost struct {
+	sync.Mutex
+	files []*os.File
+}
+
+func lose(f *os.File) {
+	lost.Lock()
+	lost.files = append(lost.files, f)
+	lost.Unlock()
 }
 
 // own makes an NS of a descriptor, and takes it over even if it fails.
@@ -37,19 +57,32 @@ func wrap(f *os.File, fd int) (*NS, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
 	}
-	n := &NS{file: f, fd: fd, dev: uint64(st.Dev), ino: st.Ino}
+	n := &NS{dev: uint64(st.Dev), ino: st.Ino}
+	n.open.Store(&opened{f, fd})
 	n.refs.Store(1)
 	return n, nil
 }
 
-// OpenProc opens a namespace link of procfs, such as "ns/net" below a
-// descriptor of /proc/PID. What is there is a namespace, so nothing is checked.
-func OpenProc(dirfd int, name string) (*NS, error) {
+// OpenProc opens a namespace link of procfs, such as "ns/net" below a descriptor of /proc/PID that
+// package procfs has opened. It is found to be a namespace of that type anyway.
+func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
 	fd, err := openat(dirfd, name, unix.O_RDONLY)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	return own(fd, name)
+	if err := check(fd, name); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	n, err := own(fd, name)
+	if err != nil {
+		return nil, err
+	}
+	if got, err := n.Type(); err != nil || got != typ {
+		n.Release()
+		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrNotNamespace}
+	}
+	return n, nil
 }
 
 // OpenAt opens a file that may be anything: a FIFO must not block and a device
@@ -63,8 +96,12 @@ func OpenAt(dirfd int, name string) (*NS, error) {
 	if err := check(fd, name); err != nil {
 		return nil, err
 	}
-	nfd, err := openat(unix.AT_FDCWD, "/proc/thread-self/fd/"+strconv.Itoa(fd), unix.O_RDONLY)
+	nfd, err := procfs.Reopen(fd, unix.O_RDONLY)
 	if err != nil {
+		var pe *fs.PathError // of a path that nobody knows
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return own(nfd, name)
@@ -125,7 +162,11 @@ func (n *NS) Keep(letGo func()) { n.letGo = letGo }
 func (n *NS) Release() {
 	switch r := n.refs.Add(-1); {
 	case r == 0:
-		n.file.Close()
+		if f := n.File(); n.Check() == nil {
+			f.Close()
+		} else {
+			lose(f)
+		}
 		if n.letGo != nil {
 			n.letGo()
 		}
@@ -135,13 +176,38 @@ func (n *NS) Release() {
 }
 
 // FD is the descriptor, valid while the caller holds a reference.
-func (n *NS) FD() int { return n.fd }
+func (n *NS) FD() int { return n.open.Load().fd }
+
+// Check fails if the descriptor does not mean the namespace any more: the program has closed it.
+func (n *NS) Check() error { return n.is(n.FD()) }
+
+func (n *NS) is(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Ino != n.ino || uint64(st.Dev) != n.dev {
+		return errLost
+	}
+	return nil
+}
+
+var errLost = fmt.Errorf("this program has closed gonso's descriptor of the namespace: %w", os.ErrClosed)
+
+// Renew gives n the descriptor of o, which is the same namespace and is used no more.
+func (n *NS) Renew(o *NS) { lose(n.open.Swap(o.open.Load()).file) }
 
 // File is the descriptor as an os.File that still belongs to n.
-func (n *NS) File() *os.File { return n.file }
+func (n *NS) File() *os.File { return n.open.Load().file }
 
 // DupFile returns a descriptor of its own for the namespace.
-func (n *NS) DupFile() (*os.File, error) { return sys.DupFile(n.file) }
+func (n *NS) DupFile() (*os.File, error) {
+	f, err := sys.DupFile(n.File())
+	if err == nil {
+		if err = sys.OnFD(f, n.is); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, err
+}
 
 // Same reports whether both are the same namespace. Both are held, so equal
 // numbers cannot be one number used twice.
@@ -155,7 +221,7 @@ func (n *NS) Ino() uint64 { return n.ino }
 
 // Type asks the kernel which CLONE_NEW* flag the namespace is (Linux 4.11).
 func (n *NS) Type() (uint32, error) {
-	t, err := unix.IoctlRetInt(n.fd, unix.NS_GET_NSTYPE)
+	t, err := unix.IoctlRetInt(n.FD(), unix.NS_GET_NSTYPE)
 	return uint32(t), os.NewSyscallError("ioctl NS_GET_NSTYPE", err)
 }
 
@@ -170,12 +236,12 @@ func (n *NS) Parent() (*NS, error) { return n.related(unix.NS_GET_PARENT, "NS_GE
 // OwnerUID is the owner of a user namespace, as the caller's user namespace has
 // it; EINVAL for other types (Linux 4.11).
 func (n *NS) OwnerUID() (uint32, error) {
-	uid, err := unix.IoctlGetUint32(n.fd, unix.NS_GET_OWNER_UID)
+	uid, err := unix.IoctlGetUint32(n.FD(), unix.NS_GET_OWNER_UID)
 	return uid, os.NewSyscallError("ioctl NS_GET_OWNER_UID", err)
 }
 
 func (n *NS) related(req uint, name string) (*NS, error) {
-	fd, err := unix.IoctlRetInt(n.fd, req)
+	fd, err := unix.IoctlRetInt(n.FD(), req)
 	if err != nil {
 		return nil, os.NewSyscallError("ioctl "+name, err)
 	}

@@ -1,0 +1,17 @@
+package procfs
+
+import (
+	"errors"
+	"io/fs"
+)
+
+// ErrForeign says that ids of processes mean others in what is mounted on /proc, or nobody.
+var ErrForeign = errors.New("gonso: a procfs of another pid namespace is mounted on /proc")
+
+// errNone matches fs.ErrNotExist.
+var errNone error = noProcfs{}
+
+type noProcfs struct{}
+
+func (noProcfs) Error() string        { return "no procfs is mounted on /proc" }
+func (noProcfs) Is(target error) bool { return target == fs.ErrNotExist }

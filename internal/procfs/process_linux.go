@@ -1,0 +1,172 @@
+package procfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir is the directory of a process or of a thread. It means that one and no later one of the same id.
+type Dir struct {
+	file *os.File // opened with O_PATH
+	fd   int
+	dev  uint64
+
+	// ID is the number that the procfs has for it.
+	ID int
+}
+
+// Process opens the directory of a process, or thread, by its id in this process's pid namespace.
+// The error for one that is gone matches unix.ESRCH.
+func Process(pid int) (*Dir, error) {
+	above, err := held.above()
+	if err != nil {
+		return nil, err
+	}
+	if !above {
+		return openDir(pid)
+	}
+	pidfd, err := openPIDFD(pid)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(pidfd)
+	return ProcessOf(pidfd)
+}
+
+// openPIDFD opens a pidfd of a process or thread.
+func openPIDFD(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.EINVAL || err == unix.ENOENT { // a thread: PIDFD_THREAD, Linux 6.9
+		fd, err = unix.PidfdOpen(pid, unix.O_EXCL)
+	}
+	switch err {
+	case nil, unix.ESRCH:
+		return fd, err
+	}
+	return -1, fmt.Errorf("%w, and its id there cannot be found: %w", ErrForeign, os.NewSyscallError("pidfd_open", err))
+}
+
+// ProcessOf opens the directory of the process of a pidfd.
+func ProcessOf(pidfd int) (*Dir, error) {
+	return openWhile(func() (int, error) {
+		info, err := fdInfo(pidfd)
+		if err != nil {
+			return 0, reason(err)
+		}
+		return parseID(info)
+	})
+}
+
+// openWhile opens the directory of a process that has its id before and afterwards: an id is used
+// again only after the pidfd has lost it.
+func openWhile(idNow func() (int, error)) (*Dir, error) {
+	id, err := idNow()
+	if err != nil {
+		return nil, err
+	}
+	d, err := openDir(id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := idNow(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func openDir(id int) (*Dir, error) {
+	fd, err := Open(strconv.Itoa(id), unix.O_PATH|unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNone) {
+		err = unix.ESRCH
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{file: os.NewFile(uintptr(fd), "/proc/"+strconv.Itoa(id)), fd: fd, dev: held.dev, ID: id}, nil
+}
+
+// parseID finds the id of a pidfd's process in fdinfo (proc_pid_fdinfo(5)).
+func parseID(info string) (int, error) {
+	value := lineOf(info, "Pid")
+	if value == "" {
+		return 0, fmt.Errorf("not a pidfd: %w", os.ErrInvalid)
+	}
+	id, err := strconv.Atoi(value)
+	switch {
+	case err != nil:
+		return 0, err
+	case id < 0: // Linux 5.5
+		return 0, unix.ESRCH
+	case id == 0:
+		return 0, fmt.Errorf("the process has no id in the pid namespace of /proc: %w", unix.ESRCH)
+	}
+	return id, nil
+}
+
+// FDInfo is a value in the fdinfo of a descriptor, or "".
+func FDInfo(fd int, key string) (string, error) {
+	info, err := fdInfo(fd)
+	return lineOf(info, key), err
+}
+
+func fdInfo(fd int) (string, error) {
+	return ReadFile("thread-self/fdinfo/"+strconv.Itoa(fd), maxStatus)
+}
+
+// lineOf is the value of a "key: value" line, or "".
+func lineOf(text, key string) string {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, key+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// FD is the descriptor, opened with O_PATH.
+func (d *Dir) FD() int { return d.fd }
+
+// File is the descriptor as a file that still belongs to d.
+func (d *Dir) File() *os.File { return d.file }
+
+// String is the path, for errors.
+func (d *Dir) String() string { return d.file.Name() }
+
+// Close releases the descriptor.
+func (d *Dir) Close() { d.file.Close() }
+
+// ReadFile reads a file of at most limit bytes.
+func (d *Dir) ReadFile(name string, limit int64) (string, error) {
+	fd, err := beneath(d.fd, d.dev, name, unix.O_RDONLY)
+	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: d.String() + "/" + name, Err: err}
+	}
+	return readAll(fd, d.String()+"/"+name, limit)
+}
+
+// WriteFile writes in one call, as the files of id maps demand.
+func (d *Dir) WriteFile(name, content string) error {
+	fd, err := beneath(d.fd, d.dev, name, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(content))
+	return err
+}
+
+// Link opens what a magic link leads to.
+func (d *Dir) Link(name string) (*os.File, error) {
+	fd, err := openat(d.fd, name, unix.O_RDONLY)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: d.String() + "/" + name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), d.String()+"/"+name), nil
+}

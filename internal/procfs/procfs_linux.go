@@ -1,0 +1,255 @@
+package procfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// rootIno is the inode number of the root of every procfs (PROC_ROOT_INO).
+const rootIno = 1
+
+// root is the procfs. Its descriptor is no os.File: that would close the number even when it has come
+// to mean a file of the program's.
+type root struct {
+	mu     sync.Mutex
+	fd     atomic.Int64 // -1 if there is none
+	dev    uint64       // of the procfs; 0 as long as there is none
+	nested atomic.Int32 // 0 unknown, 1 of this process's pid namespace, 2 of one above it
+}
+
+// held is what was on /proc at package init, before anything could have been entered.
+var held = func() *root {
+	r := new(root)
+	r.fd.Store(-1)
+	if fd, dev, err := openRoot(); err == nil {
+		r.dev = dev
+		r.fd.Store(int64(fd))
+	}
+	return r
+}()
+
+// openRoot opens what is on /proc for the calling thread, if that is the root of a procfs.
+func openRoot() (fd int, dev uint64, err error) {
+	fd, err = openat(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, 0, errNone
+	}
+	var fsys unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Fstatfs(fd, &fsys) != nil || int64(fsys.Type) != unix.PROC_SUPER_MAGIC || unix.Fstat(fd, &st) != nil || st.Ino != rootIno {
+		unix.Close(fd)
+		return -1, 0, errNone
+	}
+	return fd, uint64(st.Dev), nil
+}
+
+// get is the descriptor, looked at again: the program may have closed it, and the number may be
+// another file's.
+func (r *root) get() (int, error) {
+	fd := int(r.fd.Load())
+	if fd >= 0 && r.is(fd) {
+		return fd, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if fd = int(r.fd.Load()); fd >= 0 && r.is(fd) {
+		return fd, nil
+	}
+	var err error
+	onFresh(func() {
+		var dev uint64
+		fd, dev, err = openRoot()
+		switch {
+		case err != nil:
+		case r.dev == 0: // the program has mounted it since then
+			r.dev = dev
+		case r.dev != dev:
+			unix.Close(fd)
+			err = errLost
+		}
+	})
+	if err != nil {
+		return -1, err
+	}
+	r.fd.Store(int64(fd))
+	return fd, nil
+}
+
+var errLost = errors.New("this program has closed gonso's descriptor of /proc, and another procfs is mounted there now")
+
+// is reports whether fd is the root of the procfs.
+func (r *root) is(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && uint64(st.Dev) == r.dev && st.Ino == rootIno
+}
+
+// openat retries EINTR.
+func openat(dirfd int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// beneath opens a file of a procfs: no magic link leads elsewhere, and nothing that is mounted on it
+// is in the way. What containers mount on /proc/sys themselves is of the same procfs.
+func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+	if !strings.HasPrefix(name, "sys/") {
+		how.Resolve |= unix.RESOLVE_NO_XDEV
+	}
+	fd, err := unix.Openat2(dirfd, name, &how)
+	for err == unix.EINTR || err == unix.EAGAIN {
+		fd, err = unix.Openat2(dirfd, name, &how)
+	}
+	if err == unix.ENOSYS || err == unix.EPERM { // a filter of system calls may not know it
+		fd, err = openat(dirfd, name, flags)
+	}
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && uint64(st.Dev) != dev {
+		err = unix.EXDEV
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// Open opens a file or directory, named as below /proc: "thread-self/ns". Of ids only those of
+// [Process] mean anything.
+func Open(name string, flags int) (int, error) {
+	dir, err := held.get()
+	fd := -1
+	if err == nil {
+		fd, err = beneath(dir, held.dev, name, flags)
+	}
+	if err != nil {
+		return -1, held.explain(dir, name, err)
+	}
+	return fd, nil
+}
+
+// explain says why self is missing.
+func (r *root) explain(dir int, name string, err error) error {
+	first, _, _ := strings.Cut(name, "/")
+	if err == unix.ENOENT && (first == "self" || first == "thread-self") {
+		var st unix.Stat_t
+		if unix.Fstatat(dir, "self/stat", &st, 0) == unix.ENOENT {
+			err = ErrForeign
+		}
+	}
+	return &fs.PathError{Op: "open", Path: "/proc/" + name, Err: err}
+}
+
+// Link opens what a magic link leads to: "thread-self/fd/5".
+func Link(name string, flags int) (int, error) {
+	// Another thread may have ended by the time that its directory is used.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	i := strings.LastIndexByte(name, '/')
+	dir, err := Open(name[:i], unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	fd, err := openat(dir, name[i+1:], flags)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: "/proc/" + name, Err: err}
+	}
+	return fd, nil
+}
+
+// Reopen opens what a descriptor refers to once more, with other flags.
+func Reopen(fd, flags int) (int, error) { return Link("thread-self/fd/"+strconv.Itoa(fd), flags) }
+
+// ReadFile reads a file of at most limit bytes.
+func ReadFile(name string, limit int64) (string, error) {
+	runtime.LockOSThread() // as in Link
+	defer runtime.UnlockOSThread()
+	fd, err := Open(name, unix.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	return readAll(fd, "/proc/"+name, limit)
+}
+
+// readAll takes fd over.
+func readAll(fd int, path string, limit int64) (string, error) {
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has more than %d bytes", limit)}
+	}
+	return string(b), err
+}
+
+// above reports whether the procfs is of a pid namespace above this process's own.
+func (r *root) above() (bool, error) {
+	if n := r.nested.Load(); n != 0 {
+		return n == 2, nil
+	}
+	status, err := ReadFile("self/status", maxStatus)
+	if err != nil {
+		return false, reason(err)
+	}
+	ids, err := nsPIDs(status)
+	if err != nil {
+		return false, err
+	}
+	if ids[len(ids)-1] != os.Getpid() {
+		return false, ErrForeign
+	}
+	if len(ids) == 1 {
+		r.nested.Store(1)
+	} else {
+		r.nested.Store(2)
+	}
+	return len(ids) > 1, nil
+}
+
+// reason leaves out a path that nobody has asked for.
+func reason(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// maxStatus is far more than a status file has.
+const maxStatus = 1 << 20
+
+// nsPIDs are the ids of a process from the pid namespace of the procfs down to its own.
+func nsPIDs(status string) ([]int, error) {
+	_, rest, ok := strings.Cut(status, "\nNSpid:")
+	line, _, _ := strings.Cut(rest, "\n")
+	var ids []int
+	for _, f := range strings.Fields(line) {
+		id, err := strconv.Atoi(f)
+		if err != nil {
+			return nil, fmt.Errorf("NSpid in /proc/self/status: %w", err)
+		}
+		ids = append(ids, id)
+	}
+	if !ok || len(ids) == 0 {
+		return nil, errors.New("no NSpid in /proc/self/status")
+	}
+	return ids, nil
+}
