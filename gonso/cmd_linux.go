@@ -19,6 +19,11 @@ func (s *Set) exposed() bool {
 	return c.exposes(c.foreign)
 }
 
+// apart reports whether the program has a process group of its own.
+func (c *Cmd) apart() bool {
+	return c.Setsid || c.Setpgid || !c.KeepSession && c.set.exposed()
+}
+
 func (s *Set) reducedEnv() []string { return reexec.Environment(true) }
 
 // prepareInside holds the Set and prepares a launcher that goes there.
@@ -29,6 +34,14 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	}
 	c.release = core.release
 	protect := core.exposes(core.foreign)
+	if err := core.facts().refuseHostFiles("start", core.foreign, c.HostFiles, "Cmd.HostFiles"); err != nil {
+		return prepared{}, err
+	}
+	if c.KeepIDs {
+		if err := core.refuseUnmapped("start", "Cmd.KeepIDs"); err != nil {
+			return prepared{}, err
+		}
+	}
 	env, err := c.programEnv()
 	if err != nil {
 		return prepared{}, err
@@ -36,7 +49,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	g := &reexec.Program{
 		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
 		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
-		Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
+		KeepSession: c.KeepSession, Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
 		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
 	}
 	if cr := c.Credential; cr != nil {
