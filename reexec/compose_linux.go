@@ -56,7 +56,9 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.enter(joins, workerJoins, o.KeepIDs)
 	if l.forks {
-		l.Setsid() // the session it was started in is the original's
+		// The group is the original's. So is the session, which has no leader then: nobody in
+		// it can get a terminal.
+		l.Setpgid()
 	}
 	if o.Dir != "" && !how.mount {
 		l.chdir(joins, o.Dir)

@@ -134,11 +134,11 @@ func TestComposeWorker(t *testing.T) {
 		"pid": {[]Join{{Type: user}, {Type: unix.CLONE_NEWPID}}, false, false, triesNewKeyring + asRoot(2,
 			`setns(8, CLONE_NEWUSER) = 0`,
 			`setns(9, CLONE_NEWPID) = 0`) + goesOnInside(50) + `
-			setsid() >= 0` + becomesWorker},
+			setpgid(0, 0) = 0` + becomesWorker},
 		"pid, no user": {[]Join{{Type: unix.CLONE_NEWPID}, {Type: mnt}}, false, false, `
 			setns(8, CLONE_NEWPID) = 0
 			setns(9, CLONE_NEWNS) = 0` + goesOnInside(3) + `
-			setsid() >= 0` + becomesWorker},
+			setpgid(0, 0) = 0` + becomesWorker},
 		"ids kept": {[]Join{{Type: user}, {Type: net}}, false, true, triesNewKeyring + `
 			setgroups(0, NULL) = 0 or EPERM
 			setns(8, CLONE_NEWUSER) = 0
