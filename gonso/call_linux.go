@@ -41,10 +41,14 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value
 // of its own. It takes the argument's files over.
 func (c *core) callInProcess(ctx context.Context, name string, in codec.Value, o doConfig) (*wire.Outcome, error) {
 	defer in.Close()
+	worker, err := c.checkedWorker()
+	if err != nil {
+		return nil, err
+	}
 	req := wire.Request{Name: name, Value: in, Place: c.place(o), EndThread: o.endThread}
 	if o.isolated {
 		req.Place.Whole = o.place != (sys.Place{})
-		return c.getWorker().DoIsolated(ctx, req)
+		return worker.DoIsolated(ctx, req)
 	}
-	return c.getWorker().Do(ctx, req)
+	return worker.Do(ctx, req)
 }

@@ -47,7 +47,8 @@ type Cmd struct {
 	Env []string
 
 	// Dir is the working directory, inside. Empty is this process's or, in another
-	// mount namespace, its root, or that of Chroot.
+	// mount namespace, its root, or that of Chroot. In another mount namespace no links
+	// of procfs are followed on the way to it, or to Chroot.
 	Dir string
 
 	// Chroot is a root directory, inside. The working directory is there too. Empty
@@ -62,8 +63,8 @@ type Cmd struct {
 	Stderr     io.Writer
 	ExtraFiles []*os.File
 
-	// KeepIDs leaves the program the uid and gid of this process. Without it, it
-	// becomes root of the Set's user namespace if the Set has one.
+	// KeepIDs leaves the program the uid and gid of this process, see [Worker].KeepIDs.
+	// Without it, it becomes root of the Set's user namespace if the Set has one.
 	KeepIDs bool
 
 	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
@@ -77,10 +78,21 @@ type Cmd struct {
 
 	// Setsid gives the program a new session, and Setctty gives that session Ctty, a
 	// descriptor of the program, as its terminal. Setpgid gives it a new process group.
-	// Without them it is in those of this process.
+	// Without them it is in those of this process, but in Sets with user, pid or mnt
+	// namespaces that somebody else made in a session of its own.
 	Setsid, Setctty bool
 	Ctty            int
 	Setpgid         bool
+
+	// KeepSession leaves the program in the session of this process there, too. It then
+	// has the terminal of that, with job control, and so has root inside who traces
+	// the program or comes to run in its place: where the kernel has TIOCSTI, they can
+	// type at that terminal.
+	KeepSession bool
+
+	// HostFiles lets the program be in a pid namespace of somebody else with the files
+	// of this one, as [Worker].HostFiles does for functions.
+	HostFiles bool
 
 	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
 	// which Start was called: use runtime.LockOSThread. Executing a program that is

@@ -32,6 +32,11 @@ func (c *Cmd) onThreadAtHome(f func()) {
 
 var errPdeathsig = errors.New("Pdeathsig: the calling thread is in a foreign mnt namespace or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure")
 
+// apart reports whether the program has a process group of its own.
+func (c *Cmd) apart() bool {
+	return c.Setsid || c.Setpgid || !c.KeepSession && c.set.exposed()
+}
+
 func (s *Set) reducedEnv() []string { return reexec.Environment(true) }
 
 // prepareInside holds the Set and prepares a launcher that goes there.
@@ -42,6 +47,14 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	}
 	c.release = core.release
 	protect := core.exposes(core.foreign)
+	if err := core.facts().refuseHostFiles("start", core.foreign, c.HostFiles, "Cmd.HostFiles"); err != nil {
+		return prepared{}, err
+	}
+	if c.KeepIDs {
+		if err := core.refuseUnmapped("start", "Cmd.KeepIDs"); err != nil {
+			return prepared{}, err
+		}
+	}
 	env, err := c.programEnv()
 	if err != nil {
 		return prepared{}, err
@@ -49,7 +62,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	g := &reexec.Program{
 		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
 		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
-		Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
+		KeepSession: c.KeepSession, Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
 		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
 	}
 	if cr := c.Credential; cr != nil {

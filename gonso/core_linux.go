@@ -25,6 +25,8 @@ type core struct {
 	foreign Type // not home
 	opened  Type // came from outside: not made by Unshare, not the caller's own
 
+	copied bool // its mnt namespace shows the files of this program's, having been made from that
+
 	threadJoin []Type // for closures
 	closureErr error  // why closures cannot run
 
@@ -129,6 +131,9 @@ func (c *core) pick(types Type, o *core) *core {
 		types.each(func(i int, t Type) {
 			n.add(t, from.ns[i].Retain(), from.opened&t != 0)
 		})
+		if types&Mount != 0 {
+			n.copied = from.copied
+		}
 	}
 	if o != nil {
 		take(o, o.types)
@@ -147,7 +152,8 @@ func (c *core) String() string {
 // facts asks the kernel who owns what, once.
 func (c *core) facts() *facts {
 	c.factsOnce.Do(func() {
-		c.known = facts{types: c.types, foreign: c.foreign, process: reexec.Supported()}
+		c.known = facts{types: c.types, foreign: c.foreign, process: reexec.Supported(), opened: c.opened}
+		c.known.hostFiles = c.foreign&Mount == 0 || c.copied
 		if c.foreign&User == 0 {
 			return
 		}

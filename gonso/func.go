@@ -155,7 +155,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		return nil, nil, newError("call", 0, f.name, os.ErrInvalid).
 			withHint("Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too")
 	}
-	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess})
+	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess, hostFiles: c.workerHostFiles()})
 	if d.err != nil {
 		return nil, nil, d.err
 	}

@@ -284,7 +284,10 @@ func TestPIDNamespaceTakesChildrenOnly(t *testing.T) {
 	if err != nil || p.NS["pid"] != testenv.Home("pid") || p.NS["pid_for_children"] != want {
 		t.Errorf("InThread: %v, %v", p.NS, err)
 	}
-	// Otherwise it is inside itself, in a process.
+	// Otherwise it is inside itself, in a process, with this program's files.
+	if err := s.SetWorker(Worker{HostFiles: true}); err != nil {
+		t.Fatal(err)
+	}
 	p, err = where.Do(context.Background(), s, struct{}{})
 	if err != nil || p.NS["pid"] != want || p.PID == 1 {
 		t.Errorf("in a process: pid %d in %v, %v", p.PID, p.NS, err)

@@ -24,6 +24,7 @@ type unshareOptions struct {
 	clockOffsets *clockOffsets
 	mountProc    bool
 	loopbackUp   bool
+	hostFiles    bool
 }
 
 // IDMaps sets the id maps of a new user namespace. Each needs at least one line
@@ -110,6 +111,12 @@ func MountProc() UnshareOption { return func(o *unshareOptions) { o.mountProc = 
 // LoopbackUp sets the interface "lo" of a new network namespace up, which gives
 // it 127.0.0.1 and ::1. It is down in a new one, as all interfaces are.
 func LoopbackUp() UnshareOption { return func(o *unshareOptions) { o.loopbackUp = true } }
+
+// HostFiles lets a process of this program's, with the files that it sees, be in a
+// pid namespace of somebody else, where root may read and write them. Without it
+// making [PID], or with [MountProc], in a Set that has such a pid namespace and no mnt
+// namespace of theirs is refused. Where the Set has one, that is used, and nothing is asked.
+func HostFiles() UnshareOption { return func(o *unshareOptions) { o.hostFiles = true } }
 
 // DoOption changes how work is run.
 type DoOption func(*doConfig)

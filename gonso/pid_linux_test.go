@@ -1,6 +1,7 @@
 package gonso
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ func pidTypes(t testing.TB) Type {
 	return User | PID
 }
 
-// members lists the processes in a pid namespace by their id inside.
+// members lists the processes in a pid namespace by their id inside. Of its init a plain
+// user cannot know where it is; then it is taken to be that of the last Set made.
 func members(t testing.TB, s *Set) map[int]int {
 	t.Helper()
 	want := idOf(t, s, PID)
@@ -39,7 +41,17 @@ func members(t testing.TB, s *Set) map[int]int {
 	}
 	for _, dir := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if at, err := testenv.NSLink(pid, 0, "pid"); err != nil || at != want {
+		at, err := testenv.NSLink(pid, 0, "pid")
+		if errors.Is(err, os.ErrPermission) {
+			st, _ := os.ReadFile(dir + "/status")
+			original := fields(string(st))["PPid"]
+			st, _ = os.ReadFile("/proc/" + original + "/status")
+			if of := fields(string(st)); of["PPid"] == strconv.Itoa(os.Getpid()) {
+				m[1] = max(m[1], pid)
+			}
+			continue
+		}
+		if err != nil || at != want {
 			continue
 		}
 		b, err := os.ReadFile(dir + "/status")
@@ -80,20 +92,8 @@ func TestPIDInit(t *testing.T) {
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", init)); err != nil || string(b) != "gonso-init\x00" {
 		t.Errorf("it is called %q, %v", b, err)
 	}
-	// It holds on to nothing: the pipes are its life line.
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", init))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, fd := range fds {
-		at, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", init, fd.Name()))
-		if at != "/dev/null" && !strings.HasPrefix(at, "pipe:") {
-			t.Errorf("it holds %s", at)
-		}
-	}
-	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", init)); err != nil || cwd != "/" {
-		t.Errorf("its working directory is %q, %v", cwd, err)
-	}
+	wantEmptyHouse(t, init)
+	wantEmptyHouse(t, parentOf(t, init)) // the original, which waits for it
 	// What is typed at the terminal is not for it.
 	if sid, err := unix.Getsid(init); err != nil || sid == mustSid(t) {
 		t.Errorf("it is in session %d, %v, which is this process's", sid, err)
@@ -122,6 +122,54 @@ func TestPIDInit(t *testing.T) {
 	s.Close()
 	wantGone(t, init, "init")
 	wantGone(t, m[p.PID], "the worker")
+}
+
+func parentOf(t testing.TB, pid int) int {
+	t.Helper()
+	parent, err := strconv.Atoi(statusOf(t, pid)["PPid"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parent
+}
+
+// wantEmptyHouse looks at a process that others see: it holds on to nothing but pipes,
+// which are its life line, and has an empty directory for a root. It is not dumpable, so
+// that root alone can look.
+func wantEmptyHouse(t testing.TB, pid int) {
+	t.Helper()
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if os.Geteuid() != 0 || !testenv.Has(testenv.Host) && err != nil {
+		if !errors.Is(err, os.ErrPermission) {
+			t.Errorf("a plain user can look at it: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		at, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
+		if !strings.HasPrefix(at, "pipe:") {
+			t.Errorf("it holds %s", at)
+		}
+	}
+	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err != nil || cwd != "/" {
+		t.Errorf("its working directory is %q, %v", cwd, err)
+	}
+	for _, dir := range []string{"root", "cwd", "root/..", "cwd/../.."} {
+		names, err := os.ReadDir(fmt.Sprintf("/proc/%d/%s", pid, dir))
+		if err != nil || len(names) > 0 {
+			t.Errorf("%s has %v, %v", dir, names, err)
+		}
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s/file", pid, dir), nil, 0o600); !errors.Is(err, unix.EROFS) {
+			t.Errorf("%s can be written to: %v", dir, err)
+		}
+	}
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil || bytes.Count(mounts, []byte("\n")) != 1 || !bytes.Contains(mounts, []byte(" - tmpfs ")) {
+		t.Errorf("its mounts: %s, %v", mounts, err)
+	}
 }
 
 func mustSid(t testing.TB) int {
@@ -346,7 +394,15 @@ func TestPIDInitCannotLeaveZombies(t *testing.T) {
 	n := testenv.Times(10_000, 1_000)
 	s := unshare(t, typ)
 	init := initOf(t, s)
-	grown := func() string { return procFile(t, init, "statm") + fmt.Sprint(len(filesOf(t, init))) }
+	grown := func() string {
+		size := procFile(t, init, "statm") + statusOf(t, init)["FDSize"]
+		if fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", init)); err == nil { // it is not dumpable
+			size += fmt.Sprintf(" %d", len(fds))
+		} else if testenv.Has(testenv.Host, testenv.Root) {
+			t.Error(err)
+		}
+		return size
+	}
 	if _, err := orphans.Do(t.Context(), s, 10); err != nil {
 		t.Fatal(err)
 	}
@@ -360,15 +416,6 @@ func TestPIDInitCannotLeaveZombies(t *testing.T) {
 	if after := grown(); after != before {
 		t.Errorf("size and descriptors of init were %s and are %s", before, after)
 	}
-}
-
-func filesOf(t testing.TB, pid int) []os.DirEntry {
-	t.Helper()
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fds
 }
 
 var _ = testenv.AlsoNested(TestPIDNamespacesOfOthersAreJoined)
@@ -387,6 +434,15 @@ func TestPIDNamespacesOfOthersAreJoined(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pid := descendant(t, "unshare", args...)
 			s := owned(t)(FromPID(pid))
+			// Without mnt they have this program's files, which is to be said.
+			var opts []UnshareOption
+			if name != "with mnt and /proc" {
+				opts = append(opts, HostFiles())
+				wantHostFilesRefused(t, s)
+				if err := s.SetWorker(Worker{HostFiles: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			p := goIn(t, s)
 			for _, l := range links {
 				if got, err := testenv.NSLink(pid, 0, l); err != nil || p.NS[l] != got && p.NS[l] != "" {
@@ -396,12 +452,49 @@ func TestPIDNamespacesOfOthersAreJoined(t *testing.T) {
 			if p.UID != 0 || p.PID == os.Getpid() {
 				t.Errorf("uid %d, pid %d", p.UID, p.PID)
 			}
-			n := owned(t)(s.Unshare(PID))
+			n := owned(t)(s.Unshare(PID, opts...))
+			if len(opts) > 0 {
+				if err := n.SetWorker(Worker{HostFiles: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if q := goIn(t, n); q.PID != 2 || q.NS["pid"] != idOf(t, n, PID) {
 				t.Errorf("nested: pid %d in %s", q.PID, q.NS["pid"])
 			}
 		})
 	}
+}
+
+// wantHostFilesRefused has everything refused that puts a process of this program
+// into the Set's pid namespace, which is somebody else's, without their files.
+func wantHostFilesRefused(t testing.TB, s *Set) {
+	t.Helper()
+	refused := func(what, option string, err error) {
+		t.Helper()
+		if !errors.Is(err, os.ErrInvalid) || !strings.Contains(fmt.Sprint(err), option) || !strings.Contains(fmt.Sprint(err), "Mount") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := where.Do(context.Background(), s, struct{}{})
+	refused("a function", "Worker.HostFiles", err)
+	_, err = where.Do(context.Background(), s, struct{}{}, Isolated())
+	refused("an isolated function", "Worker.HostFiles", err)
+	refused("a worker", "Worker.HostFiles", s.Warm(context.Background()))
+	refused("its plan", "Worker.HostFiles", s.Plan().Functions.Err)
+	refused("a command", "Cmd.HostFiles", s.Command(context.Background(), "true").Run())
+	refused("this program", "Cmd.HostFiles", s.Self(context.Background()).Run())
+	for _, types := range []Type{PID, PID | Mount, User | PID} {
+		_, err = s.Unshare(types)
+		refused("making "+types.String(), "HostFiles", err)
+	}
+	_, err = s.Unshare(Mount, MountProc())
+	refused("mounting its /proc", "HostFiles", err)
+	copied, err := s.Unshare(Mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	refused("a function in a copy of the files", "Worker.HostFiles", copied.Warm(context.Background()))
 }
 
 // descendant starts a program that ends with the test and returns the process

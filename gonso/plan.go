@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -46,6 +47,9 @@ type facts struct {
 	// the Set's is, and from which of them each other namespace is joined.
 	depth int
 	level [numTypes]int
+
+	opened    Type // somebody else's
+	hostFiles bool // its mnt namespace is this program's, or a copy of that
 }
 
 // levelUnknown: the kernel did not say who owns it.
@@ -57,6 +61,7 @@ type work struct {
 	startsGoroutines bool
 	inThread         bool
 	inProcess        bool
+	hostFiles        bool // Worker.HostFiles
 }
 
 // reason is why a decision fell as it did.
@@ -130,8 +135,23 @@ func decide(f *facts, w work) decision {
 	}
 	if f.process != nil {
 		d.err = newError("run", f.foreign, "", f.process)
+	} else {
+		d.err = f.refuseHostFiles("run", f.foreign, w.hostFiles, "Worker.HostFiles")
 	}
 	return d
+}
+
+var errHostFiles = fmt.Errorf("a process in this pid namespace, which is somebody else's, would show them the files of this program: %w", os.ErrInvalid)
+
+// refuseHostFiles refuses what would put a process with this program's files where
+// others see it: all that it sees is there below /proc/PID/root. The option says
+// that this is meant.
+func (f *facts) refuseHostFiles(op string, join Type, meant bool, option string) error {
+	if f.opened&join&PID == 0 || !f.hostFiles || meant {
+		return nil
+	}
+	return newError(op, PID, "", fmt.Errorf("%s: %w", option, errHostFiles)).
+		withHint("open the Mount namespace of those inside along with PID, as FromPID does, or set " + option + " if they may have the files")
 }
 
 func needsProcess(types Type, w work) error {
@@ -221,11 +241,18 @@ type unsharePlan struct {
 // launcher, which is single-threaded and so can make and join user namespaces,
 // and has children. Only what matters to the new namespaces is joined: the user
 // namespace, which owns them, the foreign ones that they are copies of or children
-// of, and the pid namespace that a procfs is to show.
-func planUnshare(f *facts, types Type, mountProc bool) unsharePlan {
+// of, the pid namespace that a procfs is to show, and the files of those who can see
+// what is in the pid namespace.
+func planUnshare(f *facts, types Type, mountProc, hostFiles bool) unsharePlan {
 	p := unsharePlan{backend: ThreadBackend, join: f.foreign & (types | User)}
 	if mountProc && types&PID == 0 {
 		p.join |= f.foreign & PID
+	}
+	if p.join&PID != 0 {
+		p.join |= f.foreign & Mount
+	}
+	if p.err = f.refuseHostFiles("unshare", p.join, hostFiles, "HostFiles"); p.err != nil {
+		return p
 	}
 	if (types|p.join)&^threadMakes != 0 {
 		p.backend = ProcessBackend

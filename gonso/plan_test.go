@@ -282,7 +282,7 @@ func TestPlanUnshare(t *testing.T) {
 		{"time of a Set with time", Time | Net, nil, Time, ProcessBackend, Time, nil},
 		{"net of a Set with pid and time", PID | Time, nil, Net, ThreadBackend, 0, nil},
 	} {
-		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign, process: c.process}, c.types, false)
+		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign, process: c.process}, c.types, false, false)
 		if !errors.Is(p.err, c.err) || c.err == nil && p.err != nil {
 			t.Errorf("%s: %v, want %v", c.name, p.err, c.err)
 		}
@@ -302,9 +302,47 @@ func TestPlanUnshare(t *testing.T) {
 		{PID, Mount, ProcessBackend, PID},
 		{PID | Mount, Mount | PID, ProcessBackend, PID | Mount},
 	} {
-		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign}, c.types, true)
+		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign}, c.types, true, false)
 		if p.err != nil || p.backend != c.backend || p.join != c.join {
 			t.Errorf("%v of a Set with %v, with /proc: %+v, want %s after joining %v", c.types, c.foreign, p, c.backend, c.join)
+		}
+	}
+}
+
+// Where others see what is in a pid namespace, this program's files are not for them.
+func TestHostFilesAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		foreign, opened Type
+		copied, meant   bool
+		refused         bool // a function and a command
+		unshare         Type // makes this
+		unshareRefused  bool
+		join            Type
+	}{
+		{"theirs, all", User | PID | Mount, User | PID | Mount, false, false, false, PID, false, User | PID | Mount},
+		{"theirs, without mnt", User | PID, User | PID, false, false, true, PID, true, 0},
+		{"meant", User | PID, User | PID, false, true, false, PID, false, User | PID},
+		{"with a copy", User | PID | Mount, User | PID | Mount, true, false, true, PID, true, 0},
+		{"nothing is put there", User | PID, User | PID, false, false, true, Net, false, User},
+		{"one's own", User | PID, 0, false, false, false, PID, false, User | PID},
+		{"one's own below theirs", User | PID, User, false, false, false, PID, false, User | PID},
+		{"no pid", User | Net, User | Net, false, false, false, PID, false, User},
+	} {
+		f := &facts{types: c.foreign, foreign: c.foreign, opened: c.opened, hostFiles: c.foreign&Mount == 0 || c.copied, depth: 1}
+		d := decide(f, work{hostFiles: c.meant})
+		if c.refused != errors.Is(d.err, errHostFiles) || !c.refused && d.err != nil {
+			t.Errorf("%s: a function: %v", c.name, d.err)
+		}
+		if r := plan(f, work{hostFiles: c.meant}); c.refused != (r.Err != nil) {
+			t.Errorf("%s: the plan says %v", c.name, r)
+		}
+		if d := decide(f, work{closure: true}); errors.Is(d.err, errHostFiles) {
+			t.Errorf("%s: a closure, which is never in there: %v", c.name, d.err)
+		}
+		p := planUnshare(f, c.unshare, false, c.meant)
+		if c.unshareRefused != errors.Is(p.err, errHostFiles) || !c.unshareRefused && p.join != c.join {
+			t.Errorf("%s: making %v: %+v", c.name, c.unshare, p)
 		}
 	}
 }

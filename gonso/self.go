@@ -40,7 +40,9 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // passed on, but for SIGCHLD, SIGURG and SIGPIPE. The command stays in its process
 // group, and so at its terminal; what is typed there, or sent to the group by
 // others, the command gets itself, and so once. A tiny process beside it, in the same
-// group, tells which is which. While the command is stopped, so is this process; if
+// group, tells which is which. In namespaces that somebody else made the command has
+// a session of its own, unless KeepSession is set, and all signals are passed on; ^Z is
+// of no effect there. While the command is stopped, so is this process; if
 // this process is killed by SIGKILL, so is the command, unless Pdeathsig says
 // otherwise. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
 // SIGKILL or SIGTERM if that ended it, or with 128 and the number of another
@@ -78,7 +80,7 @@ func (c *Cmd) RunAndExit() {
 		}
 		exitWith(125, err)
 	}
-	passing.to(c.Process, c.Setsid || c.Setpgid)
+	passing.to(c.Process, c.apart())
 	err := c.Wait()
 	passing.stop()
 	var ee *exec.ExitError

@@ -217,6 +217,6 @@ func (s *Set) Plan(opts ...DoOption) Plan {
 	}
 	f := c.facts()
 	p.Closures = plan(f, work{closure: true})
-	p.Functions = plan(f, work{inThread: o.inThread, inProcess: o.inProcess})
+	p.Functions = plan(f, work{inThread: o.inThread, inProcess: o.inProcess, hostFiles: c.workerHostFiles()})
 	return p
 }

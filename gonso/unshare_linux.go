@@ -24,7 +24,7 @@ var createContext = func() (context.Context, context.CancelFunc) {
 }
 
 func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
-	p := planUnshare(c.facts(), types, o.mountProc)
+	p := planUnshare(c.facts(), types, o.mountProc, o.hostFiles)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -96,7 +96,15 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 		made.release()
 		made = nil
 	}
+	if made != nil {
+		made.copied = c.copies(types, base)
+	}
 	return made, err
+}
+
+// copies reports whether what is made shows this program's files.
+func (c *core) copies(types, base Type) bool {
+	return types&Mount != 0 && (base&Mount == 0 || c.copied)
 }
 
 func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (made *core, err error) {
@@ -134,6 +142,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 		return nil, launchError(types, err)
 	}
 	made := newCore()
+	made.copied = c.copies(types, base)
 	for i, t := range singles(types) {
 		ns, err := nsfs.Own(from.Files[i])
 		if err != nil {

@@ -29,12 +29,14 @@ type Worker struct {
 
 	// Dir is the working directory, an absolute path inside. Empty is this
 	// process's or, in another mount namespace, its root. If it is not there,
-	// calls fail with an error that names it.
+	// calls fail with an error that names it. In another mount namespace no links of
+	// procfs are followed on the way.
 	Dir string
 
 	// Rlimits are set in the worker before it enters anything, with the
 	// privileges of this process. Go programs raise their soft limit of open files
-	// (RLIMIT_NOFILE) to the hard one when they start.
+	// (RLIMIT_NOFILE) to the hard one when they start. In Sets of somebody else that of
+	// core files is 0 unless it is given here.
 	Rlimits []Rlimit
 
 	// Cgroup is a directory of cgroup v2, an absolute path outside, in which the
@@ -66,6 +68,9 @@ type Worker struct {
 	// it is not this process's own. Supplementary groups are dropped either way.
 	// Capabilities inside are what exec leaves to the uid: all if it is 0 inside,
 	// else none (capabilities(7)).
+	//
+	// In a user namespace that somebody else made it is refused where this process's
+	// ids are not mapped inside: root there would have them by way of the worker.
 	KeepIDs bool
 
 	// DynamicLoader lets a dynamically linked program, or helper, be the worker of a
@@ -75,6 +80,12 @@ type Worker struct {
 	// those that start goroutines fail. Without it, such a program is refused: build
 	// it with CGO_ENABLED=0.
 	DynamicLoader bool
+
+	// HostFiles lets the worker be in a pid namespace of somebody else with the
+	// files of this program. Root inside finds all of them below /proc/PID/root of the
+	// worker, to read and to write. Without it functions of a Set that has such a pid
+	// namespace and no mnt namespace of theirs are refused.
+	HostFiles bool
 }
 
 // Rlimit is a limit of setrlimit(2), on a process or what it may use.
@@ -183,7 +194,7 @@ func (s *Set) Warm(ctx context.Context) error {
 	}
 	defer c.release()
 	defer runtime.KeepAlive(s)
-	if d := decide(c.facts(), work{inProcess: true}); d.err != nil {
+	if d := decide(c.facts(), work{inProcess: true, hostFiles: c.workerHostFiles()}); d.err != nil {
 		return d.err
 	}
 	if err := ctx.Err(); err != nil {

@@ -3,7 +3,10 @@ package gonso
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/reexec"
 )
@@ -30,6 +33,13 @@ func (c *core) grace() time.Duration {
 	return reexec.DefaultGrace
 }
 
+// workerHostFiles is Worker.HostFiles of the Set's worker.
+func (c *core) workerHostFiles() bool {
+	c.workerMu.Lock()
+	defer c.workerMu.Unlock()
+	return c.workerAs.HostFiles
+}
+
 func (c *core) setWorker(w Worker) error {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
@@ -48,7 +58,72 @@ func (c *core) setWorker(w Worker) error {
 }
 
 // warm starts the Set's worker.
-func (c *core) warm(ctx context.Context) error { return c.getWorker().Warm(ctx) }
+func (c *core) warm(ctx context.Context) error {
+	w, err := c.checkedWorker()
+	if err != nil {
+		return err
+	}
+	return w.Warm(ctx)
+}
+
+// checkedWorker is getWorker where the ids that it keeps may be kept.
+func (c *core) checkedWorker() (*reexec.Worker, error) {
+	c.workerMu.Lock()
+	unchecked := c.worker == nil && c.workerAs.KeepIDs
+	c.workerMu.Unlock()
+	if unchecked {
+		if err := c.refuseUnmapped("start worker", "Worker.KeepIDs"); err != nil {
+			return nil, err
+		}
+	}
+	return c.getWorker(), nil
+}
+
+// refuseUnmapped refuses to keep ids in a user namespace of somebody else in which
+// root has not got them anyway. Root inside may trace what runs there, and would act
+// with the ids: with uid 0 of outside they write to /proc/sys, core_pattern included.
+func (c *core) refuseUnmapped(op, field string) error {
+	if c.opened&User == 0 {
+		return nil
+	}
+	u, g, err := c.idMaps()
+	if err != nil {
+		return err
+	}
+	uids, err := parseIDMaps(u)
+	if err != nil {
+		return newError(op, User, "", err)
+	}
+	gids, err := parseIDMaps(g)
+	if err != nil {
+		return newError(op, User, "", err)
+	}
+	ruid, euid, suid := unix.Getresuid()
+	rgid, egid, sgid := unix.Getresgid()
+	for _, ids := range []struct {
+		name string
+		maps []IDMap
+		ids  []int
+	}{{"uid", uids, []int{ruid, euid, suid}}, {"gid", gids, []int{rgid, egid, sgid}}} {
+		for _, id := range ids.ids {
+			if !mapped(ids.maps, uint32(id)) {
+				return newError(op, User, "", fmt.Errorf("%s: %s %d of this process is not mapped inside: %w", field, ids.name, id, os.ErrInvalid)).
+					withHint("root there would have it by tracing what runs with it; leave " + field + " out")
+			}
+		}
+	}
+	return nil
+}
+
+// mapped reports whether an id of outside has one inside.
+func mapped(maps []IDMap, id uint32) bool {
+	for _, m := range maps {
+		if id >= m.HostID && uint64(id) < uint64(m.HostID)+uint64(m.Size) {
+			return true
+		}
+	}
+	return false
+}
 
 func (c *core) getWorker() *reexec.Worker {
 	c.workerMu.Lock()

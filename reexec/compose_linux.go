@@ -39,8 +39,9 @@ const (
 // workerLaunch is what differs between the launches of one Worker.
 type workerLaunch struct {
 	joins []Join
-	mount bool   // the file after those of joins is a mnt namespace that calls are to enter one by one
-	hold  bool   // wait first, for somebody to move the launcher to its cgroup
+	mount bool // the file after those of joins is a mnt namespace that calls are to enter one by one
+	hold  bool // wait first, for somebody to move the launcher to its cgroup
+	own   own
 	exe   string // how the program is named to people
 }
 
@@ -48,19 +49,22 @@ type workerLaunch struct {
 func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	joins := how.joins
 	l := newLaunch()
-	if how.hold {
-		l.Wait()
+	top := workerJoins + launcher.FD(len(joins))
+	if how.mount {
+		top++
 	}
-	l.shield(joinsType(joins, newUser), o.Protect, o.Protect)
+	l.cross(crossing{own: how.own, user: joinsType(joins, newUser), protect: o.Protect, top: top, hold: how.hold, worker: true})
 	for _, r := range o.Rlimits { // before the privileges of outside are gone
 		l.Prlimit(r.Resource, r.Soft, r.Hard)
 	}
 	l.enter(joins, workerJoins, o.KeepIDs)
 	if l.forks {
-		l.Setpgid() // the group it was started in is the original's
+		// The group is the original's. So is the session, which has no leader then: nobody in
+		// it can get a terminal.
+		l.Setpgid()
 	}
 	if o.Dir != "" && !how.mount {
-		l.paths[l.Chdir(o.Dir).Index()] = o.Dir
+		l.chdir(joins, o.Dir)
 	}
 	// The worker keeps descriptors 0 to 2 and its socket. The control pipe
 	// gives way to the socket; exec closes the status pipe, which says so.
@@ -103,10 +107,15 @@ const shutOut = "it is executed by descriptor alone, as somebody else may be roo
 func composeCreation(c *Creation, dumpable bool) *launch {
 	l := newLaunch()
 	user := joinsType(c.Join, newUser)
-	l.shield(user, c.Protect, c.Protect && !dumpable)
+	first := launcher.FirstFileFD
+	stays := c.Unshare&unix.CLONE_NEWPID != 0
+	if stays {
+		first = reaperTold + 1
+	}
+	l.cross(crossing{own: c.own, user: user, protect: c.Protect, top: first + launcher.FD(len(c.Join)), dumpable: dumpable})
 	// The new user namespace is owned by who makes it, and the default maps
 	// are those of the joined one's root.
-	l.enter(c.Join, launcher.FirstFileFD, false)
+	l.enter(c.Join, first, false)
 	if user && dumpable {
 		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids took it away
 	}
@@ -121,7 +130,7 @@ func composeCreation(c *Creation, dumpable bool) *launch {
 	}
 	l.Sync()
 	l.Wait()
-	if c.Unshare&unix.CLONE_NEWPID != 0 {
+	if stays {
 		l.becomeReaper(c)
 	} else if c.MountProc {
 		l.mountProc()
@@ -129,23 +138,46 @@ func composeCreation(c *Creation, dumpable bool) *launch {
 	return l
 }
 
+// reaperTold is a pipe of the original that becomeReaper leaves: it ends when the
+// original's files in /proc are of no more use.
+const reaperTold = launcher.FirstFileFD
+
 // becomeReaper goes on as pid 1 of the new pid namespace, which takes a child. It
 // lives until this process closes its end of the control pipe, or is gone, and
 // everything inside dies with it (pid_namespaces(7)). The original waits for it:
 // inside another pid namespace this process could not tell its id. Killing the
 // original kills it too.
+//
+// Both can be seen inside, or from a pid namespace that was joined. So they have
+// nothing to be seen: an empty root, and no descriptors but ends of pipes. The
+// id of that mnt namespace means nothing to anybody.
 func (l *launch) becomeReaper(c *Creation) {
-	// It stays, so it must not hold on to anything.
 	l.Close(launcher.ImageFD)
-	l.CloseRange(launcher.FirstFileFD, 0)
-	l.Chdir("/")
+	l.CloseRange(reaperTold+1, 0)
+	for fd := range launcher.ControlFD { // streams
+		l.Close(fd)
+	}
+	if !c.MountProc {
+		l.emptyRoot(c.chrooted)
+	}
 	child := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
-	l.Wait4().When(child)
-	l.ExitGroup(0).When(child)
+	original := l.Len()
+	if c.MountProc {
+		l.emptyRoot(c.chrooted)
+	}
+	l.Sync()
+	l.Read(reaperTold)
+	l.Prctl(unix.PR_SET_DUMPABLE, 0)
+	l.Wait4()
+	l.ExitGroup(0)
+	l.When(original, child)
+	l.Prctl(unix.PR_SET_DUMPABLE, 0)
+	l.Close(reaperTold)
 	l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	l.IgnoreSignal(unix.SIGCHLD) // orphans are reaped as they end
 	if c.MountProc {
-		l.mountProc()
+		l.mountProc() // in the new mnt namespace, which it then leaves
+		l.emptyRoot(c.chrooted)
 	}
 	l.Sync()
 	l.Wait()
@@ -170,7 +202,7 @@ func (l *launch) on(types uint32, s *launcher.Step) *launcher.Step {
 // whether or not the other process is dumpable.
 func composeMapper(c *Creation, user Join) *launch {
 	l := newLaunch()
-	l.shield(true, c.Protect, c.Protect)
+	l.cross(crossing{own: c.own, user: true, protect: c.Protect, top: launcher.FirstFileFD + 2, session: true})
 	l.join([]Join{user}, launcher.FirstFileFD)
 	for _, w := range c.procFiles() {
 		fd := l.Openat(launcher.FirstFileFD+1, w.name, unix.O_WRONLY)
@@ -186,7 +218,7 @@ func composeMapper(c *Creation, user Join) *launch {
 // inside. In a /proc with hidepid (proc(5)) a plain user sees only what is.
 func composeMember(joins []Join, protect, plain bool) *launch {
 	l := newLaunch()
-	l.shield(true, protect, protect)
+	l.cross(crossing{user: true, protect: protect, top: launcher.FirstFileFD + launcher.FD(len(joins)), session: true})
 	l.join(joins, launcher.FirstFileFD)
 	if plain && !protect {
 		l.Prctl(unix.PR_SET_DUMPABLE, 1) // joining a user namespace took it away
@@ -251,6 +283,29 @@ func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
 		l.ExitGroup(0).When(child)
 		l.Wait() // or what it reports could come before its id
 	}
+}
+
+// chdir changes the working directory to a path inside. In a joined mnt namespace
+// no link of procfs is followed, as others may have made it: it could lead to a descriptor.
+func (l *launch) chdir(joins []Join, path string) {
+	if !joinsType(joins, unix.CLONE_NEWNS) {
+		l.paths[l.Chdir(path).Index()] = path
+		return
+	}
+	dir := l.OpenDir(path)
+	l.paths[dir.Index()] = path
+	l.paths[l.Fchdir(dir).Index()] = path
+	l.Close(dir)
+}
+
+// chroot is chdir for the root directory as well.
+func (l *launch) chroot(joins []Join, path string) {
+	if !joinsType(joins, unix.CLONE_NEWNS) {
+		l.paths[l.Chroot(path).Index()] = path
+		return
+	}
+	l.chdir(joins, path)
+	l.paths[l.Chroot(".").Index()] = path
 }
 
 // join enters namespaces whose descriptors begin at first.

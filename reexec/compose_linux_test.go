@@ -48,6 +48,30 @@ const (
 	hides = `
 		prctl(PR_SET_DUMPABLE, 0) = 0
 		keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 or ENOSYS`
+	// What does not cross into somebody else's Set, with what is worth it for workers only.
+	dropsCaps = `
+		capget(self, caps) = 0
+		prctl(PR_GET_PDEATHSIG, caps+8) = 0
+		prctl(PR_GET_PDEATHSIG, caps+20) = 0
+		capset(self, caps) = 0
+		umask(022) >= 0`
+	dropsAll  = "\n\t\tsetgroups(0, NULL) = 0 or EPERM" + dropsCaps
+	asAtFirst = `
+		rt_sigaction(SIGHUP, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGINT, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGQUIT, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGPIPE, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGALRM, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGTERM, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGUSR1, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGUSR2, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGCHLD, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGCONT, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGTSTP, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGTTIN, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGTTOU, SIG_DFL, NULL, 8) = 0
+		rt_sigaction(SIGWINCH, SIG_DFL, NULL, 8) = 0
+		prlimit64(0, 4, {0, 0}, NULL) = 0`
 	triesNewKeyring = `
 		keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 or ENOSYS or EDQUOT`
 )
@@ -68,6 +92,9 @@ func asRoot(at int, joins ...string) string {
 		if #%d: prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0) = 0 or EINVAL`, at, unmapped, unmapped)
 	return b.String()
 }
+
+// closesFirst is what every list begins with: nothing else is inherited.
+func closesFirst(top int) string { return fmt.Sprintf("close_range(%d, ~0, 0) = 0\n", top) }
 
 // goesOnInside is the way into a pid namespace, from step at on.
 func goesOnInside(at int) string {
@@ -92,43 +119,43 @@ func TestComposeWorker(t *testing.T) {
 		"no user": {[]Join{{Type: net}, {Type: mnt}}, false, false, `
 			setns(8, CLONE_NEWNET) = 0
 			setns(9, CLONE_NEWNS) = 0` + becomesWorker},
-		"no user, protected": {[]Join{{Type: net}, {Type: mnt}}, true, false, hides + `
+		"no user, protected": {[]Join{{Type: net}, {Type: mnt}}, true, false, hides + dropsAll + asAtFirst + `
 			setns(8, CLONE_NEWNET) = 0
 			setns(9, CLONE_NEWNS) = 0` + becomesWorker},
-		"user": {[]Join{{Type: user}, {Type: net}}, false, false, triesNewKeyring + asRoot(1,
+		"user": {[]Join{{Type: user}, {Type: net}}, false, false, triesNewKeyring + asRoot(2,
 			`setns(8, CLONE_NEWUSER) = 0`,
 			`setns(9, CLONE_NEWNET) = 0`) + becomesWorker},
-		"user, protected": {[]Join{{Type: user}, {Type: net}}, true, false, hides + asRoot(2,
+		"user, protected": {[]Join{{Type: user}, {Type: net}}, true, false, hides + dropsCaps + asAtFirst + asRoot(23,
 			`setns(8, CLONE_NEWUSER) = 0`,
 			`setns(9, CLONE_NEWNET) = 0`) + becomesWorker},
-		"nested": {[]Join{{Type: uts}, {Type: user}, {Type: net}, {Type: user}, {Type: mnt}}, false, false, triesNewKeyring + asRoot(1,
+		"nested": {[]Join{{Type: uts}, {Type: user}, {Type: net}, {Type: user}, {Type: mnt}}, false, false, triesNewKeyring + asRoot(2,
 			`setns(8, CLONE_NEWUTS) = 0`,
 			`setns(9, CLONE_NEWUSER) = 0`,
 			`setns(10, CLONE_NEWNET) = 0`,
 			`setns(11, CLONE_NEWUSER) = 0`,
 			`setns(12, CLONE_NEWNS) = 0`) + becomesWorker},
-		"pid": {[]Join{{Type: user}, {Type: unix.CLONE_NEWPID}}, false, false, triesNewKeyring + asRoot(1,
+		"pid": {[]Join{{Type: user}, {Type: unix.CLONE_NEWPID}}, false, false, triesNewKeyring + asRoot(2,
 			`setns(8, CLONE_NEWUSER) = 0`,
-			`setns(9, CLONE_NEWPID) = 0`) + goesOnInside(49) + `
+			`setns(9, CLONE_NEWPID) = 0`) + goesOnInside(50) + `
 			setpgid(0, 0) = 0` + becomesWorker},
 		"pid, no user": {[]Join{{Type: unix.CLONE_NEWPID}, {Type: mnt}}, false, false, `
 			setns(8, CLONE_NEWPID) = 0
-			setns(9, CLONE_NEWNS) = 0` + goesOnInside(2) + `
+			setns(9, CLONE_NEWNS) = 0` + goesOnInside(3) + `
 			setpgid(0, 0) = 0` + becomesWorker},
 		"ids kept": {[]Join{{Type: user}, {Type: net}}, false, true, triesNewKeyring + `
 			setgroups(0, NULL) = 0 or EPERM
 			setns(8, CLONE_NEWUSER) = 0
 			setns(9, CLONE_NEWNET) = 0
-			if #1: setgroups(0, NULL) = 0 or EPERM` + becomesWorker},
-		"owners unknown": {[]Join{{Type: net, MayFail: true}, {Type: mnt, MayFail: true}, {Type: user}, {Type: net, Again: true}, {Type: mnt, Again: true}}, true, false, hides + asRoot(2,
+			if #2: setgroups(0, NULL) = 0 or EPERM` + becomesWorker},
+		"owners unknown": {[]Join{{Type: net, MayFail: true}, {Type: mnt, MayFail: true}, {Type: user}, {Type: net, Again: true}, {Type: mnt, Again: true}}, true, false, hides + dropsCaps + asAtFirst + asRoot(23,
 			`setns(8, CLONE_NEWNET) = 0 or EPERM`,
 			`setns(9, CLONE_NEWNS) = 0 or EPERM`,
 			`setns(10, CLONE_NEWUSER) = 0`,
-			`if #3: setns(11, CLONE_NEWNET) = 0`,
-			`if #4: setns(12, CLONE_NEWNS) = 0`) + becomesWorker},
+			`if #24: setns(11, CLONE_NEWNET) = 0`,
+			`if #25: setns(12, CLONE_NEWNS) = 0`) + becomesWorker},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := strings.ReplaceAll(tt.want, "\n\n", "\n")
+			want := strings.ReplaceAll(closesFirst(8+len(tt.joins))+tt.want, "\n\n", "\n")
 			if tt.protect {
 				want = strings.Replace(want, elsewhere, "", 1)
 			}
@@ -144,15 +171,18 @@ func TestComposeWorkerAsAsked(t *testing.T) {
 		Rlimits: []Rlimit{{unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_NOFILE, 64, 128}},
 	}
 	begin := `
-		read(control, scratch, 1) = 1` + hides + `
+		close_range(10, ~0, 0) = 0
+		read(control, scratch, 1) = 1` + hides + dropsAll + asAtFirst + `
 		prlimit64(0, 4, {0, 0}, NULL) = 0
 		prlimit64(0, 7, {64, 128}, NULL) = 0
 		setns(8, CLONE_NEWNET) = 0`
 	l := composeWorker(o, workerLaunch{joins: []Join{{Type: net}, {Type: mnt}}, hold: true, exe: "/helper"})
 	compare(t, l, strings.TrimLeft(begin, "\n")+`
 		setns(9, CLONE_NEWNS) = 0
-		chdir("/srv") = 0`+strings.Replace(becomesWorker, elsewhere, "", 1))
-	if n := l.List.Len(); l.paths[7] != "/srv" || l.paths[n-1] != "/helper" {
+		openat2(AT_FDCWD, "/srv", {O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_MAGICLINKS}, 24) >= 0
+		fchdir(#29) = 0
+		close(#29) = 0`+strings.Replace(becomesWorker, elsewhere, "", 1))
+	if n := l.List.Len(); l.paths[29] != "/srv" || l.paths[n-1] != "/helper" {
 		t.Errorf("paths of steps: %v", l.paths)
 	}
 	// The namespace comes along as descriptor 5, and the directory is the calls' affair.
@@ -169,15 +199,48 @@ func TestComposeCreation(t *testing.T) {
 `
 	)
 	// becomesInit is the end of a list whose clone is step at.
-	becomesInit := func(at int, steps string) string {
+	const emptied = `
+			unshare(CLONE_NEWNS) = 0
+			mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL) = 0
+			mount("none", "/", "tmpfs", MS_RDONLY|MS_NOSUID|MS_NODEV|MS_NOEXEC, "size=4k,nr_inodes=2,mode=555") = 0
+			chdir("/..") = 0
+			pivot_root(".", ".") = 0 or EINVAL
+			if #%[1]d: chroot(".") = 0
+			if #%[1]d: mount("none", ".", "tmpfs", MS_RDONLY|MS_NOSUID|MS_NODEV|MS_NOEXEC, "size=4k,nr_inodes=2,mode=555") = 0
+			umount2(".", MNT_DETACH) = 0
+			chdir("/") = 0`
+	// becomesInit is the end of a list, from step at on, as what a root is made of says.
+	becomesInit := func(at, top int, before, original, init string) string {
+		if before != "" {
+			before = fmt.Sprintf(before, at+5+4)
+		}
+		clone := at + 5 + strings.Count(before, "\n")
+		if original != "" {
+			lines := strings.Split(strings.TrimSpace(fmt.Sprintf(original, clone+5)), "\n")
+			for i, line := range lines {
+				if line = strings.TrimSpace(line); !strings.HasPrefix(line, "if") {
+					line = fmt.Sprintf("if #%d: %s", clone, line)
+				}
+				lines[i] = line
+			}
+			original = "\n" + strings.Join(lines, "\n")
+			init = fmt.Sprintf(init, clone+25)
+		}
 		return fmt.Sprintf(`close(5) = 0
-			close_range(6, ~0, 0) = 0
-			chdir("/") = 0
-			clone(SIGCHLD, NULL, NULL, NULL, NULL) >= 0
-			if #%d: wait4(-1, NULL, 0, NULL) >= 0 or ECHILD
-			if #%d: exit_group(0)
+			close_range(%d, ~0, 0) = 0
+			close(0) = 0
+			close(1) = 0
+			close(2) = 0%s
+			clone(SIGCHLD, NULL, NULL, NULL, NULL) >= 0%s
+			if #%[4]d: write(status, reached, 16) = 16
+			if #%[4]d: read(6, scratch, 1) >= 0
+			if #%[4]d: prctl(PR_SET_DUMPABLE, 0) = 0
+			if #%[4]d: wait4(-1, NULL, 0, NULL) >= 0 or ECHILD
+			if #%[4]d: exit_group(0)
+			prctl(PR_SET_DUMPABLE, 0) = 0
+			close(6) = 0
 			prctl(PR_SET_PDEATHSIG, 9) = 0
-			rt_sigaction(SIGCHLD, SIG_IGN, NULL, 8) = 0`, at, at) + steps + holds
+			rt_sigaction(SIGCHLD, SIG_IGN, NULL, 8) = 0`, top, before, original, clone) + init + holds
 	}
 	const pid, time, freshProc = unix.CLONE_NEWPID, unix.CLONE_NEWTIME, `
 			mount("none", "/proc", NULL, MS_REC|MS_PRIVATE, NULL) = 0 or EINVAL
@@ -198,40 +261,44 @@ func TestComposeCreation(t *testing.T) {
 			unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0
 			mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL) = 0` + holds},
 		"propagation unchanged": {Creation{Unshare: user | mnt}, false, `unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0` + holds},
-		"nested": {Creation{Unshare: user, Join: nested}, false, triesNewKeyring + asRoot(1,
+		"nested": {Creation{Unshare: user, Join: nested}, false, triesNewKeyring + asRoot(2,
 			`setns(6, CLONE_NEWUSER) = 0`,
 			`setns(7, CLONE_NEWNET) = 0`) + `
 			unshare(CLONE_NEWUSER) = 0` + holds},
-		"nested, plain user": {Creation{Unshare: user, Join: nested[:1]}, true, triesNewKeyring + asRoot(1,
+		"nested, plain user": {Creation{Unshare: user, Join: nested[:1]}, true, triesNewKeyring + asRoot(2,
 			`setns(6, CLONE_NEWUSER) = 0`) + `
 			prctl(PR_SET_DUMPABLE, 1) = 0
 			unshare(CLONE_NEWUSER) = 0` + holds},
-		"protected": {Creation{Unshare: user, Join: nested[1:], Protect: true}, false, hides + `
+		"protected": {Creation{Unshare: user, Join: nested[1:], Protect: true}, false, hides + dropsAll + `
 			setns(6, CLONE_NEWNET) = 0
 			unshare(CLONE_NEWUSER) = 0` + holds},
-		"pid": {Creation{Unshare: pid}, false, `unshare(CLONE_NEWPID) = 0` + holds + becomesInit(6, "")},
+		"pid": {Creation{Unshare: pid}, false, `unshare(CLONE_NEWPID) = 0` + holds + becomesInit(4, 7, emptied, "", "")},
 		"pid and time with a fresh /proc": {Creation{Unshare: user | pid | time | mnt, Propagation: unix.MS_PRIVATE, MountProc: true}, false, `
 			unshare(CLONE_NEWNS|CLONE_NEWPID|CLONE_NEWTIME|CLONE_NEWUSER) = 0
-			mount(NULL, "/", NULL, MS_PRIVATE, NULL) = 0` + holds + becomesInit(7, freshProc)},
+			mount(NULL, "/", NULL, MS_PRIVATE, NULL) = 0` + holds + becomesInit(5, 7, "", emptied, freshProc+emptied)},
 		"pid below another": {Creation{Unshare: pid, Join: []Join{{Type: pid}}}, false,
-			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(1) + `
-			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(11, "")},
+			`setns(7, CLONE_NEWPID) = 0` + goesOnInside(2) + `
+			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(9, 7, emptied, "", "")},
 		"/proc of an existing pid": {Creation{Unshare: mnt, Join: []Join{{Type: pid}}, MountProc: true}, false,
-			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(1) + `
+			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(2) + `
 			unshare(CLONE_NEWNS) = 0` + holds + strings.TrimLeft(freshProc, "\n") + "\n"},
 		"loopback": {Creation{Unshare: net, LoopbackUp: true}, false, `
 			unshare(CLONE_NEWNET) = 0
 			socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, 0) >= 0
-			ioctl(#1, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
-			close(#1) = 0` + holds},
+			ioctl(#2, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
+			close(#2) = 0` + holds},
 		// Its files in /proc would be root's.
 		"protected, plain user": {Creation{Unshare: user, Join: nested[1:], Protect: true}, true, `
-			keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 or ENOSYS
+			keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 or ENOSYS` + dropsAll + `
 			setns(6, CLONE_NEWNET) = 0
 			unshare(CLONE_NEWUSER) = 0` + holds},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compare(t, composeCreation(&tt.c, tt.dumpable), tt.want)
+			top := 6 + len(tt.c.Join)
+			if tt.c.Unshare&pid != 0 {
+				top++
+			}
+			compare(t, composeCreation(&tt.c, tt.dumpable), strings.ReplaceAll(closesFirst(top)+tt.want, "\n\n", "\n"))
 		})
 	}
 }
@@ -243,23 +310,23 @@ func TestComposeMapper(t *testing.T) {
 		c    Creation
 		want string
 	}{
-		"everything": {Creation{UIDMap: "0 1 2\n", GIDMap: "0 3 4\n", DenySetgroups: true, Protect: true}, hides + `
+		"everything": {Creation{UIDMap: "0 1 2\n", GIDMap: "0 3 4\n", DenySetgroups: true, Protect: true}, "close_range(8, ~0, 0) = 0" + hides + "\n\t\tsetsid() >= 0" + dropsCaps + `
 			setns(6, CLONE_NEWUSER) = 0
 			openat(7, "setgroups", O_WRONLY) >= 0
-			write(#3, "deny", 4) = 4
-			close(#3) = 0
+			write(#10, "deny", 4) = 4
+			close(#10) = 0
 			openat(7, "uid_map", O_WRONLY) >= 0
-			write(#6, "0 1 2\n", 6) = 6
-			close(#6) = 0
+			write(#13, "0 1 2\n", 6) = 6
+			close(#13) = 0
 			openat(7, "gid_map", O_WRONLY) >= 0
-			write(#9, "0 3 4\n", 6) = 6
-			close(#9) = 0
+			write(#16, "0 3 4\n", 6) = 6
+			close(#16) = 0
 `},
-		"only gids": {Creation{GIDMap: "0 3 4\n"}, triesNewKeyring + `
+		"only gids": {Creation{GIDMap: "0 3 4\n"}, "close_range(8, ~0, 0) = 0" + triesNewKeyring + `
 			setns(6, CLONE_NEWUSER) = 0
 			openat(7, "gid_map", O_WRONLY) >= 0
-			write(#2, "0 3 4\n", 6) = 6
-			close(#2) = 0
+			write(#3, "0 3 4\n", 6) = 6
+			close(#3) = 0
 `},
 	} {
 		t.Run(name, func(t *testing.T) { compare(t, composeMapper(&tt.c, join), tt.want) })
@@ -291,11 +358,11 @@ func TestMapFilesOrder(t *testing.T) {
 // Every step that is about a namespace can be told by its type.
 func TestStepsKnowTheirType(t *testing.T) {
 	l := composeWorker(&WorkerOptions{Protect: true}, workerLaunch{joins: []Join{{Type: unix.CLONE_NEWUSER}, {Type: unix.CLONE_NEWNET}}})
-	if l.about[3] != unix.CLONE_NEWUSER || l.about[4] != unix.CLONE_NEWNET {
+	if l.about[24] != unix.CLONE_NEWUSER || l.about[25] != unix.CLONE_NEWNET {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
 	l = composeCreation(&Creation{Unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Propagation: unix.MS_PRIVATE}, false)
-	if l.about[0] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[1] != unix.CLONE_NEWNS {
+	if l.about[1] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[2] != unix.CLONE_NEWNS {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
 }

@@ -38,6 +38,8 @@ var beforeMaps = func(pid int) {}
 type Made struct {
 	Files  []*os.File // one for each type in Creation.Unshare, in the order of the names of the types
 	Reaper *Reaper    // of a new pid namespace, else nil
+
+	types []uint32 // of Files
 }
 
 // Close gives all of it up.
@@ -73,21 +75,34 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	}
 	// A plain user may open a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
+	c.own, c.chrooted = lookAtOwn(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
 	l := composeCreation(c, os.Geteuid() != 0)
-	name, stays := "gonso-create", c.Unshare&unix.CLONE_NEWPID != 0
+	name, passed, stays := "gonso-create", files(c.Join), c.Unshare&unix.CLONE_NEWPID != 0
+	var told *os.File
 	if stays {
 		name = "gonso-init"
+		end, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		defer end.Close()
+		defer w.Close()
+		told, passed = w, append([]*os.File{end}, passed...)
 	}
 	p, err := l.start(&launcher.Cmd{
 		Args:  []string{name},
-		Files: files(c.Join),
+		Files: passed,
 		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
 	})
 	if err != nil {
 		return nil, err
 	}
 	made := &Made{}
-	if err = l.take(ctx, c, p, made); err == nil && stays {
+	err = l.take(ctx, c, p, made)
+	if told != nil {
+		told.Close()
+	}
+	if err == nil && stays {
 		made.Reaper = &Reaper{p}
 		if err := p.CloseStatus(); err != nil {
 			made.Close()
@@ -126,13 +141,11 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 	if err := p.Next(ctx); err != nil {
 		return l.ended("making namespaces", err)
 	}
-	// A pid namespace cannot be opened before it has a pid 1; where none is made, the
-	// launcher will be gone.
+	// A pid namespace cannot be opened before it has a pid 1, by when the launcher is in
+	// another mnt namespace; where none is made, it will be gone.
 	stays := c.Unshare&unix.CLONE_NEWPID != 0
-	if !stays {
-		if err := made.open(p.Pid, c.Unshare); err != nil {
-			return err
-		}
+	if err := made.open(p.Pid, c.Unshare&^unix.CLONE_NEWPID); err != nil {
+		return err
 	}
 	beforeMaps(p.Pid)
 	if err := writeMaps(ctx, c, p.Pid); err != nil {
@@ -142,9 +155,12 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 		return err
 	}
 	err := p.Next(ctx)
+	if err == nil && stays {
+		err = p.Next(ctx) // one is the original's, one the init's
+	}
 	switch {
 	case err == nil && stays:
-		return made.open(p.Pid, c.Unshare)
+		return made.open(p.Pid, unix.CLONE_NEWPID)
 	case errors.Is(err, io.EOF) && !stays:
 		return nil
 	}
@@ -158,19 +174,33 @@ func (m *Made) open(pid int, types uint32) error {
 		return &LaunchError{Op: "open", Type: types, Step: "open /proc/PID", Err: err}
 	}
 	defer d.Close()
-	for _, link := range nsLinks {
+	for i, link := range nsLinks {
 		if types&link.typ == 0 {
 			continue
 		}
 		f, err := d.Link("ns/" + link.name)
 		if err != nil {
 			sys.CloseFiles(m.Files)
-			m.Files = nil
+			m.Files, m.types = nil, nil
 			return &LaunchError{Op: "open", Type: link.typ, Step: "open " + link.name, Err: err}
 		}
-		m.Files = append(m.Files, f)
+		at := 0
+		for _, before := range nsLinks[:i] {
+			if slices.Contains(m.types, before.typ) {
+				at++
+			}
+		}
+		m.Files, m.types = slices.Insert(m.Files, at, f), slices.Insert(m.types, at, link.typ)
 	}
 	return nil
+}
+
+// chrooted reports whether the root of this process is not that of a mount, as after
+// chroot(2). Kernels before 5.8 do not say.
+func chrooted() bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, "/", 0, 0, &st)
+	return err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0
 }
 
 // writeMaps writes the maps, or has them written from inside the user namespace

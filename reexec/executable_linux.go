@@ -253,6 +253,6 @@ func (x *executable) close() {
 	}
 }
 
-// workerSysProcAttr gives the worker a process group of its own: what is typed
-// at the terminal is for its parent.
-func workerSysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+// workerSysProcAttr gives the worker a session of its own: what is typed at the
+// terminal is for its parent, and nobody inside types there (CVE-2017-5226).
+func workerSysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

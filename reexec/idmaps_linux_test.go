@@ -31,11 +31,11 @@ func TestComposeMember(t *testing.T) {
 		"plain user": {[]Join{outer}, false, true, triesNewKeyring + `
 			setns(6, CLONE_NEWUSER) = 0
 			prctl(PR_SET_DUMPABLE, 1) = 0` + stays},
-		"protected, plain user": {[]Join{outer}, true, true, hides + `
+		"protected, plain user": {[]Join{outer}, true, true, hides + "\n\t\tsetsid() >= 0" + dropsCaps + `
 			setns(6, CLONE_NEWUSER) = 0` + stays},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compare(t, composeMember(tt.joins, tt.protect, tt.plain), strings.ReplaceAll(tt.want, "\n\n", "\n"))
+			compare(t, composeMember(tt.joins, tt.protect, tt.plain), strings.ReplaceAll(closesFirst(6+len(tt.joins))+tt.want, "\n\n", "\n"))
 		})
 	}
 }

@@ -141,7 +141,7 @@ func (w *Worker) prepare(perCall bool, sock, exe *os.File) (workerLaunch, *launc
 		joins, extra = withoutMount(joins)
 		args = append(args, handshake.MountArg, w.opts.Dir)
 	}
-	return workerLaunch{joins: joins, mount: perCall, exe: w.exe.path}, &launcher.Cmd{
+	return workerLaunch{joins: joins, mount: perCall, exe: w.exe.path, own: lookAtOwn(w.opts.Protect)}, &launcher.Cmd{
 		Args:  args,
 		Env:   env,
 		Files: append(append([]*os.File{sock, exe}, files(joins)...), extra...),

@@ -33,6 +33,10 @@ type Program struct {
 	Dir, Chroot string     // inside; empty leaves them
 	Files       []*os.File // the program's descriptors from 3 on; nil ones are closed
 
+	// KeepSession leaves the program the session of this process also where somebody
+	// else may be root.
+	KeepSession bool
+
 	Setsid, Setpgid bool
 	Setctty         bool
 	Ctty            int // the program's descriptor
@@ -40,6 +44,8 @@ type Program struct {
 	AmbientCaps     []uintptr
 	Pdeathsig       syscall.Signal
 	Cgroup          *os.File
+
+	own own
 }
 
 // Credential is that of package syscall; ids are those inside.
@@ -74,6 +80,7 @@ func (g *Program) Prepare() (*Prepared, error) {
 		return nil, &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
 	}
 	caps, _ := sys.ThreadCaps() // without, there are none to keep
+	g.own = lookAtOwn(g.Protect)
 	steps := composeProgram(g, uint64(caps.Permitted))
 	all := append(files(g.Join), g.Files...)
 	if g.Exe != nil {
@@ -160,16 +167,21 @@ const handedOn = "it is there, but the kernel would hand it to an interpreter, a
 func composeProgram(g *Program, own uint64) *launch {
 	l := newLaunch()
 	user := joinsType(g.Join, newUser)
-	l.shield(user, g.Protect, g.Protect)
+	top := launcher.FirstFileFD + launcher.FD(len(g.Join)+len(g.Files))
+	if g.Exe != nil {
+		top++
+	}
+	leads := g.Setsid || g.Protect && !g.KeepSession
+	l.cross(crossing{own: g.own, user: user, protect: g.Protect, top: top, session: leads})
 	l.enter(g.Join, launcher.FirstFileFD, g.KeepIDs)
-	if g.Setsid {
+	if leads && (l.forks || !g.Protect) {
 		l.Setsid() // here, for what is in a pid namespace is a child
 	}
-	if g.Setpgid {
+	if g.Setpgid && (g.Setsid || !leads) { // who leads a session has a group already
 		l.Setpgid()
 	}
 	if g.Chroot != "" {
-		l.paths[l.Chroot(g.Chroot).Index()] = g.Chroot
+		l.chroot(g.Join, g.Chroot)
 	}
 	if user {
 		own = 1<<(unix.CAP_LAST_CAP+1) - 1
@@ -177,9 +189,9 @@ func composeProgram(g *Program, own uint64) *launch {
 	l.become(g, own)
 	switch {
 	case g.Dir != "":
-		l.paths[l.Chdir(g.Dir).Index()] = g.Dir
+		l.chdir(g.Join, g.Dir)
 	case g.Chroot != "":
-		l.Chdir("/") // or it would be outside
+		l.Chdir("/") // what was opened may be another mount's
 	}
 	exe := l.arrange(len(g.Join), g.Files, g.Exe != nil)
 	if g.Setctty {
@@ -242,7 +254,6 @@ func (l *launch) arrange(joins int, files []*os.File, hasExe bool) (exe launcher
 	if hasExe {
 		top++
 	}
-	l.CloseRange(top, 0) // what this process leaks to its children
 	l.MoveStatus(top)
 	const first = launcher.ControlFD
 	for i, f := range files {

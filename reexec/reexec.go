@@ -49,6 +49,15 @@ type Creation struct {
 	// the maps in place of this process; empty writes them here. They are not for
 	// a Join that has a user namespace.
 	UIDMapTool, GIDMapTool string
+
+	own      own
+	chrooted bool // the root of this process, which the launcher has as well, is not a mount
+}
+
+// own is what of this process decides about the steps.
+type own struct {
+	spared  bool // it has a negative oom_score_adj
+	grouped bool // it has supplementary groups
 }
 
 // WorkerOptions says where and how a worker runs. Zero durations take the defaults.

@@ -36,6 +36,10 @@ func TestWorkerStaysWarm(t *testing.T) {
 	if group, err := unix.Getpgid(pid); err != nil || group != pid {
 		t.Errorf("process group %d of %d, %v", group, pid, err)
 	}
+	// And so is his terminal (CVE-2017-5226).
+	if session, err := unix.Getsid(pid); err != nil || session != pid {
+		t.Errorf("session %d of %d, %v", session, pid, err)
+	}
 	w.Close()
 	if alive(pid) {
 		t.Error("it is there after Close")

@@ -97,11 +97,15 @@ func (l *List) Prctl(op int, args ...int) *Step {
 
 // IgnoreSignal ignores sig from here on, beyond exec. Ignoring SIGCHLD reaps children as they exit: enough for the init of
 // a pid namespace.
-func (l *List) IgnoreSignal(sig syscall.Signal) *Step {
-	const sigIgn, setSize = 1, 8
-	action := words(sigIgn, 0, 0, 0)
+func (l *List) IgnoreSignal(sig syscall.Signal) *Step { return l.sigaction(sig, 1, "SIG_IGN") }
+
+// DefaultSignal gives sig its default action.
+func (l *List) DefaultSignal(sig syscall.Signal) *Step { return l.sigaction(sig, 0, "SIG_DFL") }
+
+func (l *List) sigaction(sig syscall.Signal, handler uint64, name string) *Step {
+	const setSize = 8
 	return l.add("rt_sigaction", unix.SYS_RT_SIGACTION,
-		symbol(int64(sig), unix.SignalName(sig)), memory(action, "SIG_IGN"), null, number(setSize))
+		symbol(int64(sig), unix.SignalName(sig)), memory(words(handler, 0, 0, 0), name), null, number(setSize))
 }
 
 // Prlimit sets a limit of the launcher itself.
@@ -180,6 +184,20 @@ func (l *List) capset(text string, effective, permitted, inheritable uint64) *St
 	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"), memory(d, text))
 }
 
+// ClearInheritable empties the inheritable set, and with it the ambient one, which is part of it (cap_capset in
+// security/commoncap.c). The other sets stay what they are, whatever that is.
+func (l *List) ClearInheritable() {
+	version, caps := words(unix.LINUX_CAPABILITY_VERSION_3), &data{bytes: make([]byte, 24)}
+	l.add("capget", unix.SYS_CAPGET, memory(version, "self"), memory(caps, "caps"))
+	// A list cannot compute: it has a call write the zeros, which is what a process without that signal gets.
+	for _, at := range []int{8, 20} {
+		zero := memory(caps, fmt.Sprintf("caps+%d", at))
+		zero.at = at
+		l.add("prctl", unix.SYS_PRCTL, named(unix.PR_GET_PDEATHSIG, prctls), zero)
+	}
+	l.add("capset", unix.SYS_CAPSET, memory(version, "self"), memory(caps, "caps"))
+}
+
 // Descriptors and files.
 
 // Dup3 makes to refer to what from refers to. Flags are 0 or O_CLOEXEC.
@@ -256,6 +274,47 @@ func (l *List) Socket() *Step {
 func (l *List) Mount(source, target, fstype string, f uintptr, options string) *Step {
 	return l.add("mount", unix.SYS_MOUNT,
 		textOrNull(source), text(target), textOrNull(fstype), flags(int(f), mountFlags), textOrNull(options))
+}
+
+// Umount2 unmounts.
+func (l *List) Umount2(target string, f int) *Step {
+	return l.add("umount2", unix.SYS_UMOUNT2, text(target), flags(f, umountFlags))
+}
+
+// PivotRoot makes root the root of the mnt namespace and moves what it was to old.
+func (l *List) PivotRoot(root, old string) *Step {
+	return l.add("pivot_root", unix.SYS_PIVOT_ROOT, text(root), text(old))
+}
+
+// Fsmount makes a file system of a type without options, mounted nowhere; its result is a descriptor of its root.
+func (l *List) Fsmount(fstype string) *Step {
+	fs := l.add("fsopen", unix.SYS_FSOPEN, text(fstype), symbol(unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC")).givesAny()
+	l.add("fsconfig", unix.SYS_FSCONFIG, fs.arg(), symbol(unix.FSCONFIG_CMD_CREATE, "FSCONFIG_CMD_CREATE"), null, null, number(0))
+	const attrs = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	root := l.add("fsmount", unix.SYS_FSMOUNT, fs.arg(), symbol(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"),
+		symbol(attrs, "RDONLY|NOSUID|NODEV|NOEXEC")).givesAny()
+	l.Close(fs)
+	return root
+}
+
+// OpenDir opens a directory for what is done by descriptor. No link of procfs is followed on the way.
+func (l *List) OpenDir(path string) *Step {
+	const open, size = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, 24
+	how := memory(words(open, 0, unix.RESOLVE_NO_MAGICLINKS), "{O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_MAGICLINKS}")
+	return l.add("openat2", unix.SYS_OPENAT2, FD(unix.AT_FDCWD).arg(), text(path), how, number(size)).givesAny()
+}
+
+// Fchdir makes the directory that fd refers to the working directory.
+func (l *List) Fchdir(fd Value) *Step { return l.add("fchdir", unix.SYS_FCHDIR, fd.arg()) }
+
+// Umask sets the mask for the modes of new files.
+func (l *List) Umask(mask int) *Step {
+	return l.add("umask", unix.SYS_UMASK, symbol(int64(mask), fmt.Sprintf("%#o", mask))).givesAny()
+}
+
+// Read reads one byte, or finds the end of a pipe.
+func (l *List) Read(fd Value) *Step {
+	return l.add("read", unix.SYS_READ, fd.arg(), scratch, number(1)).givesAny()
 }
 
 // Chdir changes the working directory.

@@ -68,6 +68,15 @@ func (s *Step) When(earlier *Step) *Step {
 	return s
 }
 
+// When is Step.When for the steps from an index on that have no condition yet.
+func (l *List) When(from int, earlier *Step) {
+	for _, s := range l.steps[from:] {
+		if s.when == nil {
+			s.when = earlier
+		}
+	}
+}
+
 // String returns s as strace would print it.
 func (s *Step) String() string {
 	var b strings.Builder
@@ -133,6 +142,7 @@ type arg struct {
 	text   string // as printed
 	value  uint64
 	data   *data
+	at     int // offset in data
 	field  uintptr
 	result *Step
 }
@@ -193,7 +203,7 @@ func stepAddr(index int) uint64 {
 
 // Encode returns l as the launcher reads it.
 func (l *List) Encode() ([]byte, error) {
-	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uint64]uint64), results: make(map[*Step]uint64)}
+	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uint64]uint64), memory: make(map[*data]uint64), results: make(map[*Step]uint64)}
 	steps := make([]step, len(l.steps))
 	for i, s := range l.steps {
 		if err := e.encode(s, &steps[i]); err != nil {
@@ -227,6 +237,7 @@ type encoder struct {
 	base      uint64 // address of tail
 	tail      []byte
 	constants map[uint64]uint64 // their addresses
+	memory    map[*data]uint64  // the same memory may be meant by several steps
 	results   map[*Step]uint64  // addresses of results that are referred to
 }
 
@@ -266,6 +277,9 @@ func (e *encoder) result(of, in *Step) (uint64, error) {
 }
 
 func (e *encoder) data(d *data, in *Step) (uint64, error) {
+	if addr, ok := e.memory[d]; ok {
+		return addr, nil
+	}
 	if d.text && strings.IndexByte(string(d.bytes), 0) != len(d.bytes)-1 {
 		return 0, errors.New("NUL in string")
 	}
@@ -283,7 +297,8 @@ func (e *encoder) data(d *data, in *Step) (uint64, error) {
 		}
 		binary.LittleEndian.PutUint64(b[p.at:], addr)
 	}
-	return e.add(b), nil
+	e.memory[d] = e.add(b)
+	return e.memory[d], nil
 }
 
 // arg returns the address of the word that holds a.
@@ -298,7 +313,7 @@ func (e *encoder) arg(a arg, in *Step) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		return e.constant(addr), nil
+		return e.constant(addr + uint64(a.at)), nil
 	}
 	return e.constant(a.value), nil
 }

@@ -1,0 +1,125 @@
+package reexec
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// What of this process crosses into a Set is decided here, once, for workers,
+// programs and what makes namespaces:
+//
+//	what                          own Set                     somebody else's
+//	descriptors                   none but those named        none but those named
+//	dumpable                      as exec makes it            no, until exec
+//	session                       worker: its own             its own (Cmd.KeepSession)
+//	supplementary groups          none below a user namespace none
+//	inheritable, ambient caps     kept                        none
+//	bounding set, securebits      kept                        kept
+//	umask                         kept                        022
+//	ignored signals               kept                        worker: none, program: kept
+//	oom_score_adj                 kept                        0 if it is negative
+//	RLIMIT_CORE                   kept                        worker: 0
+//	session keyring               new below a user namespace  new
+//	nice, scheduling, other limits, no_new_privs, personality: kept
+//
+// The environment is in environment_linux.go.
+type crossing struct {
+	own
+	user    bool        // a user namespace is joined
+	protect bool        // somebody else may be root there
+	top     launcher.FD // the first descriptor that is not the launcher's
+	hold    bool        // wait, for somebody to move the launcher to its cgroup
+
+	dumpable bool // it has to stay so for a while
+	session  bool // it has none of its own yet, and is to have one
+	worker   bool
+}
+
+// ignorable are the signals that a program may have been started to ignore.
+var ignorable = []unix.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGALRM, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
+	unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH,
+}
+
+// cross leaves behind what does not go along. It comes before everything else: what
+// is inside might otherwise reach it, or a path lead to it (CVE-2024-21626).
+func (l *launch) cross(c crossing) {
+	l.CloseRange(c.top, 0)
+	if c.hold {
+		l.Wait()
+	}
+	if c.protect && c.spared { // while its files in /proc are its own
+		f := l.Openat(launcher.FD(unix.AT_FDCWD), "/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC).Tolerate(unix.ENOENT, unix.EACCES)
+		l.Write(f, "0").Tolerate(unix.EBADF)
+		l.Close(f).Tolerate(unix.EBADF)
+	}
+	l.shield(c.user, c.protect, c.protect && !c.dumpable)
+	if !c.protect {
+		return
+	}
+	if c.session {
+		l.Setsid()
+	}
+	if !c.user { // joinUser knows when it is allowed there
+		if groups := l.Setgroups(); !c.grouped {
+			groups.Tolerate(unix.EPERM)
+		}
+	}
+	l.ClearInheritable()
+	l.Umask(0o022)
+	if !c.worker {
+		return
+	}
+	for _, sig := range ignorable {
+		l.DefaultSignal(sig)
+	}
+	l.Prlimit(unix.RLIMIT_CORE, 0, 0) // those that are asked for come later
+}
+
+// lookAtOwn is for launches into somebody else's Set.
+func lookAtOwn(protect bool) (o own) {
+	if !protect {
+		return o
+	}
+	score, _ := procfs.ReadFile("self/oom_score_adj", 64)
+	o.spared = strings.HasPrefix(score, "-")
+	groups, err := unix.Getgroups()
+	o.grouped = err != nil || len(groups) > 0
+	return o
+}
+
+// emptyRoot moves the launcher to a mnt namespace of its own that has one empty
+// directory, which nobody can write to. It need not have been told its ids.
+func (l *launch) emptyRoot(chrooted bool) {
+	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	const options = "size=4k,nr_inodes=2,mode=555"
+	from := l.Len()
+	l.Unshare(unix.CLONE_NEWNS)
+	if chrooted {
+		// The mount that the root is in may be shared with others, and has no path to change
+		// that by. So nothing is mounted on it.
+		root := l.Fsmount("tmpfs")
+		l.Fchdir(root)
+		l.Chroot(".")
+		l.Close(root)
+	} else {
+		l.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		l.Mount("none", "/", "tmpfs", flags, options)
+		l.Chdir("/..") // to what is mounted there; "/" is what is below
+		// The old root comes to lie on the new one (pivot_root(2)), to be taken from there.
+		// The first root of a system cannot be moved: it stays below, and what is taken is
+		// another directory.
+		pivot := l.PivotRoot(".", ".").Tolerate(unix.EINVAL)
+		l.Chroot(".").When(pivot)
+		l.Mount("none", ".", "tmpfs", flags, options).When(pivot)
+		l.Umount2(".", unix.MNT_DETACH)
+		l.Chdir("/")
+	}
+	for i := from; i < l.Len(); i++ {
+		l.about[i] = unix.CLONE_NEWNS
+	}
+}
