@@ -67,7 +67,7 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (*launcher.Process
 	if err != nil {
 		p.Kill()
 		p.Close()
-		p.Wait()
+		p.Reap(0)
 		return nil, nil, err
 	}
 	return p, l, nil

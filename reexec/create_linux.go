@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,10 +55,7 @@ type Reaper struct{ p *launcher.Process }
 func (r *Reaper) Close() error {
 	err := r.p.CloseControl()
 	go func() {
-		// It may be stopped, and then does not see that.
-		kill := time.AfterFunc(exitTimeout, func() { r.p.Kill() })
-		defer kill.Stop()
-		r.p.Wait()
+		r.p.Reap(exitTimeout) // it may be stopped, and then does not see that
 	}()
 	return err
 }
@@ -98,7 +94,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 		p.Kill()
 	}
 	p.Close()
-	state, werr := p.Wait()
+	state, werr := p.Reap(exitTimeout)
 	switch {
 	case err != nil:
 	case errors.Is(werr, unix.ECHILD): // this program reaps whatever ends, as an init does
@@ -209,7 +205,7 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 	if err != nil {
 		return err
 	}
-	defer p.Wait()
+	defer p.Reap(exitTimeout)
 	defer p.Close()
 	err = p.Next(ctx)
 	if errors.Is(err, io.EOF) {

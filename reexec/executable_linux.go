@@ -1,6 +1,7 @@
 package reexec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Supported returns why this system has no process backend, or nil.
@@ -75,6 +77,26 @@ func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 	}
 	x.sealed = f
 	return f, keep, nil
+}
+
+// openWithin is open for as long as ctx lets it be: the program's file may be on a file system
+// that does not answer.
+func (x *executable) openWithin(ctx context.Context, protect bool) (f *os.File, done func(), err error) {
+	if x.self {
+		return x.open(protect)
+	}
+	type opened struct {
+		f    *os.File
+		done func()
+	}
+	o, err := sys.Within(ctx, func() (opened, error) {
+		f, done, err := x.open(protect)
+		return opened{f, done}, err
+	}, func(o opened) { o.done() })
+	if errors.Is(err, sys.ErrLeftBehind) {
+		err = &os.PathError{Op: "open", Path: x.path, Err: err}
+	}
+	return o.f, o.done, err
 }
 
 // OpenSelf returns this program, to be executed, and what to do afterwards.

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Cmd says what to start.
@@ -110,7 +112,7 @@ func prepareEncoded(list *List, encoded []byte, files []*os.File) (_ *Prepared, 
 // of it: it has to be killed and waited for.
 func (p *Prepared) Started(process *os.Process) (*Process, error) {
 	closeAll(p.ends) // so that writing fails once the launcher is gone
-	if _, err := p.control.Write(p.rest); err != nil {
+	if err := write(p.control, p.rest); err != nil {
 		return nil, fmt.Errorf("launcher: writing the list: %w", err)
 	}
 	started := &Process{Process: process, list: p.list, control: p.control, status: p.status}
@@ -143,7 +145,7 @@ func prove() error {
 		return err
 	}
 	p.Close()
-	p.Wait()
+	p.Reap(writeTimeout)
 	return nil
 }
 
@@ -189,8 +191,7 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 	proven.Store(true)
 	started, err := p.Started(process)
 	if err != nil {
-		process.Kill()
-		process.Wait()
+		Reap(process, 0, func() { process.Kill() })
 	}
 	return started, err
 }
@@ -269,7 +270,7 @@ func (p *Process) adopt(pid int64) error {
 	original := p.Process
 	p.Process = child
 	// A program that reaps whatever ends, as an init does, may have been faster.
-	if _, err = original.Wait(); errors.Is(err, syscall.ECHILD) {
+	if _, err = Reap(original, writeTimeout, func() { original.Kill() }); errors.Is(err, syscall.ECHILD) {
 		err = nil
 	}
 	return err
@@ -297,8 +298,44 @@ func (l *List) decode(record [recordSize]byte) (int64, error) {
 
 // Continue lets the launcher go on behind the Wait that it has reached or will reach next.
 func (p *Process) Continue() error {
-	_, err := p.control.Write([]byte{1})
+	return write(p.control, []byte{1})
+}
+
+// writeTimeout is how long a launcher may take to read. It does so at once, unless it is stopped.
+const writeTimeout = 2 * time.Second
+
+func write(control *os.File, b []byte) error {
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // write says it if it is closed
+	_, err := control.Write(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("the launcher does not go on: it is stopped, frozen or traced: %w", err)
+	}
 	return err
+}
+
+// Reap waits for the end of the process. If it does not end by itself in time it is killed; if it cannot be reaped then,
+// the error is a [*sys.StuckError], and it is reaped when the kernel lets go.
+func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
+	return Reap(p.Process, byItself, func() { p.Kill() })
+}
+
+// Reap is Process.Reap for any child, with what is to be done if it does not end by itself.
+func Reap(p *os.Process, byItself time.Duration, kill func()) (*os.ProcessState, error) {
+	var state *os.ProcessState
+	var err error // once done is closed
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		state, err = p.Wait()
+	}()
+	if sys.Done(done, byItself) {
+		return state, err
+	}
+	kill()
+	if sys.Done(done, sys.KillTimeout) {
+		return state, err
+	}
+	return nil, sys.Stuck(p.Pid)
 }
 
 // CloseControl makes the launcher fail at the next Wait, or at the one that it is in. Next reports it.
