@@ -182,7 +182,7 @@ var (
 
 // forCall is what the end of the worker means to one of its calls.
 func (e *DiedError) forCall(c *call) *DiedError {
-	if e.Cause != errOverdue || c.isOverdue() {
+	if !errors.Is(e.Cause, errOverdue) || c.isOverdue() {
 		return e
 	}
 	other := *e

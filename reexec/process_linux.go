@@ -2,6 +2,7 @@ package reexec
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -182,6 +183,9 @@ func (p *process) shutdown() {
 
 // kill ends the worker for a reason that its callers are told.
 func (p *process) kill(cause error) {
+	if p.owner.isFrozen() {
+		cause = fmt.Errorf("%w: %w", cause, ErrFrozen)
+	}
 	p.mu.Lock()
 	if p.cause == nil {
 		p.cause = cause
