@@ -144,43 +144,6 @@ func init() {
 			pauseForever()
 		})
 	}
-	testenv.Program("tracer", trace)
-}
-
-// trace seizes all threads of a process and says so, until it is killed.
-func trace() {
-	runtime.LockOSThread()
-	tasks, _ := filepath.Glob("/proc/" + os.Args[1] + "/task/*")
-	for _, task := range tasks {
-		tid, _ := strconv.Atoi(filepath.Base(task))
-		check(unix.PtraceSeize(tid))
-	}
-	os.Stdout.WriteString("traced\n")
-	pauseForever()
-}
-
-// traced has pid traced by another process, and returns how to end that.
-func traced(t *testing.T, pid int) {
-	t.Helper()
-	c := testenv.Command(t, "tracer", strconv.Itoa(pid))
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said strings.Builder
-	c.Stderr = &said
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Process.Kill()
-		c.Wait()
-		eventually(t, "what was traced is reaped", func() bool { return unix.Kill(pid, 0) != nil })
-	})
-	if n, _ := out.Read(make([]byte, 10)); n == 0 {
-		c.Wait()
-		t.Skipf("skip: needs ptrace: %s", said.String())
-	}
 }
 
 // Whatever a worker does, a call ends with its context and the grace period, and so does Close.
@@ -228,7 +191,7 @@ func TestTracedWorkerCannotKeepUsWaiting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, heard := newWorker(t, WorkerOptions{Grace: grace})
 			pid := workerPID(t, w)
-			traced(t, pid)
+			testenv.Traced(t, pid)
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			if name != "idle" {
