@@ -211,7 +211,9 @@ func (c *Cmd) Start() error {
 	if in.Process, err = p.follow(in.Process); err != nil {
 		_ = in.Process.Kill()
 		stdin.fail()
-		_ = c.await(in)
+		if werr := c.await(in); errors.Is(werr, sys.ErrLeftBehind) {
+			err = errors.Join(err, werr)
+		}
 		c.letGo()
 		return err
 	}
@@ -342,7 +344,7 @@ func (c *Cmd) await(in *exec.Cmd) error {
 		case stuck.IsZero():
 			stuck = time.Now()
 		case time.Since(stuck) >= sys.KillTimeout:
-			return errors.Join(context.Cause(c.ctx), newError("wait", 0, "", sys.Stuck(pid)))
+			return errors.Join(c.ctx.Err(), newError("wait", 0, "", sys.Stuck(pid)))
 		}
 	}
 }

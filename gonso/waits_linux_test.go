@@ -116,8 +116,8 @@ func TestSilentFileSystemCannotKeepUsWaiting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			testenv.Leaks(t)
 			s, dir := silentInside(t, Worker{})
-			returnsWithin(t, 2*waitsGrace+time.Second+sys.KillTimeout, name, func() { late(t, do(t, s, dir)) })
-			returnsWithin(t, waitsGrace+time.Second+sys.KillTimeout, "Close", func() { s.Close() })
+			returnsWithin(t, 2*waitsGrace+time.Second, name, func() { late(t, do(t, s, dir)) })
+			returnsWithin(t, waitsGrace+time.Second, "Close", func() { s.Close() })
 		})
 	}
 	t.Run("Worker.Dir", func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestSilentFileSystemCannotKeepUsWaiting(t *testing.T) {
 			_, err := idleFunc.Do(soon(t), s, struct{}{}, InProcess())
 			late(t, err)
 		})
-		returnsWithin(t, waitsGrace+time.Second+sys.KillTimeout, "Close", func() { s.Close() })
+		returnsWithin(t, waitsGrace+time.Second, "Close", func() { s.Close() })
 	})
 }
 

@@ -71,6 +71,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.Close(workerSocket)
 	l.CloseRange(workerJoins, 0)
+	l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL)) // late: changing ids takes it back
 	// By descriptor: the path may be missing or another file inside.
 	l.paths[l.Execveat(workerExe).Tolerate(unix.ENOENT).Index()] = how.exe
 	// TOMOYO looks for /dev/fd and answers ENOENT where that is missing.

@@ -39,6 +39,7 @@ const (
 		close(5) = 0
 		close(6) = 0
 		close_range(8, ~0, 0) = 0
+		prctl(PR_SET_PDEATHSIG, 9) = 0
 		execveat(7, "", argv, envp, AT_EMPTY_PATH) or ENOENT
 		execve("/proc/self/fd/7", argv, envp)
 `

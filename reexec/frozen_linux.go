@@ -62,8 +62,9 @@ func CloneInto(cgroup *os.File, start func() error) error {
 		return frozenError(cgroup, err)
 	}
 	var killed atomic.Bool
-	end := make(chan struct{})
+	end, ended := make(chan struct{}), make(chan struct{})
 	watch := time.AfterFunc(freezeTimeout, func() {
+		defer close(ended)
 		for tick := time.NewTicker(freezeTimeout / 10); ; {
 			if killUnexecuted(cgroup) {
 				killed.Store(true)
@@ -77,8 +78,10 @@ func CloneInto(cgroup *os.File, start func() error) error {
 		}
 	})
 	err := start()
-	watch.Stop()
 	close(end)
+	if !watch.Stop() {
+		<-ended
+	}
 	if killed.Load() {
 		return errors.Join(frozenError(cgroup, ErrFrozen), err)
 	}

@@ -114,7 +114,9 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 	defer stderrW.Close()
 	how, cmd := w.prepare(perCall, sock, exe)
 	cmd.Stdout, cmd.Stderr = stderrW, stderrW
-	proc, l, err := w.startIn(how, cmd)
+	var proc *launcher.Process
+	var l *launch
+	onLastingThread(func() { proc, l, err = w.startIn(how, cmd) })
 	if err != nil {
 		conn.Close()
 		said := tail.stop()

@@ -34,6 +34,7 @@ type process struct {
 	retired bool
 	idle    *time.Timer
 	cause   error // why this process ended it, once it did
+	killed  time.Time
 
 	pidfd *os.File      // of the worker, or nil
 	ended chan struct{} // closed when it was reaped, or cannot be
@@ -188,7 +189,7 @@ func (p *process) kill(cause error) {
 	}
 	p.mu.Lock()
 	if p.cause == nil {
-		p.cause = cause
+		p.cause, p.killed = cause, time.Now()
 	}
 	p.mu.Unlock()
 	p.proc.Kill()
@@ -227,25 +228,29 @@ func (p *process) end(err error) {
 }
 
 // exitTimeout is how long a worker without a socket may take to end by itself.
-const exitTimeout = time.Second
+const exitTimeout = 750 * time.Millisecond
+
+// minReap is how long a process that was killed some time ago may take to be reaped.
+const minReap = 100 * time.Millisecond
 
 var errLingers = errors.New("its end of the socket was closed, but it did not end, so it was killed")
 
 // reap waits for the worker's end, which is due, and for what it printed.
 func (p *process) reap(cause error) *DiedError {
-	byItself := time.Duration(exitTimeout)
+	byItself := exitTimeout
 	p.mu.Lock()
 	if p.cause != nil { // it was killed
 		byItself = 0
 	}
 	p.mu.Unlock()
-	state, err := launcher.Reap(p.proc.Process, byItself, func() {
+	state, err := launcher.Reap(p.proc.Process, byItself, func() time.Duration {
 		p.mu.Lock()
+		defer p.mu.Unlock()
 		if p.cause == nil {
-			p.cause = errLingers
+			p.cause, p.killed = errLingers, time.Now()
 		}
-		p.mu.Unlock()
 		p.proc.Kill()
+		return max(sys.KillTimeout-time.Since(p.killed), minReap)
 	})
 	died := &DiedError{Stderr: p.stderr.stop(), Cause: cause}
 	p.mu.Lock()

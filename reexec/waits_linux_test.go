@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
@@ -196,13 +198,13 @@ func TestTracedWorkerCannotKeepUsWaiting(t *testing.T) {
 			defer cancel()
 			if name != "idle" {
 				var err error
-				returnsWithin(t, limit+grace+tolerant+sys.KillTimeout, "Do", func() { _, err = w.Call(ctx, name, nil) })
+				returnsWithin(t, limit+grace+tolerant, "Do", func() { _, err = w.Call(ctx, name, nil) })
 				t.Log(err)
 				if name != "wait" && !errors.Is(err, sys.ErrTraced) {
 					t.Errorf("it does not say who traces: %v", err)
 				}
 			}
-			returnsWithin(t, grace+tolerant+sys.KillTimeout, "Close", w.Close)
+			returnsWithin(t, grace+tolerant, "Close", w.Close)
 			_ = heard
 		})
 	}
@@ -250,6 +252,27 @@ func TestCloseDuringStartReturns(t *testing.T) {
 }
 
 func init() {
+	functions["stop"] = func(context.Context, codec.Value) *wire.Outcome {
+		os.Stderr.WriteString("stopping\n")
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+		return nil
+	}
+	functions["close all"] = func(context.Context, codec.Value) *wire.Outcome {
+		os.Stderr.WriteString("closing\n")
+		_ = unix.CloseRange(3, ^uint(0), 0)
+		for {
+			unix.Pause()
+		}
+	}
+	functions["orphan the socket"] = func(context.Context, codec.Value) *wire.Outcome { // which then has no end
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		check(err)
+		check(unix.Dup3(fds[0], handshake.SocketFD, 0))
+		os.Stderr.WriteString("orphaned\n")
+		for {
+			unix.Pause()
+		}
+	}
 	testenv.Program("pauses before Init", pauseForever)
 	testenv.Program("stops before Init", func() { _ = unix.Kill(os.Getpid(), unix.SIGSTOP) })
 }

@@ -191,7 +191,7 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 	proven.Store(true)
 	started, err := p.Started(process)
 	if err != nil {
-		Reap(process, 0, func() { process.Kill() })
+		(&Process{Process: process}).Reap(0)
 	}
 	return started, err
 }
@@ -270,7 +270,7 @@ func (p *Process) adopt(pid int64) error {
 	original := p.Process
 	p.Process = child
 	// A program that reaps whatever ends, as an init does, may have been faster.
-	if _, err = Reap(original, writeTimeout, func() { original.Kill() }); errors.Is(err, syscall.ECHILD) {
+	if _, err = (&Process{Process: original}).Reap(writeTimeout); errors.Is(err, syscall.ECHILD) {
 		err = nil
 	}
 	return err
@@ -316,11 +316,14 @@ func write(control *os.File, b []byte) error {
 // Reap waits for the end of the process. If it does not end by itself in time it is killed; if it cannot be reaped then,
 // the error is a [*sys.StuckError], and it is reaped when the kernel lets go.
 func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
-	return Reap(p.Process, byItself, func() { p.Kill() })
+	return Reap(p.Process, byItself, func() time.Duration {
+		p.Kill()
+		return sys.KillTimeout
+	})
 }
 
-// Reap is Process.Reap for any child, with what is to be done if it does not end by itself.
-func Reap(p *os.Process, byItself time.Duration, kill func()) (*os.ProcessState, error) {
+// Reap is Process.Reap for any child, with what kills it, and says how long to wait afterwards.
+func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os.ProcessState, error) {
 	var state *os.ProcessState
 	var err error // once done is closed
 	done := make(chan struct{})
@@ -331,8 +334,7 @@ func Reap(p *os.Process, byItself time.Duration, kill func()) (*os.ProcessState,
 	if sys.Done(done, byItself) {
 		return state, err
 	}
-	kill()
-	if sys.Done(done, sys.KillTimeout) {
+	if sys.Done(done, kill()) {
 		return state, err
 	}
 	return nil, sys.Stuck(p.Pid)

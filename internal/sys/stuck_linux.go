@@ -12,7 +12,7 @@ import (
 )
 
 // KillTimeout is how long a process may take to end, and to be reaped, once it was killed.
-const KillTimeout = 600 * time.Millisecond
+const KillTimeout = 500 * time.Millisecond
 
 // ErrTraced is matched by a [StuckError] of a process that somebody else traces.
 var ErrTraced = errors.New("it is traced by somebody else")
@@ -46,8 +46,9 @@ func (e *StuckError) Is(target error) bool {
 func Stuck(pid int) *StuckError {
 	e := &StuckError{PID: pid}
 	e.State = statusField(pid, "State")
-	if e.Tracer, _ = strconv.Atoi(statusField(pid, "TracerPid")); e.Tracer == 0 && strings.HasPrefix(e.State, "Z") {
-		e.Tracer = tracerOfThreads(pid)
+	e.Tracer, _ = strconv.Atoi(statusField(pid, "TracerPid"))
+	if e.Tracer == 0 && strings.HasPrefix(e.State, "Z") {
+		e.lookAtThreads()
 	}
 	return e
 }
@@ -67,15 +68,19 @@ func Killed(pid int) bool {
 	return false
 }
 
-// tracerOfThreads: the first thread is a zombie while a tracer holds another one.
-func tracerOfThreads(pid int) int {
-	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+// lookAtThreads: the first thread is a zombie while another one is held.
+func (e *StuckError) lookAtThreads() {
+	dir := fmt.Sprintf("/proc/%d/task", e.PID)
+	tasks, _ := os.ReadDir(dir)
 	for _, t := range tasks {
-		if n, _ := strconv.Atoi(field(fmt.Sprintf("/proc/%d/task/%s/status", pid, t.Name()), "TracerPid")); n != 0 {
-			return n
+		status := dir + "/" + t.Name() + "/status"
+		if n, _ := strconv.Atoi(field(status, "TracerPid")); n != 0 {
+			e.Tracer = n
+		}
+		if state := field(status, "State"); strings.HasPrefix(state, "D") {
+			e.State = state
 		}
 	}
-	return 0
 }
 
 func statusField(pid int, name string) string {

@@ -8,7 +8,7 @@ import (
 )
 
 // KillTimeout is how long a process may take to end once it was killed.
-const KillTimeout = 600 * time.Millisecond
+const KillTimeout = 500 * time.Millisecond
 
 // Stuck is for Linux.
 func Stuck(int) error { return errors.ErrUnsupported }
