@@ -21,7 +21,9 @@ type launch struct {
 	launcher.List
 	about map[int]uint32
 	paths map[int]string // of steps that are about a file
-	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
+	// lasting: it ends with the thread that starts it, which has to be one that lasts
+	lasting bool
+	forks   bool // it goes on in a child of this process, for launcher.Process.Follow
 }
 
 func newLaunch() *launch { return &launch{about: make(map[int]uint32), paths: make(map[int]string)} }
@@ -80,9 +82,11 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 }
 
 // composeCreation makes namespaces and holds them until told to go on. dumpable
-// says that this process needs that to open the launcher's files in /proc.
-func composeCreation(c *Creation, dumpable bool) *launch {
+// says that this process needs that to open the launcher's files in /proc; lasting,
+// that the thread that starts it ends with this process.
+func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	l := newLaunch()
+	l.lasting = lasting
 	user := joinsType(c.Join, newUser)
 	l.shield(user, c.Protect, c.Protect && !dumpable)
 	// The new user namespace is owned by who makes it, and the default maps
@@ -120,6 +124,9 @@ func (l *launch) becomeReaper(c *Creation) {
 	l.Close(launcher.ImageFD)
 	l.CloseRange(launcher.FirstFileFD, 0)
 	l.Chdir("/")
+	if l.lasting { // it may be stopped when this process ends, and so may the child
+		l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
+	}
 	child := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
 	l.Wait4().When(child)
 	l.ExitGroup(0).When(child)

@@ -225,7 +225,7 @@ func TestComposeCreation(t *testing.T) {
 			unshare(CLONE_NEWUSER) = 0` + holds},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compare(t, composeCreation(&tt.c, tt.dumpable), tt.want)
+			compare(t, composeCreation(&tt.c, tt.dumpable, false), tt.want)
 		})
 	}
 }
@@ -288,7 +288,7 @@ func TestStepsKnowTheirType(t *testing.T) {
 	if l.about[3] != unix.CLONE_NEWUSER || l.about[4] != unix.CLONE_NEWNET {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
-	l = composeCreation(&Creation{Unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Propagation: unix.MS_PRIVATE}, false)
+	l = composeCreation(&Creation{Unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Propagation: unix.MS_PRIVATE}, false, false)
 	if l.about[0] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[1] != unix.CLONE_NEWNS {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}

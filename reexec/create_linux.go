@@ -68,16 +68,25 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	}
 	// A plain user may open a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
-	l := composeCreation(c, os.Geteuid() != 0)
+	l := composeCreation(c, os.Geteuid() != 0, c.Unshare&unix.CLONE_NEWPID != 0 && likeLastingThread())
 	name, stays := "gonso-create", c.Unshare&unix.CLONE_NEWPID != 0
 	if stays {
 		name = "gonso-init"
 	}
-	p, err := l.start(&launcher.Cmd{
-		Args:  []string{name},
-		Files: files(c.Join),
-		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
-	})
+	var p *launcher.Process
+	var err error
+	start := func() {
+		p, err = l.start(&launcher.Cmd{
+			Args:  []string{name},
+			Files: files(c.Join),
+			Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
+		})
+	}
+	if l.lasting {
+		onLastingThread(start)
+	} else {
+		start()
+	}
 	if err != nil {
 		return nil, err
 	}

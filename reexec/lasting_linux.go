@@ -1,7 +1,9 @@
 package reexec
 
 import (
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -30,7 +32,45 @@ func onLastingThread(f func()) {
 
 func lastingThread() {
 	runtime.LockOSThread()
+	lastingIdentity = threadIdentity()
 	for f := range lasting.work {
 		f()
 	}
+}
+
+// lastingIdentity is set before anything runs on that thread.
+var lastingIdentity string
+
+// likeLastingThread reports whether the calling thread is in the same namespaces, and may do
+// the same, as the one that lasts: then it makes no difference which of them starts a process.
+func likeLastingThread() (same bool) {
+	me := threadIdentity()
+	onLastingThread(func() { same = me != "" && me == lastingIdentity })
+	return same
+}
+
+// threadIdentity is what a process inherits from the calling thread, or "" if that is not known.
+func threadIdentity() string {
+	var b strings.Builder
+	for _, link := range []string{
+		"root", "cwd", "ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid_for_children", "ns/time_for_children", "ns/user", "ns/uts",
+	} {
+		target, err := os.Readlink("/proc/thread-self/" + link)
+		if err != nil && !os.IsNotExist(err) {
+			return ""
+		}
+		b.WriteString(target + "\n")
+	}
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(status)) {
+		name, _, _ := strings.Cut(line, ":")
+		switch name {
+		case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters":
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }

@@ -368,3 +368,42 @@ func TestFrozenCgroup(t *testing.T) {
 		}
 	})
 }
+
+// stoppedInit prints the two processes of a pid namespace's init, after stopping some of them.
+func stoppedInit(stop func(original, init int)) {
+	os.Unsetenv(testenv.ProgramEnv)
+	c := ownUser()
+	c.Unshare |= unix.CLONE_NEWPID
+	made, err := Create(context.Background(), c)
+	check(err)
+	keep = append(keep, made)
+	original := testenv.ChildrenNamed(os.Getpid(), "gonso-init")[0]
+	inits := testenv.ChildrenNamed(original, "gonso-init")
+	stop(original, inits[0])
+	os.Stdout.WriteString(strconv.Itoa(original) + "\n" + strconv.Itoa(inits[0]) + "\n")
+	pauseForever()
+}
+
+func init() {
+	sigstop := func(pid int) { check(unix.Kill(pid, unix.SIGSTOP)) }
+	testenv.Program("init, original stopped", func() { stoppedInit(func(original, _ int) { sigstop(original) }) })
+	testenv.Program("init, stopped", func() { stoppedInit(func(_, init int) { sigstop(init) }) })
+	testenv.Program("init, both stopped", func() {
+		stoppedInit(func(original, init int) {
+			sigstop(init)
+			sigstop(original)
+		})
+	})
+}
+
+// Nor the init of a pid namespace, whoever has stopped it.
+func TestKilledParentCannotLeaveAStoppedInit(t *testing.T) {
+	needUserNS(t)
+	for _, program := range []string{"init, original stopped", "init, stopped", "init, both stopped"} {
+		t.Run(program, func(t *testing.T) {
+			for _, pid := range parentOf(t, program, 2) {
+				eventually(t, "it ends", func() bool { return !alive(pid) })
+			}
+		})
+	}
+}
