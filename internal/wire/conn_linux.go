@@ -17,6 +17,10 @@ import (
 // smallFrame is what Write copies together, because that costs less than gathering.
 const smallFrame = 4 << 10
 
+// scmMaxFD is how many descriptors a message can carry (include/net/scm.h). There is room for all:
+// the kernel closes what does not fit, in recvmsg, which a lingering socket would hold up.
+const scmMaxFD = 253
+
 // A Conn carries frames over a connected SOCK_STREAM unix socket. All methods may be called at the
 // same time.
 type Conn struct {
@@ -81,7 +85,7 @@ func fromFD(fd, flags int) (*Conn, error) {
 	}
 	c.raw = raw
 	c.in.src = &c.recvOp
-	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*(MaxFiles+1))), flags: flags | unix.MSG_CMSG_CLOEXEC}
+	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*scmMaxFD)), flags: flags | unix.MSG_CMSG_CLOEXEC}
 	c.recvOp.fn = c.recvOp.try
 	c.sendOp = sendOp{flags: flags | unix.MSG_NOSIGNAL}
 	c.sendOp.fn = c.sendOp.try
@@ -155,7 +159,7 @@ func (c *Conn) close() error {
 // closeSocket closes a socket that was shut down, after what is queued in it.
 func closeSocket(fd int) {
 	defer unix.Close(fd)
-	b, oob := make([]byte, smallFrame), make([]byte, unix.CmsgSpace(4*(MaxFiles+1)))
+	b, oob := make([]byte, smallFrame), make([]byte, unix.CmsgSpace(4*scmMaxFD))
 	for {
 		n, oobn, _, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 		if n == 0 && oobn == 0 && err != unix.EINTR || err != nil && err != unix.EINTR {
