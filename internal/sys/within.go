@@ -11,48 +11,69 @@ import (
 // somebody else for longer than a bound: where the kernel does not let go, a goroutine is
 // left behind, and the call returns with an error that says so.
 //
-// Every blocking point, what it waits for, its bound, and its test:
+// Every blocking point: where | what blocks | its bound | its test (- is none of its own).
 //
-//	where                        | what blocks                      | bound                         | test
 //	reexec/process_linux.go
-//	  read                       | recvmsg, a worker that is silent | its end (watchEnd), kill      | TestWaits/child keeps the socket
-//	  kill                       | a killed worker that stays       | killTimeout, then shutdown    | TestWaits/traced
-//	  reap                       | wait4, a tracer or a stuck task  | exitTimeout, then killTimeout | TestWaits/traced
+//	  read          | read: a worker that says nothing       | its end, or kill          | TestWaits
+//	  watchEnd      | read: a pidfd, until the worker's end  | closed with the worker    | TestWaits/child_keeps_the_socket
+//	  kill          | wait: who was killed, but stays        | KillTimeout, Shutdown     | TestTracedWorker...
+//	  reap          | wait: a tracer, a task stuck in open   | exitTimeout, KillTimeout  | TestTracedWorker...
 //	reexec/call_linux.go
-//	  call                       | sendmsg, who does not read       | ctx + Grace; answer + Grace   | TestWaits/answers unread
-//	  sendCancel                 | sendmsg behind a large frame     | in a goroutine; the kill      | TestWaits/reads nothing
+//	  call          | write: who does not read               | ctx + Grace               | TestWaits/reads_nothing, drip
+//	                | write: who answers unread              | the answer + Grace        | TestWaits/answers_unread
+//	  sendCancel    | write: behind a large frame            | a goroutine; the kill     | TestWaits/reads_nothing
+//	  cancelled     | wait: others in the same worker        | Grace again               | TestKilledWorkersCallsAreToldWhy
 //	reexec/launch_linux.go
-//	  setOut                     | open, read of Worker.Path        | StartTimeout, Close           | TestCloseDuringStartReturns
-//	  comeUp                     | read of status and socket        | StartTimeout, Close           | TestCloseDuringStartReturns
-//	  abandon                    | wait4                            | exitTimeout + killTimeout     | TestCloseDuringStartReturns
+//	  setOut        | open, read: Worker.Path                | StartTimeout, Close       | TestCloseDuringStart.../path
+//	  startIn       | clone, exec: into a frozen cgroup      | refused; freezeTimeout    | TestFrozenCgroup
+//	  comeUp        | read: status pipe, socket              | StartTimeout, Close       | TestCloseDuringStart...
+//	  abandon       | wait                                   | exitTimeout, KillTimeout  | TestCloseDuringStart...
 //	reexec/supervisor_linux.go
-//	  Close                      | startups, calls                  | they end it; Grace + kill     | TestWaits
+//	  get           | wait: a startup                        | ctx                       | TestCloseDuringStart...
+//	  Close         | wait: startups, which it ends          | as abandon                | TestCloseDuringStart...
+//	                | wait: workers                          | Grace, then as reap       | TestWaits, TestTracedWorker...
 //	reexec/cgroup_linux.go
-//	  OpenCgroup                 | open                             | openTimeout                   | -
-//	  startIn                    | clone into a frozen cgroup       | refused; freezeTimeout, kill  | TestFrozenCgroup
-//	reexec/create_linux.go
-//	  take, runMapper            | read of status                   | ctx                           | TestCreateEndsWithItsContext
-//	  reap                       | wait4                            | exitTimeout, then killTimeout | -
-//	reexec/stderr_linux.go stop  | a writer of the caller's         | killTimeout                   | TestStderr*
-//	reexec/tool_linux.go         | wait4                            | ctx + exitTimeout             | TestTool*
+//	  OpenCgroup    | open                                   | openTimeout               | -
+//	  joinCgroup    | write: a lock of the kernel's own      | none needed               | -
+//	reexec/create_linux.go, idmaps_linux.go, witness_linux.go
+//	  take and such | read: status pipe                      | ctx                       | TestCreateGivesUpWithItsContext
+//	  Create and such | wait                                 | exitTimeout, KillTimeout  | -
+//	  Reaper.Close  | wait: in a goroutine                   | exitTimeout, then killed  | -
+//	reexec/program_linux.go
+//	  follow        | read: status pipe; the program's open, exec, chdir | ctx, StartTimeout | TestSilentFileSystem...
+//	reexec/stderr_linux.go
+//	  stop          | write: the caller's writer             | KillTimeout               | TestStderrTailIsBounded
+//	reexec/tool_linux.go
+//	  RunTool       | read, wait: a tool of the system       | ctx, exitTimeout          | TestToolReapedByOthers...
 //	internal/launcher/process.go
-//	  Started, Continue          | write to the control pipe        | writeTimeout                  | TestStoppedLauncherEndsTheWriting
-//	  Next                       | read of the status pipe          | ctx                           | TestNext*
-//	  Follow, adopt              | read, wait4 of the original      | followPatience, reapTimeout   | -
+//	  Started, Continue | write: a launcher that is stopped  | writeTimeout              | -
+//	  Next          | read                                   | ctx                       | TestNextContext
+//	  Follow        | read: the id of a child                | ctx, followPatience       | TestFollow
+//	  adopt, prove  | wait                                   | writeTimeout, KillTimeout | -
+//	  start         | clone, exec: the launcher's image, in memory | see CloneInto       | TestFrozenCgroup
 //	internal/wire/conn_linux.go
-//	  Close                      | close of the socket and of what  | CloseTimeout                  | TestCloseIsNotHeldUp
-//	                             | is queued in it (SO_LINGER)      |                               |
-//	  discard, Frame.Close       | close of received files          | CloseTimeout                  | TestLingering*
+//	  Read          | read: its user's affair                | SetReadDeadline, Shutdown | TestWaits
+//	  Write         | write: its user's affair               | Shutdown, Close           | TestWaits
+//	  Close         | close: what is queued in the socket    | CloseTimeout              | TestLingeringSocket...
+//	  recv          | close: what the kernel finds no room for | room for all of it      | TestLingeringSocket.../too_many
+//	  discard, Frame.Close, Outcome.Close | close            | CloseTimeout              | TestLingeringSocket...
+//	internal/codec/files.go
+//	  Decode        | close: files that nobody asked for     | CloseTimeout              | TestWaits/lingering_result
 //	gonso/thread_linux.go
-//	  runOnThread                | setns, open, chdir on a thread   | ctx, stepTimeout              | TestSilentFileSystem*
-//	                             | a function of the caller's       | none: it returns with it      |
+//	  runOnThread   | open, chdir, setns on a thread         | ctx, stepTimeout          | TestSilentFileSystem...
+//	                | a function of the caller's             | none: it is waited for    | TestFunctionOnThread...
 //	gonso/cmd.go
-//	  Start                      | read of status                   | ctx, StartTimeout             | TestSilentFileSystem*
-//	  Wait                       | wait4 of who was killed          | killedTimeout                 | TestTracedCommand*
-//	gonso/stream_linux.go finish | read of a pipe, a Read, a Write  | ctx + Grace                   | TestStream*
-//	gonso/pool.go Close          | the caller's function, Set.Close | poolGrace; that of Set.Close  | TestPool*
-//	child/server_linux.go
-//	  serve, answer              | recvmsg, sendmsg                 | the parent's end; PDEATHSIG   | TestKilledParent*
+//	  Start         | clone: Cmd.Cgroup; then as follow      | see CloneInto, follow     | TestFrozenCgroupIsSaid
+//	  Wait          | wait: who was killed                   | ctx, KillTimeout          | TestTracedCommand...
+//	                | read: streams that somebody keeps      | WaitDelay, as exec.Cmd    | -
+//	gonso/stream_linux.go
+//	  finish        | read: a pipe; Read, Write of the caller's | ctx + Grace, lateDrain | TestStreamsDoNotKeepDo
+//	gonso/pool.go
+//	  Close         | the caller's function; Sets            | poolGrace; as Set.Close   | TestPoolClose
+//	child/main_linux.go, server_linux.go (the worker's own end)
+//	  serve, answer | read, write                            | the parent's end: its socket, PDEATHSIG | TestKilledParent...
+//	reexec/compose_linux.go (the launcher)
+//	  Wait, Sync    | read, write                            | the parent's end: its pipes, PDEATHSIG  | TestKilledParent...
 
 // CloseTimeout is how long a file that came from somebody else may take to be closed.
 const CloseTimeout = 100 * time.Millisecond
