@@ -15,6 +15,8 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -322,8 +324,33 @@ func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
 	})
 }
 
+// endsWithin reports whether p ends in time, and can be reaped at once. False may also mean that this cannot be told.
+func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
+	_ = p.WithHandle(func(handle uintptr) {
+		fds := []unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}
+		for end := time.Now().Add(limit); limit > 0; limit = time.Until(end) {
+			n, err := unix.Poll(fds, int(limit/time.Millisecond)+1)
+			if err == unix.EINTR {
+				continue
+			}
+			var info unix.Siginfo // of a zombie that is traced there is none
+			if err == nil && n == 1 {
+				err = unix.Waitid(unix.P_PIDFD, int(handle), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+				reapable = err == nil && info.Signo != 0
+			}
+			return
+		}
+	})
+	return reapable
+}
+
 // Reap is Process.Reap for any child, with what kills it, and says how long to wait afterwards.
 func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os.ProcessState, error) {
+	begin := time.Now()
+	if endsWithin(p, byItself) { // without a goroutine, which costs a thread's waking
+		return p.Wait()
+	}
+	byItself -= time.Since(begin)
 	var state *os.ProcessState
 	var err error // once done is closed
 	done := make(chan struct{})
