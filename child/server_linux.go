@@ -140,8 +140,8 @@ func newContext(deadline int64) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(context.Background(), time.Unix(0, deadline))
 }
 
-// answer sends an outcome, or why that cannot be sent. If that fails the parent is gone, and serve
-// sees it.
+// answer sends an outcome, or why that cannot be sent. If that fails the parent is gone, or a
+// function has closed what was not its own: there is nothing left to serve.
 func (s *server) answer(id uint64, out *wire.Outcome) {
 	defer out.Close()
 	err := s.send(id, out)
@@ -149,7 +149,10 @@ func (s *server) answer(id uint64, out *wire.Outcome) {
 		err = s.send(id, &wire.Outcome{Kind: wire.Unserved, Err: unsent.Err})
 	}
 	if err != nil {
-		s.conn.Close()
+		select {
+		case s.failed <- err:
+		default: // serve has seen it too
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
@@ -16,9 +17,12 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value
 	defer in.Close()
 	var out *wire.Outcome
 	var cerr error
-	err := c.runOnThread(c.threadJoin, func(r *threadRun) bool {
+	err := c.runOnThread(ctx, c.threadJoin, func(r *threadRun) bool {
 		if err := r.takePlace(o); err != nil {
 			out, cerr = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Cross()
+			return false
+		}
+		if !r.begin() {
 			return false
 		}
 		returned := false
@@ -27,8 +31,10 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value
 			out, cerr = o.Cross()
 		})
 		return clean && returned
-	})
+	}, nil)
 	switch {
+	case errors.Is(err, sys.ErrLeftBehind):
+		return nil, err
 	case out != nil: // whatever became of the thread
 		return out, nil
 	case cerr != nil:

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Cmd is a program that runs in the namespaces of a Set. It is used like
@@ -218,7 +220,16 @@ func (c *Cmd) start() error {
 	in.Stdin, in.Stdout, in.Stderr = stdin.reader(), c.Stdout, c.Stderr
 	in.Cancel, in.WaitDelay = c.Cancel, c.WaitDelay
 	in.Err = err // with it, what is started is nothing, and pipes are closed
-	if err := in.Start(); err != nil {
+	start := in.Start
+	if p.start != nil {
+		start = func() error { return p.start(in.Start) }
+	}
+	if err := start(); err != nil {
+		if in.Process != nil { // it came to nothing
+			_ = in.Process.Kill()
+			stdin.fail()
+			_ = c.await(in)
+		}
 		c.letGo()
 		var pe *os.PathError
 		if errors.As(err, &pe) && p.path != "" && pe.Path == p.path { // its arguments are the program's
@@ -229,7 +240,9 @@ func (c *Cmd) start() error {
 	if in.Process, err = p.follow(in.Process); err != nil {
 		_ = in.Process.Kill()
 		stdin.fail()
-		_ = in.Wait()
+		if werr := c.await(in); errors.Is(werr, sys.ErrLeftBehind) {
+			err = errors.Join(err, werr)
+		}
 		c.letGo()
 		return err
 	}
@@ -249,7 +262,8 @@ type prepared struct {
 	// follow goes along to where the program has taken over, and returns its process;
 	// after an error it is whichever there is.
 	follow func(started *os.Process) (*os.Process, error)
-	done   func() // releases what was for the start, or nil
+	start  func(start func() error) error // has a start end, or nil
+	done   func()                         // releases what was for the start, or nil
 }
 
 func (p *prepared) close() {
@@ -323,14 +337,49 @@ func (c *Cmd) Wait() error {
 	if !c.started {
 		return errNotStarted
 	}
-	err := c.inner.Wait()
-	if c.inner.ProcessState != nil {
+	err := c.await(c.inner)
+	if !errors.Is(err, sys.ErrLeftBehind) && c.inner.ProcessState != nil {
 		c.ProcessState = c.inner.ProcessState
 	}
 	c.gate.close()
 	c.letGo()
 	return err
 }
+
+// await waits for the end of what was started. Once the context is done, or it never took
+// over, and it was killed, but cannot be reaped, it is waited for elsewhere: who traces it keeps
+// it for as long as they like.
+func (c *Cmd) await(in *exec.Cmd) error {
+	pid := in.Process.Pid
+	done := make(chan error, 1)
+	go func() { done <- in.Wait() }()
+	if c.started {
+		select {
+		case err := <-done:
+			return err
+		case <-c.ctx.Done():
+		}
+	}
+	var stuck time.Time // since when
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(killedPoll):
+		}
+		switch reaped := errors.Is(in.Process.Signal(syscall.Signal(0)), os.ErrProcessDone); {
+		case reaped || !sys.Killed(pid):
+			stuck = time.Time{} // what keeps its streams is WaitDelay's affair
+		case stuck.IsZero():
+			stuck = time.Now()
+		case time.Since(stuck) >= sys.KillTimeout:
+			return errors.Join(c.ctx.Err(), newError("wait", 0, "", sys.Stuck(pid)))
+		}
+	}
+}
+
+// killedPoll is how often it is looked whether somebody keeps what was killed.
+const killedPoll = 50 * time.Millisecond
 
 // Run starts the program and waits for its end.
 func (c *Cmd) Run() error {

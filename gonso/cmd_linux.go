@@ -104,6 +104,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	}
 	return prepared{
 		path: p.Path, files: p.Files, env: env, sys: p.Sys,
+		start: func(start func() error) error { return programError(reexec.CloneInto(c.Cgroup, start)) },
 		follow: func(started *os.Process) (*os.Process, error) {
 			process, err := p.Follow(c.ctx, started)
 			err = programError(err)

@@ -177,7 +177,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		return nil, nil, newError("encode argument of", 0, f.name, err)
 	}
 	defer widen(codec.FilesIn(value))()
-	st.start()
+	st.start(ctx)
 	if d.backend == ThreadBackend {
 		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean && !o.endThread, o)
 	} else {

@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -69,13 +70,20 @@ func insideSet[In any](ctx context.Context, s *Set, op string, typ Type, fn *Fun
 	}
 	var file *os.File
 	var ferr error
-	if err := c.runOnThread(join, func(*threadRun) bool {
-		file, ferr = f()
-		return true
-	}); err != nil {
+	letGo := func() {
 		if file != nil {
 			file.Close()
 		}
+	}
+	err = c.runOnThread(ctx, join, func(*threadRun) bool {
+		file, ferr = f()
+		return true
+	}, letGo)
+	switch {
+	case errors.Is(err, sys.ErrLeftBehind):
+		return nil, err
+	case err != nil:
+		letGo()
 		return nil, err
 	}
 	return file, ferr

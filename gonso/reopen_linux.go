@@ -1,6 +1,7 @@
 package gonso
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -49,7 +50,7 @@ func reopenAlone(fd, flag int) (int, error) {
 	c := newCore()
 	defer c.release()
 	opened, oerr := -1, error(nil)
-	rerr := c.runOnThread(nil, func(r *threadRun) bool {
+	rerr := c.runOnThread(context.Background(), nil, func(r *threadRun) bool {
 		r.entered |= Mount
 		var dir int
 		if dir, err = mountAlone(tree); err == nil {
@@ -57,9 +58,13 @@ func reopenAlone(fd, flag int) (int, error) {
 			opened, oerr = openat2(dir, onlyFile, &unix.OpenHow{Flags: uint64(flag), Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH})
 		}
 		return false // the thread ends, and its mount namespace with it
+	}, func() {
+		if opened >= 0 {
+			unix.Close(opened)
+		}
 	})
-	if err == nil {
-		err = rerr
+	if rerr != nil {
+		return alone(rerr)
 	}
 	if err != nil {
 		return alone(err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,8 @@ import (
 type streams struct {
 	list  []*stream
 	grace time.Duration
+	over  atomic.Int64 // when ctx was done, in nanoseconds since the Unix epoch, or 0
+	stop  func() bool
 }
 
 // stream is one of them. A goroutine copies.
@@ -41,6 +44,8 @@ const (
 	copySize = 64 << 10
 	// readerPatience is how long Do waits for a Read of somebody else's that is
 	// under way when the function has returned.
+	// lateDrain is how long what is in a pipe may take once the grace period is over.
+	lateDrain      = 300 * time.Millisecond
 	readerPatience = 100 * time.Millisecond
 )
 
@@ -82,10 +87,11 @@ func (st *streams) abandon() {
 }
 
 // start is called when the call has duplicates of its ends.
-func (st *streams) start() {
+func (st *streams) start(ctx context.Context) {
 	if st == nil {
 		return
 	}
+	st.stop = context.AfterFunc(ctx, func() { st.over.Store(time.Now().UnixNano()) })
 	for _, s := range st.list {
 		s.theirs.Close()
 		if s.src != nil {
@@ -102,7 +108,14 @@ func (st *streams) finish(ctx context.Context) error {
 	if st == nil {
 		return nil
 	}
+	st.stop()
+	if t := st.over.Load(); t != 0 { // grace began then, for the function and for what it leaves
+		st.grace = max(st.grace-time.Since(time.Unix(0, t)), min(st.grace, lateDrain))
+	}
 	for _, s := range st.list { // all of them first: they end at the same time
+		s.mu.Lock()
+		s.grace = st.grace
+		s.mu.Unlock()
 		s.stop()
 	}
 	var errs []error

@@ -14,7 +14,7 @@ type streams struct{}
 
 func connectStreams(any, time.Duration) (*streams, error) { return nil, errors.ErrUnsupported }
 func (*streams) abandon()                                 {}
-func (*streams) start()                                   {}
+func (*streams) start(context.Context)                    {}
 func (*streams) finish(context.Context) error             { return nil }
 
 func widen([]*os.File) (restore func()) { return func() {} }

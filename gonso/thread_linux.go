@@ -1,8 +1,12 @@
 package gonso
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,19 +35,73 @@ type threadRun struct {
 	err     error
 	panic   *PanicError
 	done    chan struct{}
+	phase   atomic.Int32
+	late    func() // what to do at the end if nobody waits any more, or nil
 }
+
+// Phases of a threadRun. It is left behind only while it runs steps of gonso's own.
+const (
+	ownSteps   int32 = iota
+	theirs           // a function of the caller's
+	allOver          // without one
+	leftBehind       // nobody waits
+)
+
+// stepTimeout is how long gonso's own steps on a thread may take: entering namespaces and
+// opening what is inside, where a file system may not answer. stepPatience is how long they
+// have once a context is done.
+const (
+	stepTimeout  = 30 * time.Second
+	stepPatience = 100 * time.Millisecond
+)
 
 // runOnThread runs body on a locked thread inside the joined namespaces and
 // waits for it. Its error says what gonso could not do; a panic of body is
 // raised again here, on the caller's goroutine.
-func (c *core) runOnThread(join []Type, body func(r *threadRun) bool) error {
-	r := &threadRun{c: c, join: join, body: body, done: make(chan struct{})}
+//
+// Until body has called begin, what the thread does is gonso's own affair. If that
+// does not end soon after ctx is done, goroutine and thread are left behind, the error
+// matches sys.ErrLeftBehind, and late is called in the end. What body writes must
+// not be read then.
+func (c *core) runOnThread(ctx context.Context, join []Type, body func(r *threadRun) bool, late func()) error {
+	r := &threadRun{c: c, join: join, body: body, done: make(chan struct{}), late: late}
 	go r.run()
-	<-r.done
+	if err := r.await(ctx); err != nil {
+		return err
+	}
 	if r.panic != nil {
 		panic(r.panic)
 	}
 	return r.err
+}
+
+// begin says that a function of the caller's runs from now on, unless nobody waits for it.
+func (r *threadRun) begin() bool { return r.phase.CompareAndSwap(ownSteps, theirs) }
+
+// await returns nil when the run is over.
+func (r *threadRun) await(ctx context.Context) error {
+	limit := time.NewTimer(stepTimeout)
+	defer limit.Stop()
+	var cause error
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	case <-limit.C:
+		cause = fmt.Errorf("no answer within %v: %w", stepTimeout, context.DeadlineExceeded)
+	}
+	if r.phase.Load() == ownSteps && sys.Done(r.done, stepPatience) {
+		return nil
+	}
+	r.c.refs.Add(1) // the thread goes on to use what the Set holds
+	if !r.phase.CompareAndSwap(ownSteps, leftBehind) {
+		r.c.release()
+		<-r.done
+		return nil
+	}
+	return newError("run", 0, "", fmt.Errorf("%w: entering the Set, or opening what is inside, does not end: %w", cause, sys.ErrLeftBehind)).
+		withHint("a file system inside may not answer, as FUSE without its server")
 }
 
 func (r *threadRun) run() {
@@ -129,6 +187,12 @@ func (r *threadRun) finish() {
 	if (r.keep || !r.ended && r.err != nil && r.err != ErrGoexit) && r.goHome() {
 		sys.UnlockThread()
 	}
+	if !r.phase.CompareAndSwap(ownSteps, allOver) && r.phase.Load() == leftBehind {
+		if r.late != nil {
+			r.late()
+		}
+		r.c.release()
+	}
 	close(r.done)
 }
 
@@ -163,13 +227,16 @@ func (c *core) runClosure(restore bool, f func() bool, o doConfig) error {
 	if c.closureErr != nil {
 		return c.closureErr
 	}
-	return c.runOnThread(c.threadJoin, func(r *threadRun) bool {
+	return c.runOnThread(context.Background(), c.threadJoin, func(r *threadRun) bool {
 		if err := r.takePlace(o); err != nil {
 			r.err = newError("run", 0, "", err).withHint(placeHint(err))
+			return false
+		}
+		if !r.begin() {
 			return false
 		}
 		// f is always run; its answer counts only if restoring was asked for.
 		ok := f()
 		return ok && restore
-	})
+	}, nil)
 }

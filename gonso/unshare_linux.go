@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"time"
@@ -65,7 +66,7 @@ func mountProc() error {
 
 func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, error) {
 	var made *core
-	err := c.runOnThread(threadOrder(base), func(r *threadRun) bool {
+	err := c.runOnThread(context.Background(), threadOrder(base), func(r *threadRun) bool {
 		r.entered |= types
 		if err := unix.Unshare(int(types)); err != nil {
 			r.err = refused("unshare", types, err)
@@ -91,7 +92,14 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 		}
 		made, r.err = openThread("open", types, false, c.exposes(base))
 		return true
+	}, func() {
+		if made != nil {
+			made.release()
+		}
 	})
+	if errors.Is(err, sys.ErrLeftBehind) {
+		return nil, err
+	}
 	if err != nil && made != nil { // it went wrong on the way home
 		made.release()
 		made = nil

@@ -18,7 +18,9 @@ type call struct {
 	out  *wire.Outcome
 	err  error
 
-	overdue atomic.Bool // its function did not return in time after it was cancelled
+	writing atomic.Bool   // the request is being sent
+	over    chan struct{} // closed when the caller is told
+	overdue chan struct{} // closed when its function did not return in time after it was cancelled
 }
 
 func (c *call) finish(out *wire.Outcome, err error) {
@@ -66,12 +68,13 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	if d, ok := ctx.Deadline(); ok {
 		req.Deadline = d.UnixNano()
 	}
-	c := &call{p: p, done: make(chan struct{})}
+	c := &call{p: p, done: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{})}
+	defer close(c.over)
 	p.mu.Lock()
 	if p.calls == nil { // it ended since enter
 		p.mu.Unlock()
 		<-p.ended
-		return nil, &DiedError{Cause: errors.New("before the call was sent")}
+		return nil, &DiedError{Cause: errUnasked}
 	}
 	p.lastID++
 	c.id = p.lastID
@@ -87,7 +90,9 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 		stop := context.AfterFunc(ctx, func() { c.cancelled(ctx) })
 		defer stop()
 	}
+	c.writing.Store(true)
 	err = p.conn.Write(&f)
+	c.writing.Store(false)
 	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
 		if p.drop(c.id) == nil { // answered without having been asked
 			<-c.done
@@ -130,6 +135,15 @@ func (p *process) receive(f wire.Frame) error {
 	p.answered = true
 	out, err := wire.ParseOutcome(f)
 	c.finish(out, err)
+	if c.writing.Load() { // soon over, if what was sent is read
+		time.AfterFunc(p.owner.opts.Grace, func() {
+			select {
+			case <-c.over:
+			default:
+				p.kill(errUnread)
+			}
+		})
+	}
 	return err
 }
 
@@ -141,21 +155,18 @@ func (c *call) cancelled(ctx context.Context) {
 		go c.sendCancel() // may block behind a large frame
 	} // else the function's context has the same deadline
 	select {
-	case <-c.done:
+	case <-c.over:
 		return
 	case <-grace.C:
 	}
-	c.overdue.Store(true)
+	close(c.overdue)
 	c.p.retire()
-	c.p.mu.Lock()
-	alone := len(c.p.calls) == 1
-	c.p.mu.Unlock()
-	if !alone {
+	if others := c.p.others(); len(others) > 0 {
 		grace.Reset(c.p.owner.opts.Grace)
 		select {
-		case <-c.done:
+		case <-c.over:
 			return
-		case <-c.p.othersDone(c.id):
+		case <-allOver(others):
 		case <-grace.C:
 		}
 	}
@@ -164,12 +175,14 @@ func (c *call) cancelled(ctx context.Context) {
 
 var (
 	errOverdue = errors.New("the function did not return after its context was cancelled")
+	errUnread  = errors.New("it answered a call without reading what it was sent, and was killed")
+	errUnasked = errors.New("it ended before the call was sent, which may be retried")
 	errAnother = errors.New("another call's function did not return after its context was cancelled, so the worker that they shared was killed; this call may be retried")
 )
 
 // forCall is what the end of the worker means to one of its calls.
 func (e *DiedError) forCall(c *call) *DiedError {
-	if e.Cause != errOverdue || c.overdue.Load() {
+	if !errors.Is(e.Cause, errOverdue) || c.isOverdue() {
 		return e
 	}
 	other := *e
@@ -177,24 +190,40 @@ func (e *DiedError) forCall(c *call) *DiedError {
 	return &other
 }
 
-// othersDone is closed when only the call id is left.
-func (p *process) othersDone(id uint64) <-chan struct{} {
-	done := make(chan struct{})
+func (c *call) isOverdue() bool {
+	select {
+	case <-c.overdue:
+		return true
+	default:
+		return false
+	}
+}
+
+// others are the calls in flight that are not overdue.
+func (p *process) others() (others []*call) {
 	p.mu.Lock()
-	var others []*call
+	defer p.mu.Unlock()
 	for _, c := range p.calls {
-		if c.id != id {
+		if !c.isOverdue() {
 			others = append(others, c)
 		}
 	}
-	p.mu.Unlock()
+	return others
+}
+
+// allOver is closed when each of calls has its answer, or is overdue too.
+func allOver(calls []*call) <-chan struct{} {
+	all := make(chan struct{})
 	go func() {
-		defer close(done)
-		for _, c := range others {
-			<-c.done
+		defer close(all)
+		for _, c := range calls {
+			select {
+			case <-c.done:
+			case <-c.overdue:
+			}
 		}
 	}()
-	return done
+	return all
 }
 
 func (c *call) sendCancel() {

@@ -1,18 +1,34 @@
 package reexec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // OpenCgroup opens a directory of cgroup v2.
 func OpenCgroup(path string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	f, err := sys.Within(ctx, func() (*os.File, error) { return openCgroup(path) }, func(f *os.File) { f.Close() })
+	if errors.Is(err, sys.ErrLeftBehind) {
+		err = &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return f, err
+}
+
+// openTimeout is how long the file system may take to answer.
+const openTimeout = 2 * time.Second
+
+func openCgroup(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
@@ -49,11 +65,27 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (*launcher.Process
 	if cloneIntoCgroup {
 		l := composeWorker(&w.opts, how)
 		cmd.Sys.UseCgroupFD, cmd.Sys.CgroupFD = true, int(cgroup.Fd())
-		if p, err := l.start(cmd); err == nil {
+		var p *launcher.Process
+		err := CloneInto(cgroup, func() (err error) {
+			p, err = l.start(cmd)
+			return err
+		})
+		if err == nil {
 			return p, l, nil
+		}
+		if errors.Is(err, ErrFrozen) {
+			if p != nil {
+				p.Kill()
+				p.Close()
+				p.Reap(0)
+			}
+			return nil, nil, err
 		}
 		// Whatever it was: if it was not that, the other way fails too.
 		cmd.Sys.UseCgroupFD = false
+	}
+	if err := frozen(cgroup); err != nil {
+		return nil, nil, frozenError(cgroup, err)
 	}
 	how.hold = true
 	l := composeWorker(&w.opts, how)
@@ -67,7 +99,7 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (*launcher.Process
 	if err != nil {
 		p.Kill()
 		p.Close()
-		p.Wait()
+		p.Reap(0)
 		return nil, nil, err
 	}
 	return p, l, nil

@@ -23,6 +23,8 @@ type launch struct {
 	paths map[int]string // of steps that are about a file
 	shut  map[int]string // why the kernel may answer ENOENT to steps that have no file to find
 	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
+	// lasting: it ends with the thread that starts it, which has to be one that lasts
+	lasting bool
 }
 
 func newLaunch() *launch {
@@ -103,9 +105,11 @@ const shutOut = "it is executed by descriptor alone, as somebody else may be roo
 	"(binfmt_misc); or it is dynamically linked and its loader is missing inside; or TOMOYO is active and /dev/fd is missing inside"
 
 // composeCreation makes namespaces and holds them until told to go on. dumpable
-// says that this process needs that to open the launcher's files in /proc.
-func composeCreation(c *Creation, dumpable bool) *launch {
+// says that this process needs that to open the launcher's files in /proc; lasting,
+// that the thread that starts it ends with this process.
+func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	l := newLaunch()
+	l.lasting = lasting
 	user := joinsType(c.Join, newUser)
 	first := launcher.FirstFileFD
 	stays := c.Unshare&unix.CLONE_NEWPID != 0
@@ -159,6 +163,9 @@ func (l *launch) becomeReaper(c *Creation) {
 	}
 	if !c.MountProc {
 		l.emptyRoot(c.chrooted)
+	}
+	if l.lasting { // it may be stopped when this process ends, and so may the child
+		l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	}
 	child := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
 	original := l.Len()

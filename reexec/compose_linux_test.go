@@ -39,7 +39,7 @@ const (
 		close(5) = 0
 		close(6) = 0
 		close_range(8, ~0, 0) = 0
-		prctl(PR_SET_PDEATHSIG, 23) = 0
+		prctl(PR_SET_PDEATHSIG, 9) = 0
 		execveat(7, "", argv, envp, AT_EMPTY_PATH)` + elsewhere + `
 `
 	// In somebody else's Set there is no other try, by path.
@@ -298,7 +298,7 @@ func TestComposeCreation(t *testing.T) {
 			if tt.c.Unshare&pid != 0 {
 				top++
 			}
-			compare(t, composeCreation(&tt.c, tt.dumpable), strings.ReplaceAll(closesFirst(top)+tt.want, "\n\n", "\n"))
+			compare(t, composeCreation(&tt.c, tt.dumpable, false), strings.ReplaceAll(closesFirst(top)+tt.want, "\n\n", "\n"))
 		})
 	}
 }
@@ -361,7 +361,7 @@ func TestStepsKnowTheirType(t *testing.T) {
 	if l.about[24] != unix.CLONE_NEWUSER || l.about[25] != unix.CLONE_NEWNET {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
-	l = composeCreation(&Creation{Unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Propagation: unix.MS_PRIVATE}, false)
+	l = composeCreation(&Creation{Unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Propagation: unix.MS_PRIVATE}, false, false)
 	if l.about[1] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[2] != unix.CLONE_NEWNS {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,10 +58,7 @@ type Reaper struct{ p *launcher.Process }
 func (r *Reaper) Close() error {
 	err := r.p.CloseControl()
 	go func() {
-		// It may be stopped, and then does not see that.
-		kill := time.AfterFunc(exitTimeout, func() { r.p.Kill() })
-		defer kill.Stop()
-		r.p.Wait()
+		r.p.Reap(exitTimeout) // it may be stopped, and then does not see that
 	}()
 	return err
 }
@@ -76,8 +72,8 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	// A plain user may open a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
 	c.own, c.chrooted = lookAtOwn(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
-	l := composeCreation(c, os.Geteuid() != 0)
 	name, passed, stays := "gonso-create", files(c.Join), c.Unshare&unix.CLONE_NEWPID != 0
+	l := composeCreation(c, os.Geteuid() != 0, stays && likeLastingThread())
 	var told *os.File
 	if stays {
 		name = "gonso-init"
@@ -89,11 +85,20 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 		defer w.Close()
 		told, passed = w, append([]*os.File{end}, passed...)
 	}
-	p, err := l.start(&launcher.Cmd{
-		Args:  []string{name},
-		Files: passed,
-		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
-	})
+	var p *launcher.Process
+	var err error
+	start := func() {
+		p, err = l.start(&launcher.Cmd{
+			Args:  []string{name},
+			Files: passed,
+			Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
+		})
+	}
+	if l.lasting {
+		onLastingThread(start)
+	} else {
+		start()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +119,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 		p.Kill()
 	}
 	p.Close()
-	state, werr := p.Wait()
+	state, werr := p.Reap(exitTimeout)
 	switch {
 	case err != nil:
 	case errors.Is(werr, unix.ECHILD): // this program reaps whatever ends, as an init does
@@ -248,7 +253,7 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 	if err != nil {
 		return err
 	}
-	defer p.Wait()
+	defer p.Reap(exitTimeout)
 	defer p.Close()
 	err = p.Next(ctx)
 	if errors.Is(err, io.EOF) {

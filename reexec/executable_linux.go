@@ -105,6 +105,26 @@ func (x *executable) find() (fd int, err error) {
 	return fd, nil
 }
 
+// openWithin is open for as long as ctx lets it be: the program's file may be on a file system
+// that does not answer.
+func (x *executable) openWithin(ctx context.Context, protect bool) (f *os.File, done func(), err error) {
+	if x.self {
+		return x.open(protect)
+	}
+	type opened struct {
+		f    *os.File
+		done func()
+	}
+	o, err := sys.Within(ctx, func() (opened, error) {
+		f, done, err := x.open(protect)
+		return opened{f, done}, err
+	}, func(o opened) { o.done() })
+	if errors.Is(err, sys.ErrLeftBehind) {
+		err = &os.PathError{Op: "open", Path: x.path, Err: err}
+	}
+	return o.f, o.done, err
+}
+
 // OpenSelf returns this program, to be executed, and what to do afterwards.
 func OpenSelf(protect bool) (f *os.File, done func(), err error) { return thisProgram.open(protect) }
 

@@ -24,7 +24,7 @@ func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, e
 	if err != nil {
 		return "", "", err
 	}
-	defer p.Wait()
+	defer p.Reap(exitTimeout)
 	defer p.Close()
 	if err := p.Next(ctx); err != nil {
 		p.Kill()

@@ -77,15 +77,18 @@ func (w *Worker) launch() (*process, error) {
 
 // launchOnce is launch as told where the program comes up.
 func (w *Worker) launchOnce(perCall bool) (*process, error) {
-	p, l, err := w.setOut(perCall)
+	ctx, cancel := w.startContext()
+	defer cancel()
+	p, l, err := w.setOut(ctx, perCall)
 	if err != nil {
 		return nil, err
 	}
-	alive, err := p.comeUp(l, w.opts.StartTimeout)
+	alive, err := p.comeUp(ctx, l)
 	if err != nil {
 		return nil, p.abandon(l, alive, err)
 	}
 	p.proc.Close() // the status pipe ended with exec
+	p.watchEnd()
 	p.mu.Lock()
 	p.since = w.now()
 	p.left = time.Now()
@@ -95,8 +98,8 @@ func (w *Worker) launchOnce(perCall bool) (*process, error) {
 }
 
 // setOut starts the launcher, which is on its way to becoming the worker.
-func (w *Worker) setOut(perCall bool) (*process, *launch, error) {
-	exe, done, err := w.exe.open(w.opts.Protect)
+func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, error) {
+	exe, done, err := w.exe.openWithin(ctx, w.opts.Protect)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -118,7 +121,9 @@ func (w *Worker) setOut(perCall bool) (*process, *launch, error) {
 	defer stderrW.Close()
 	how, cmd := w.prepare(perCall, sock, exe)
 	cmd.Stdout, cmd.Stderr = stderrW, stderrW
-	proc, l, err := w.startIn(how, cmd)
+	var proc *launcher.Process
+	var l *launch
+	onLastingThread(func() { proc, l, err = w.startIn(how, cmd) })
 	if err != nil {
 		conn.Close()
 		said := tail.stop()
@@ -150,18 +155,26 @@ func (w *Worker) prepare(perCall bool, sock, exe *os.File) (workerLaunch, *launc
 }
 
 // comeUp follows the launch to where the worker is, and waits for Alive and Ready.
-func (p *process) comeUp(l *launch, limit time.Duration) (alive bool, err error) {
-	deadline := time.Now().Add(limit)
+func (p *process) comeUp(ctx context.Context, l *launch) (alive bool, err error) {
 	if l.forks {
-		ctx, cancel := context.WithDeadlineCause(context.Background(), deadline, os.ErrDeadlineExceeded)
-		defer cancel()
 		if err := p.proc.Follow(ctx); err != nil {
 			return false, err
 		}
 	}
-	if err := p.conn.SetReadDeadline(deadline); err != nil {
-		return false, err
-	}
+	timedOut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(timedOut)
+		_ = p.conn.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-timedOut
+			_ = p.conn.SetReadDeadline(time.Time{})
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}()
 	for _, want := range []wire.FrameType{wire.Alive, wire.Ready} {
 		f, err := p.conn.Read()
 		if err != nil {
@@ -175,19 +188,19 @@ func (p *process) comeUp(l *launch, limit time.Duration) (alive bool, err error)
 			return false, err
 		}
 	}
-	return true, p.conn.SetReadDeadline(time.Time{})
+	return true, nil
 }
 
 // abandon ends a process that did not come up, and says why: err is what comeUp said.
 func (p *process) abandon(l *launch, alive bool, err error) error {
 	// A step that was refused says more than the end of the socket it led to.
-	timedOut := errors.Is(err, os.ErrDeadlineExceeded)
+	timedOut, closed := errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ErrWorkerClosed)
 	stepErr := l.explain(err)
-	if stepErr == nil {
+	if stepErr == nil && !closed {
 		stepErr = l.failure(p.proc)
 	}
 	if timedOut || !errors.Is(err, io.EOF) && stepErr == nil {
-		p.proc.Kill()
+		p.kill(err)
 	}
 	died := p.reap(nil)
 	p.conn.Close()

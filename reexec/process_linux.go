@@ -2,12 +2,16 @@ package reexec
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -30,8 +34,10 @@ type process struct {
 	retired bool
 	idle    *time.Timer
 	cause   error // why this process ended it, once it did
+	killed  time.Time
 
-	ended chan struct{} // closed when it was reaped
+	pidfd *os.File      // of the worker, or nil
+	ended chan struct{} // closed when it was reaped, or cannot be
 }
 
 func newProcess(w *Worker, conn *wire.Conn, proc *launcher.Process, stderr *stderrTail) *process {
@@ -120,6 +126,31 @@ func (p *process) idleEnd() {
 	p.hangUp()
 }
 
+// watchEnd ends the conversation when the worker has ended, even if something that it has
+// started keeps its end of the socket.
+func (p *process) watchEnd() {
+	fd, err := unix.PidfdOpen(p.proc.Pid, unix.O_NONBLOCK) // PIDFD_NONBLOCK
+	if err != nil {
+		return // it is gone, or a filter of system calls hides them
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	p.pidfd = f
+	go func() {
+		defer f.Close()
+		rc, err := f.SyscallConn()
+		if err == nil {
+			err = rc.Read(func(fd uintptr) bool {
+				n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+				return n > 0 || err != nil && err != unix.EINTR
+			})
+		}
+		if err == nil {
+			p.conn.Shutdown() // read gives what has come, and then the end
+			p.turns.hurry()
+		}
+	}()
+}
+
 // hangUp ends the conversation, and with it the worker.
 func (p *process) hangUp() {
 	p.conn.Close()
@@ -147,18 +178,26 @@ func (p *process) shutdown() {
 		t.Stop()
 	}()
 	for _, c := range calls {
-		c.sendCancel()
+		go c.sendCancel() // it may not read
 	}
 }
 
 // kill ends the worker for a reason that its callers are told.
 func (p *process) kill(cause error) {
+	if p.owner.isFrozen() {
+		cause = fmt.Errorf("%w: %w", cause, ErrFrozen)
+	}
 	p.mu.Lock()
 	if p.cause == nil {
-		p.cause = cause
+		p.cause, p.killed = cause, time.Now()
 	}
 	p.mu.Unlock()
 	p.proc.Kill()
+	// Its end is seen, unless the kernel does not let go of it.
+	time.AfterFunc(sys.KillTimeout, func() {
+		p.conn.Shutdown()
+		p.turns.hurry()
+	})
 }
 
 // end sees to the worker's end after reading has failed.
@@ -172,6 +211,9 @@ func (p *process) end(err error) {
 	}
 	p.hangUp()
 	died := p.reap(cause)
+	if p.pidfd != nil {
+		p.pidfd.Close()
+	}
 	p.mu.Lock()
 	p.idle.Stop()
 	calls := p.calls
@@ -186,21 +228,42 @@ func (p *process) end(err error) {
 }
 
 // exitTimeout is how long a worker without a socket may take to end by itself.
-const exitTimeout = 2 * time.Second
+const exitTimeout = 750 * time.Millisecond
+
+// minReap is how long a process that was killed some time ago may take to be reaped.
+const minReap = 100 * time.Millisecond
+
+var errLingers = errors.New("its end of the socket was closed, but it did not end, so it was killed")
 
 // reap waits for the worker's end, which is due, and for what it printed.
 func (p *process) reap(cause error) *DiedError {
-	kill := time.AfterFunc(exitTimeout, func() { p.proc.Kill() })
-	state, err := p.proc.Wait()
-	kill.Stop()
+	byItself := exitTimeout
+	p.mu.Lock()
+	if p.cause != nil { // it was killed
+		byItself = 0
+	}
+	p.mu.Unlock()
+	state, err := launcher.Reap(p.proc.Process, byItself, func() time.Duration {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.cause == nil {
+			p.cause, p.killed = errLingers, time.Now()
+		}
+		p.proc.Kill()
+		return max(sys.KillTimeout-time.Since(p.killed), minReap)
+	})
 	died := &DiedError{Stderr: p.stderr.stop(), Cause: cause}
 	p.mu.Lock()
 	if p.cause != nil {
 		died.Cause = p.cause
 	}
 	p.mu.Unlock()
-	if err == nil {
+	var stuck *sys.StuckError
+	switch {
+	case err == nil:
 		died.Status = state.String()
+	case errors.As(err, &stuck):
+		died.Stuck = stuck
 	}
 	return died
 }

@@ -151,6 +151,7 @@ type DiedError struct {
 	Status string // as os.ProcessState prints it
 	Stderr string // the end of what it printed
 	Cause  error  // why this process ended it, or nil
+	Stuck  error  // why it could not be reaped although it was killed, or nil
 }
 
 func (e *DiedError) Error() string {
@@ -162,6 +163,9 @@ func (e *DiedError) Error() string {
 	if e.Cause != nil {
 		b.WriteString(": " + Clause(e.Cause))
 	}
+	if e.Stuck != nil {
+		b.WriteString(": " + Clause(e.Stuck))
+	}
 	if s := strings.TrimSpace(e.Stderr); s != "" {
 		b.WriteString("; it printed last:\n" + s)
 	}
@@ -171,4 +175,12 @@ func (e *DiedError) Error() string {
 // Is makes every DiedError match ErrWorkerDied.
 func (e *DiedError) Is(target error) bool { return target == ErrWorkerDied }
 
-func (e *DiedError) Unwrap() error { return e.Cause }
+func (e *DiedError) Unwrap() []error {
+	var errs []error
+	for _, err := range []error{e.Cause, e.Stuck} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}

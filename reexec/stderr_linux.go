@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // tailSize is how much of what a worker printed is kept for its obituary.
@@ -87,7 +89,7 @@ func (t *stderrTail) drain(buf []byte) {
 // a writer that does not take what it is given.
 func (t *stderrTail) stop() string {
 	_ = t.r.SetReadDeadline(time.Unix(1, 0))
-	limit := time.NewTimer(exitTimeout)
+	limit := time.NewTimer(sys.KillTimeout)
 	defer limit.Stop()
 	select {
 	case <-t.done:

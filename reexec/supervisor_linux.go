@@ -3,10 +3,13 @@ package reexec
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Worker is a place that always has a worker when one is needed: the first call
@@ -87,7 +90,7 @@ func (w *Worker) Close() {
 		<-p.ended
 	}
 	if w.exe != thisProgram {
-		w.exe.close()
+		sys.WithinTime(sys.KillTimeout, w.exe.close) // a startup may be opening it
 	}
 }
 
@@ -178,6 +181,9 @@ func (w *Worker) startUp(s *startup) {
 	}
 	if err == nil {
 		p, err = w.launch()
+		if err != nil && w.isClosing() {
+			err = ErrWorkerClosed
+		}
 	}
 	w.mu.Lock()
 	if err == nil {
@@ -204,6 +210,32 @@ func (w *Worker) startUp(s *startup) {
 	}
 	w.mu.Unlock()
 	close(s.done)
+}
+
+func (w *Worker) isClosing() bool {
+	select {
+	case <-w.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// startContext is done when a startup takes too long, or Close wants it to end.
+func (w *Worker) startContext() (context.Context, context.CancelFunc) {
+	limited, cancelLimit := context.WithTimeoutCause(context.Background(), w.opts.StartTimeout, os.ErrDeadlineExceeded)
+	ctx, cancel := context.WithCancelCause(limited)
+	go func() {
+		select {
+		case <-w.closing:
+			cancel(ErrWorkerClosed)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		cancelLimit()
+	}
 }
 
 // forget drops p, which takes no calls any more, from where new calls look.

@@ -93,5 +93,5 @@ func sharedPending(status []byte) (uint64, error) {
 func (w *Witness) End() {
 	_ = w.p.Kill()
 	_ = w.p.Close()
-	_, _ = w.p.Wait()
+	_, _ = w.p.Reap(exitTimeout)
 }

@@ -578,13 +578,27 @@ func init() {
 	// Parents that are killed.
 	testenv.Program("idle worker", func() { parentWith("pid") })
 	testenv.Program("busy worker", func() { parentWith("ignore") })
+	for _, f := range []string{"stop", "close all", "orphan the socket"} {
+		testenv.Program("worker: "+f, func() { parentWith(f) })
+		testenv.Program("worker of a user namespace: "+f, func() {
+			program := os.Getenv(testenv.ProgramEnv)
+			os.Unsetenv(testenv.ProgramEnv)
+			fs, err := create(context.Background(), ownUser())
+			check(err)
+			os.Setenv(testenv.ProgramEnv, program)
+			parentIn(WorkerOptions{Join: []Join{{Type: unix.CLONE_NEWUSER, File: fs[0]}}, Protect: true}, f)
+		})
+	}
 }
 
 // parentWith prints the pid of a worker in which function runs.
-func parentWith(function string) {
+func parentWith(function string) { parentIn(WorkerOptions{}, function) }
+
+func parentIn(o WorkerOptions, function string) {
 	os.Unsetenv(testenv.ProgramEnv)
 	h := newHeard()
-	w := NewWorker(WorkerOptions{Stderr: h})
+	o.Stderr = h
+	w := NewWorker(o)
 	out, err := w.Call(context.Background(), "pid", nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -598,10 +612,14 @@ func parentWith(function string) {
 	pauseForever()
 }
 
-// Not by Pdeathsig: golang/go#27505, #34031, moby/moby#44215.
+// By the end of its socket; for workers that do not see that by Pdeathsig, on a thread that
+// lasts: golang/go#27505, #34031, moby/moby#44215.
 func TestKilledParentCannotLeaveAWorker(t *testing.T) {
 	needProcess(t)
-	for _, program := range []string{"idle worker", "busy worker"} {
+	for _, program := range []string{
+		"idle worker", "busy worker", "worker: stop", "worker: close all", "worker: orphan the socket",
+		"worker of a user namespace: stop", "worker of a user namespace: close all",
+	} {
 		t.Run(program, func(t *testing.T) {
 			for _, pid := range parentOf(t, program, 1) {
 				eventually(t, "the worker ends", func() bool { return !alive(pid) })

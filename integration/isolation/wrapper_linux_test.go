@@ -34,7 +34,7 @@ func init() {
 		c.Dir = "/"
 		// He does all that the launcher does.
 		runtime.LockOSThread()
-		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGURG}
+		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		out, err := c.CombinedOutput()
 		there.Close()
 		greeting, _ := io.ReadAll(os.NewFile(uintptr(fds[0]), "here"))

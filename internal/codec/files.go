@@ -90,12 +90,12 @@ func duplicate(at reflect.Value, sh *shape) (*os.File, *ValueError) {
 func (e Value) Decode(v any) (err error) {
 	defer func() {
 		if err != nil {
-			e.Close()
+			sys.CloseReceived(e.Files)
 		}
 	}()
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer || !HasFiles(t.Elem()) {
-		e.Close()
+		sys.CloseReceived(e.Files)
 		return Unmarshal(e.Bytes, v)
 	}
 	defer catch(nil, &err, "decode", v)

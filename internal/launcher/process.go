@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Cmd says what to start.
@@ -118,7 +119,7 @@ func prepareEncoded(list *List, encoded []byte, files []*os.File) (_ *Prepared, 
 // of it: it has to be killed and waited for.
 func (p *Prepared) Started(process *os.Process) (*Process, error) {
 	closeAll(p.ends) // so that writing fails once the launcher is gone
-	if _, err := p.control.Write(p.rest); err != nil {
+	if err := write(p.control, p.rest); err != nil {
 		return nil, fmt.Errorf("launcher: writing the list: %w", err)
 	}
 	started := &Process{Process: process, list: p.list, control: p.control, status: p.status}
@@ -152,7 +153,7 @@ func prove() error {
 		return err
 	}
 	p.Close()
-	p.Wait()
+	p.Reap(writeTimeout)
 	return nil
 }
 
@@ -220,8 +221,7 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 	proven.Store(true)
 	started, err := p.Started(process)
 	if err != nil {
-		process.Kill()
-		process.Wait()
+		(&Process{Process: process}).Reap(0)
 	}
 	return started, err
 }
@@ -300,7 +300,7 @@ func (p *Process) adopt(pid int64) error {
 	original := p.Process
 	p.Process = child
 	// A program that reaps whatever ends, as an init does, may have been faster.
-	if _, err = original.Wait(); errors.Is(err, syscall.ECHILD) {
+	if _, err = (&Process{Process: original}).Reap(writeTimeout); errors.Is(err, syscall.ECHILD) {
 		err = nil
 	}
 	return err
@@ -328,8 +328,71 @@ func (l *List) decode(record [recordSize]byte) (int64, error) {
 
 // Continue lets the launcher go on behind the Wait that it has reached or will reach next.
 func (p *Process) Continue() error {
-	_, err := p.control.Write([]byte{1})
+	return write(p.control, []byte{1})
+}
+
+// writeTimeout is how long a launcher may take to read. It does so at once, unless it is stopped.
+const writeTimeout = 2 * time.Second
+
+func write(control *os.File, b []byte) error {
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // write says it if it is closed
+	_, err := control.Write(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("the launcher does not go on: it is stopped, frozen or traced: %w", err)
+	}
 	return err
+}
+
+// Reap waits for the end of the process. If it does not end by itself in time it is killed; if it cannot be reaped then,
+// the error is a [*sys.StuckError], and it is reaped when the kernel lets go.
+func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
+	return Reap(p.Process, byItself, func() time.Duration {
+		p.Kill()
+		return sys.KillTimeout
+	})
+}
+
+// endsWithin reports whether p ends in time, and can be reaped at once. False may also mean that this cannot be told.
+func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
+	_ = p.WithHandle(func(handle uintptr) {
+		fds := []unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}
+		for end := time.Now().Add(limit); limit > 0; limit = time.Until(end) {
+			n, err := unix.Poll(fds, int(limit/time.Millisecond)+1)
+			if err == unix.EINTR {
+				continue
+			}
+			var info unix.Siginfo // of a zombie that is traced there is none
+			if err == nil && n == 1 {
+				err = unix.Waitid(unix.P_PIDFD, int(handle), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+				reapable = err == nil && info.Signo != 0
+			}
+			return
+		}
+	})
+	return reapable
+}
+
+// Reap is Process.Reap for any child, with what kills it, and says how long to wait afterwards.
+func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os.ProcessState, error) {
+	begin := time.Now()
+	if endsWithin(p, byItself) { // without a goroutine, which costs a thread's waking
+		return p.Wait()
+	}
+	byItself -= time.Since(begin)
+	var state *os.ProcessState
+	var err error // once done is closed
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		state, err = p.Wait()
+	}()
+	if sys.Done(done, byItself) {
+		return state, err
+	}
+	if sys.Done(done, kill()) {
+		return state, err
+	}
+	return nil, sys.Stuck(p.Pid)
 }
 
 // CloseControl makes the launcher fail at the next Wait, or at the one that it is in. Next reports it.

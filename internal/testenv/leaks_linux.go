@@ -96,9 +96,10 @@ func (before *snapshot) newFiles(now *snapshot) (left []string) {
 	return left
 }
 
-// owned are goroutines of the Go runtime and standard library that stay once
+// owned are goroutines of the Go runtime and standard library, and one of gonso's, that stay once
 // they were needed.
-var owned = []string{"os/signal.loop(", "runtime.ensureSigM", "os/signal.signal_recv(", "runtime/trace.", "testing.(*F).Fuzz"}
+var owned = []string{"os/signal.loop(", "runtime.ensureSigM", "os/signal.signal_recv(", "runtime/trace.", "testing.(*F).Fuzz",
+	"reexec.lastingThread("}
 
 // goroutines gives stacks by number.
 func goroutines() map[string]string {

@@ -10,10 +10,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // smallFrame is what Write copies together, because that costs less than gathering.
 const smallFrame = 4 << 10
+
+// scmMaxFD is how many descriptors a message can carry (include/net/scm.h). There is room for all:
+// the kernel closes what does not fit, in recvmsg, which a lingering socket would hold up.
+const scmMaxFD = 253
 
 // A Conn carries frames over a connected SOCK_STREAM unix socket. All methods may be called at the
 // same time.
@@ -79,7 +85,7 @@ func fromFD(fd, flags int) (*Conn, error) {
 	}
 	c.raw = raw
 	c.in.src = &c.recvOp
-	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*(MaxFiles+1))), flags: flags | unix.MSG_CMSG_CLOEXEC}
+	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*scmMaxFD)), flags: flags | unix.MSG_CMSG_CLOEXEC}
 	c.recvOp.fn = c.recvOp.try
 	c.sendOp = sendOp{flags: flags | unix.MSG_NOSIGNAL}
 	c.sendOp.fn = c.sendOp.try
@@ -126,11 +132,48 @@ func (c *Conn) Close() error {
 	if c.recvOp.flags&unix.MSG_DONTWAIT == 0 { // the poller cannot wake who is in the kernel
 		_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	}
-	err := c.file.Close()
+	err := c.close()
 	c.readMu.Lock() // soon: Read has been woken
 	defer c.readMu.Unlock()
 	c.in.drop(os.ErrClosed)
 	return err
+}
+
+// close closes the socket. With it go the descriptors that are queued in it, of which one may
+// hold up whoever closes the last descriptor of the socket: a duplicate, elsewhere.
+func (c *Conn) close() error {
+	last := -1
+	_ = c.raw.Control(func(fd uintptr) {
+		if n, err := sys.DupFD(int(fd)); err == nil {
+			last = n
+			_ = unix.Shutdown(n, unix.SHUT_RDWR) // what closing would do
+		}
+	})
+	err := c.file.Close()
+	if last >= 0 {
+		sys.WithinTime(sys.CloseTimeout, func() { closeSocket(last) })
+	}
+	return err
+}
+
+// closeSocket closes a socket that was shut down, after what is queued in it.
+func closeSocket(fd int) {
+	defer unix.Close(fd)
+	b, oob := make([]byte, smallFrame), make([]byte, unix.CmsgSpace(4*scmMaxFD))
+	for {
+		n, oobn, _, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		if n == 0 && oobn == 0 && err != unix.EINTR || err != nil && err != unix.EINTR {
+			return
+		}
+		fds, _ := receivedFDs(oob[:oobn])
+		closeFDs(fds)
+	}
+}
+
+// Shutdown ends the connection in both directions, whoever else has the other end: Read gives
+// what has arrived and then io.EOF, Write fails. The Conn still has to be closed.
+func (c *Conn) Shutdown() {
+	_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 }
 
 // SetReadDeadline bounds Read, unless the Conn is a blocking one (os.ErrNoDeadline); the zero time
@@ -223,9 +266,11 @@ func receivedFDs(oob []byte) (fds []int, err error) {
 }
 
 func closeFDs(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		files[i] = os.NewFile(uintptr(fd), "received")
 	}
+	sys.CloseReceived(files)
 }
 
 // An UnsentError says that nothing of a frame was sent, and that the connection is as good as

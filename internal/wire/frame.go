@@ -97,7 +97,7 @@ type Frame struct {
 }
 
 // Close closes the files of a frame that was read.
-func (f *Frame) Close() { sys.CloseFiles(f.Files) }
+func (f *Frame) Close() { sys.CloseReceived(f.Files) }
 
 type header struct {
 	typ    FrameType

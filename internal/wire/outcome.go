@@ -6,6 +6,7 @@ import (
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/errtree"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // OutcomeKind says how a call ended.
@@ -58,8 +59,8 @@ type Panic struct {
 // MaxStack is how much of a panic's stack crosses; the rest is cut off.
 const MaxStack = 256 << 10
 
-// Close closes the files of o.
-func (o *Outcome) Close() { o.Value.Close() }
+// Close closes the files of o, which may be somebody else's.
+func (o *Outcome) Close() { sys.CloseReceived(o.Value.Files) }
 
 // Cross gives what the other side of a connection would have of o, whose files it takes over. An
 // error matches codec.ErrTooLarge: the value is.

@@ -1,0 +1,152 @@
+package sys
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+)
+
+// This file is how gonso waits for what may not let go. No call of it is held up by
+// somebody else for longer than a bound: where the kernel does not let go, a goroutine is
+// left behind, and the call returns with an error that says so.
+//
+// Every blocking point: where | what blocks | its bound | its test (- is none of its own).
+//
+//	reexec/process_linux.go
+//	  read          | read: a worker that says nothing       | its end, or kill          | TestWaits
+//	  watchEnd      | read: a pidfd, until the worker's end  | closed with the worker    | TestWaits/child_keeps_the_socket
+//	  kill          | wait: who was killed, but stays        | KillTimeout, Shutdown     | TestTracedWorker...
+//	  reap          | wait: a tracer, a task stuck in open   | exitTimeout, KillTimeout  | TestTracedWorker...
+//	reexec/call_linux.go
+//	  call          | write: who does not read               | ctx + Grace               | TestWaits/reads_nothing, drip
+//	                | write: who answers unread              | the answer + Grace        | TestWaits/answers_unread
+//	  sendCancel    | write: behind a large frame            | a goroutine; the kill     | TestWaits/reads_nothing
+//	  cancelled     | wait: others in the same worker        | Grace again               | TestKilledWorkersCallsAreToldWhy
+//	reexec/launch_linux.go
+//	  setOut        | open, read: Worker.Path                | StartTimeout, Close       | TestCloseDuringStart.../path
+//	  startIn       | clone, exec: into a frozen cgroup      | refused; freezeTimeout    | TestFrozenCgroup
+//	  comeUp        | read: status pipe, socket              | StartTimeout, Close       | TestCloseDuringStart...
+//	  abandon       | wait                                   | exitTimeout, KillTimeout  | TestCloseDuringStart...
+//	reexec/supervisor_linux.go
+//	  get           | wait: a startup                        | ctx                       | TestCloseDuringStart...
+//	  Close         | wait: startups, which it ends          | as abandon                | TestCloseDuringStart...
+//	                | wait: workers                          | Grace, then as reap       | TestWaits, TestTracedWorker...
+//	reexec/cgroup_linux.go
+//	  OpenCgroup    | open                                   | openTimeout               | -
+//	  joinCgroup    | write: a lock of the kernel's own      | none needed               | -
+//	reexec/create_linux.go, idmaps_linux.go, witness_linux.go
+//	  take and such | read: status pipe                      | ctx                       | TestCreateGivesUpWithItsContext
+//	  Create and such | wait                                 | exitTimeout, KillTimeout  | -
+//	  Reaper.Close  | wait: in a goroutine                   | exitTimeout, then killed  | -
+//	reexec/program_linux.go
+//	  follow        | read: status pipe; the program's open, exec, chdir | ctx, StartTimeout | TestSilentFileSystem...
+//	reexec/stderr_linux.go
+//	  stop          | write: the caller's writer             | KillTimeout               | TestStderrTailIsBounded
+//	reexec/tool_linux.go
+//	  RunTool       | read, wait: a tool of the system       | ctx, exitTimeout          | TestToolReapedByOthers...
+//	internal/launcher/process.go
+//	  Started, Continue | write: a launcher that is stopped  | writeTimeout              | -
+//	  Next          | read                                   | ctx                       | TestNextContext
+//	  Follow        | read: the id of a child                | ctx, followPatience       | TestFollow
+//	  adopt, prove  | wait                                   | writeTimeout, KillTimeout | -
+//	  start         | clone, exec: the launcher's image, in memory | see CloneInto       | TestFrozenCgroup
+//	internal/wire/conn_linux.go
+//	  Read          | read: its user's affair                | SetReadDeadline, Shutdown | TestWaits
+//	  Write         | write: its user's affair               | Shutdown, Close           | TestWaits
+//	  Close         | close: what is queued in the socket    | CloseTimeout              | TestLingeringSocket...
+//	  recv          | close: what the kernel finds no room for | room for all of it      | TestLingeringSocket.../too_many
+//	  discard, Frame.Close, Outcome.Close | close            | CloseTimeout              | TestLingeringSocket...
+//	internal/codec/files.go
+//	  Decode        | close: files that nobody asked for     | CloseTimeout              | TestWaits/lingering_result
+//	gonso/thread_linux.go
+//	  runOnThread   | open, chdir, setns on a thread         | ctx, stepTimeout          | TestSilentFileSystem...
+//	                | a function of the caller's             | none: it is waited for    | TestFunctionOnThread...
+//	gonso/cmd.go
+//	  Start         | clone: Cmd.Cgroup; then as follow      | see CloneInto, follow     | TestFrozenCgroupIsSaid
+//	  Wait          | wait: who was killed                   | ctx, KillTimeout          | TestTracedCommand...
+//	                | read: streams that somebody keeps      | WaitDelay, as exec.Cmd    | -
+//	gonso/stream_linux.go
+//	  finish        | read: a pipe; Read, Write of the caller's | ctx + Grace, lateDrain | TestStreamsDoNotKeepDo
+//	gonso/pool.go
+//	  Close         | the caller's function; Sets            | poolGrace; as Set.Close   | TestPoolClose
+//	child/main_linux.go, server_linux.go (the worker's own end)
+//	  serve, answer | read, write                            | the parent's end: its socket, PDEATHSIG | TestKilledParent...
+//	reexec/compose_linux.go (the launcher)
+//	  Wait, Sync    | read, write                            | the parent's end: its pipes, PDEATHSIG  | TestKilledParent...
+
+// CloseTimeout is how long a file that came from somebody else may take to be closed.
+const CloseTimeout = 100 * time.Millisecond
+
+// ErrLeftBehind is matched by the error of what has not let go in time.
+var ErrLeftBehind = errors.New("the kernel does not let go of it; a goroutine of this program is left behind, and waits on")
+
+// Within runs do in a goroutine, and returns what it does, or the cause of ctx with
+// [ErrLeftBehind] if ctx is done first. What do gives later is handed to late.
+func Within[T any](ctx context.Context, do func() (T, error), late func(T)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	c := make(chan result, 1)
+	go func() {
+		v, err := do()
+		c <- result{v, err}
+	}()
+	select {
+	case r := <-c:
+		return r.v, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-c: // at the same time
+		return r.v, r.err
+	default:
+	}
+	if late != nil {
+		go func() {
+			if r := <-c; r.err == nil {
+				late(r.v)
+			}
+		}()
+	}
+	var nothing T
+	return nothing, errors.Join(context.Cause(ctx), ErrLeftBehind)
+}
+
+// WithinTime reports whether do, which goes on in a goroutine otherwise, is over in time.
+func WithinTime(limit time.Duration, do func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	return Done(done, limit)
+}
+
+// Done reports whether c is closed in time.
+func Done(c <-chan struct{}, limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-c:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// CloseReceived closes files that came from somebody else: a socket among them may linger
+// (SO_LINGER), which is taken back, a file system may not answer. What takes long is closed
+// later.
+func CloseReceived(files []*os.File) {
+	if len(files) == 0 {
+		return
+	}
+	WithinTime(CloseTimeout, func() {
+		for _, f := range files {
+			noLinger(f)
+			f.Close()
+		}
+	})
+}

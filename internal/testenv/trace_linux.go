@@ -1,0 +1,57 @@
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() { Program("tracer", trace) }
+
+// trace seizes all threads of a process and says so, until it is killed.
+func trace() {
+	runtime.LockOSThread()
+	tasks, _ := filepath.Glob("/proc/" + os.Args[1] + "/task/*")
+	for _, task := range tasks {
+		tid, _ := strconv.Atoi(filepath.Base(task))
+		if err := unix.PtraceSeize(tid); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	fmt.Println("traced")
+	for {
+		unix.Pause()
+	}
+}
+
+// Traced has a process traced by another one until the test ends. What is traced and killed
+// cannot be reaped before that.
+func Traced(t testing.TB, pid int) {
+	t.Helper()
+	c := Command(t, "tracer", strconv.Itoa(pid))
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	c.Stderr = &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+		Eventually(t, "what was traced is reaped", func() bool { return unix.Kill(pid, 0) != nil })
+	})
+	if n, _ := out.Read(make([]byte, 10)); n == 0 {
+		c.Wait()
+		t.Skipf("skip: needs ptrace: %s", said.String())
+	}
+}

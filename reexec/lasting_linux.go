@@ -1,0 +1,76 @@
+package reexec
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// Workers are started on a thread that lasts as long as this program. What a worker is, it
+// gets SIGKILL when the thread that has started it ends (PR_SET_PDEATHSIG), however this
+// program ends, and whatever the worker waits for or is stopped by. Any other thread may
+// end while the program goes on: gonso ends threads itself.
+var lasting struct {
+	sync.Once
+	work chan func()
+}
+
+// onLastingThread runs f there.
+func onLastingThread(f func()) {
+	lasting.Do(func() {
+		lasting.work = make(chan func())
+		go lastingThread()
+	})
+	done := make(chan struct{})
+	lasting.work <- func() {
+		defer close(done)
+		f()
+	}
+	<-done
+}
+
+func lastingThread() {
+	runtime.LockOSThread()
+	lastingIdentity = threadIdentity()
+	for f := range lasting.work {
+		f()
+	}
+}
+
+// lastingIdentity is set before anything runs on that thread.
+var lastingIdentity string
+
+// likeLastingThread reports whether the calling thread is in the same namespaces, and may do
+// the same, as the one that lasts: then it makes no difference which of them starts a process.
+func likeLastingThread() (same bool) {
+	me := threadIdentity()
+	onLastingThread(func() { same = me != "" && me == lastingIdentity })
+	return same
+}
+
+// threadIdentity is what a process inherits from the calling thread, or "" if that is not known.
+func threadIdentity() string {
+	var b strings.Builder
+	for _, link := range []string{
+		"root", "cwd", "ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid_for_children", "ns/time_for_children", "ns/user", "ns/uts",
+	} {
+		target, err := os.Readlink("/proc/thread-self/" + link)
+		if err != nil && !os.IsNotExist(err) {
+			return ""
+		}
+		b.WriteString(target + "\n")
+	}
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(status)) {
+		name, _, _ := strings.Cut(line, ":")
+		switch name {
+		case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters":
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,409 @@
+package reexec
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/internal/testenv"
+	"github.com/gonso/gonso/internal/wire"
+)
+
+const (
+	limit    = 500 * time.Millisecond // of the context
+	grace    = 500 * time.Millisecond
+	tolerant = time.Second
+)
+
+// returnsWithin fails the test if do takes longer.
+func returnsWithin(t *testing.T, d time.Duration, what string, do func()) {
+	t.Helper()
+	if testenv.Race {
+		d *= 3
+	}
+	begin := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	select {
+	case <-done:
+		if took := time.Since(begin); took > d {
+			t.Errorf("%s took %v, longer than %v", what, took, d)
+		}
+	case <-time.After(d + 10*time.Second):
+		buf := make([]byte, 1<<16)
+		t.Fatalf("%s has not returned after %v\n%s", what, time.Since(begin), buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// keepSocket leaves the worker's socket to a child, which is killed with the test.
+func keepSocket(f *fake) {
+	c := exec.Command("sleep", "30")
+	s := os.NewFile(uintptr(f.fd), "socket")
+	c.ExtraFiles = []*os.File{s}
+	check(c.Start())
+	check(os.WriteFile(os.Getenv(pidFile), []byte(strconv.Itoa(c.Process.Pid)), 0o600))
+}
+
+const pidFile = "GONSO_TEST_PID_FILE"
+
+// someOfCall reads the head of a call frame and leaves the rest of it.
+func (f *fake) someOfCall(n int) (id uint64) {
+	b := make([]byte, n)
+	for have := 0; have < n; {
+		k, err := unix.Read(f.fd, b[have:])
+		if err == unix.EAGAIN {
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLIN}}, -1)
+			continue
+		}
+		check(err)
+		have += k
+	}
+	return binary.LittleEndian.Uint64(b[12:])
+}
+
+// lingering is a TCP socket whose close takes an hour: nobody reads what it has to send.
+func lingering() int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
+	c, err := net.Dial("tcp", l.Addr().String())
+	check(err)
+	keep = append(keep, l, c)
+	check(c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)))
+	for err == nil {
+		_, err = c.Write(make([]byte, 1<<16))
+	}
+	check(c.(*net.TCPConn).SetLinger(3600))
+	file, err := c.(*net.TCPConn).File()
+	check(err)
+	c.Close()
+	check(unix.SetNonblock(int(file.Fd()), false))
+	keep = append(keep, file)
+	return int(file.Fd())
+}
+
+var keep []any
+
+// hostile workers, which do all they can to keep a call, or Close, waiting.
+var hostile = map[string]func(f *fake){
+	"child keeps the socket":  func(f *fake) { f.call(); keepSocket(f); os.Exit(7) },
+	"child keeps it, killed":  func(f *fake) { f.call(); keepSocket(f) },
+	"child keeps it, garbage": func(f *fake) { f.call(); keepSocket(f); f.raw([]byte("xxxxxxxxxxxxxxxxxxxxxxxxxxx")) },
+	"answers unread":          func(f *fake) { f.answer(f.someOfCall(20), "soon") },
+	"reads nothing":           func(f *fake) {},
+	"drip": func(f *fake) {
+		for f.someOfCall(20); ; time.Sleep(50 * time.Millisecond) {
+			f.someOfCall(20)
+		}
+	},
+	"answers half": func(f *fake) { f.raw(append(header(byte(wire.Result), 0, 1<<20, f.call().ID), byte(wire.Returned))) },
+	"closes its socket": func(f *fake) {
+		f.call()
+		_ = unix.CloseRange(3, ^uint(0), 0)
+	},
+	"stops itself": func(f *fake) { f.call(); _ = unix.Kill(os.Getpid(), unix.SIGSTOP) },
+	"lingering result": func(f *fake) {
+		id, fd := f.call().ID, lingering()
+		f.raw(append(header(byte(wire.Result), 1, 2, id), byte(wire.Returned), 0), fd)
+		unix.Close(fd)
+	},
+	"lingering, unexpected": func(f *fake) {
+		fd := lingering()
+		f.raw(append(header(byte(wire.Result), 1, 2, f.call().ID+77), byte(wire.Returned), 0), fd)
+		unix.Close(fd)
+	},
+	"lingering, queued": func(f *fake) {
+		fd := lingering()
+		f.call()
+		f.raw([]byte("xxxxxxxxxxxxxxxxxxxxxxxxx"))
+		for range 50 {
+			_ = unix.Sendmsg(f.fd, []byte("x"), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		}
+		os.Exit(1)
+	},
+}
+
+func init() {
+	for name, f := range hostile {
+		testenv.Program(fakePrefix+name, func() {
+			f(greeted())
+			pauseForever()
+		})
+	}
+}
+
+// Whatever a worker does, a call ends with its context and the grace period, and so does Close.
+func TestWaits(t *testing.T) {
+	for name := range hostile {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(testenv.ProgramEnv, fakePrefix+name)
+			file := filepath.Join(t.TempDir(), "pid")
+			t.Setenv(pidFile, file)
+			before := descriptors()
+			w, heard := newWorker(t, WorkerOptions{Grace: grace})
+			t.Cleanup(func() {
+				if b, err := os.ReadFile(file); err == nil {
+					pid, _ := strconv.Atoi(string(b))
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			var out *wire.Outcome
+			var err error
+			returnsWithin(t, limit+grace+tolerant, "Do", func() { out, err = w.Call(ctx, "echo", make([]byte, 8<<20)) })
+			t.Log(err)
+			if out != nil {
+				returnsWithin(t, tolerant, "closing the result", out.Close)
+			} else if err == nil {
+				t.Error("neither outcome nor error")
+			}
+			var d *DiedError
+			if errors.As(err, &d) && strings.Contains(d.Status, "killed") && d.Cause == nil {
+				t.Errorf("killed without a reason: %v", err)
+			}
+			returnsWithin(t, grace+tolerant, "Close", w.Close)
+			if strings.Contains(heard.String(), fakePrefix) {
+				t.Errorf("the fake failed: %s", heard)
+			}
+			eventually(t, "descriptors are closed", func() bool { return len(descriptors()) <= len(before) })
+		})
+	}
+}
+
+// The same with an honest worker whose process somebody else holds.
+func TestTracedWorkerCannotKeepUsWaiting(t *testing.T) {
+	for _, name := range []string{"ignore", "wait", "exit", "idle"} {
+		t.Run(name, func(t *testing.T) {
+			w, heard := newWorker(t, WorkerOptions{Grace: grace})
+			pid := workerPID(t, w)
+			testenv.Traced(t, pid)
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			if name != "idle" {
+				var err error
+				returnsWithin(t, limit+grace+tolerant, "Do", func() { _, err = w.Call(ctx, name, nil) })
+				t.Log(err)
+				if name != "wait" && !errors.Is(err, sys.ErrTraced) {
+					t.Errorf("it does not say who traces: %v", err)
+				}
+			}
+			returnsWithin(t, grace+tolerant, "Close", w.Close)
+			_ = heard
+		})
+	}
+}
+
+// Innocent calls are told why, and that they may be retried.
+func TestKilledWorkersCallsAreToldWhy(t *testing.T) {
+	w, heard := newWorker(t, WorkerOptions{Grace: 100 * time.Millisecond})
+	innocent := goCall(t.Context(), w, "pause", "")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := w.Call(ctx, "ignore", nil)
+	if d := died(t, err); !errors.Is(d.Cause, errOverdue) {
+		t.Error(err)
+	}
+	if d := died(t, receive(t, "the other call", innocent).err); !strings.Contains(d.Error(), "may be retried") {
+		t.Error(d)
+	}
+	_ = heard
+}
+
+func TestCloseDuringStartReturns(t *testing.T) {
+	for _, name := range []string{"mute before Init", "stopped", "path"} {
+		t.Run(name, func(t *testing.T) {
+			o := WorkerOptions{Grace: grace}
+			switch name {
+			case "mute before Init":
+				t.Setenv(testenv.ProgramEnv, "pauses before Init")
+			case "stopped":
+				t.Setenv(testenv.ProgramEnv, "stops before Init")
+			case "path":
+				o.Path = silentFS(t) + "/program"
+			}
+			w, _ := newWorker(t, o)
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			returnsWithin(t, limit+tolerant, "Do", func() {
+				if _, err := w.Call(ctx, "pid", nil); !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			})
+			returnsWithin(t, grace+tolerant, "Close", w.Close)
+		})
+	}
+}
+
+func init() {
+	functions["stop"] = func(context.Context, codec.Value) *wire.Outcome {
+		os.Stderr.WriteString("stopping\n")
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+		return nil
+	}
+	functions["close all"] = func(context.Context, codec.Value) *wire.Outcome {
+		os.Stderr.WriteString("closing\n")
+		_ = unix.CloseRange(3, ^uint(0), 0)
+		for {
+			unix.Pause()
+		}
+	}
+	functions["orphan the socket"] = func(context.Context, codec.Value) *wire.Outcome { // which then has no end
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		check(err)
+		check(unix.Dup3(fds[0], handshake.SocketFD, 0))
+		os.Stderr.WriteString("orphaned\n")
+		for {
+			unix.Pause()
+		}
+	}
+	testenv.Program("pauses before Init", pauseForever)
+	testenv.Program("stops before Init", func() { _ = unix.Kill(os.Getpid(), unix.SIGSTOP) })
+}
+
+// silentFS mounts a FUSE file system that says hello and then nothing any more.
+func silentFS(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	end, err := testenv.SilentFS(dir)
+	need(t, "fuse", err)
+	t.Cleanup(end)
+	return dir
+}
+
+// frozenCgroup is a directory of cgroup v2 in which nothing runs.
+func frozenCgroup(t *testing.T) (dir string, freeze func(on bool)) {
+	t.Helper()
+	dir = cgroup2(t)
+	freeze = func(on bool) {
+		b := "0"
+		if on {
+			b = "1"
+		}
+		need(t, "freezer", os.WriteFile(dir+"/cgroup.freeze", []byte(b), 0))
+	}
+	t.Cleanup(func() { freeze(false) })
+	return dir, freeze
+}
+
+func TestFrozenCgroup(t *testing.T) {
+	t.Run("before", func(t *testing.T) {
+		dir, freeze := frozenCgroup(t)
+		freeze(true)
+		w, _ := newWorker(t, WorkerOptions{Grace: grace, Cgroup: dir})
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		returnsWithin(t, limit+grace+tolerant, "Do", func() {
+			if _, err := w.Call(ctx, "pid", nil); !errors.Is(err, ErrFrozen) || !strings.Contains(err.Error(), dir) {
+				t.Error(err)
+			}
+		})
+		returnsWithin(t, grace+tolerant, "Close", w.Close)
+	})
+	t.Run("above", func(t *testing.T) {
+		dir, freeze := frozenCgroup(t)
+		if err := os.Mkdir(dir+"/below", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(dir + "/below")
+		freeze(true)
+		w, _ := newWorker(t, WorkerOptions{Grace: grace, Cgroup: dir + "/below"})
+		if _, err := w.Call(t.Context(), "pid", nil); !errors.Is(err, ErrFrozen) {
+			t.Error(err)
+		}
+		w.Close()
+	})
+	t.Run("during a call", func(t *testing.T) {
+		dir, freeze := frozenCgroup(t)
+		w, heard := newWorker(t, WorkerOptions{Grace: grace, Cgroup: dir})
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		c := goCall(ctx, w, "wait", "")
+		heard.waitFor(t, "waiting", 1)
+		freeze(true)
+		returnsWithin(t, limit+grace+tolerant, "Do", func() {
+			if r := <-c; !errors.Is(r.err, ErrFrozen) {
+				t.Error(r.err)
+			}
+		})
+		returnsWithin(t, grace+tolerant, "Close", w.Close)
+	})
+	t.Run("between look and clone", func(t *testing.T) {
+		dir, freeze := frozenCgroup(t)
+		cgroup, err := OpenCgroup(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cgroup.Close()
+		c := exec.Command("sleep", "30")
+		c.SysProcAttr = workerSysProcAttr()
+		c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
+		returnsWithin(t, freezeTimeout+tolerant, "the clone", func() {
+			err = CloneInto(cgroup, func() error {
+				freeze(true)
+				return c.Start()
+			})
+		})
+		if !errors.Is(err, ErrFrozen) {
+			t.Error(err)
+		}
+		if c.Process != nil {
+			c.Wait()
+		}
+	})
+}
+
+// stoppedInit prints the two processes of a pid namespace's init, after stopping some of them.
+func stoppedInit(stop func(original, init int)) {
+	os.Unsetenv(testenv.ProgramEnv)
+	c := ownUser()
+	c.Unshare |= unix.CLONE_NEWPID
+	made, err := Create(context.Background(), c)
+	check(err)
+	keep = append(keep, made)
+	original := testenv.ChildrenNamed(os.Getpid(), "gonso-init")[0]
+	inits := testenv.ChildrenNamed(original, "gonso-init")
+	stop(original, inits[0])
+	os.Stdout.WriteString(strconv.Itoa(original) + "\n" + strconv.Itoa(inits[0]) + "\n")
+	pauseForever()
+}
+
+func init() {
+	sigstop := func(pid int) { check(unix.Kill(pid, unix.SIGSTOP)) }
+	testenv.Program("init, original stopped", func() { stoppedInit(func(original, _ int) { sigstop(original) }) })
+	testenv.Program("init, stopped", func() { stoppedInit(func(_, init int) { sigstop(init) }) })
+	testenv.Program("init, both stopped", func() {
+		stoppedInit(func(original, init int) {
+			sigstop(init)
+			sigstop(original)
+		})
+	})
+}
+
+// Nor the init of a pid namespace, whoever has stopped it.
+func TestKilledParentCannotLeaveAStoppedInit(t *testing.T) {
+	needUserNS(t)
+	for _, program := range []string{"init, original stopped", "init, stopped", "init, both stopped"} {
+		t.Run(program, func(t *testing.T) {
+			for _, pid := range parentOf(t, program, 2) {
+				eventually(t, "it ends", func() bool { return !alive(pid) })
+			}
+		})
+	}
+}
