@@ -40,6 +40,9 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		return prepared{}, err
 	}
 	c.release = core.release
+	if err := core.intact("start"); err != nil {
+		return prepared{}, err
+	}
 	protect := core.exposes(core.foreign)
 	env, err := c.programEnv()
 	if err != nil {
