@@ -48,7 +48,7 @@ func TestProcessThatDiesWhileItIsOpened(t *testing.T) {
 
 func TestNSPIDs(t *testing.T) {
 	for status, want := range map[string]string{
-		"Name:\tx\nNSpid:\t7\nNSpgid:\t7\n":  "[7] <nil>",
+		"Name:\tx\nNSpid:\t7\nNSpgid:\t7\n":   "[7] <nil>",
 		"Name:\tx\nNSpid:\t77\t7\t1\nx:\t1\n": "[77 7 1] <nil>",
 		"Name:\tNSpid:\t1\n":                  "[] no NSpid in /proc/self/status",
 		"Name:\tx\nNSpid:\n":                  "[] no NSpid in /proc/self/status",
@@ -83,20 +83,23 @@ func TestOpenStaysInside(t *testing.T) {
 // A program closes it, and its number becomes another file's.
 func TestHeldSurvivesBeingClosed(t *testing.T) {
 	old := int(held.fd.Load())
-	unix.Close(old)
-	other, err := unix.Open("/", unix.O_PATH, 0)
+	root, err := unix.Open("/", unix.O_PATH, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(other)
+	defer unix.Close(root)
+	if err := unix.Dup3(root, old, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(old)
 	d, err := Process(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(other, &st); err != nil || other != old || int(held.fd.Load()) == old {
-		t.Errorf("%d became %d, now it is %d: %v", old, other, held.fd.Load(), err)
+	var a, b unix.Stat_t
+	if err := errors.Join(unix.Fstat(root, &a), unix.Fstat(old, &b)); err != nil || a.Ino != b.Ino || a.Dev != b.Dev || int(held.fd.Load()) == old {
+		t.Errorf("%d is %d, and now it is %d: %v", old, b.Ino, held.fd.Load(), err)
 	}
 }
 
