@@ -46,6 +46,9 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		return prepared{}, err
 	}
 	c.release = core.release
+	if err := core.intact("start"); err != nil {
+		return prepared{}, err
+	}
 	protect := core.exposes(core.foreign)
 	if err := core.facts().refuseHostFiles("start", core.foreign, c.HostFiles, "Cmd.HostFiles"); err != nil {
 		return prepared{}, err

@@ -124,6 +124,16 @@ func (c *core) file(t Type) (*os.File, error) {
 	return f, nil
 }
 
+// intact fails if the program has closed a descriptor of the Set's.
+func (c *core) intact(op string) (err error) {
+	c.foreign.each(func(i int, t Type) {
+		if cerr := c.ns[i].Check(); cerr != nil && err == nil {
+			err = newError(op, t, "", cerr)
+		}
+	})
+	return err
+}
+
 // pick makes a core of some of c's namespaces and, before those, all of o's.
 func (c *core) pick(types Type, o *core) *core {
 	n := newCore()

@@ -70,6 +70,19 @@ func keepHome(i int) error {
 	return nil
 }
 
+// enterHome takes the calling thread home.
+func enterHome(i int) bool {
+	h, typ := home[i], uint32(typeTable[i].typ)
+	if h == nil {
+		return false
+	}
+	err := h.Enter(typ)
+	if errors.Is(err, os.ErrClosed) && keepHome(i) == nil {
+		err = h.Enter(typ)
+	}
+	return err == nil
+}
+
 var errNoHome = errors.New("what this program was started in is not known")
 
 // checkThreads makes every thread be compared with home, type by type, before

@@ -54,6 +54,9 @@ func (c *core) idMaps() (uid, gid string, err error) {
 		}
 		return uid, gid, err
 	}
+	if err := c.intact("id maps"); err != nil {
+		return "", "", err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 	defer cancel()
 	uid, gid, err = reexec.IDMaps(ctx, c.joins(User), c.exposes(User))

@@ -145,11 +145,7 @@ func (r *threadRun) enter() error {
 				return refused("unshare fs for", t, err)
 			}
 		}
-		ns := r.c.ns[t.index()]
-		if err := ns.Check(); err != nil {
-			return newError("setns", t, "", err)
-		}
-		if err := unix.Setns(ns.FD(), int(t)); err != nil {
+		if err := r.c.ns[t.index()].Enter(uint32(t)); err != nil {
 			return refused("setns", t, err)
 		}
 		r.entered |= t
@@ -205,7 +201,7 @@ func (r *threadRun) goHome() bool {
 		if r.entered&typeTable[i].typ == 0 {
 			continue
 		}
-		if keepHome(i) != nil || unix.Setns(home[i].FD(), int(typeTable[i].typ)) != nil {
+		if !enterHome(i) {
 			return false
 		}
 	}

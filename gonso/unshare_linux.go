@@ -124,6 +124,9 @@ func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (made *core
 }
 
 func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
+	if err := c.intact("unshare"); err != nil {
+		return nil, err
+	}
 	exposed := c.exposes(base)
 	spec := &reexec.Creation{
 		Unshare: uint32(types), Join: c.joins(base), Protect: exposed, MountProc: o.mountProc, LoopbackUp: o.loopbackUp,

@@ -183,10 +183,22 @@ func (n *NS) Check() error { return n.is(n.FD()) }
 
 func (n *NS) is(fd int) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Ino != n.ino || uint64(st.Dev) != n.dev {
+	if err := fstat(fd, &st); err != nil || st.Ino != n.ino || uint64(st.Dev) != n.dev {
 		return errLost
 	}
 	return nil
+}
+
+// Enter takes the calling thread there.
+func (n *NS) Enter(typ uint32) error {
+	if err := n.Check(); err != nil {
+		return err
+	}
+	switch typ {
+	case unix.CLONE_NEWNET, unix.CLONE_NEWUTS, unix.CLONE_NEWCGROUP:
+		return setns(n.FD(), typ)
+	}
+	return unix.Setns(n.FD(), int(typ))
 }
 
 var errLost = fmt.Errorf("this program has closed gonso's descriptor of the namespace: %w", os.ErrClosed)
