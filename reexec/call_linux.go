@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/gonso/gonso/internal/wire"
@@ -18,7 +17,7 @@ type call struct {
 	out  *wire.Outcome
 	err  error
 
-	writing atomic.Bool   // the request is being sent
+	sent    chan struct{} // closed when the request was sent, or could not be
 	over    chan struct{} // closed when the caller is told
 	overdue chan struct{} // closed when its function did not return in time after it was cancelled
 }
@@ -68,7 +67,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	if d, ok := ctx.Deadline(); ok {
 		req.Deadline = d.UnixNano()
 	}
-	c := &call{p: p, done: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{})}
+	c := &call{p: p, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{})}
 	defer close(c.over)
 	p.mu.Lock()
 	if p.calls == nil { // it ended since enter
@@ -90,9 +89,8 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 		stop := context.AfterFunc(ctx, func() { c.cancelled(ctx) })
 		defer stop()
 	}
-	c.writing.Store(true)
 	err = p.conn.Write(&f)
-	c.writing.Store(false)
+	close(c.sent)
 	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
 		if p.drop(c.id) == nil { // answered without having been asked
 			<-c.done
@@ -135,7 +133,9 @@ func (p *process) receive(f wire.Frame) error {
 	p.answered = true
 	out, err := wire.ParseOutcome(f)
 	c.finish(out, err)
-	if c.writing.Load() { // soon over, if what was sent is read
+	select {
+	case <-c.sent:
+	default: // soon over, if what is being sent is read
 		time.AfterFunc(p.owner.opts.Grace, func() {
 			select {
 			case <-c.over:
@@ -226,7 +226,14 @@ func allOver(calls []*call) <-chan struct{} {
 	return all
 }
 
+// sendCancel comes behind the request: for a call that it does not know, a cancel means nothing to the
+// worker.
 func (c *call) sendCancel() {
+	select {
+	case <-c.sent:
+	case <-c.over:
+		return
+	}
 	f := wire.Frame{Type: wire.Cancel, ID: c.id}
 	if err := c.p.conn.Write(&f); err != nil {
 		c.p.hangUp()
