@@ -127,9 +127,9 @@ func TestDirCannotBeLedOutside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sets := map[string]*Set{"worker": owned(t)(FromPID(sleeper(t, User|Mount), User, Mount))}
+	sets := map[string]*Set{"worker": dynamically(owned(t)(FromPID(sleeper(t, User|Mount), User, Mount)))}
 	if testenv.Has(testenv.Root) {
-		sets["thread"] = owned(t)(FromPID(sleeper(t, Mount), Mount))
+		sets["thread"] = dynamically(owned(t)(FromPID(sleeper(t, Mount), Mount)))
 	}
 	for name, s := range sets {
 		for _, opts := range [][]DoOption{nil, {Isolated()}, {InThread()}} {

@@ -523,6 +523,15 @@ func TestSubIDsWithFileCapabilities(t *testing.T) {
 		}
 	}
 	c := testenv.Again(t)
+	// The folder that this binary is in may be closed to others.
+	binary, err := os.ReadFile(c.Path)
+	c.Path = filepath.Join(dir, "tests")
+	if err == nil {
+		err = os.WriteFile(c.Path, binary, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.Env = append(c.Env, "PATH="+dir+":"+os.Getenv("PATH"), "TMPDIR=/tmp", "GONSO_TEST_REQUIRE=")
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
 	testenv.RunAgain(t, c)
