@@ -78,7 +78,7 @@ func duplicate(at reflect.Value, sh *shape) (*os.File, *ValueError) {
 	}
 	dup, err := sys.DupFile(f)
 	if err != nil {
-		bad := sh.fault(err.Error())
+		bad := sh.fault(shortWhy(err))
 		bad.Closed = errors.Is(err, os.ErrClosed)
 		return nil, bad
 	}
@@ -99,7 +99,7 @@ func (e Value) Decode(v any) (err error) {
 		return Unmarshal(e.Bytes, v)
 	}
 	defer catch(nil, &err, "decode", v)
-	if err := unmarshal(e.Bytes, v); err != nil {
+	if err := unmarshal(e.Bytes, v, &spending{room: noLimit}); err != nil {
 		return err
 	}
 	left := e.Files
@@ -201,7 +201,7 @@ func (w *fileWalk) at(v reflect.Value, sh *shape, d depth) *ValueError {
 	if sh.kind == reflect.Map {
 		var err error
 		if whole.order, err = keysInOrder(v); err != nil {
-			return sh.fault(err.Error())
+			return sh.fault(shortWhy(err))
 		}
 	}
 	for p := range whole.parts {
