@@ -3,10 +3,10 @@ package reexec
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -17,6 +17,9 @@ type call struct {
 	done chan struct{}
 	out  *wire.Outcome
 	err  error
+
+	most   int           // bytes of its answer
+	charge *codec.Charge // for them; belongs to who reads
 
 	overdue atomic.Bool // its function did not return in time after it was cancelled
 }
@@ -58,7 +61,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	if d, ok := ctx.Deadline(); ok {
 		req.Deadline = d.UnixNano()
 	}
-	c := &call{p: p, done: make(chan struct{})}
+	c := &call{p: p, done: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
 	p.mu.Lock()
 	if p.calls == nil { // it ended since enter
 		p.mu.Unlock()
@@ -117,10 +120,20 @@ func (p *process) receive(f wire.Frame) error {
 	}
 	if c == nil {
 		f.Close()
-		return unexpected(f)
+		return unexpected(f.Type, f.ID)
 	}
 	p.answered = true
+	if f.Lost != nil { // this process's trouble, not the worker's
+		c.charge.Release()
+		c.finish(nil, f.Lost)
+		return nil
+	}
 	out, err := wire.ParseOutcome(f)
+	if err != nil {
+		c.charge.Release()
+	} else {
+		out.Value.Charge(c.charge, p.intake.decoded)
+	}
 	c.finish(out, err)
 	return err
 }
@@ -139,15 +152,12 @@ func (c *call) cancelled(ctx context.Context) {
 	}
 	c.overdue.Store(true)
 	c.p.retire()
-	c.p.mu.Lock()
-	alone := len(c.p.calls) == 1
-	c.p.mu.Unlock()
-	if !alone {
+	if len(c.p.othersOf(c)) > 0 {
 		grace.Reset(c.p.owner.opts.Grace)
 		select {
 		case <-c.done:
 			return
-		case <-c.p.othersDone(c.id):
+		case <-c.p.othersDone(c):
 		case <-grace.C:
 		}
 	}
@@ -169,21 +179,26 @@ func (e *DiedError) forCall(c *call) *DiedError {
 	return &other
 }
 
-// othersDone is closed when only the call id is left.
-func (p *process) othersDone(id uint64) <-chan struct{} {
-	done := make(chan struct{})
+// othersOf gives the calls besides c that are not overdue themselves.
+func (p *process) othersOf(c *call) (others []*call) {
 	p.mu.Lock()
-	var others []*call
-	for _, c := range p.calls {
-		if c.id != id {
-			others = append(others, c)
+	defer p.mu.Unlock()
+	for _, o := range p.calls {
+		if o != c && !o.overdue.Load() {
+			others = append(others, o)
 		}
 	}
-	p.mu.Unlock()
+	return others
+}
+
+// othersDone is closed when only c is left, and calls that are overdue now.
+func (p *process) othersDone(c *call) <-chan struct{} {
+	done := make(chan struct{})
+	others := p.othersOf(c)
 	go func() {
 		defer close(done)
-		for _, c := range others {
-			<-c.done
+		for _, o := range others {
+			<-o.done
 		}
 	}()
 	return done
@@ -194,8 +209,4 @@ func (c *call) sendCancel() {
 	if err := c.p.conn.Write(&f); err != nil {
 		c.p.hangUp()
 	}
-}
-
-func unexpected(f wire.Frame) error {
-	return fmt.Errorf("%w: the worker sent a %v frame for call %d, which nobody waits for", wire.ErrProtocol, f.Type, f.ID)
 }

@@ -188,6 +188,7 @@ type process struct {
 	conn   *wire.Conn
 	proc   *launcher.Process
 	stderr *stderrTail
+	intake *intake
 
 	started time.Time
 
@@ -279,8 +280,9 @@ func (w *Worker) launchOnce(perCall bool) (_ *process, err error) {
 	stderrW.Close()
 	p := &process{
 		owner: w, conn: conn, proc: proc, stderr: tail, calls: make(map[uint64]*call),
-		turn: make(chan struct{}, 1), hung: make(chan struct{}), ended: make(chan struct{}),
+		turn: make(chan struct{}, 1), hung: make(chan struct{}), ended: make(chan struct{}), intake: newIntake(),
 	}
+	conn.SetGate(p.admit)
 	p.turn <- struct{}{}
 	alive, err := p.comeUp(l, w.opts.StartTimeout)
 	if err == nil {
@@ -481,6 +483,7 @@ func (p *process) kill(cause error) {
 		p.cause = cause
 	}
 	p.mu.Unlock()
+	p.intake.end()
 	p.proc.Kill()
 }
 
@@ -543,6 +546,7 @@ func (p *process) idleEnd() {
 
 // hangUp ends the conversation, and with it the worker.
 func (p *process) hangUp() {
+	p.intake.end()
 	p.conn.Close()
 	p.hangOnce.Do(func() { close(p.hung) })
 }

@@ -24,14 +24,16 @@ const (
 func decodedLimit(n int) int64 { return min(MaxDecoded, baseDecoded+8*int64(n)) }
 
 // scan refuses input for type sh that would decode into more than limit, before any of it is
-// decoded, and tells how much it would take at most. For small input it costs a multiplication.
+// decoded, and tells how much it would take at most. For small input it costs a multiplication,
+// unless the limit is a small one.
 func scan(b []byte, sh *shape, limit int64) (takes int64, err error) {
 	if len(b) > MaxValue {
 		return 0, &SizeError{What: "value", Size: int64(len(b)), Max: MaxValue}
 	}
+	exact := limit < baseDecoded
 	limit = min(limit, decodedLimit(len(b)))
 	files := sh.holds.has(file)
-	if worst := sh.worst * int64(len(b)); len(b) <= smallInput && worst <= limit && !files {
+	if worst := sh.worst * int64(len(b)); len(b) <= smallInput && worst <= limit && !files && !exact {
 		return worst, nil
 	}
 	s := scanner{b: b, left: limit, limit: limit, worst: sh.worst, files: files}

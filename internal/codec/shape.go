@@ -67,9 +67,10 @@ type shape struct {
 	key    *shape
 	fields []shapeField
 
-	is    traits      // its own
-	holds traits      // those of all that its values may be made of, and its own
-	cbor  bool        // a leaf that decodes any CBOR
+	is    traits // its own
+	holds traits // those of all that its values may be made of, and its own
+	cbor  bool   // a leaf that decodes any CBOR
+	most  most
 	bad   *ValueError // of a root: why values cannot cross
 	cost
 }

@@ -14,7 +14,7 @@ const (
 	// MaxDecoded is the memory that the decoded form of a value may take, as estimated before it is
 	// decoded. A byte of input can ask for a large struct, so a cap on the input alone protects
 	// nobody. Small inputs may not become as much: see decodedLimit.
-	MaxDecoded  = 128 << 20
+	MaxDecoded  = 96 << 20
 	baseDecoded = 32 << 20
 
 	// decodeDepth leaves room for what the encoder need not look at: types whose depth is fixed.

@@ -207,10 +207,13 @@ func unmarshal(b []byte, v any, pay *spending) (err error) {
 		}
 		err = mode.Unmarshal(b, v)
 	}
-	if err != nil {
-		return &ValueError{Op: "decode", Type: t.Elem().String(), Why: shortWhy(err)}
+	switch {
+	case err == nil:
+		return nil
+	case err == errBusy:
+		return err
 	}
-	return nil
+	return &ValueError{Op: "decode", Type: t.Elem().String(), Why: shortWhy(err)}
 }
 
 // catch makes an error of a panic in a method of v's type, or of the codec.

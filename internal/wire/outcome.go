@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 
@@ -57,6 +59,17 @@ type Panic struct {
 
 // MaxStack is how much of a panic's stack crosses; the rest is cut off.
 const MaxStack = 256 << 10
+
+// MaxOutcome is how large the payload of an outcome can be whose value has at most maxValue bytes; 0
+// is codec.MaxValue.
+func MaxOutcome(maxValue int) int {
+	if maxValue == 0 {
+		maxValue = codec.MaxValue
+	}
+	const head = 1 + 3*binary.MaxVarintLen32 + errtree.MaxSize // kind, error, and lengths
+	const panicked = max(errtree.MaxSize, errtree.MaxText) + MaxStack
+	return min(head+max(maxValue, panicked), MaxPayload)
+}
 
 // Close closes the files of o.
 func (o *Outcome) Close() { o.Value.Close() }
@@ -185,6 +198,6 @@ func cutPanic(b []byte) (p *Panic, rest []byte, err error) {
 		p.Value, b = string(text), rest
 	}
 	stack, rest, err := cutString(b, MaxStack)
-	p.Stack = stack
+	p.Stack = bytes.Clone(stack) // so that it does not keep the payload
 	return p, rest, err
 }
