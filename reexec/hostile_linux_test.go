@@ -41,8 +41,8 @@ const (
 	hostilePrefix = "hostile: "
 	hostileParent = "hostile parent"
 	hostileEnv    = "GONSO_REEXEC_HOSTILE" // attack and number of calls, for both
-	hostileGrace  = 250 * time.Millisecond
-	hostileLimit  = 500 * time.Millisecond // of a call's context
+	hostileGrace  = 150 * time.Millisecond
+	hostileLimit  = 350 * time.Millisecond // of a call's context
 )
 
 func resultOf(id uint64, value []byte) []byte {
@@ -358,7 +358,11 @@ func TestHostileWorkerCannotFloodItsParent(t *testing.T) {
 				if most = max(most, a.needs); s.Peak > most {
 					t.Errorf("%d MiB of memory, where %d are allowed", s.Peak>>20, most>>20)
 				}
-				if limit := hostileLimit + hostileGrace + time.Second; s.Longest > limit {
+				limit := hostileLimit + hostileGrace + time.Second
+				if s.Longest > limit { // the machine may be busy with others
+					s.Longest = sufferedBy(t, name, calls).Longest
+				}
+				if s.Longest > limit {
 					t.Errorf("a call took %v, where %v are allowed", s.Longest, limit)
 				}
 				if s.FDs != 0 || s.Goroutines > 0 {

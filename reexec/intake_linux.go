@@ -2,6 +2,7 @@ package reexec
 
 import (
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/gonso/gonso/internal/codec"
@@ -54,9 +55,12 @@ func (p *process) admit(typ wire.FrameType, id uint64, length int) error {
 	if length <= uncounted {
 		return nil
 	}
-	var err error
-	c.charge, err = p.intake.payloads.Take(int64(length), p.intake.shut)
-	return err
+	charge, err := p.intake.payloads.Take(int64(length), p.intake.shut)
+	if err != nil {
+		return os.ErrClosed
+	}
+	c.charge = charge
+	return nil
 }
 
 func unexpected(typ wire.FrameType, id uint64) error {
