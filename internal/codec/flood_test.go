@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // head is the beginning of a CBOR item.
@@ -130,8 +132,16 @@ var floods = map[string]struct {
 	}, new([]time.Time)},
 }
 
+// needMemory skips where the race detector has memory and time of its own.
+func needMemory(t *testing.T) {
+	if testenv.Race {
+		t.Skip("skip: needs memory as it is without the race detector")
+	}
+}
+
 // Bytes that are worth little may not cost the program that reads them much: memory, time, or text.
 func TestFloodsCannotCostTheirReader(t *testing.T) {
+	needMemory(t)
 	for name, tt := range floods {
 		t.Run(name, func(t *testing.T) {
 			b := tt.b()
@@ -158,6 +168,7 @@ func TestFloodsCannotCostTheirReader(t *testing.T) {
 
 // What Encode takes, Decode gives back: no program finds out on the other side only.
 func TestWhatEncodesDecodes(t *testing.T) {
+	needMemory(t)
 	type optional struct {
 		A [4 << 10]byte `json:",omitempty"`
 		P *int          `json:",omitempty"`
