@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"math/big"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -39,7 +38,6 @@ var leafCosts = map[reflect.Type]leafCost{
 	reflect.TypeFor[netip.AddrPort](): {most: 128, each: 32, dear: 16 + 2},
 	reflect.TypeFor[netip.Prefix]():   {most: 128, each: 32, dear: 16 + 1},
 	reflect.TypeFor[url.URL]():        {most: 64 << 10, each: 512},
-	reflect.TypeFor[big.Float]():      {most: maxBignum, each: 256},
 }
 
 func leafCostOf(t reflect.Type) leafCost {
