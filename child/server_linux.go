@@ -49,6 +49,10 @@ func (s *server) serve() {
 // receive reports whether the calling goroutine is still the one that reads.
 func (s *server) receive(f wire.Frame) (reads bool, err error) {
 	if f.Type == wire.Call {
+		if f.Lost != nil { // this process may open no more
+			s.answer(f.ID, &wire.Outcome{Kind: wire.Unserved, Err: f.Lost})
+			return true, nil
+		}
 		req, err := wire.ParseRequest(f)
 		if err != nil {
 			return true, err

@@ -44,14 +44,14 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value
 }
 
 // callInProcess runs a registered function in the Set's worker, or in a process
-// of its own. It takes the argument's files over.
-func (c *core) callInProcess(ctx context.Context, name string, in codec.Value, o doConfig) (*wire.Outcome, error) {
+// of its own. Its result has at most so many bytes. It takes the argument's files over.
+func (c *core) callInProcess(ctx context.Context, name string, most int, in codec.Value, o doConfig) (*wire.Outcome, error) {
 	defer in.Close()
 	worker, err := c.checkedWorker()
 	if err != nil {
 		return nil, err
 	}
-	req := wire.Request{Name: name, Value: in, Place: c.place(o), EndThread: o.endThread}
+	req := wire.Request{Name: name, MaxResult: most, Value: in, Place: c.place(o), EndThread: o.endThread}
 	if o.isolated {
 		req.Place.Whole = o.place != (sys.Place{})
 		return worker.DoIsolated(ctx, req)

@@ -38,6 +38,6 @@ func (c *core) callOnThread(context.Context, child.Handler, codec.Value, bool, d
 	return nil, errors.ErrUnsupported
 }
 
-func (c *core) callInProcess(context.Context, string, codec.Value, doConfig) (*wire.Outcome, error) {
+func (c *core) callInProcess(context.Context, string, int, codec.Value, doConfig) (*wire.Outcome, error) {
 	return nil, errors.ErrUnsupported
 }

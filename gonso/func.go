@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"time"
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
@@ -21,6 +22,7 @@ type Func[In, Out any] struct {
 	bad  error // why its types cannot cross
 	give bool  // results may hold files
 	pipe bool  // arguments may hold readers and writers
+	most int   // bytes of an encoded result
 	fn   func(context.Context, In) (Out, error)
 }
 
@@ -44,6 +46,9 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 	}
 	f.bad = errors.Join(codec.CheckArgument(reflect.TypeFor[In]()), codec.CheckType(reflect.TypeFor[Out]()))
 	f.give, f.pipe = codec.HasFiles(reflect.TypeFor[Out]()), codec.HasStreams(reflect.TypeFor[In]())
+	if f.bad == nil {
+		f.most = codec.MaxSize(reflect.TypeFor[Out]())
+	}
 	child.Register(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
 	return f
 }
@@ -95,15 +100,15 @@ func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcom
 // namespace that the caller made or owns needs none. Processes need linux/amd64
 // or linux/arm64.
 func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption) (Out, error) {
-	outcome, copying, err := f.do(ctx, s, in, opts)
-	out, err := f.result(outcome, err)
+	outcome, grace, copying, err := f.do(ctx, s, in, opts)
+	out, err := f.result(ctx, grace, outcome, err)
 	if copying != nil {
 		err = errors.Join(err, copying)
 	}
 	return out, err
 }
 
-func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ error) {
+func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome *wire.Outcome, err error) (out Out, _ error) {
 	if err != nil {
 		return out, err
 	}
@@ -123,7 +128,7 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 	if outcome.Value.Bytes == nil {
 		return out, outcome.Err
 	}
-	if err := outcome.Value.Decode(&out); err != nil {
+	if err := outcome.Value.DecodeWithin(ctx, grace, &out); err != nil {
 		var nothing Out // not what files were taken back from
 		return nothing, newError("decode result of", 0, f.name, err)
 	}
@@ -131,17 +136,18 @@ func (f *Func[In, Out]) result(outcome *wire.Outcome, err error) (out Out, _ err
 }
 
 // do gets the encoded argument to where the function runs, and the outcome back.
-// copying is what went wrong with readers and writers meanwhile.
-func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, copying, err error) {
+// grace is how long its decoding may take once ctx is done, and copying is what
+// went wrong with readers and writers meanwhile.
+func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, grace time.Duration, copying, err error) {
 	switch {
 	case f == nil || ctx == nil:
-		return nil, nil, invalid("call", "function or context is nil")
+		return nil, 0, nil, invalid("call", "function or context is nil")
 	case f.bad != nil:
-		return nil, nil, newError("call", 0, f.name, f.bad)
+		return nil, 0, nil, newError("call", 0, f.name, f.bad)
 	}
 	c, err := s.acquire("call")
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	defer c.release()
 	// A Set that its caller has no further use for must not be closed, and the
@@ -150,41 +156,42 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	o := doOptions(opts)
 	switch placed := o.place != (sys.Place{}); {
 	case o.bad != nil:
-		return nil, nil, newError("call", 0, f.name, o.bad)
+		return nil, 0, nil, newError("call", 0, f.name, o.bad)
 	case placed && f.cfg.startsGoroutines && !o.isolated:
-		return nil, nil, newError("call", 0, f.name, os.ErrInvalid).
+		return nil, 0, nil, newError("call", 0, f.name, os.ErrInvalid).
 			withHint("Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too")
 	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess, hostFiles: c.workerHostFiles()})
 	if d.err != nil {
-		return nil, nil, d.err
+		return nil, 0, nil, d.err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	var st *streams
 	var value any = in
 	if f.pipe {
 		connected := in
 		if st, err = connectStreams(&connected, c.grace()); err != nil {
-			return nil, nil, newError("encode argument of", 0, f.name, err)
+			return nil, 0, nil, newError("encode argument of", 0, f.name, err)
 		}
 		value = &connected // which may be an interface itself
 	}
 	arg, err := codec.Encode(value)
 	if err != nil {
 		st.abandon()
-		return nil, nil, newError("encode argument of", 0, f.name, err)
+		return nil, 0, nil, newError("encode argument of", 0, f.name, err)
 	}
 	defer widen(codec.FilesIn(value))()
 	st.start(ctx)
 	if d.backend == ThreadBackend {
 		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean && !o.endThread, o)
 	} else {
-		outcome, err = c.callInProcess(ctx, f.name, arg, o)
+		grace = c.grace()
+		outcome, err = c.callInProcess(ctx, f.name, f.most, arg, o)
 		err = callError(c.types, err)
 	}
-	return outcome, st.finish(ctx), err
+	return outcome, grace, st.finish(ctx), err
 }
 
 // withoutValues is a context whose values do not cross, as on the other backend.

@@ -3,9 +3,9 @@ package reexec
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/wire"
 )
 
@@ -20,6 +20,9 @@ type call struct {
 	sent    chan struct{} // closed when the request was sent, or could not be
 	over    chan struct{} // closed when the caller is told
 	overdue chan struct{} // closed when its function did not return in time after it was cancelled
+
+	most   int           // bytes of its answer
+	charge *codec.Charge // for them; belongs to who reads
 }
 
 func (c *call) finish(out *wire.Outcome, err error) {
@@ -67,7 +70,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	if d, ok := ctx.Deadline(); ok {
 		req.Deadline = d.UnixNano()
 	}
-	c := &call{p: p, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{})}
+	c := &call{p: p, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
 	defer close(c.over)
 	p.mu.Lock()
 	if p.calls == nil { // it ended since enter
@@ -128,10 +131,20 @@ func (p *process) receive(f wire.Frame) error {
 	}
 	if c == nil {
 		f.Close()
-		return unexpected(f)
+		return unexpected(f.Type, f.ID)
 	}
 	p.answered = true
+	if f.Lost != nil { // this process's trouble, not the worker's
+		c.charge.Release()
+		c.finish(nil, f.Lost)
+		return nil
+	}
 	out, err := wire.ParseOutcome(f)
+	if err != nil {
+		c.charge.Release()
+	} else {
+		out.Value.Charge(c.charge, p.intake.decoded)
+	}
 	c.finish(out, err)
 	select {
 	case <-c.sent:
@@ -238,8 +251,4 @@ func (c *call) sendCancel() {
 	if err := c.p.conn.Write(&f); err != nil {
 		c.p.hangUp()
 	}
-}
-
-func unexpected(f wire.Frame) error {
-	return fmt.Errorf("%w: the worker sent a %v frame for call %d, which nobody waits for", wire.ErrProtocol, f.Type, f.ID)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -323,6 +324,63 @@ func TestUnaskedDescriptorsAreClosed(t *testing.T) {
 	}
 	w.Close()
 	unharmed(t, before, pid)
+}
+
+// limitFiles lets this process open n more files.
+func limitFiles(t *testing.T, n int) (restore func()) {
+	t.Helper()
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0) // the lowest that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + n), Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	restore = func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }
+	t.Cleanup(restore)
+	return restore
+}
+
+// A program at its limit of open files loses the answer that brings more, and no worker.
+func TestLackOfDescriptorsCostsOneCall(t *testing.T) {
+	t.Run("here", func(t *testing.T) {
+		t.Setenv(testenv.ProgramEnv, fakePrefix+"wanted files")
+		before := descriptors()
+		w, _ := newWorker(t, WorkerOptions{})
+		pid := workerPID(t, w)
+		restore := limitFiles(t, 50)
+		_, err := w.Call(t.Context(), "echo", nil)
+		restore()
+		if !errors.Is(err, unix.EMFILE) || errors.Is(err, ErrWorkerDied) {
+			t.Error(err)
+		}
+		if again := workerPID(t, w); again != pid {
+			t.Errorf("the worker was %d and is %d", pid, again)
+		}
+		w.Close()
+		unharmed(t, before, pid)
+	})
+	t.Run("in the worker", func(t *testing.T) {
+		w, _ := newWorker(t, WorkerOptions{Rlimits: []Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 60, Hard: 60}}})
+		pid := workerPID(t, w)
+		f, err := os.Open("/dev/null")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		out, err := w.Do(t.Context(), wire.Request{Name: "echo", Value: codec.Value{Files: slices.Repeat([]*os.File{f}, 100)}})
+		if err != nil || out.Kind != wire.Unserved || !errors.Is(out.Err, unix.EMFILE) {
+			t.Errorf("%+v, %v", out, err)
+		}
+		if again := workerPID(t, w); again != pid {
+			t.Errorf("the worker was %d and is %d", pid, again)
+		}
+	})
 }
 
 func TestSecondAnswerEndsTheWorker(t *testing.T) {

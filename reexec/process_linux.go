@@ -20,6 +20,7 @@ type process struct {
 	owner  *Worker
 	conn   *wire.Conn
 	turns  *turns // in reading conn
+	intake *intake
 	proc   *launcher.Process
 	stderr *stderrTail
 
@@ -43,8 +44,9 @@ type process struct {
 func newProcess(w *Worker, conn *wire.Conn, proc *launcher.Process, stderr *stderrTail) *process {
 	p := &process{
 		owner: w, conn: conn, proc: proc, stderr: stderr,
-		calls: make(map[uint64]*call), ended: make(chan struct{}),
+		calls: make(map[uint64]*call), ended: make(chan struct{}), intake: newIntake(),
 	}
+	conn.SetGate(p.admit)
 	p.turns = newTurns(p.read)
 	return p
 }
@@ -153,6 +155,7 @@ func (p *process) watchEnd() {
 
 // hangUp ends the conversation, and with it the worker.
 func (p *process) hangUp() {
+	p.intake.end()
 	p.conn.Close()
 	p.turns.hurry()
 }
@@ -192,6 +195,7 @@ func (p *process) kill(cause error) {
 		p.cause, p.killed = cause, time.Now()
 	}
 	p.mu.Unlock()
+	p.intake.end()
 	p.proc.Kill()
 	// Its end is seen, unless the kernel does not let go of it.
 	time.AfterFunc(sys.KillTimeout, func() {

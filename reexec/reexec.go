@@ -69,7 +69,9 @@ type WorkerOptions struct {
 	// program is refused there unless DynamicLoader is set.
 	ForeignRoot, DynamicLoader bool
 
-	// Stderr gets what the worker and its functions print, on standard output too; nil is os.Stderr.
+	// Stderr gets what the worker and its functions print, on either stream, as
+	// fast as it takes it. Nil is os.Stderr, which with Protect gets text only:
+	// control characters are escaped.
 	Stderr io.Writer
 
 	// Path is a program to be started in place of this one, which calls
@@ -104,6 +106,9 @@ const (
 func (o *WorkerOptions) setDefaults() {
 	if o.Stderr == nil {
 		o.Stderr = os.Stderr
+		if o.Protect {
+			o.Stderr = textOnly{os.Stderr}
+		}
 	}
 	if o.Idle < 0 {
 		o.Idle = math.MaxInt64
@@ -149,7 +154,7 @@ func (e *LaunchError) Unwrap() error { return e.Err }
 // DiedError is how a worker ended that was not told to.
 type DiedError struct {
 	Status string // as os.ProcessState prints it
-	Stderr string // the end of what it printed
+	Stderr string // the end of what it printed, control characters escaped
 	Cause  error  // why this process ended it, or nil
 	Stuck  error  // why it could not be reaped although it was killed, or nil
 }

@@ -16,8 +16,9 @@ import (
 const tailSize = 8 << 10
 
 // stderrTail passes on what a worker prints and remembers the end of it. What
-// the worker started may keep its end of the pipe, so nobody waits for that to be
-// closed once the worker is dead.
+// the worker started may keep its end of the pipe, so nobody waits for the end
+// of the stream once the worker is dead. Nothing else is kept: who prints faster
+// than the writer takes it waits.
 type stderrTail struct {
 	r    *os.File
 	to   io.Writer
@@ -31,6 +32,9 @@ func newStderrTail(to io.Writer) (*stderrTail, *os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
+	}
+	if marked, ok := to.(textOnly); ok {
+		to = &escaping{to: marked.Writer}
 	}
 	t := &stderrTail{r: r, to: to, done: make(chan struct{})}
 	go t.pump()
@@ -85,7 +89,7 @@ func (t *stderrTail) drain(buf []byte) {
 	})
 }
 
-// stop ends the copying and returns the tail. It waits, for a bounded time, for
+// stop ends the copying and returns the tail, as text. It waits, for a bounded time, for
 // a writer that does not take what it is given.
 func (t *stderrTail) stop() string {
 	_ = t.r.SetReadDeadline(time.Unix(1, 0))
@@ -97,5 +101,5 @@ func (t *stderrTail) stop() string {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(t.tail)
+	return printable(t.tail, tailSize)
 }

@@ -1,62 +1,112 @@
 package codec
 
-import "reflect"
+import (
+	"net/netip"
+	"net/url"
+	"reflect"
+	"strings"
+)
 
-// What values of a type may cost in memory. scan adds it up for the bytes at hand.
+// What values of a type may cost: memory above all, and time where bytes are cheap to send and dear
+// to decode. scan adds it up for the bytes at hand.
 
 // A cost is the part of a shape that scan goes by.
 type cost struct {
 	worst  int64             // of a root: memory that one byte of input may take
 	own    int64             // memory behind an empty value
 	byName map[string]*shape // of a struct: what the decoder finds, embedded structs' included
+	byInt  bool              // of a struct: the encoding has numbers for names
+	flat   bool              // of a struct: it embeds none
+	whole  leafCost          // of a leaf
+}
+
+// A leafCost is what values cost that are decoded as a whole.
+type leafCost struct {
+	most int64 // bytes of one
+	each int64 // one's memory, in addition to its bytes
+	dear int64 // one whose bytes are more than this costs dearly in addition; 0 is none
+}
+
+const dearly = 2 << 10 // interning takes that long
+
+// leafCosts are those of types that are known. All others decide on their own what they do with
+// their bytes.
+var leafCosts = map[reflect.Type]leafCost{
+	typeTime:                          {most: 64, each: 24},
+	typeBigInt:                        {most: maxBignum, each: 32},
+	reflect.TypeFor[netip.Addr]():     {most: 128, each: 24, dear: 16}, // every zone is interned
+	reflect.TypeFor[netip.AddrPort](): {most: 128, each: 32, dear: 16 + 2},
+	reflect.TypeFor[netip.Prefix]():   {most: 128, each: 32, dear: 16 + 1},
+	reflect.TypeFor[url.URL]():        {most: 64 << 10, each: 512},
+}
+
+func leafCostOf(t reflect.Type) leafCost {
+	if c, ok := leafCosts[t]; ok {
+		return c
+	}
+	return leafCost{most: MaxValue, each: 256}
 }
 
 // estimate fills in the costs of all shapes.
 func (b *shapeBuilder) estimate(root *shape) {
 	for _, sh := range b.all {
 		sh.own = sh.behind(0)
-		if sh.kind == reflect.Struct {
-			sh.byName = map[string]*shape{}
-			sh.collect(sh.byName, 0)
+		worst := sh.share() + sh.own
+		switch sh.kind {
+		case reflect.Struct:
+			sh.byName, sh.flat = map[string]*shape{}, true
+			sh.collect(sh, 0)
+		case reflect.Interface:
+			worst += emptyMap + smallMap*(1+2*ifaceSize) + boxed
+		case reflect.Invalid:
+			sh.whole = leafCostOf(sh.t)
+			worst += sh.whole.each + sh.whole.dear*dearly/16
 		}
-		root.worst = max(root.worst, sh.share()+sh.own)
+		root.worst = max(root.worst, worst)
 	}
 	// An element's share is its container's, what lies behind it is its own.
 	root.worst *= 2
 }
 
-// collect lists the names that the decoder knows in a struct. Where the rules of embedding choose
-// between two, the larger stays: this only serves an estimate.
-func (sh *shape) collect(names map[string]*shape, depth int) {
+// collect lists, for the struct to, the names that the decoder knows in sh. Where the rules of
+// embedding choose between two, the larger stays: this only serves an estimate.
+func (sh *shape) collect(to *shape, depth int) {
 	for _, f := range sh.fields {
-		name, _ := fieldName(sh.t.Field(f.index))
+		field := sh.t.Field(f.index)
+		name, _ := fieldName(field)
+		if strings.Contains(field.Tag.Get("cbor"), ",keyasint") {
+			to.byInt = true
+		}
 		if name != "" {
-			if old := names[name]; old == nil || old.t.Size() < f.shape.t.Size() {
-				names[name] = f.shape
+			if old := to.byName[name]; old == nil || old.t.Size() < f.shape.t.Size() {
+				to.byName[name] = f.shape
 			}
 			continue
 		}
+		to.flat = false
 		s := f.shape
 		for s.kind == reflect.Pointer {
 			s = s.elem
 		}
 		if depth < 16 { // a struct that embeds a pointer to itself
-			s.collect(names, depth+1)
+			s.collect(to, depth+1)
 		}
 	}
 }
 
 const (
-	emptyMap   = 48  // runtime: header of a map
-	smallMap   = 8   // slots of the smallest group, and its control word
-	indirect   = 128 // larger keys and elements are kept behind a pointer
-	ifaceSize  = 16  // on 64 bits
-	boxedValue = 24  // what an interface points to: a string, slice or time
-	noLimit    = 1 << 40
+	emptyMap  = 48  // runtime: header of a map
+	smallMap  = 8   // slots of the smallest group, and its control word
+	indirect  = 128 // larger keys and elements are kept behind a pointer
+	ifaceSize = 16  // on 64 bits
+	boxed     = 24  // what an interface points to: a slice or time; less for all else
+	boxedBig  = 64  // a large number
+	zoneSize  = 208 // a time.Location for an offset
+	noLimit   = 1 << 40
 )
 
-// behind is the memory that a value of the type may take in addition to its own size, for one byte
-// of input.
+// behind is the memory that a value of the type takes in addition to its own size, whatever it is
+// decoded from.
 func (sh *shape) behind(depth int) int64 {
 	if depth > 16 { // a cycle
 		return 0
@@ -69,8 +119,6 @@ func (sh *shape) behind(depth int) int64 {
 		return min(noLimit, int64(sh.elem.t.Size())+sh.elem.behind(depth+1))
 	case reflect.Map:
 		return emptyMap + smallMap*(1+slot(sh.key.t.Size())+slot(sh.elem.t.Size()))
-	case reflect.Interface:
-		return emptyMap + smallMap*(1+2*ifaceSize) + boxedValue
 	case reflect.Struct: // pointers to embedded structs are filled with the first of their fields
 		var n int64
 		for _, f := range sh.fields {
@@ -85,6 +133,9 @@ func (sh *shape) behind(depth int) int64 {
 
 func slot(size uintptr) int64 { return int64(min(size, indirect)) }
 
+// pairInAny is the share of a map in an interface.
+const pairInAny = 2*(2*ifaceSize+1) + 2*ifaceSize
+
 // share is the memory that a container takes for each element.
 func (sh *shape) share() int64 {
 	switch sh.kind {
@@ -94,7 +145,7 @@ func (sh *shape) share() int64 {
 		k, e := sh.key.t.Size(), sh.elem.t.Size()
 		return 2*(slot(k)+slot(e)+1) + int64(k) + int64(e)
 	case reflect.Interface:
-		return 2*(2*ifaceSize+1) + 2*ifaceSize
+		return pairInAny
 	}
 	return 0
 }

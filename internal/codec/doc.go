@@ -12,7 +12,8 @@
 //     may take of memory.
 //   - descend.go is the one way down a value. Two walks take it: look.go before a value is encoded,
 //     and files.go to the files in it. stream.go connects readers and writers to files.
-//   - scan.go looks at bytes before they are decoded.
+//   - scan.go looks at bytes before they are decoded. budget.go bounds what all that came from one
+//     peer takes, within.go the time that decoding takes, maxsize.go what can come for a type.
 //   - string.go puts a length before a string, for errors and messages; text.go makes text for
 //     people of anything.
 //

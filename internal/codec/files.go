@@ -31,10 +31,26 @@ var fileTags = func() cbor.TagSet {
 type Value struct {
 	Bytes []byte
 	Files []*os.File
+
+	charge *Charge // for the bytes
+	budget *Budget // of what decoding them takes
 }
 
+// Charge makes c part of the value, which releases it when it is closed or decoded. What decoding
+// takes is taken from b meanwhile.
+func (e *Value) Charge(c *Charge, b *Budget) { e.charge, e.budget = c, b }
+
 // Close closes the files. What was decoded of them is closed too, and closing twice is harmless.
-func (e Value) Close() { sys.CloseFiles(e.Files) }
+func (e Value) Close() {
+	sys.CloseFiles(e.Files)
+	e.charge.Release()
+}
+
+// CloseReceived is Close for a value of somebody else's, whose files may linger.
+func (e Value) CloseReceived() {
+	sys.CloseReceived(e.Files)
+	e.charge.Release()
+}
 
 // Encode is Marshal for values that may hold files, *os.File, anywhere but within interfaces and
 // keys of maps. The Value has duplicates of them; v keeps its own. A file that comes twice is sent
@@ -78,7 +94,7 @@ func duplicate(at reflect.Value, sh *shape) (*os.File, *ValueError) {
 	}
 	dup, err := sys.DupFile(f)
 	if err != nil {
-		bad := sh.fault(err.Error())
+		bad := sh.fault(shortWhy(err))
 		bad.Closed = errors.Is(err, os.ErrClosed)
 		return nil, bad
 	}
@@ -87,20 +103,40 @@ func duplicate(at reflect.Value, sh *shape) (*os.File, *ValueError) {
 
 // Decode is Unmarshal for what Encode has made. It takes the files over: they are in v afterwards,
 // or closed if it fails. Neither the bytes nor the number of files are trusted.
-func (e Value) Decode(v any) (err error) {
-	defer func() {
-		if err != nil {
-			sys.CloseReceived(e.Files)
-		}
-	}()
-	t := reflect.TypeOf(v)
-	if t == nil || t.Kind() != reflect.Pointer || !HasFiles(t.Elem()) {
+func (e Value) Decode(v any) error {
+	c, err := e.decode(v, func(n int64) (*Charge, error) { return e.budget.Take(n, nil) })
+	e.over(c, err)
+	return err
+}
+
+// over gives back what the value does not need once it was decoded, or was not.
+func (e Value) over(c *Charge, err error) {
+	if err != nil {
 		sys.CloseReceived(e.Files)
-		return Unmarshal(e.Bytes, v)
 	}
+	e.charge.Release()
+	c.Release()
+}
+
+// decode is Decode that leaves the rest to over. It takes what it needs by take.
+func (e Value) decode(v any, take func(n int64) (*Charge, error)) (c *Charge, err error) {
 	defer catch(nil, &err, "decode", v)
-	if err := unmarshal(e.Bytes, v); err != nil {
-		return err
+	pay := spending{room: noLimit}
+	if e.budget != nil {
+		pay.allow = func(n int64) (err error) {
+			if n > smallDecoded {
+				c, err = take(n)
+			}
+			return err
+		}
+	}
+	t := reflect.TypeOf(v)
+	files := t != nil && t.Kind() == reflect.Pointer && HasFiles(t.Elem())
+	if !files {
+		sys.CloseReceived(e.Files)
+	}
+	if err := unmarshal(e.Bytes, v, &pay); err != nil || !files {
+		return c, err
 	}
 	left := e.Files
 	w := fileWalk{set: true, visit: func(at reflect.Value, sh *shape) *ValueError {
@@ -119,9 +155,9 @@ func (e Value) Decode(v any) (err error) {
 		bad = &ValueError{Op: "decode", Type: t.Elem().String(), Root: t.Elem().String(), Why: why}
 	}
 	if bad != nil {
-		return bad
+		return c, bad
 	}
-	return nil
+	return c, nil
 }
 
 // FilesIn lists the files that v, whose type can cross, holds. Of a value that has no end, it lists
@@ -201,7 +237,7 @@ func (w *fileWalk) at(v reflect.Value, sh *shape, d depth) *ValueError {
 	if sh.kind == reflect.Map {
 		var err error
 		if whole.order, err = keysInOrder(v); err != nil {
-			return sh.fault(err.Error())
+			return sh.fault(shortWhy(err))
 		}
 	}
 	for p := range whole.parts {

@@ -189,7 +189,7 @@ func TestFilesThatDoNotFit(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err := Value{c.b, files}.Decode(c.v)
+		err := Value{Bytes: c.b, Files: files}.Decode(c.v)
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrValue) || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", what, err, c.want)
 		}
@@ -230,7 +230,7 @@ func FuzzFiles(f *testing.F) {
 			files[i], _ = os.Open("/dev/null")
 		}
 		var v filesEverywhere
-		if (Value{b, files}).Decode(&v) == nil {
+		if (Value{Bytes: b, Files: files}).Decode(&v) == nil {
 			if in := FilesIn(v); len(in) != len(files) {
 				t.Errorf("%d files of %d", len(in), len(files))
 			}

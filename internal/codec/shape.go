@@ -13,6 +13,7 @@ import (
 )
 
 var (
+	typeString            = reflect.TypeFor[string]()
 	typeTime              = reflect.TypeFor[time.Time]()
 	typeBigInt            = reflect.TypeFor[big.Int]()
 	typeFile              = reflect.TypeFor[os.File]()
@@ -66,8 +67,10 @@ type shape struct {
 	key    *shape
 	fields []shapeField
 
-	is    traits      // its own
-	holds traits      // those of all that its values may be made of, and its own
+	is    traits // its own
+	holds traits // those of all that its values may be made of, and its own
+	cbor  bool   // a leaf that decodes any CBOR
+	most  most
 	bad   *ValueError // of a root: why values cannot cross
 	cost
 }
@@ -165,6 +168,7 @@ func (sh *shape) encodesItself() (bool, *ValueError) {
 		to, from := ptr.Implements(m.to), ptr.Implements(m.from)
 		switch {
 		case to && from:
+			sh.cbor = m.to == typeMarshaler
 			return true, nil
 		case to:
 			return false, sh.fault("has " + m.toName + " but no " + m.fromName)

@@ -13,8 +13,9 @@ const (
 
 	// MaxDecoded is the memory that the decoded form of a value may take, as estimated before it is
 	// decoded. A byte of input can ask for a large struct, so a cap on the input alone protects
-	// nobody.
-	MaxDecoded = 512 << 20
+	// nobody. Small inputs may not become as much: see decodedLimit.
+	MaxDecoded  = 96 << 20
+	baseDecoded = 32 << 20
 
 	// decodeDepth leaves room for what the encoder need not look at: types whose depth is fixed.
 	decodeDepth = MaxDepth + 64

@@ -81,8 +81,9 @@ func marshal(v any) (b []byte, err error) {
 	}
 	defer catch(&b, &err, "encode", v)
 	mode := encMode
+	var sh *shape
 	if v != nil {
-		sh := shapeOf(reflect.TypeOf(v))
+		sh = shapeOf(reflect.TypeOf(v))
 		if sh.bad != nil {
 			return nil, sh.bad
 		}
@@ -96,13 +97,23 @@ func marshal(v any) (b []byte, err error) {
 	}
 	b, err = mode.Marshal(v)
 	if err != nil {
-		return nil, &ValueError{Op: "encode", Type: fmt.Sprintf("%T", v), Why: err.Error()}
+		return nil, &ValueError{Op: "encode", Type: fmt.Sprintf("%T", v), Why: shortWhy(err)}
 	}
 	if len(b) > MaxValue {
 		return nil, &SizeError{What: "value", Size: int64(len(b)), Max: MaxValue}
 	}
+	if sh != nil { // what the other side would refuse is refused here
+		if _, err := scan(b, sh, noLimit); err != nil {
+			return nil, &ValueError{Op: "encode", Type: fmt.Sprintf("%T", v), Why: "decoded, " + shortWhy(err)}
+		}
+	}
 	return b, nil
 }
+
+// maxWhy is how much of an error's text a ValueError keeps, since it may quote what came.
+const maxWhy = 1 << 10
+
+func shortWhy(err error) string { return Shorten(err.Error(), maxWhy) }
 
 // lookAt looks at v, which is of shape sh. utc says that times have to be encoded without offset.
 func (sh *shape) lookAt(v any) (utc bool, err error) {
@@ -148,15 +159,32 @@ func marshalBytes(v []byte) ([]byte, error) {
 // is not kept.
 //
 // b is not trusted: doubled keys, unknown fields, bytes behind the value, nesting beyond MaxDepth,
-// and input that would occupy more than MaxDecoded are errors, which match ErrValue.
+// and input that would occupy more than MaxDecoded, or much more than its size, are errors, which
+// match ErrValue.
 func Unmarshal(b []byte, v any) error {
-	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && HasFiles(t.Elem()) {
-		return &ValueError{Op: "decode", Type: t.Elem().String(), Why: errFilesHere}
-	}
-	return unmarshal(b, v)
+	_, err := UnmarshalWithin(b, v, noLimit)
+	return err
 }
 
-func unmarshal(b []byte, v any) (err error) {
+// UnmarshalWithin is Unmarshal of what may take room bytes of memory at most. It gives what is left
+// of them.
+func UnmarshalWithin(b []byte, v any, room int64) (left int64, err error) {
+	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && HasFiles(t.Elem()) {
+		return room, &ValueError{Op: "decode", Type: t.Elem().String(), Why: errFilesHere}
+	}
+	var pay spending
+	pay.room = room
+	err = unmarshal(b, v, &pay)
+	return room - pay.took, err
+}
+
+// A spending is what a decode may take of memory, and takes.
+type spending struct {
+	room, took int64
+	allow      func(n int64) error // asked before anything is decoded; nil allows all
+}
+
+func unmarshal(b []byte, v any, pay *spending) (err error) {
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(v).IsNil() {
 		return &ValueError{Op: "decode", Type: fmt.Sprintf("%T", v), Why: "not a pointer to decode into"}
@@ -168,7 +196,10 @@ func unmarshal(b []byte, v any) (err error) {
 		bad.Op = "decode"
 		return &bad
 	}
-	err = scan(b, sh)
+	pay.took, err = scan(b, sh, pay.room)
+	if err == nil && pay.allow != nil {
+		err = pay.allow(pay.took)
+	}
 	if err == nil {
 		mode := decMode
 		if sh.holds.has(file) {
@@ -176,10 +207,13 @@ func unmarshal(b []byte, v any) (err error) {
 		}
 		err = mode.Unmarshal(b, v)
 	}
-	if err != nil {
-		return &ValueError{Op: "decode", Type: t.Elem().String(), Why: err.Error()}
+	switch {
+	case err == nil:
+		return nil
+	case err == errBusy:
+		return err
 	}
-	return nil
+	return &ValueError{Op: "decode", Type: t.Elem().String(), Why: shortWhy(err)}
 }
 
 // catch makes an error of a panic in a method of v's type, or of the codec.
@@ -188,6 +222,6 @@ func catch(b *[]byte, err *error, op string, v any) {
 		if b != nil {
 			*b = nil
 		}
-		*err = &ValueError{Op: op, Type: fmt.Sprintf("%T", v), Why: "panic: " + Sprint(r)}
+		*err = &ValueError{Op: op, Type: fmt.Sprintf("%T", v), Why: Shorten("panic: "+Sprint(r), maxWhy)}
 	}
 }

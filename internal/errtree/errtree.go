@@ -204,7 +204,7 @@ func Unmarshal(b []byte) (decoded, malformed error) {
 	if len(b) > MaxSize {
 		return nil, malformation("an error of %d bytes", len(b))
 	}
-	d := errorDecoder{b: b, nodes: MaxNodes}
+	d := errorDecoder{b: b, nodes: MaxNodes, room: maxDecoded}
 	err := d.node(0)
 	if d.bad == nil && len(d.b) > 0 {
 		d.fail("bytes behind an error")
@@ -218,6 +218,7 @@ func Unmarshal(b []byte) (decoded, malformed error) {
 type errorDecoder struct {
 	b     []byte
 	nodes int
+	room  int64 // for fields
 	bad   error // sticky
 }
 
@@ -362,21 +363,25 @@ func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			d.fail("error of type %s: panic: %s", name, codec.Sprint(r))
+			d.fail("error of type %s: panic: %s", name, codec.Shorten(codec.Sprint(r), shortText))
 			err = nil
 		}
 	}()
-	err, bad := et.decode(fields, wrapped)
+	err, bad := et.decode(fields, wrapped, &d.room)
+	if bad == errRoom { // its text and what it wraps are there
+		wrapped = slices.DeleteFunc(wrapped, func(err error) bool { return err == nil })
+		return &opaqueMany{opaque{text: text, typ: et.name}, wrapped}
+	}
 	if bad == nil && err == nil {
 		bad = errors.New("nothing decoded")
 	}
 	if bad != nil {
-		d.fail("error of type %s: %v", name, bad)
+		d.fail("error of type %s: %s", name, codec.Shorten(bad.Error(), shortText))
 		return nil
 	}
 	got, ok := safeText(err)
 	if !ok {
-		d.fail("error of type %s: %s", name, got)
+		d.fail("error of type %s: %s", name, codec.Shorten(got, shortText))
 		return nil
 	}
 	if got != text {

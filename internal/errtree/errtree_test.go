@@ -3,12 +3,15 @@
 package errtree
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -329,5 +332,51 @@ func BenchmarkError(b *testing.B) {
 		if _, err := Unmarshal(Marshal(in)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+type roomy struct{ A [][1000]int64 }
+
+func (*roomy) Error() string { return "roomy" }
+
+func init() {
+	type fields struct{ A [][1000]int64 }
+	RegisterType("errtree_test.roomy",
+		func(e *roomy) (fields, []error) { return fields{e.A}, nil },
+		func(f fields, _ []error) (*roomy, error) { return &roomy{f.A}, nil })
+}
+
+// Fields that would become large are not decoded, 250 times 32 MiB say; what is known otherwise of
+// their errors is.
+func TestFieldsOfATreeShareTheirRoom(t *testing.T) {
+	fields := append([]byte{0xa1, 0x61, 'A', 0x99, 0x01, 0x00}, bytes.Repeat([]byte{0x80}, 256)...) // 2 MB
+	tree := codec.AppendString(codec.AppendString([]byte{nodeMany}, "*x.All"), "all")
+	tree = append(tree, 0)
+	const n = 100
+	tree = binary.AppendUvarint(tree, n)
+	for range n {
+		tree = codec.AppendString(codec.AppendString(append(tree, nodeTyped), "errtree_test.roomy"), fields)
+		tree = append(codec.AppendString(tree, "roomy"), 0)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err, bad := Unmarshal(tree)
+	runtime.ReadMemStats(&after)
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	whole, rest := 0, 0
+	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+		if r := (*roomy)(nil); errors.As(e, &r) && len(r.A) == 256 {
+			whole++
+		} else if e.Error() == "roomy" {
+			rest++
+		}
+	}
+	if whole != 2 || rest != n-whole {
+		t.Errorf("%d whole, %d with their text", whole, rest)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 8<<20 {
+		t.Errorf("%d MiB", n>>20)
 	}
 }

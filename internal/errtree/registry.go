@@ -36,8 +36,14 @@ var registry = struct {
 type errorType struct {
 	name   string
 	encode func(error) (fields []byte, wrapped []error, err error)
-	decode func(fields []byte, wrapped []error) (error, error)
+	// decode takes the memory for fields out of room. errRoom says that there is not enough.
+	decode func(fields []byte, wrapped []error, room *int64) (error, error)
 }
+
+// maxDecoded is the memory that the fields of all errors in a tree may take.
+const maxDecoded = 4 << 20
+
+var errRoom = errors.New("no room for its fields")
 
 // RegisterSentinel makes err, which is compared by identity, the same value on both sides. The name
 // is what crosses; it should start with the package's import path. It panics if name or err are
@@ -97,9 +103,13 @@ func registerType[T error, F any](name string, encode func(T) (F, []error), deco
 			b, marshalErr := codec.Marshal(fields)
 			return b, wrapped, marshalErr
 		},
-		decode: func(b []byte, wrapped []error) (error, error) {
+		decode: func(b []byte, wrapped []error, room *int64) (error, error) {
 			var fields F
-			if err := codec.Unmarshal(b, &fields); err != nil {
+			left, err := codec.UnmarshalWithin(b, &fields, *room)
+			if *room = left; err != nil && left <= 0 {
+				return nil, errRoom
+			}
+			if err != nil {
 				return nil, err
 			}
 			return decode(fields, wrapped)

@@ -195,24 +195,27 @@ func (c *Conn) waitErr(err error) error {
 func (c *Conn) Read() (Frame, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
-	h, payload, fds, err := c.in.next()
+	got, err := c.in.next()
 	if err != nil {
 		return Frame{}, err
 	}
-	f := Frame{Type: h.typ, ID: h.id, Payload: payload}
-	if len(fds) > 0 {
-		f.Files = make([]*os.File, len(fds))
-		for i, fd := range fds {
+	f := Frame{Type: got.typ, ID: got.id, Payload: got.payload, Lost: got.lost}
+	if len(got.fds) > 0 {
+		f.Files = make([]*os.File, len(got.fds))
+		for i, fd := range got.fds {
 			f.Files[i] = os.NewFile(uintptr(fd), "received")
 		}
 	}
 	return f, nil
 }
 
+// SetGate has every frame pass g. It is called before the first Read.
+func (c *Conn) SetGate(g Gate) { c.in.gate = g }
+
 // recv is source's; readMu is held.
-func (op *recvOp) recv(p []byte) (int, []int, error) {
+func (op *recvOp) recv(p []byte) (n int, fds []int, lost, err error) {
 	op.p = p
-	err := op.conn.raw.Read(op.fn)
+	err = op.conn.raw.Read(op.fn)
 	op.p = nil
 	if err == nil {
 		err = os.NewSyscallError("recvmsg", op.err)
@@ -221,17 +224,33 @@ func (op *recvOp) recv(p []byte) (int, []int, error) {
 		err = os.ErrClosed // who blocks finds the end of the connection
 	}
 	if err != nil {
-		return 0, nil, op.conn.waitErr(err)
+		return 0, nil, nil, op.conn.waitErr(err)
 	}
-	if op.oobn == 0 && op.got&unix.MSG_CTRUNC == 0 {
-		return op.n, nil, nil
+	cut := op.got&unix.MSG_CTRUNC != 0
+	if op.oobn == 0 && !cut {
+		return op.n, nil, nil, nil
 	}
 	// All of them first, so that whatever is wrong with the message, all get closed.
-	fds, err := receivedFDs(op.oob[:op.oobn])
-	if op.got&unix.MSG_CTRUNC != 0 {
-		err = violation("descriptors lost: more than %d were sent, or this process may open no more", MaxFiles)
+	fds, err = receivedFDs(op.oob[:op.oobn])
+	switch {
+	case len(fds) > MaxFiles: // there is room for one more, and no other reason to cut them there
+		err = violation("more than %d descriptors with one frame", MaxFiles)
+	case cut:
+		lost = noMoreFiles()
 	}
-	return op.n, fds, err
+	return op.n, fds, lost, err
+}
+
+// noMoreFiles tells why descriptors were lost: this process, or the system, has no more.
+func noMoreFiles() error {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == unix.ENFILE {
+		return err
+	}
+	if err == nil { // others were closed meanwhile
+		unix.Close(fd)
+	}
+	return unix.EMFILE
 }
 
 func (op *recvOp) discard(fds []int) { closeFDs(fds) }

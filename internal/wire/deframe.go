@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 )
@@ -13,8 +14,8 @@ const readAhead = 16 << 10
 // A source is where a deframer has its bytes from: recvmsg.
 type source interface {
 	// recv reads into p, which is not empty, and gives the descriptors that came along, even with
-	// an error. 0 bytes without an error is the end.
-	recv(p []byte) (n int, fds []int, err error)
+	// an error; lost is why some of them could not be had. 0 bytes without an error is the end.
+	recv(p []byte) (n int, fds []int, lost, err error)
 
 	// discard closes descriptors that nobody will take.
 	discard(fds []int)
@@ -26,76 +27,106 @@ type deframer struct {
 	buf   []byte // made by the first read
 	r, w  int    // buf[r:w] has been received and not been consumed
 	total int64  // bytes received
-	sets  []fdSet
+	set   fdSet
+	gate  Gate  // or nil
 	err   error // sticky
 }
 
+// A Gate is asked about every frame, once its header is there and before any more of it is kept.
+// Its error ends the reading.
+type Gate func(typ FrameType, id uint64, length int) error
+
 // An fdSet is what one recv brought. The kernel ends a recv behind the message that carries
 // descriptors, and gives them with its first byte: a set belongs to a frame that starts at an
-// offset in [from, to).
+// offset in [from, to). At most one set waits for its frame. All others are violations, so that no
+// peer can make this process hold more descriptors than one frame may have.
 type fdSet struct {
 	fds      []int
-	from, to int64
+	lost     error // why there are fewer than were sent
+	from, to int64 // equal if there is no set
 }
 
-// next gives the next frame's header, payload and descriptors. io.EOF means that the peer ended
-// between two frames.
-func (d *deframer) next() (h header, payload []byte, fds []int, err error) {
+func (s *fdSet) waits() bool { return s.from < s.to }
+
+// A parcel is a frame with all that came along.
+type parcel struct {
+	header
+	payload []byte
+	fds     []int
+	lost    error // why it lacks descriptors, of which it has none then
+}
+
+// next gives the next frame. io.EOF means that the peer ended between two frames.
+func (d *deframer) next() (parcel, error) {
 	if d.err != nil {
-		return header{}, nil, nil, d.err
+		return parcel{}, d.err
 	}
-	h, payload, fds, err = d.frame()
-	if err != nil && (d.err != nil || !isTimeout(err)) {
-		d.drop(err)
+	f, err := d.frame()
+	if err != nil {
+		if d.err != nil || !isTimeout(err) {
+			d.drop(err)
+		}
+		return parcel{}, err
 	}
-	return h, payload, fds, err
+	return f, nil
 }
 
-func (d *deframer) frame() (h header, payload []byte, fds []int, err error) {
+func (d *deframer) frame() (f parcel, err error) {
 	for d.w-d.r < headerSize {
 		if err := d.fill(); err != nil {
 			if err == io.EOF && d.w > d.r {
 				err = io.ErrUnexpectedEOF
 			}
-			return header{}, nil, nil, err
+			return f, err
 		}
 	}
 	start := d.total - int64(d.w-d.r)
-	h, err = parseHeader(d.buf[d.r : d.r+headerSize])
+	f.header, err = parseHeader(d.buf[d.r : d.r+headerSize])
+	if err == nil && d.gate != nil {
+		err = d.gate(f.typ, f.id, f.length)
+	}
 	if err != nil {
-		return header{}, nil, nil, err
+		return f, err
 	}
 	d.r += headerSize
-	if fds, err = d.take(start, h.files); err == nil {
-		payload, err = d.payload(h.length)
-	}
-	if err == nil && len(d.sets) > 0 && d.sets[0].to <= d.total-int64(d.w-d.r) {
-		err = violation("descriptors that no frame announced")
+	if err = d.take(start, &f); err == nil {
+		f.payload, err = d.payload(f.length)
 	}
 	if err != nil {
-		d.src.discard(fds)
+		d.src.discard(f.fds)
 		if isTimeout(err) { // the rest of the frame can no longer be told from its beginning
 			d.err = err
 		}
-		return header{}, nil, nil, err
 	}
-	return h, payload, fds, nil
+	return f, err
 }
 
-// take gives the n descriptors of the frame that starts at offset start.
-func (d *deframer) take(start int64, n int) ([]int, error) {
-	if n == 0 {
-		return nil, nil
+// take gives the frame that starts at offset start the descriptors that it announces.
+func (d *deframer) take(start int64, f *parcel) error {
+	set := d.set
+	if f.files == 0 {
+		if end := start + headerSize + int64(f.length); set.waits() && set.to <= end {
+			return errUnannounced // no other frame starts where they came
+		}
+		return nil
 	}
-	if len(d.sets) == 0 || start < d.sets[0].from || start >= d.sets[0].to || len(d.sets[0].fds) != n {
-		return nil, violation("%d descriptors announced that did not come", n)
+	if !set.waits() || start < set.from || start >= set.to {
+		return violation("%d descriptors announced that did not come", f.files)
 	}
-	fds := d.sets[0].fds
-	if d.sets = d.sets[1:]; len(d.sets) == 0 {
-		d.sets = nil
+	if n := len(set.fds); n > f.files || n < f.files && set.lost == nil {
+		return violation("%d descriptors announced where %d came", f.files, n)
 	}
-	return fds, nil
+	d.set = fdSet{}
+	if set.lost == nil {
+		f.fds = set.fds
+		return nil
+	}
+	f.lost = fmt.Errorf("%d of its %d descriptors could not be received: %w", f.files-len(set.fds), f.files, set.lost)
+	d.src.discard(set.fds)
+	return nil
 }
+
+var errUnannounced = violation("descriptors that no frame announced")
 
 // fill appends to the buffer.
 func (d *deframer) fill() error {
@@ -108,13 +139,17 @@ func (d *deframer) fill() error {
 		d.w = copy(d.buf, d.buf[d.r:d.w])
 		d.r = 0
 	}
-	n, err := d.recv(d.buf[d.w:])
+	p := d.buf[d.w:]
+	if d.set.waits() { // not beyond the header that may announce them
+		p = d.buf[d.w : d.r+headerSize]
+	}
+	n, err := d.recv(p, true)
 	d.w += n
 	return err
 }
 
-// payload reads n bytes: what has been buffered, then straight into the result. The result grows as
-// bytes arrive.
+// payload reads n bytes: what has been buffered, then straight into the result. It has its full size
+// only once the peer has shown that it means it.
 func (d *deframer) payload(n int) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
@@ -124,11 +159,11 @@ func (d *deframer) payload(n int) ([]byte, error) {
 	d.r += have
 	for have < n {
 		if have == len(p) {
-			grown := make([]byte, min(n, growth*len(p)))
+			grown := make([]byte, n)
 			copy(grown, p)
 			p = grown
 		}
-		got, err := d.recv(p[have:])
+		got, err := d.recv(p[have:], false)
 		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -140,12 +175,19 @@ func (d *deframer) payload(n int) ([]byte, error) {
 	return p, nil
 }
 
-// recv is src.recv with io.EOF for the end, and descriptors queued.
-func (d *deframer) recv(p []byte) (int, error) {
-	n, fds, err := d.src.recv(p)
-	if len(fds) > 0 {
-		// Even with an error: they are open, and drop has to find them.
-		d.sets = append(d.sets, fdSet{fds, d.total, d.total + int64(n)})
+// recv is src.recv with io.EOF for the end. Where a frame may start, one set of descriptors may
+// come, and is kept.
+func (d *deframer) recv(p []byte, mayStart bool) (int, error) {
+	n, fds, lost, err := d.src.recv(p)
+	if len(fds) > 0 || lost != nil {
+		if err == nil && n > 0 && mayStart && !d.set.waits() {
+			d.set = fdSet{fds, lost, d.total, d.total + int64(n)}
+		} else {
+			d.src.discard(fds)
+			if err == nil {
+				err = errUnannounced
+			}
+		}
 	}
 	d.total += int64(n)
 	if err == nil && n == 0 {
@@ -158,10 +200,9 @@ func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // drop closes the descriptors that nobody has taken, and ends the reading.
 func (d *deframer) drop(err error) {
-	for _, set := range d.sets {
-		d.src.discard(set.fds)
-	}
-	d.sets = nil
+	d.src.discard(d.set.fds)
+	d.set = fdSet{}
+	d.buf = nil
 	if d.err == nil {
 		d.err = err
 	}

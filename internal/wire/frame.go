@@ -24,8 +24,7 @@ const (
 	maxControl = 64                     // payload of the frames that carry no value
 	headerSize = 20                     // see PROTOCOL.md
 	magic      = 'g'                    // first byte of every frame
-	trustedLen = 1 << 20                // a payload up to this size is allocated before it has come,
-	growth     = 16                     // a larger one grows by this factor once that much has come
+	trustedLen = 1 << 20                // of a payload that is larger, this much has to come first
 )
 
 // ErrProtocol is matched by every error about bytes that no peer following PROTOCOL.md sends.
@@ -94,6 +93,10 @@ type Frame struct {
 	// Files travel with the frame. Those of a frame that was read belong to the reader, which has
 	// to close them; those of a frame to be written stay with the caller, open until Write returns.
 	Files []*os.File
+
+	// Lost says why a frame that was read lacks its files, all of them: this process may open no
+	// more. The conversation goes on.
+	Lost error
 }
 
 // Close closes the files of a frame that was read.

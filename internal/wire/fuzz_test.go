@@ -23,15 +23,15 @@ type chunks struct {
 	open          map[int]bool
 }
 
-func (c *chunks) recv(p []byte) (int, []int, error) {
+func (c *chunks) recv(p []byte) (int, []int, error, error) {
 	n := copy(p, c.b[:min(len(c.b), c.step)])
 	c.b = c.b[n:]
 	c.recvs++
 	if n == 0 || c.fdEvery == 0 || c.recvs%c.fdEvery != 0 {
-		return n, nil, nil
+		return n, nil, nil, nil
 	}
 	c.open[c.recvs] = true
-	return n, []int{c.recvs}, nil
+	return n, []int{c.recvs}, nil, nil
 }
 
 func (c *chunks) discard(fds []int) {
@@ -52,12 +52,12 @@ func TestStreamSplit(t *testing.T) {
 	for step := 1; step < 2*readAhead; step += 1 + step/10 {
 		s := deframer{src: &chunks{b: all, step: step}}
 		for _, want := range frames {
-			h, payload, _, err := s.next()
-			if err != nil || h != want || len(payload) != h.length || bytes.Count(payload, []byte{byte(h.id)}) != h.length {
-				t.Fatalf("steps of %d: %+v, %v, want %+v", step, h, err, want)
+			f, err := s.next()
+			if err != nil || f.header != want || len(f.payload) != f.length || bytes.Count(f.payload, []byte{byte(f.id)}) != f.length {
+				t.Fatalf("steps of %d: %+v, %v, want %+v", step, f.header, err, want)
 			}
 		}
-		if _, _, _, err := s.next(); err != io.EOF {
+		if _, err := s.next(); err != io.EOF {
 			t.Fatalf("steps of %d: at the end: %v", step, err)
 		}
 	}
@@ -74,14 +74,17 @@ func FuzzFrame(f *testing.F) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for {
-			h, payload, fds, err := s.next()
+			f, err := s.next()
 			if err != nil {
 				break
 			}
-			if len(payload) != h.length || len(fds) != h.files {
-				t.Fatalf("%+v with %d bytes and %d descriptors", h, len(payload), len(fds))
+			if len(f.payload) != f.length || len(f.fds) != f.files {
+				t.Fatalf("%+v with %d bytes and %d descriptors", f.header, len(f.payload), len(f.fds))
 			}
-			src.discard(fds)
+			src.discard(f.fds)
+			if len(src.open) > 1 {
+				t.Fatalf("%d sets wait", len(src.open))
+			}
 		}
 		runtime.ReadMemStats(&after)
 		if n := after.TotalAlloc - before.TotalAlloc; n > 8<<20+uint64(64*len(b)) {

@@ -40,6 +40,9 @@ type Request struct {
 	Value    codec.Value
 	Place    sys.Place
 
+	// MaxResult is how large the encoded result can be; 0 is [codec.MaxValue]. It does not cross.
+	MaxResult int
+
 	EndThread bool // the thread ends with the call, also where the function leaves it clean
 }
 

@@ -1,12 +1,13 @@
 package wire
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/errtree"
-	"github.com/gonso/gonso/internal/sys"
 )
 
 // OutcomeKind says how a call ended.
@@ -59,8 +60,19 @@ type Panic struct {
 // MaxStack is how much of a panic's stack crosses; the rest is cut off.
 const MaxStack = 256 << 10
 
+// MaxOutcome is how large the payload of an outcome can be whose value has at most maxValue bytes; 0
+// is codec.MaxValue.
+func MaxOutcome(maxValue int) int {
+	if maxValue == 0 {
+		maxValue = codec.MaxValue
+	}
+	const head = 1 + 3*binary.MaxVarintLen32 + errtree.MaxSize // kind, error, and lengths
+	const panicked = max(errtree.MaxSize, errtree.MaxText) + MaxStack
+	return min(head+max(maxValue, panicked), MaxPayload)
+}
+
 // Close closes the files of o, which may be somebody else's.
-func (o *Outcome) Close() { sys.CloseReceived(o.Value.Files) }
+func (o *Outcome) Close() { o.Value.CloseReceived() }
 
 // Cross gives what the other side of a connection would have of o, whose files it takes over. An
 // error matches codec.ErrTooLarge: the value is.
@@ -186,6 +198,6 @@ func cutPanic(b []byte) (p *Panic, rest []byte, err error) {
 		p.Value, b = string(text), rest
 	}
 	stack, rest, err := cutString(b, MaxStack)
-	p.Stack = stack
+	p.Stack = bytes.Clone(stack) // so that it does not keep the payload
 	return p, rest, err
 }

@@ -1,0 +1,68 @@
+package reexec
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/wire"
+)
+
+// What a worker sends is not trusted, and what it may take of this process has one bound for all its
+// calls in flight: the intake's. A frame is looked at by its header: nobody waits for it, or it is
+// larger than the result of its call can be, and nothing of it is read.
+type intake struct {
+	payloads *codec.Budget // what was received and not yet decoded
+	decoded  *codec.Budget // what is being decoded; its users wait for nobody else
+
+	once sync.Once
+	shut chan struct{} // closed when the worker is to end
+}
+
+// uncounted is the size of frames that are too small to be counted.
+const uncounted = 64 << 10
+
+func newIntake() *intake {
+	return &intake{
+		payloads: codec.NewBudget(wire.MaxPayload),
+		decoded:  codec.NewBudget(codec.MaxDecoded),
+		shut:     make(chan struct{}),
+	}
+}
+
+// end wakes who waits for room.
+func (in *intake) end() { in.once.Do(func() { close(in.shut) }) }
+
+// admit is the gate of a worker's frames; who reads them calls it.
+func (p *process) admit(typ wire.FrameType, id uint64, length int) error {
+	switch typ {
+	case wire.Alive, wire.Ready: // small, and only comeUp takes them
+		return nil
+	case wire.Result:
+	default:
+		return unexpected(typ, id)
+	}
+	p.mu.Lock()
+	c := p.calls[id]
+	p.mu.Unlock()
+	if c == nil {
+		return unexpected(typ, id)
+	}
+	if length > c.most {
+		return fmt.Errorf("%w: the worker sent %d bytes for call %d, whose result has at most %d", wire.ErrProtocol, length, id, c.most)
+	}
+	if length <= uncounted {
+		return nil
+	}
+	charge, err := p.intake.payloads.Take(int64(length), p.intake.shut)
+	if err != nil {
+		return os.ErrClosed
+	}
+	c.charge = charge
+	return nil
+}
+
+func unexpected(typ wire.FrameType, id uint64) error {
+	return fmt.Errorf("%w: the worker sent a %v frame for call %d, which nobody waits for", wire.ErrProtocol, typ, id)
+}
