@@ -30,7 +30,7 @@ func (c *Cmd) onThreadAtHome(f func()) {
 	procfs.AtHome(f)
 }
 
-var errPdeathsig = errors.New("Pdeathsig: the calling thread is in a foreign mnt namespace or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure")
+var errPdeathsig = fmt.Errorf("%s: the calling thread is in a foreign mnt namespace or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure", "Pdeathsig")
 
 // apart reports whether the program has a process group of its own.
 func (c *Cmd) apart() bool {
@@ -86,7 +86,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		env = append(env, selfEnv+"=1")
 	case c.Exe != nil && protect:
 		if g.Exe, done, err = reexec.CopyExe(c.ctx, c.Exe); err != nil {
-			return prepared{}, newError("start", 0, "", fmt.Errorf("Exe: %w", err))
+			return prepared{}, newError("start", 0, "", fmt.Errorf("%s: %w", "Exe", err))
 		}
 	case c.Exe != nil:
 	case strings.Contains(c.Path, "/"):

@@ -349,6 +349,9 @@ func TestHostileWorkerCannotFloodItsParent(t *testing.T) {
 	needProcess(t)
 	for name, a := range attacks {
 		for _, calls := range []int{1, 64} {
+			if calls > 1 && !testenv.Full() && len(name)%3 > 0 { // a third of them
+				continue
+			}
 			t.Run(fmt.Sprintf("%s, %d calls", name, calls), func(t *testing.T) {
 				s := sufferedBy(t, name, calls)
 				t.Logf("%3d MiB, %v, %d of %d fine, errors of up to %d bytes: %q", s.Peak>>20, s.Longest.Round(time.Millisecond), s.Fine, calls, s.Text, s.Errors)
@@ -523,10 +526,7 @@ func endureMutants(seed string, calls int) suffered {
 // Nor do answers that are nearly right.
 func TestMutatedAnswersCannotHurtTheParent(t *testing.T) {
 	needProcess(t)
-	calls := 6_000
-	if os.Getenv("GONSO_TEST_STRESS") != "" {
-		calls = 600_000
-	}
+	calls := testenv.Times(600_000, 3_000)
 	seed := rand.Uint64()
 	start := time.Now()
 	s := sufferedBy(t, mutantPrefix+strconv.FormatUint(seed, 10), calls)
@@ -535,3 +535,8 @@ func TestMutatedAnswersCannotHurtTheParent(t *testing.T) {
 		t.Errorf("seed %d: %d MiB, %v, %d descriptors and %d goroutines left, %d fine", seed, s.Peak>>20, s.Longest, s.FDs, s.Goroutines, s.Fine)
 	}
 }
+
+var (
+	_ = testenv.Long(TestHostileWorkerCannotFloodItsParent)
+	_ = testenv.Long(TestMutatedAnswersCannotHurtTheParent)
+)

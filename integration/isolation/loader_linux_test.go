@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,10 +45,14 @@ func TestRootInsideCannotLendItsLoader(t *testing.T) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", c, err, out)
 	}
-	ways := []string{"worker", "isolated", "helper", "keeping ids", "self", "self, keeping ids", "exe", "exe, by path only"}
+	all := []string{"worker", "isolated", "helper", "keeping ids", "self", "self, keeping ids", "exe", "exe, by path only"}
 	for _, k := range []kind{uns, nouns, plain, hostpid} {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
+			ways := slices.Clone(all)
+			if k == uns || k == hostpid { // this user's ids are not mapped there, and to keep them is refused
+				ways = slices.DeleteFunc(ways, func(way string) bool { return strings.Contains(way, "keeping ids") })
+			}
 			b.sh(t, ": >/work/ran; /bin/busybox chmod 666 /work/ran")
 			refuses := func(what string) {
 				t.Helper()

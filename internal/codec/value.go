@@ -155,19 +155,12 @@ func marshalBytes(v []byte) ([]byte, error) {
 	return append(b, v...), nil
 }
 
-// Unmarshal decodes what Marshal has encoded into the same type; v is a pointer to a zero value. b
-// is not kept.
+// UnmarshalWithin decodes what Marshal has encoded into the same type; v is a pointer to a zero
+// value. b is not kept. It may take room bytes of memory at most, and gives what is left of them.
 //
 // b is not trusted: doubled keys, unknown fields, bytes behind the value, nesting beyond MaxDepth,
 // and input that would occupy more than MaxDecoded, or much more than its size, are errors, which
 // match ErrValue.
-func Unmarshal(b []byte, v any) error {
-	_, err := UnmarshalWithin(b, v, noLimit)
-	return err
-}
-
-// UnmarshalWithin is Unmarshal of what may take room bytes of memory at most. It gives what is left
-// of them.
 func UnmarshalWithin(b []byte, v any, room int64) (left int64, err error) {
 	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && HasFiles(t.Elem()) {
 		return room, &ValueError{Op: "decode", Type: t.Elem().String(), Why: errFilesHere}

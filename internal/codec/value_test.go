@@ -62,6 +62,12 @@ type everything struct {
 	Skipped   chan int `json:"-"`
 }
 
+// Unmarshal is UnmarshalWithin any room.
+func Unmarshal(b []byte, v any) error {
+	_, err := UnmarshalWithin(b, v, noLimit)
+	return err
+}
+
 const notUTF8 = "a\xff\xfe/\x00b\xc3"
 
 func TestValuesRoundTrip(t *testing.T) {

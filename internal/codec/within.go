@@ -52,8 +52,8 @@ func (e Value) DecodeWithin(ctx context.Context, grace time.Duration, v any) err
 	if !ended {
 		close(stop)
 		go func() {
-			<-done
-			e.over(c, errStopped) // closes what was decoded of the files, too
+			late := errors.Join(errStopped, <-done)
+			e.over(c, late) // closes what was decoded of the files, too
 		}()
 		late := &ValueError{Op: "decode", Type: t.Elem().String(), Why: "it takes longer than the call may"}
 		return errors.Join(ctx.Err(), late)
