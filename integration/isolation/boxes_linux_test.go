@@ -37,6 +37,14 @@ const (
 	plain   kind = "plain"   // made by a plain user, who is root inside
 )
 
+// some are the first two of kinds, and all where tests run at full length.
+func some(kinds ...kind) []kind {
+	if testenv.Full() {
+		return kinds
+	}
+	return kinds[:2]
+}
+
 // plainUID is the plain user of boxes and programs.
 const plainUID = 65534
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // guest is a program by root, or by the plain user who made the box.
@@ -77,7 +79,7 @@ func (b *box) find(t *testing.T, secret, seconds string) *exec.Cmd {
 // not mnt, had the root of the host: root inside went there by /proc/PID/root, and wrote to
 // the home of who had started them.
 func TestRootInsideCannotSeeTheHostsFiles(t *testing.T) {
-	for _, k := range []kind{plain, ptr, nouns, uns, hostpid} {
+	for _, k := range some(plain, ptr, nouns, uns, hostpid) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			secret := b.secret(t)
@@ -133,7 +135,7 @@ func TestRootInsideCannotSeeTheHostsFiles(t *testing.T) {
 
 // As before, while things come and go: what is on its way counts.
 func TestRootInsideCannotCatchALauncherWithTheHostsFiles(t *testing.T) {
-	for _, k := range []kind{plain, ptr, nouns, uns, hostpid} {
+	for _, k := range some(plain, ptr, nouns, uns, hostpid) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			finder := b.find(t, b.secret(t), "4")
@@ -156,7 +158,7 @@ func TestRootInsideCannotCatchALauncherWithTheHostsFiles(t *testing.T) {
 // CVE-2024-21626: a working directory inside that is a link to a descriptor that was
 // inherited by whoever goes there.
 func TestRootInsideCannotLeadADirectoryOutside(t *testing.T) {
-	for _, k := range []kind{uns, nouns, plain} {
+	for _, k := range some(uns, nouns, plain) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			b.sh(t, `mkdir /links /inside; echo -n inside > /inside/file
@@ -176,7 +178,7 @@ func TestRootInsideCannotLeadADirectoryOutside(t *testing.T) {
 // CVE-2017-5226: what runs in the session of the caller has his terminal, and types there
 // (TIOCSTI).
 func TestRootInsideCannotReachTheTerminal(t *testing.T) {
-	for _, k := range []kind{uns, nouns, plain} {
+	for _, k := range some(uns, nouns, plain) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			if err := unix.Mknod(b.rootfs+"/tty", unix.S_IFCHR|0o666, 5<<8); err != nil {
@@ -236,7 +238,7 @@ func newPTY(t *testing.T) (pty, tty *os.File) {
 
 // CVE-2022-29162 and others: what a program was started with is of use inside.
 func TestStateOfTheCallerCannotComeAlong(t *testing.T) {
-	for _, k := range []kind{uns, nouns, ptr} {
+	for _, k := range some(uns, nouns, ptr) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			out, err := b.guest(t, "cross").Output()
@@ -291,3 +293,11 @@ func TestRootInsideCannotGetIDsThatAreKept(t *testing.T) {
 		t.Errorf("%s%v", out, err)
 	}
 }
+
+var (
+	_ = testenv.Long(TestRootInsideCannotCatchALauncherWithTheHostsFiles)
+	_ = testenv.Long(TestRootInsideCannotLeadADirectoryOutside)
+	_ = testenv.Long(TestRootInsideCannotReachTheTerminal)
+	_ = testenv.Long(TestRootInsideCannotSeeTheHostsFiles)
+	_ = testenv.Long(TestStateOfTheCallerCannotComeAlong)
+)

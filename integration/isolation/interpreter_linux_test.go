@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // visit is what testdata/visitor prints.
@@ -110,7 +111,7 @@ func TestRootInsideCannotInterpretWhatWeExecute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []kind{uns, hostpid, plain} {
+	for _, k := range some(uns, hostpid, plain) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			if err := b.exec("/bin/sh", "-c", "mkdir -p /work/misc && mount -t binfmt_misc none /work/misc").Run(); err != nil {
@@ -181,7 +182,7 @@ func TestRootInsideCannotInterpretTheHostsPrograms(t *testing.T) {
 	theirs := filepath.Join(dir, "interpreter")
 	build(t, "loader", theirs)
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	for _, k := range []kind{uns, hostpid, plain} {
+	for _, k := range some(uns, hostpid, plain) {
 		t.Run(string(k), func(t *testing.T) {
 			box := newBox(t, k)
 			if err := box.exec("/bin/sh", "-c", "mkdir -p /work/misc && mount -t binfmt_misc none /work/misc").Run(); err != nil {
@@ -218,3 +219,8 @@ END`, magic(b[:16]), flags))
 		})
 	}
 }
+
+var (
+	_ = testenv.Long(TestRootInsideCannotInterpretTheHostsPrograms)
+	_ = testenv.Long(TestRootInsideCannotInterpretWhatWeExecute)
+)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // interpreterOf is the loader that a dynamically linked program names.
@@ -46,7 +47,7 @@ func TestRootInsideCannotLendItsLoader(t *testing.T) {
 		t.Fatalf("%v: %v\n%s", c, err, out)
 	}
 	all := []string{"worker", "isolated", "helper", "keeping ids", "self", "self, keeping ids", "exe", "exe, by path only"}
-	for _, k := range []kind{uns, nouns, plain, hostpid} {
+	for _, k := range some(uns, nouns, plain, hostpid) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			ways := slices.Clone(all)
@@ -97,3 +98,7 @@ func TestRootInsideCannotLendItsLoader(t *testing.T) {
 		})
 	}
 }
+
+var (
+	_ = testenv.Long(TestRootInsideCannotLendItsLoader)
+)

@@ -209,7 +209,7 @@ func runBounded(t *testing.T, c *exec.Cmd) string {
 }
 
 func TestFakeProcInsideCannotBeBelieved(t *testing.T) {
-	for _, k := range []kind{uns, hostpid} {
+	for _, k := range some(uns, hostpid) {
 		for name, script := range fakes {
 			for _, debug := range []string{"", "threads"} {
 				t.Run(string(k)+"/"+name+"/"+debug, func(t *testing.T) {
@@ -256,3 +256,7 @@ func TestRootInsideCannotBeWhatIsLaunched(t *testing.T) {
 		})
 	}
 }
+
+var (
+	_ = testenv.Long(TestFakeProcInsideCannotBeBelieved)
+)
