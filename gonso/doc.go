@@ -166,6 +166,14 @@
 // inside, if id 0 is mapped there and [Worker].KeepIDs is not set. A refusal is an [*Error] whose Hint,
 // if there is one, comes from what was found afterwards: sysctls, seccomp, capabilities.
 //
+// # Somebody else's Set
+//
+// A Set counts as somebody else's where it has user, pid or mnt namespaces that were opened from
+// outside, or made inside such. Root there may be hostile. What runs there by way of gonso has none of
+// this process's memory, descriptors, terminal or groups; [Set.OpenFile] opens ordinary files only
+// ([AnyFile]); a dynamically linked program is refused ([Worker].DynamicLoader); and a Set with their
+// pid namespace needs their mnt namespace too ([HostFiles]). SECURITY.md has the rules.
+//
 // # Systems
 //
 // Linux 5.10 or later with /proc mounted. The process backend exists on amd64 and arm64, the thread
