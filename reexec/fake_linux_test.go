@@ -240,10 +240,18 @@ func unharmed(t *testing.T, before map[string]string, pid int) {
 	if alive(pid) {
 		t.Errorf("the worker %d is still there", pid)
 	}
-	for fd, target := range descriptors() {
-		if before[fd] == "" {
-			t.Errorf("descriptor %s is left: %s", fd, target)
+	// What a goroutine waits on is closed when that has seen it.
+	var left []string
+	if !testenv.Poll(func() bool {
+		left = nil
+		for fd, target := range descriptors() {
+			if before[fd] == "" {
+				left = append(left, fd+": "+target)
+			}
 		}
+		return len(left) == 0
+	}) {
+		t.Errorf("descriptors are left: %q", left)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Workers are started on a thread that lasts as long as this program. What a worker is, it
@@ -32,6 +34,16 @@ func onLastingThread(f func()) {
 
 func lastingThread() {
 	runtime.LockOSThread()
+	if unix.Gettid() == os.Getpid() { // the main thread is others' as well
+		started := make(chan struct{})
+		go func() {
+			close(started)
+			lastingThread()
+		}()
+		<-started
+		runtime.UnlockOSThread()
+		return
+	}
 	lastingIdentity = threadIdentity()
 	for f := range lasting.work {
 		f()
