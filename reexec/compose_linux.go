@@ -25,6 +25,7 @@ type launch struct {
 	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
 	// lasting: it ends with the thread that starts it, which has to be one that lasts
 	lasting bool
+	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
 }
 
 func newLaunch() *launch {
@@ -283,6 +284,9 @@ func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
 		l.joinUser(joins, first, keepIDs)
 	} else {
 		l.join(joins, first)
+		if l.kept != nil && len(joins) > 0 { // only now: that the Set cannot be joined says more
+			l.Setgroups().When(l.kept)
+		}
 	}
 	if l.forks = joinsType(joins, newPID); l.forks {
 		child := l.on(unix.CLONE_NEWPID, l.Clone(unix.CLONE_PARENT|int(unix.SIGCHLD)))

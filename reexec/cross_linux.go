@@ -65,8 +65,9 @@ func (l *launch) cross(c crossing) {
 		l.Setsid()
 	}
 	if !c.user { // joinUser knows when it is allowed there
-		if groups := l.Setgroups(); !c.grouped {
-			groups.Tolerate(unix.EPERM)
+		groups := l.Setgroups().Tolerate(unix.EPERM)
+		if c.grouped {
+			l.kept = groups
 		}
 	}
 	l.ClearInheritable()
