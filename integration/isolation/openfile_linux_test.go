@@ -388,7 +388,7 @@ func TestRootInsideCannotSwapWhatIsOpened(t *testing.T) {
 				}
 			}
 			func() {
-				o.script("rm -rf /work/s; mkdir /work/s; echo -n expected >/work/s/a\n" + make)
+				o.script("while umount /work/s/a 2>/dev/null; do :; done; rm -rf /work/s; mkdir /work/s; echo -n expected >/work/s/a\n" + make)
 				c := o.exec(append([]string{"/bin/inside"}, strings.Fields(by)...)...)
 				in, err := c.StdinPipe()
 				if err != nil {
