@@ -18,9 +18,7 @@ import (
 // returnsWithin fails the test if do takes longer.
 func returnsWithin(t *testing.T, d time.Duration, what string, do func()) {
 	t.Helper()
-	if testenv.Race {
-		d *= 3
-	}
+	d = testenv.Bound(d)
 	begin := time.Now()
 	if !sys.WithinTime(d+10*time.Second, do) {
 		t.Fatalf("%s has not returned after %v", what, time.Since(begin))

@@ -32,9 +32,7 @@ const (
 // returnsWithin fails the test if do takes longer.
 func returnsWithin(t *testing.T, d time.Duration, what string, do func()) {
 	t.Helper()
-	if testenv.Race {
-		d *= 3
-	}
+	d = testenv.Bound(d)
 	begin := time.Now()
 	done := make(chan struct{})
 	go func() {

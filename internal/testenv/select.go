@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // In the environment of runs of only some tests.
@@ -28,6 +29,15 @@ func Long(test func(*testing.T)) bool {
 // Full reports whether Long tests are to run at full length: otherwise they do
 // enough to see that all works, in a second or two.
 func Full() bool { return os.Getenv(stressEnv) != "" && !Race && !testing.Short() }
+
+// Bound is how long a thing may take that has d for it: more with the race detector, and where tests
+// are asked to be short, as on emulated processors.
+func Bound(d time.Duration) time.Duration {
+	if Race || testing.Short() {
+		return 3 * d
+	}
+	return d
+}
 
 // Times is full if Full, else short.
 func Times(full, short int) int {
