@@ -64,7 +64,7 @@ var lookInside = Register("test.procfs.look", func(context.Context, struct{}) (i
 	var uts unix.Utsname
 	var boot unix.Timespec
 	err := errors.Join(unix.Uname(&uts), unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot))
-	return insideFacts{os.Getuid(), os.Getpid(), unix.ByteSliceToString(uts.Nodename[:]), boot.Sec, netOf()}, err
+	return insideFacts{os.Getuid(), os.Getpid(), unix.ByteSliceToString(uts.Nodename[:]), int64(boot.Sec), netOf()}, err
 })
 
 // looksAtWhatItGets prints a line for each call: "ok", "typed" or what is wrong.
@@ -149,7 +149,7 @@ func looksAtWhatItGets() {
 		if err != nil && (errors.Is(err, unix.EINVAL) || errors.Is(err, errors.ErrUnsupported)) {
 			return nil // the kernel has none
 		}
-		return look(s, err, func(f insideFacts) bool { return f.Node == node && f.Boot > boot.Sec+4000*3600 })
+		return look(s, err, func(f insideFacts) bool { return f.Node == node && f.Boot > int64(boot.Sec)+4000*3600 })
 	})
 	check("user", func() error {
 		s, err := Unshare(User)

@@ -421,7 +421,7 @@ var mutantTypes = []func() any{
 func origins() (all [][]byte) {
 	addr := netip.MustParseAddr("fe80::1%eth0")
 	for _, v := range []any{
-		"text", []int{1, -2, 300, 1 << 40}, map[string]any{"a": []any{1, "x", nil, 2.5}}, []time.Time{time.Unix(1, 2).UTC()}, 7,
+		"text", []int64{1, -2, 300, 1 << 40}, map[string]any{"a": []any{1, "x", nil, 2.5}}, []time.Time{time.Unix(1, 2).UTC()}, 7,
 		[][100]int64{{}}, []netip.Prefix{netip.PrefixFrom(addr.WithZone(""), 64)}, []any{strings.Repeat("x", 300), []byte{1}},
 		struct {
 			A []string

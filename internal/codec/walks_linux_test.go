@@ -57,7 +57,7 @@ func TestWalksAgree(t *testing.T) {
 		return first
 	}
 	several := map[int][2]*os.File{}
-	for _, n := range []int{0, -1, 23, 24, 255, 256, -300, 1 << 40} { // encoded with different lengths
+	for _, n := range []int{0, -1, 23, 24, 255, 256, -300, math.MaxInt} { // encoded with different lengths
 		several[n] = [2]*os.File{next(), next()}
 	}
 	behind, tree := next(), &treeOfFiles{F: next()}
