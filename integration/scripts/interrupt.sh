@@ -25,8 +25,10 @@ left() {
 	for p in $(processes); do echo "process ${p#/proc/}: $(tr '\0' ' ' <"$p/cmdline")"; done
 	find "$temp" -mindepth 1 -maxdepth 3
 	grep -F "$temp" /proc/self/mountinfo || true
-	find /sys/fs/cgroup -maxdepth 2 -name 'gonso-*' 2>/dev/null || true
+	cgroups | grep -vxFf "$work/cgroups" || true
 }
+cgroups() { find /sys/fs/cgroup -maxdepth 2 -name 'gonso-*' 2>/dev/null || true; }
+cgroups >"$work/cgroups" # somebody else's
 
 # try HOW NAME COMMAND...: runs it on a terminal, ends it, and looks.
 try() {
