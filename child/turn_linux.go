@@ -81,7 +81,7 @@ func (t *turns) relieve() {
 	}
 }
 
-// back reports whether nobody reads, for who left as number n; 0 did not.
+// back reports whether nobody reads, to the goroutine that left as number n; 0 did not.
 func (t *turns) back(n uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

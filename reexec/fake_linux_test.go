@@ -334,26 +334,6 @@ func TestUnaskedDescriptorsAreClosed(t *testing.T) {
 	unharmed(t, before, pid)
 }
 
-// limitFiles lets this process open n more files.
-func limitFiles(t *testing.T, n int) (restore func()) {
-	t.Helper()
-	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0) // the lowest that is free
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.Close(fd)
-	var old unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + n), Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	restore = func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }
-	t.Cleanup(restore)
-	return restore
-}
-
 // A program at its limit of open files loses the answer that brings more, and no worker.
 func TestLackOfDescriptorsCostsOneCall(t *testing.T) {
 	t.Run("here", func(t *testing.T) {
@@ -361,7 +341,7 @@ func TestLackOfDescriptorsCostsOneCall(t *testing.T) {
 		before := descriptors()
 		w, _ := newWorker(t, WorkerOptions{})
 		pid := workerPID(t, w)
-		restore := limitFiles(t, 50)
+		restore := testenv.LimitFiles(t, 50)
 		_, err := w.Call(t.Context(), "echo", nil)
 		restore()
 		if !errors.Is(err, unix.EMFILE) || errors.Is(err, ErrWorkerDied) {

@@ -10,7 +10,7 @@ import (
 	"github.com/gonso/gonso/gonso/gonsotest"
 )
 
-// A test in a net namespace of its own. It is skipped for who may not make one,
+// A test in a net namespace of its own. It is skipped for a user who may not make one,
 // unless GONSO_TEST_REQUIRE promises root.
 func TestOwnNetworkHasNothingButLoopback(t *testing.T) {
 	s := gonsotest.New(t, gonso.Net)

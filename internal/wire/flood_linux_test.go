@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gonso/gonso/internal/testenv"
 	"golang.org/x/sys/unix"
 )
 
@@ -110,26 +111,6 @@ func TestPeerCannotHoldTheReadersDescriptors(t *testing.T) {
 	})
 }
 
-// limitFiles lets this process open n more files, until the test ends.
-func limitFiles(t *testing.T, n int) (restore func()) {
-	t.Helper()
-	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0) // the lowest that is free
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.Close(fd)
-	var old unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + n), Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
-	restore = func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }
-	t.Cleanup(restore)
-	return restore
-}
-
 // A process that may open no more files has its own trouble: one frame lacks what came with it, and
 // the next ones are there. (It was taken for a crime of the peer's, which ended all calls.)
 func TestLackOfDescriptorsCostsOneFrame(t *testing.T) {
@@ -158,7 +139,7 @@ func TestLackOfDescriptorsCostsOneFrame(t *testing.T) {
 			if err := <-sent; err != nil {
 				t.Fatal(err)
 			}
-			restore := limitFiles(t, left)
+			restore := testenv.LimitFiles(t, left)
 			for id := range uint64(4) {
 				if id == 2 { // frames 2 and 3 are read together
 					restore()
