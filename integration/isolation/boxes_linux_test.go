@@ -214,8 +214,14 @@ func knownCapabilities() (caps []string) {
 
 func (b *box) start(t *testing.T) {
 	t.Helper()
+	b.pid = runContainer(t, b.runc, ".", b.name)
+}
+
+// runContainer has runc run a container until the test ends, and returns the process in it.
+func runContainer(t *testing.T, runc func(args ...string) *exec.Cmd, bundle, name string) (pid int) {
+	t.Helper()
 	var log bytes.Buffer
-	run := b.runc("run", "--bundle", ".", b.name)
+	run := runc("run", "--bundle", bundle, name)
 	run.Stdout, run.Stderr = &log, &log
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
@@ -223,7 +229,7 @@ func (b *box) start(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- run.Wait() }()
 	t.Cleanup(func() {
-		b.runc("delete", "--force", b.name).Run()
+		runc("delete", "--force", name).Run()
 		run.Process.Kill() // in case it is not there yet
 		<-ended
 	})
@@ -238,18 +244,18 @@ func (b *box) start(t *testing.T) {
 		select {
 		case err := <-ended:
 			ended <- err
-			t.Fatalf("the box has ended: %v\n%s", err, log.String())
+			t.Fatalf("the container has ended: %v\n%s", err, log.String())
 		case <-limit:
-			t.Fatalf("the box does not start: %+v\n%s", state, log.String())
+			t.Fatalf("the container does not start: %+v", state) // runc still writes the log
 		case <-tick.C:
 		}
-		if out, err := b.runc("state", b.name).Output(); err == nil {
+		if out, err := runc("state", name).Output(); err == nil {
 			if err := json.Unmarshal(out, &state); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	b.pid = state.Pid
+	return state.Pid
 }
 
 // exec is a program that root inside runs.

@@ -1,7 +1,6 @@
 package isolation
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gonso/gonso/gonso"
 )
@@ -38,45 +36,11 @@ func joinContainer(t *testing.T, joiner string, hostPIDs bool, namespaces int) {
 	runc := func(args ...string) *exec.Cmd {
 		return exec.Command("runc", append([]string{"--root", state}, args...)...)
 	}
-	var log bytes.Buffer
-	run := runc("run", "--bundle", dir, name)
-	run.Stdout, run.Stderr = &log, &log
-	if err := run.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- run.Wait() }()
-	t.Cleanup(func() {
-		runc("delete", "--force", name).Run()
-		run.Process.Kill() // in case it is not there yet
-		<-ended
-	})
-	var container struct {
-		Pid    int
-		Status string
-	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(20 * time.Second)
-	for container.Status != "running" {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("the container has ended: %v\n%s", err, log.String())
-		case <-limit:
-			t.Fatalf("the container does not start: %+v", container)
-		case <-tick.C:
-		}
-		if out, err := runc("state", name).Output(); err == nil {
-			if err := json.Unmarshal(out, &container); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	pid := runContainer(t, runc, dir, name)
 	want := make(map[string]string)
 	foreign := 0
 	for _, typ := range []string{"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"} {
-		link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", container.Pid, typ))
+		link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, typ))
 		if err != nil {
 			continue // the kernel has no such type
 		}
@@ -89,7 +53,7 @@ func joinContainer(t *testing.T, joiner string, hostPIDs bool, namespaces int) {
 		t.Errorf("%d namespaces of the container are its own, want %d: %v", foreign, namespaces, want)
 	}
 
-	join := exec.Command(joiner, strconv.Itoa(container.Pid))
+	join := exec.Command(joiner, strconv.Itoa(pid))
 	var stderr strings.Builder
 	join.Stderr = &stderr
 	out, err := join.Output()

@@ -242,15 +242,14 @@ func TestWorkerStartedByHandRefuses(t *testing.T) {
 	})
 }
 
-// Who starts a setuid program chooses its argv[0], and must not choose the
-// functions that it runs.
-func TestSetuidProgramCannotBeMadeAWorker(t *testing.T) {
-	needRoot(t)
-	dir, err := os.MkdirTemp("", "gonso-isolation-")
+// suidDir makes a directory in parent that all users may enter and that honours the setuid bit.
+func suidDir(t *testing.T, parent string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "gonso-isolation-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +257,14 @@ func TestSetuidProgramCannotBeMadeAWorker(t *testing.T) {
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Flags&unix.ST_NOSUID != 0 {
 		t.Skipf("skip: needs suid: %s has none, %v", dir, err)
 	}
+	return dir
+}
+
+// Who starts a setuid program chooses its argv[0], and must not choose the
+// functions that it runs.
+func TestSetuidProgramCannotBeMadeAWorker(t *testing.T) {
+	needRoot(t)
+	dir := suidDir(t, "")
 	b, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)

@@ -47,18 +47,7 @@ func init() {
 func TestProgramBehindAPrivilegedWrapperCannotBeMadeAWorker(t *testing.T) {
 	needRoot(t)
 	needTool(t, "tools", "go")
-	dir, err := os.MkdirTemp("/tmp", "gonso-isolation-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil || fs.Flags&unix.ST_NOSUID != 0 {
-		t.Skipf("skip: needs suid: %s has none, %v", dir, err)
-	}
+	dir := suidDir(t, "/tmp")
 	b, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
