@@ -53,7 +53,10 @@ const (
 const (
 	stepTimeout  = 30 * time.Second
 	stepPatience = 100 * time.Millisecond
+	stepTicks    = 3
 )
+
+var stepClock = &sys.Coarse{Period: stepTimeout / stepTicks}
 
 // runOnThread runs body on a locked thread inside the joined namespaces and
 // waits for it. Its error says what gonso could not do; a panic of body is
@@ -80,15 +83,17 @@ func (r *threadRun) begin() bool { return r.phase.CompareAndSwap(ownSteps, their
 
 // await returns nil when the run is over.
 func (r *threadRun) await(ctx context.Context) error {
-	limit := time.NewTimer(stepTimeout)
-	defer limit.Stop()
 	var cause error
-	select {
-	case <-r.done:
-		return nil
-	case <-ctx.Done():
-		cause = context.Cause(ctx)
-	case <-limit.C:
+	for ticks := 0; ticks <= stepTicks && cause == nil; ticks++ {
+		select {
+		case <-r.done:
+			return nil
+		case <-ctx.Done():
+			cause = context.Cause(ctx)
+		case <-stepClock.Tick():
+		}
+	}
+	if cause == nil {
 		cause = fmt.Errorf("no answer within %v: %w", stepTimeout, context.DeadlineExceeded)
 	}
 	if r.phase.Load() == ownSteps && sys.Done(r.done, stepPatience) {
