@@ -155,7 +155,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	made := newCore()
 	made.copied = c.copies(types, base)
 	for i, t := range singles(types) {
-		ns, err := nsfs.Own(from.Files[i])
+		ns, err := nsfs.OwnAs(from.Files[i], uint32(t))
 		if err != nil {
 			from.Close()
 			made.release()

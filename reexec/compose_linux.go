@@ -105,23 +105,32 @@ func (l *launch) execute(fd launcher.FD, name string, protect bool) {
 const shutOut = "it is executed by descriptor alone, as somebody else may be root inside; possibly an interpreter was registered for it there " +
 	"(binfmt_misc); or it is dynamically linked and its loader is missing inside; or TOMOYO is active and /dev/fd is missing inside"
 
-// composeCreation makes namespaces and holds them until told to go on. dumpable
-// says that this process needs that to open the launcher's files in /proc; lasting,
-// that the thread that starts it ends with this process.
+// Descriptors of what makes namespaces, in the order of launcher.Cmd.Files.
+const (
+	creationSocket = launcher.FirstFileFD + iota // what is made is sent there
+	creationProc                                 // our procfs; later the launcher's own ns directory in it
+	creationJoins
+)
+
+// composeCreation makes namespaces, sends their descriptors, and holds them until told to go on. The
+// launcher opens them itself: nobody else may where it is not dumpable, not even root without
+// CAP_SYS_PTRACE. dumpable says that this process has to open files of the launcher's in /proc;
+// lasting, that the thread that starts it ends with this process.
 func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	l := newLaunch()
 	l.lasting = lasting
 	user := joinsType(c.Join, newUser)
-	first := launcher.FirstFileFD
-	stays := c.Unshare&unix.CLONE_NEWPID != 0
-	if stays {
-		first = reaperTold + 1
-	}
-	l.cross(crossing{own: c.own, user: user, protect: c.Protect, top: first + launcher.FD(len(c.Join)), dumpable: dumpable})
+	l.cross(crossing{own: c.own, user: user, protect: c.Protect, top: creationJoins + launcher.FD(len(c.Join))})
 	// The new user namespace is owned by who makes it, and the default maps
 	// are those of the joined one's root.
-	l.enter(c.Join, first, false)
-	if user && dumpable {
+	l.enter(c.Join, creationJoins, false)
+	own := l.Openat(creationProc, "self/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	l.Dup3(own, creationProc, unix.O_CLOEXEC)
+	l.CloseRange(creationJoins, 0)
+	if dumpable && c.Protect && user {
+		l.emptyRoot(c.chrooted) // others may look from here on
+	}
+	if dumpable && (c.Protect || user) {
 		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids took it away
 	}
 	l.on(c.Unshare, l.Unshare(int(c.Unshare)))
@@ -133,9 +142,10 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 		l.on(unix.CLONE_NEWNET, l.SetInterfaceUp("lo", socket))
 		l.Close(socket)
 	}
+	l.sendOwn(c.Unshare&^newPID, creationJoins)
 	l.Sync()
 	l.Wait()
-	if stays {
+	if c.Unshare&newPID != 0 {
 		l.becomeReaper(c)
 	} else if c.MountProc {
 		l.mountProc()
@@ -143,9 +153,20 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	return l
 }
 
-// reaperTold is a pipe of the original that becomeReaper leaves: it ends when the
-// original's files in /proc are of no more use.
-const reaperTold = launcher.FirstFileFD
+// sendOwn sends the launcher's own namespaces of some types. free is the lowest free descriptor.
+func (l *launch) sendOwn(types uint32, free launcher.FD) {
+	var fds []launcher.FD
+	for _, link := range nsLinks {
+		if types&link.typ != 0 {
+			fd := free + launcher.FD(len(fds))
+			l.on(link.typ, l.OpenAs(fd, creationProc, link.name, unix.O_RDONLY|unix.O_CLOEXEC))
+			fds = append(fds, fd)
+		}
+	}
+	if len(fds) > 0 {
+		l.SendFiles(creationSocket, fds...)
+	}
+}
 
 // becomeReaper goes on as pid 1 of the new pid namespace, which takes a child. It
 // lives until this process closes its end of the control pipe, or is gone, and
@@ -157,9 +178,10 @@ const reaperTold = launcher.FirstFileFD
 // nothing to be seen: an empty root, and no descriptors but ends of pipes. The
 // id of that mnt namespace means nothing to anybody.
 func (l *launch) becomeReaper(c *Creation) {
+	l.CloseRange(creationJoins, 0)
 	l.Close(launcher.ImageFD)
-	l.CloseRange(reaperTold+1, 0)
-	for fd := range launcher.ControlFD { // streams
+	const free = launcher.FD(0) // once the streams are closed
+	for fd := free; fd < launcher.ControlFD; fd++ {
 		l.Close(fd)
 	}
 	if !c.MountProc {
@@ -168,19 +190,23 @@ func (l *launch) becomeReaper(c *Creation) {
 	if l.lasting { // it may be stopped when this process ends, and so may the child
 		l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	}
-	child := l.on(unix.CLONE_NEWPID, l.Clone(int(unix.SIGCHLD)))
+	child := l.on(newPID, l.Clone(int(unix.SIGCHLD)))
 	original := l.Len()
+	l.sendOwn(newPID, free) // which can be opened from now on
+	l.Close(free)
+	l.Close(creationSocket)
+	l.Close(creationProc)
 	if c.MountProc {
 		l.emptyRoot(c.chrooted)
 	}
 	l.Sync()
-	l.Read(reaperTold)
 	l.Prctl(unix.PR_SET_DUMPABLE, 0)
 	l.Wait4()
 	l.ExitGroup(0)
 	l.When(original, child)
 	l.Prctl(unix.PR_SET_DUMPABLE, 0)
-	l.Close(reaperTold)
+	l.Close(creationSocket)
+	l.Close(creationProc)
 	l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	l.IgnoreSignal(unix.SIGCHLD) // orphans are reaped as they end
 	if c.MountProc {
@@ -264,12 +290,10 @@ func (c *Creation) procFiles() []procFile {
 // shield keeps what is inside from reaching the launcher, and from the keys of
 // who started it. Where root inside is not of this process's making, failing to
 // do so is fatal; elsewhere plain users may run into their quota of keys.
-func (l *launch) shield(user, protect, undumpable bool) {
-	if undumpable {
-		l.Prctl(unix.PR_SET_DUMPABLE, 0)
-	}
+func (l *launch) shield(user, protect bool) {
 	switch {
 	case protect:
+		l.Prctl(unix.PR_SET_DUMPABLE, 0)
 		l.JoinSessionKeyring().Tolerate(unix.ENOSYS) // then there are no keys
 	case user:
 		l.JoinSessionKeyring().Tolerate(unix.ENOSYS, unix.EDQUOT)

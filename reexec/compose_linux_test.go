@@ -198,6 +198,24 @@ func TestComposeCreation(t *testing.T) {
 			read(control, scratch, 1) = 1
 `
 	)
+	// looks is how the launcher keeps, from step at on, nothing of procfs but its own namespaces.
+	looks := func(at int) string {
+		return fmt.Sprintf(`
+			openat(7, "self/ns", O_DIRECTORY|O_CLOEXEC|O_PATH) >= 0
+			dup3(#%d, 7, O_CLOEXEC) = 7
+			close_range(8, ~0, 0) = 0
+`, at)
+	}
+	sends := func(names ...string) string {
+		var b strings.Builder
+		var fds []string
+		for i, name := range names {
+			fds = append(fds, fmt.Sprint(8+i))
+			fmt.Fprintf(&b, "\nopenat(7, %q, O_CLOEXEC) = %s", name, fds[i])
+		}
+		fmt.Fprintf(&b, "\nsendmsg(6, SCM_RIGHTS [%s], MSG_NOSIGNAL) = 1", strings.Join(fds, ", "))
+		return b.String() + holds
+	}
 	// becomesInit is the end of a list whose clone is step at.
 	const emptied = `
 			unshare(CLONE_NEWNS) = 0
@@ -210,13 +228,13 @@ func TestComposeCreation(t *testing.T) {
 			umount2(".", MNT_DETACH) = 0
 			chdir("/") = 0`
 	// becomesInit is the end of a list, from step at on, as what a root is made of says.
-	becomesInit := func(at, top int, before, original, init string) string {
+	becomesInit := func(at int, before, original, init string) string {
 		if before != "" {
 			before = fmt.Sprintf(before, at+5+4)
 		}
 		clone := at + 5 + strings.Count(before, "\n")
 		if original != "" {
-			lines := strings.Split(strings.TrimSpace(fmt.Sprintf(original, clone+5)), "\n")
+			lines := strings.Split(strings.TrimSpace(fmt.Sprintf(original, clone+10)), "\n")
 			for i, line := range lines {
 				if line = strings.TrimSpace(line); !strings.HasPrefix(line, "if") {
 					line = fmt.Sprintf("if #%d: %s", clone, line)
@@ -224,23 +242,28 @@ func TestComposeCreation(t *testing.T) {
 				lines[i] = line
 			}
 			original = "\n" + strings.Join(lines, "\n")
-			init = fmt.Sprintf(init, clone+25)
+			init = fmt.Sprintf(init, clone+30)
 		}
-		return fmt.Sprintf(`close(5) = 0
-			close_range(%d, ~0, 0) = 0
+		return fmt.Sprintf(`close_range(8, ~0, 0) = 0
+			close(5) = 0
 			close(0) = 0
 			close(1) = 0
-			close(2) = 0%s
-			clone(SIGCHLD, NULL, NULL, NULL, NULL) >= 0%s
-			if #%[4]d: write(status, reached, 16) = 16
-			if #%[4]d: read(6, scratch, 1) >= 0
-			if #%[4]d: prctl(PR_SET_DUMPABLE, 0) = 0
-			if #%[4]d: wait4(-1, NULL, 0, NULL) >= 0 or ECHILD
-			if #%[4]d: exit_group(0)
+			close(2) = 0%[1]s
+			clone(SIGCHLD, NULL, NULL, NULL, NULL) >= 0
+			if #%[3]d: openat(7, "pid_for_children", O_CLOEXEC) = 0
+			if #%[3]d: sendmsg(6, SCM_RIGHTS [0], MSG_NOSIGNAL) = 1
+			if #%[3]d: close(0) = 0
+			if #%[3]d: close(6) = 0
+			if #%[3]d: close(7) = 0%[2]s
+			if #%[3]d: write(status, reached, 16) = 16
+			if #%[3]d: prctl(PR_SET_DUMPABLE, 0) = 0
+			if #%[3]d: wait4(-1, NULL, 0, NULL) >= 0 or ECHILD
+			if #%[3]d: exit_group(0)
 			prctl(PR_SET_DUMPABLE, 0) = 0
 			close(6) = 0
+			close(7) = 0
 			prctl(PR_SET_PDEATHSIG, 9) = 0
-			rt_sigaction(SIGCHLD, SIG_IGN, NULL, 8) = 0`, top, before, original, clone) + init + holds
+			rt_sigaction(SIGCHLD, SIG_IGN, NULL, 8) = 0`, before, original, clone) + init + holds
 	}
 	const pid, time, freshProc = unix.CLONE_NEWPID, unix.CLONE_NEWTIME, `
 			mount("none", "/proc", NULL, MS_REC|MS_PRIVATE, NULL) = 0 or EINVAL
@@ -251,54 +274,50 @@ func TestComposeCreation(t *testing.T) {
 		dumpable bool
 		want     string
 	}{
-		"plain user":      {Creation{Unshare: user}, true, `unshare(CLONE_NEWUSER) = 0` + holds},
-		"root":            {Creation{Unshare: user}, false, `unshare(CLONE_NEWUSER) = 0` + holds},
-		"several at once": {Creation{Unshare: user | net}, false, `unshare(CLONE_NEWNET|CLONE_NEWUSER) = 0` + holds},
-		"slave": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_SLAVE}, false, `
+		"plain user":      {Creation{Unshare: user}, true, looks(1) + `unshare(CLONE_NEWUSER) = 0` + sends("user")},
+		"root":            {Creation{Unshare: user}, false, looks(1) + `unshare(CLONE_NEWUSER) = 0` + sends("user")},
+		"several at once": {Creation{Unshare: user | net}, false, looks(1) + `unshare(CLONE_NEWNET|CLONE_NEWUSER) = 0` + sends("net", "user")},
+		"slave": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_SLAVE}, false, looks(1) + `
 			unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0
-			mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL) = 0` + holds},
-		"private": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_PRIVATE}, false, `
+			mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL) = 0` + sends("mnt", "user")},
+		"private": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_PRIVATE}, false, looks(1) + `
 			unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0
-			mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL) = 0` + holds},
-		"propagation unchanged": {Creation{Unshare: user | mnt}, false, `unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0` + holds},
+			mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL) = 0` + sends("mnt", "user")},
+		"propagation unchanged": {Creation{Unshare: user | mnt}, false, looks(1) + `unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0` + sends("mnt", "user")},
 		"nested": {Creation{Unshare: user, Join: nested}, false, triesNewKeyring + asRoot(2,
-			`setns(6, CLONE_NEWUSER) = 0`,
-			`setns(7, CLONE_NEWNET) = 0`) + `
-			unshare(CLONE_NEWUSER) = 0` + holds},
+			`setns(8, CLONE_NEWUSER) = 0`,
+			`setns(9, CLONE_NEWNET) = 0`) + looks(50) + `
+			unshare(CLONE_NEWUSER) = 0` + sends("user")},
 		"nested, plain user": {Creation{Unshare: user, Join: nested[:1]}, true, triesNewKeyring + asRoot(2,
-			`setns(6, CLONE_NEWUSER) = 0`) + `
+			`setns(8, CLONE_NEWUSER) = 0`) + looks(49) + `
 			prctl(PR_SET_DUMPABLE, 1) = 0
-			unshare(CLONE_NEWUSER) = 0` + holds},
+			unshare(CLONE_NEWUSER) = 0` + sends("user")},
 		"protected": {Creation{Unshare: user, Join: nested[1:], Protect: true}, false, hides + dropsAll + `
-			setns(6, CLONE_NEWNET) = 0
-			unshare(CLONE_NEWUSER) = 0` + holds},
-		"pid": {Creation{Unshare: pid}, false, `unshare(CLONE_NEWPID) = 0` + holds + becomesInit(4, 7, emptied, "", "")},
-		"pid and time with a fresh /proc": {Creation{Unshare: user | pid | time | mnt, Propagation: unix.MS_PRIVATE, MountProc: true}, false, `
+			setns(8, CLONE_NEWNET) = 0` + looks(10) + `
+			unshare(CLONE_NEWUSER) = 0` + sends("user")},
+		"pid": {Creation{Unshare: pid}, false, looks(1) + `unshare(CLONE_NEWPID) = 0` + holds + becomesInit(7, emptied, "", "")},
+		"pid and time with a fresh /proc": {Creation{Unshare: user | pid | time | mnt, Propagation: unix.MS_PRIVATE, MountProc: true}, false, looks(1) + `
 			unshare(CLONE_NEWNS|CLONE_NEWPID|CLONE_NEWTIME|CLONE_NEWUSER) = 0
-			mount(NULL, "/", NULL, MS_PRIVATE, NULL) = 0` + holds + becomesInit(5, 7, "", emptied, freshProc+emptied)},
+			mount(NULL, "/", NULL, MS_PRIVATE, NULL) = 0` + sends("mnt", "time_for_children", "user") + becomesInit(12, "", emptied, freshProc+emptied)},
 		"pid below another": {Creation{Unshare: pid, Join: []Join{{Type: pid}}}, false,
-			`setns(7, CLONE_NEWPID) = 0` + goesOnInside(2) + `
-			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(9, 7, emptied, "", "")},
+			`setns(8, CLONE_NEWPID) = 0` + goesOnInside(2) + looks(6) + `
+			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(12, emptied, "", "")},
 		"/proc of an existing pid": {Creation{Unshare: mnt, Join: []Join{{Type: pid}}, MountProc: true}, false,
-			`setns(6, CLONE_NEWPID) = 0` + goesOnInside(2) + `
-			unshare(CLONE_NEWNS) = 0` + holds + strings.TrimLeft(freshProc, "\n") + "\n"},
-		"loopback": {Creation{Unshare: net, LoopbackUp: true}, false, `
+			`setns(8, CLONE_NEWPID) = 0` + goesOnInside(2) + looks(6) + `
+			unshare(CLONE_NEWNS) = 0` + sends("mnt") + strings.TrimLeft(freshProc, "\n") + "\n"},
+		"loopback": {Creation{Unshare: net, LoopbackUp: true}, false, looks(1) + `
 			unshare(CLONE_NEWNET) = 0
 			socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, 0) >= 0
-			ioctl(#2, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
-			close(#2) = 0` + holds},
-		// Its files in /proc would be root's.
-		"protected, plain user": {Creation{Unshare: user, Join: nested[1:], Protect: true}, true, `
-			keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 or ENOSYS` + dropsAll + `
-			setns(6, CLONE_NEWNET) = 0
-			unshare(CLONE_NEWUSER) = 0` + holds},
+			ioctl(#5, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
+			close(#5) = 0` + sends("net")},
+		// Whoever is inside can look at it once it is dumpable: it has nothing by then.
+		"protected, plain user": {Creation{Unshare: user, Join: nested[:1], Protect: true}, true, hides + dropsCaps + asRoot(8,
+			`setns(8, CLONE_NEWUSER) = 0`) + looks(55) + fmt.Sprintf(emptied, 62) + `
+			prctl(PR_SET_DUMPABLE, 1) = 0
+			unshare(CLONE_NEWUSER) = 0` + sends("user")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			top := 6 + len(tt.c.Join)
-			if tt.c.Unshare&pid != 0 {
-				top++
-			}
-			compare(t, composeCreation(&tt.c, tt.dumpable, false), strings.ReplaceAll(closesFirst(top)+tt.want, "\n\n", "\n"))
+			compare(t, composeCreation(&tt.c, tt.dumpable, false), strings.ReplaceAll(closesFirst(8+len(tt.c.Join))+tt.want, "\n\n", "\n"))
 		})
 	}
 }
@@ -362,7 +381,7 @@ func TestStepsKnowTheirType(t *testing.T) {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
 	l = composeCreation(&Creation{Unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Propagation: unix.MS_PRIVATE}, false, false)
-	if l.about[1] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[2] != unix.CLONE_NEWNS {
+	if l.about[4] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[5] != unix.CLONE_NEWNS {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"os"
 	"slices"
 	"syscall"
@@ -69,28 +70,72 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
-	// A plain user may open a process's files in /proc only if it is dumpable;
-	// for root that makes no difference.
 	c.own, c.chrooted = lookAtOwn(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
-	name, passed, stays := "gonso-create", files(c.Join), c.Unshare&unix.CLONE_NEWPID != 0
-	l := composeCreation(c, os.Geteuid() != 0, stays && likeLastingThread())
-	var told *os.File
+	// A plain user may write to a process's files in /proc only if it is dumpable;
+	// for root that makes no difference.
+	dumpable := os.Geteuid() != 0 && len(c.procFiles()) > 0
+	if dumpable && c.Protect {
+		return createInTwo(ctx, c)
+	}
+	return createInOne(ctx, c, dumpable)
+}
+
+// createInTwo is for a launcher that has to be dumpable for a while where somebody else may be root:
+// he can then have all that it has. So it makes only what has files to be written, and has nothing
+// but that. Another one, which is not dumpable, makes the rest.
+func createInTwo(ctx context.Context, c *Creation) (*Made, error) {
+	configured, rest := *c, *c
+	configured.Unshare = 0
+	for _, f := range c.procFiles() {
+		configured.Unshare |= f.about
+	}
+	configured.Join = slices.DeleteFunc(slices.Clone(c.Join), func(j Join) bool {
+		return j.Type != newUser && configured.Unshare&j.Type == 0
+	})
+	configured.Propagation, configured.MountProc, configured.LoopbackUp = 0, false, false
+	made, err := createInOne(ctx, &configured, true)
+	rest.Unshare &^= configured.Unshare
+	if err != nil || rest.Unshare == 0 && !rest.MountProc {
+		return made, err
+	}
+	rest.UIDMap, rest.GIDMap, rest.DenySetgroups, rest.ClockOffsets = "", "", false, ""
+	if i := slices.Index(made.types, newUser); i >= 0 {
+		rest.Join = append(slices.Clone(c.Join), Join{Type: newUser, File: made.Files[i]})
+	}
+	others, err := createInOne(ctx, &rest, false)
+	if err != nil {
+		made.Close()
+		return nil, err
+	}
+	made.Reaper = others.Reaper
+	for i, f := range others.Files {
+		made.add(others.types[i], f)
+	}
+	return made, nil
+}
+
+func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error) {
+	name, stays := "gonso-create", c.Unshare&newPID != 0
 	if stays {
 		name = "gonso-init"
-		end, w, err := os.Pipe()
-		if err != nil {
-			return nil, err
-		}
-		defer end.Close()
-		defer w.Close()
-		told, passed = w, append([]*os.File{end}, passed...)
 	}
+	l := composeCreation(c, dumpable, stays && likeLastingThread())
+	sent, end, err := mailbox()
+	if err != nil {
+		return nil, err
+	}
+	defer sent.Close()
+	defer end.Close()
+	proc, err := procfs.Root()
+	if err != nil {
+		return nil, err
+	}
+	defer proc.Close()
 	var p *launcher.Process
-	var err error
 	start := func() {
 		p, err = l.start(&launcher.Cmd{
 			Args:  []string{name},
-			Files: passed,
+			Files: append([]*os.File{end, proc}, files(c.Join)...),
 			Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
 		})
 	}
@@ -103,10 +148,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 		return nil, err
 	}
 	made := &Made{}
-	err = l.take(ctx, c, p, made)
-	if told != nil {
-		told.Close()
-	}
+	err = l.take(ctx, c, p, sent, made)
 	if err == nil && stays {
 		made.Reaper = &Reaper{p}
 		if err := p.CloseStatus(); err != nil {
@@ -135,9 +177,9 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	return made, nil
 }
 
-// take opens what the launcher makes, has what configures it written, and lets
+// take receives what the launcher makes, has what configures it written, and lets
 // the launcher go on to its end.
-func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, made *Made) error {
+func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sent *os.File, made *Made) error {
 	if l.forks {
 		if err := p.Follow(ctx); err != nil {
 			return l.ended("making namespaces", err)
@@ -146,10 +188,9 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 	if err := p.Next(ctx); err != nil {
 		return l.ended("making namespaces", err)
 	}
-	// A pid namespace cannot be opened before it has a pid 1, by when the launcher is in
-	// another mnt namespace; where none is made, it will be gone.
-	stays := c.Unshare&unix.CLONE_NEWPID != 0
-	if err := made.open(p.Pid, c.Unshare&^unix.CLONE_NEWPID); err != nil {
+	// A pid namespace cannot be opened before it has a pid 1.
+	stays := c.Unshare&newPID != 0
+	if err := made.receive(sent, c.Unshare&^newPID); err != nil {
 		return err
 	}
 	beforeMaps(p.Pid)
@@ -165,39 +206,52 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, mad
 	}
 	switch {
 	case err == nil && stays:
-		return made.open(p.Pid, unix.CLONE_NEWPID)
+		return made.receive(sent, newPID)
 	case errors.Is(err, io.EOF) && !stays:
 		return nil
 	}
 	return l.ended("making namespaces", err)
 }
 
-// open opens what the launcher has made, all of it or nothing.
-func (m *Made) open(pid int, types uint32) error {
-	d, err := procfs.Process(pid)
+// mailbox makes a socket to receive descriptors from, and the end to send them to.
+func mailbox() (receives, sends *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return &LaunchError{Op: "open", Type: types, Step: "open /proc/PID", Err: err}
+		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
-	defer d.Close()
-	for i, link := range nsLinks {
-		if types&link.typ == 0 {
-			continue
+	return os.NewFile(uintptr(pair[0]), "mailbox"), os.NewFile(uintptr(pair[1]), "mailbox"), nil
+}
+
+// receive takes what the launcher has said that it has sent, all of it or nothing.
+func (m *Made) receive(sent *os.File, types uint32) error {
+	if types == 0 {
+		return nil
+	}
+	files, err := sys.ReceiveFiles(sent, bits.OnesCount32(types))
+	if err != nil {
+		return &LaunchError{Op: "receive", Type: types, Step: "recvmsg", Err: err}
+	}
+	for _, link := range nsLinks {
+		if types&link.typ != 0 {
+			m.add(link.typ, files[0])
+			files = files[1:]
 		}
-		f, err := d.Link("ns/" + link.name)
-		if err != nil {
-			sys.CloseFiles(m.Files)
-			m.Files, m.types = nil, nil
-			return &LaunchError{Op: "open", Type: link.typ, Step: "open " + link.name, Err: err}
-		}
-		at := 0
-		for _, before := range nsLinks[:i] {
-			if slices.Contains(m.types, before.typ) {
-				at++
-			}
-		}
-		m.Files, m.types = slices.Insert(m.Files, at, f), slices.Insert(m.types, at, link.typ)
 	}
 	return nil
+}
+
+// add adds a file in its place.
+func (m *Made) add(typ uint32, f *os.File) {
+	at := 0
+	for _, link := range nsLinks {
+		if link.typ == typ {
+			break
+		}
+		if slices.Contains(m.types, link.typ) {
+			at++
+		}
+	}
+	m.Files, m.types = slices.Insert(m.Files, at, f), slices.Insert(m.types, at, typ)
 }
 
 // chrooted reports whether the root of this process is not that of a mount, as after

@@ -34,9 +34,8 @@ type crossing struct {
 	top     launcher.FD // the first descriptor that is not the launcher's
 	hold    bool        // wait, for somebody to move the launcher to its cgroup
 
-	dumpable bool // it has to stay so for a while
-	session  bool // it has none of its own yet, and is to have one
-	worker   bool
+	session bool // it has none of its own yet, and is to have one
+	worker  bool
 }
 
 // ignorable are the signals that a program may have been started to ignore.
@@ -57,7 +56,7 @@ func (l *launch) cross(c crossing) {
 		l.Write(f, "0").Tolerate(unix.EBADF)
 		l.Close(f).Tolerate(unix.EBADF)
 	}
-	l.shield(c.user, c.protect, c.protect && !c.dumpable)
+	l.shield(c.user, c.protect)
 	if !c.protect {
 		return
 	}

@@ -35,6 +35,8 @@ const (
 	ptr     kind = "ptr"     // as nouns, with CAP_SYS_PTRACE
 	hostpid kind = "hostpid" // as uns, in the host's pid namespace, whose /proc it has
 	plain   kind = "plain"   // made by a plain user, who is root inside
+
+	plainHostPID kind = "plainhostpid" // as plain, in the host's pid namespace, whose /proc it has
 )
 
 // some are the first two of kinds, and all where tests run at full length.
@@ -44,6 +46,8 @@ func some(kinds ...kind) []kind {
 	}
 	return kinds[:2]
 }
+
+func (k kind) isPlain() bool { return k == plain || k == plainHostPID }
 
 // plainUID is the plain user of boxes and programs.
 const plainUID = 65534
@@ -67,7 +71,7 @@ func newBox(t *testing.T, k kind) *box {
 	switch k {
 	case uns, hostpid:
 		b.uid = firstHost
-	case plain:
+	case plain, plainHostPID:
 		b.uid = plainUID
 	}
 	b.fillRootfs(t)
@@ -87,7 +91,7 @@ func newBox(t *testing.T, k kind) *box {
 		t.Fatal(err)
 	}
 	owner := 0
-	if k == plain {
+	if k.isPlain() {
 		owner = plainUID
 	}
 	for _, f := range []string{"", "/state", "/run"} {
@@ -98,7 +102,7 @@ func newBox(t *testing.T, k kind) *box {
 	b.runc = func(args ...string) *exec.Cmd {
 		c := exec.Command("runc", append([]string{"--root", filepath.Join(dir, "state")}, args...)...)
 		c.Dir = dir
-		if k == plain {
+		if k.isPlain() {
 			c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_RUNTIME_DIR=" + filepath.Join(dir, "run")}
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUID, Gid: plainUID}}
 		}
@@ -164,18 +168,18 @@ func (b *box) config() map[string]any {
 	caps := dockersCapabilities
 	types := []string{"ipc", "uts", "mount", "network"}
 	proc := object{"destination": "/proc", "type": "proc", "source": "proc"}
-	if b.kind == hostpid {
+	if b.kind == hostpid || b.kind == plainHostPID {
 		proc = object{"destination": "/proc", "type": "bind", "source": "/proc", "options": []string{"rbind"}}
 	} else {
 		types = append(types, "pid")
 	}
 	linux := object{}
 	switch b.kind {
-	case uns, hostpid, plain:
+	case uns, hostpid, plain, plainHostPID:
 		types = append(types, "user")
 		caps = knownCapabilities()
 		size := 65536
-		if b.kind == plain {
+		if b.kind.isPlain() {
 			size = 1
 		}
 		ids := []object{{"containerID": 0, "hostID": b.uid, "size": size}}
@@ -296,14 +300,14 @@ func (b *box) program(t *testing.T, name string, args ...string) *exec.Cmd {
 	}
 	c := exec.Command(path, args...)
 	c.Env = append(os.Environ(), testenv.ProgramEnv+"="+name)
-	if b.kind == plain {
+	if b.kind.isPlain() {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUID, Gid: plainUID}}
 	}
 	return c
 }
 
 func TestBoxes(t *testing.T) {
-	for _, k := range []kind{uns, nouns, ptr, hostpid, plain} {
+	for _, k := range []kind{uns, nouns, ptr, hostpid, plain, plainHostPID} {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			got := b.sh(t, "id -u; cat /proc/self/uid_map; readlink /proc/self/ns/pid")

@@ -29,7 +29,7 @@ func (b *box) guest(t *testing.T, what string, args ...string) *exec.Cmd {
 	c := exec.Command(path, append([]string{what, strconv.Itoa(b.pid)}, args...)...)
 	c.Dir = dir
 	c.Stderr = os.Stderr
-	if b.kind == plain {
+	if b.kind.isPlain() {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUID, Gid: plainUID}}
 	}
 	return c
@@ -56,7 +56,7 @@ func (b *box) secret(t *testing.T) string {
 	if err := os.WriteFile(path, []byte("secret of the host"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b.kind == plain {
+	if b.kind.isPlain() {
 		if err := os.Chown(path, plainUID, plainUID); err != nil {
 			t.Fatal(err)
 		}
@@ -65,14 +65,14 @@ func (b *box) secret(t *testing.T) string {
 }
 
 // find starts root inside looking for the file.
-func (b *box) find(t *testing.T, secret, seconds string) *exec.Cmd {
+func (b *box) find(t *testing.T, secret, seconds string, how ...string) *exec.Cmd {
 	t.Helper()
 	if _, err := os.Stat(b.rootfs + "/finder"); err != nil {
 		path := filepath.Join(hostDir(t), "finder")
 		build(t, "finder", path)
 		b.put(t, path, "/finder")
 	}
-	return b.exec("/finder", secret, seconds)
+	return b.exec(append([]string{"/finder", secret, seconds}, how...)...)
 }
 
 // The init of a pid namespace made inside, and workers and commands that join pid but
@@ -135,10 +135,10 @@ func TestRootInsideCannotSeeTheHostsFiles(t *testing.T) {
 
 // As before, while things come and go: what is on its way counts.
 func TestRootInsideCannotCatchALauncherWithTheHostsFiles(t *testing.T) {
-	for _, k := range some(plain, ptr, nouns, uns, hostpid) {
+	for _, k := range some(plain, ptr, nouns, uns, hostpid, plainHostPID) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
-			finder := b.find(t, b.secret(t), "4")
+			finder := b.find(t, b.secret(t), "4", "newest")
 			var found bytes.Buffer
 			finder.Stdout, finder.Stderr = &found, &found
 			if err := finder.Start(); err != nil {
@@ -152,6 +152,25 @@ func TestRootInsideCannotCatchALauncherWithTheHostsFiles(t *testing.T) {
 				t.Errorf("%s%v", found.String(), err)
 			}
 		})
+	}
+}
+
+// A plain user's launcher has to be dumpable for as long as its files in /proc are written. Root inside, who
+// has that user's ids, could then see all that it has, if he shares the host's pid namespace.
+func TestRootInsideCannotCatchADumpableLauncherWithTheHostsFiles(t *testing.T) {
+	b := newBox(t, plainHostPID)
+	finder := b.find(t, b.secret(t), "4", "newest")
+	var found bytes.Buffer
+	finder.Stdout, finder.Stderr = &found, &found
+	if err := finder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := b.guest(t, "nest").Output()
+	if err != nil || string(out) != "nested true\n" {
+		t.Errorf("%s, %v", out, err)
+	}
+	if err := finder.Wait(); err != nil || found.String() != "looked true\n" {
+		t.Errorf("%s%v", found.String(), err)
 	}
 }
 

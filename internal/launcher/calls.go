@@ -232,6 +232,11 @@ func (l *List) Openat(dir Value, path string, f int) *Step {
 	return l.add("openat", unix.SYS_OPENAT, args...).givesAny()
 }
 
+// OpenAs is Openat where fd is known to be the lowest free descriptor, which the file becomes.
+func (l *List) OpenAs(fd FD, dir Value, path string, f int) *Step {
+	return l.Openat(dir, path, f).gives(int(fd))
+}
+
 // Write writes content, in one call.
 func (l *List) Write(fd Value, content string) *Step {
 	d := &data{bytes: []byte(content)}

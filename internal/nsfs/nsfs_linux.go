@@ -70,19 +70,7 @@ func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	if err := check(fd, name); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	n, err := own(fd, name)
-	if err != nil {
-		return nil, err
-	}
-	if got, err := n.Type(); err != nil || got != typ {
-		n.Release()
-		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrNotNamespace}
-	}
-	return n, nil
+	return OwnAs(os.NewFile(uintptr(fd), name), typ)
 }
 
 // OpenAt opens a file that may be anything: a FIFO must not block and a device
@@ -258,6 +246,24 @@ func (n *NS) related(req uint, name string) (*NS, error) {
 		return nil, os.NewSyscallError("ioctl "+name, err)
 	}
 	return own(fd, name)
+}
+
+// OwnAs makes an NS of a file that is found to be a namespace of a type, and takes it over even if it
+// fails.
+func OwnAs(f *os.File, typ uint32) (*NS, error) {
+	if err := sys.OnFD(f, func(fd int) error { return check(fd, f.Name()) }); err != nil {
+		f.Close()
+		return nil, err
+	}
+	n, err := Own(f)
+	if err != nil {
+		return nil, err
+	}
+	if got, err := n.Type(); err != nil || got != typ {
+		n.Release()
+		return nil, &fs.PathError{Op: "open", Path: f.Name(), Err: ErrNotNamespace}
+	}
+	return n, nil
 }
 
 // Own makes an NS of an open namespace file, and takes it over even if it fails.

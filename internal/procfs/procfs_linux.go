@@ -145,6 +145,20 @@ func Open(name string, flags int) (int, error) {
 	return fd, nil
 }
 
+// Root returns a descriptor of the procfs, opened with O_PATH, for a child that opens what is its own
+// there: "self" is whoever looks it up. It belongs to the caller.
+func Root() (*os.File, error) {
+	dir, err := held.get()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := openat(dir, ".", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: "/proc", Err: err}
+	}
+	return os.NewFile(uintptr(fd), "/proc"), nil
+}
+
 // explain says why self is missing.
 func (r *root) explain(dir int, name string, err error) error {
 	first, _, _ := strings.Cut(name, "/")

@@ -165,7 +165,7 @@ func closeSocket(fd int) {
 		if n == 0 && oobn == 0 && err != unix.EINTR || err != nil && err != unix.EINTR {
 			return
 		}
-		fds, _ := receivedFDs(oob[:oobn])
+		fds, _ := sys.ReceivedFDs(oob[:oobn])
 		closeFDs(fds)
 	}
 }
@@ -231,26 +231,16 @@ func (op *recvOp) recv(p []byte) (n int, fds []int, lost, err error) {
 		return op.n, nil, nil, nil
 	}
 	// All of them first, so that whatever is wrong with the message, all get closed.
-	fds, err = receivedFDs(op.oob[:op.oobn])
+	if fds, err = sys.ReceivedFDs(op.oob[:op.oobn]); err != nil {
+		err = violation("%v", err)
+	}
 	switch {
 	case len(fds) > MaxFiles: // there is room for one more, and no other reason to cut them there
 		err = violation("more than %d descriptors with one frame", MaxFiles)
 	case cut:
-		lost = noMoreFiles()
+		lost = sys.NoMoreFiles()
 	}
 	return op.n, fds, lost, err
-}
-
-// noMoreFiles tells why descriptors were lost: this process, or the system, has no more.
-func noMoreFiles() error {
-	fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err == unix.ENFILE {
-		return err
-	}
-	if err == nil { // others were closed meanwhile
-		unix.Close(fd)
-	}
-	return unix.EMFILE
 }
 
 func (op *recvOp) discard(fds []int) { closeFDs(fds) }
@@ -262,26 +252,6 @@ func (op *recvOp) try(fd uintptr) bool {
 			return op.err != unix.EAGAIN
 		}
 	}
-}
-
-func receivedFDs(oob []byte) (fds []int, err error) {
-	for len(oob) > 0 {
-		hdr, data, rest, parseErr := unix.ParseOneSocketControlMessage(oob)
-		if parseErr != nil {
-			return fds, violation("control message: %v", parseErr)
-		}
-		oob = rest
-		if hdr.Level != unix.SOL_SOCKET || hdr.Type != unix.SCM_RIGHTS {
-			err = violation("control message of level %d, type %d", hdr.Level, hdr.Type)
-			continue
-		}
-		got, parseErr := unix.ParseUnixRights(&unix.SocketControlMessage{Header: hdr, Data: data})
-		if parseErr != nil {
-			err = violation("control message: %v", parseErr)
-		}
-		fds = append(fds, got...)
-	}
-	return fds, err
 }
 
 func closeFDs(fds []int) {

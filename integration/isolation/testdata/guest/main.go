@@ -68,6 +68,8 @@ func main() {
 		hold(ctx, pid, args[0])
 	case "launch":
 		launch(ctx, pid)
+	case "nest":
+		nest(pid)
 	case "dirs":
 		dirs(ctx, pid, args[0], args[1])
 	case "terminal":
@@ -147,6 +149,22 @@ func launch(ctx context.Context, pid int) {
 		s.IDMaps()
 	}
 	fmt.Println("launched")
+}
+
+// nest makes, for some seconds, what has files to be written, from the user namespace inside alone: the
+// launchers begin with the host's files.
+func nest(pid int) {
+	s := must(must(gonso.FromPID(pid)).Without(gonso.AllTypes &^ gonso.User))
+	offsets := gonso.ClockOffsets(time.Hour, time.Hour)
+	made := 0
+	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); made++ {
+		must(s.Unshare(gonso.User)).Close()
+		must(s.Unshare(gonso.User|gonso.Net|gonso.UTS, gonso.LoopbackUp())).Close()
+		must(s.Unshare(gonso.Time, offsets)).Close()
+		must(s.Unshare(gonso.User|gonso.Time|gonso.Mount|gonso.PID, offsets)).Close()
+		must(s.Unshare(gonso.Net)).Close()
+	}
+	fmt.Println("nested", made > 0)
 }
 
 // dirs leaks descriptors of a directory, and goes where links inside lead to them.

@@ -1,0 +1,78 @@
+package sys
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReceiveFiles takes n files from a message that has arrived at a unix socket; none are taken if there
+// are not so many. It waits for nothing.
+func ReceiveFiles(socket *os.File, n int) (files []*os.File, err error) {
+	var fds []int
+	var cut bool
+	err = OnFD(socket, func(fd int) error {
+		b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4*n))
+		for {
+			_, oobn, flags, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+			if err == unix.EINTR {
+				continue
+			}
+			if err == nil {
+				cut = flags&unix.MSG_CTRUNC != 0
+				fds, err = ReceivedFDs(oob[:oobn])
+			}
+			return err
+		}
+	})
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "received"))
+	}
+	switch {
+	case err != nil:
+		err = os.NewSyscallError("recvmsg", err)
+	case cut && len(files) < n: // nothing else cuts what there is room for
+		err = NoMoreFiles()
+	case cut || len(files) != n:
+		err = fmt.Errorf("%d descriptors were received where %d were due", len(files), n)
+	default:
+		return files, nil
+	}
+	CloseFiles(files)
+	return nil, err
+}
+
+// ReceivedFDs gives all descriptors of control messages (cmsg(3)), also along with an error, which says
+// what else there was.
+func ReceivedFDs(oob []byte) (fds []int, err error) {
+	for len(oob) > 0 {
+		hdr, data, rest, parseErr := unix.ParseOneSocketControlMessage(oob)
+		if parseErr != nil {
+			return fds, fmt.Errorf("control message: %w", parseErr)
+		}
+		oob = rest
+		if hdr.Level != unix.SOL_SOCKET || hdr.Type != unix.SCM_RIGHTS {
+			err = fmt.Errorf("control message of level %d, type %d", hdr.Level, hdr.Type)
+			continue
+		}
+		got, parseErr := unix.ParseUnixRights(&unix.SocketControlMessage{Header: hdr, Data: data})
+		if parseErr != nil {
+			err = fmt.Errorf("control message: %w", parseErr)
+		}
+		fds = append(fds, got...)
+	}
+	return fds, err
+}
+
+// NoMoreFiles tells why descriptors were lost on their way: this process, or the system, has no more.
+func NoMoreFiles() error {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == unix.ENFILE {
+		return err
+	}
+	if err == nil { // others were closed meanwhile
+		unix.Close(fd)
+	}
+	return unix.EMFILE
+}
