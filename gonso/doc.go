@@ -110,7 +110,8 @@
 //
 // Arguments and results of registered functions are copied through their encoding on both backends,
 // so that a call means the same wherever it runs. They cross as CBOR: exported fields, maps, slices,
-// and strings that may be any bytes; up to 64 MiB encoded, nested up to 256 deep. Types that hold
+// and strings that may be any bytes; up to 64 MiB encoded, nested up to 256 deep. What the result of a
+// process takes of this program's memory is bounded by [Worker].MaxResult. Types that hold
 // channels, functions or interfaces with methods (but for readers and writers) cannot; every Do then
 // returns an error that says so. What an any holds comes back as nil, bool, int64, float64, string,
 // []byte, []any, map[string]any or time.Time.

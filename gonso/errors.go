@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/nsfs"
 	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/reexec"
@@ -182,10 +183,18 @@ func callError(types Type, err error) error {
 		return nil
 	case errors.Is(err, reexec.ErrWorkerClosed):
 		return newError("call", 0, "", ErrClosed)
+	case tooLarge(err):
+		return newError("call", 0, "", err).withHint(resultHint(err))
 	case errors.As(err, new(*Error)):
 		return err
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, reexec.ErrWorkerDied):
 		return err
 	}
 	return launchError(types, err)
+}
+
+// tooLarge reports whether a result was too large to be received.
+func tooLarge(err error) bool {
+	size, ok := errors.AsType[*codec.SizeError](err)
+	return ok && size.What == reexec.ResultTooLarge
 }

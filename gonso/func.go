@@ -130,7 +130,7 @@ func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome
 	}
 	if err := outcome.Value.DecodeWithin(ctx, grace, &out); err != nil {
 		var nothing Out // not what files were taken back from
-		return nothing, newError("decode result of", 0, f.name, err)
+		return nothing, newError("decode result of", 0, f.name, err).withHint(resultHint(err))
 	}
 	return out, outcome.Err
 }

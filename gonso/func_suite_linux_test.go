@@ -800,3 +800,42 @@ var stubborn = Register("test.stubborn", func(ctx context.Context, dir string) (
 	testenv.Poll(func() bool { _, err := os.Stat(dir + "/end"); return err == nil })
 	return true, err
 })
+
+var suitePID = Register("test.suite-pid", func(context.Context, int) (int, error) { return os.Getpid(), nil })
+
+var bigOut = Register("test.big-out", func(_ context.Context, mib int) (string, error) { return strings.Repeat("x", mib<<20), nil })
+
+// What one result takes of this program's memory is bounded, and its caller alone pays for it.
+func TestLargeResultCannotTakeAllMemory(t *testing.T) {
+	testenv.Leaks(t)
+	ctx := t.Context()
+	s := owned(t)(Current())
+	pid, err := suitePID.Do(ctx, s, 0, InProcess())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, opts := range [][]DoOption{{InProcess()}, {Isolated()}} {
+		for _, mib := range []int{40, 63} { // one too large to be decoded, one even to be received
+			_, err := bigOut.Do(ctx, s, mib, opts...)
+			wantError(t, fmt.Sprintf("%d MiB", mib), err, codec.ErrTooLarge, "Worker.MaxResult")
+		}
+		if got, err := bigOut.Do(ctx, s, 29, opts...); err != nil || len(got) != 29<<20 {
+			t.Errorf("29 MiB: %d bytes, %v", len(got), err)
+		}
+	}
+	if again, err := suitePID.Do(ctx, s, 0, InProcess()); err != nil || again != pid {
+		t.Errorf("the worker was %d and is %d: %v", pid, again, err)
+	}
+	more, less := owned(t)(Current()), owned(t)(Current())
+	if err := errors.Join(more.SetWorker(Worker{MaxResult: 130 << 20}), less.SetWorker(Worker{MaxResult: 1 << 20})); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := bigOut.Do(ctx, more, 60, InProcess()); err != nil || len(got) != 60<<20 {
+		t.Errorf("60 MiB: %d bytes, %v", len(got), err)
+	}
+	_, err = bigOut.Do(ctx, less, 1, InProcess())
+	wantError(t, "1 MiB", err, codec.ErrTooLarge, "Worker.MaxResult")
+	for _, bad := range []int64{-1, 161 << 20} {
+		wantError(t, "bad", s.SetWorker(Worker{MaxResult: bad}), os.ErrInvalid, "MaxResult")
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 	"syscall"
+
+	"github.com/gonso/gonso/internal/codec"
 )
 
 // evidence is what was read off the system after a refusal. The zero value
@@ -206,6 +208,16 @@ var pinRules = []rule{
 }
 
 // placeHint is hint for what [Root], [Dir] and [Umask] ask for.
+func resultHint(err error) string { return explain(resultRules, &refusal{err: err}) }
+
+var resultRules = []rule{
+	{
+		matches: func(r *refusal) bool { return errors.Is(r.err, codec.ErrTooLarge) },
+		proven:  true,
+		text:    "Worker.MaxResult bounds the memory that a result takes; a file or a stream has no such bound",
+	},
+}
+
 func placeHint(err error) string { return explain(placeRules, &refusal{err: err}) }
 
 var placeRules = []rule{

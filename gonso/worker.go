@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/gonso/gonso/reexec"
 )
 
 // Worker says how the process in which a Set's registered functions run is to
@@ -62,6 +64,12 @@ type Worker struct {
 	// before it is killed along with its worker. Zero is 5 seconds. Other calls in
 	// that worker have as long again to return.
 	Grace time.Duration
+
+	// MaxResult is how many bytes of this program's memory the result of one call may take, encoded and
+	// decoded together. Zero is 60 MiB, which is 30 MiB of text; the most is 160 MiB. A call with a larger
+	// result fails; others in the worker go on. All results that arrive at once take no more than 162 MiB.
+	// Files and streams have no such bound.
+	MaxResult int64
 
 	// KeepIDs leaves the worker the uid and gid of this process. Without it, it
 	// becomes uid and gid 0 of the Set's user namespace, if 0 is mapped there and
@@ -123,6 +131,8 @@ func (w Worker) normalized() (Worker, error) {
 		return bad("Grace is negative")
 	case w.StartTimeout < 0:
 		return bad("StartTimeout is negative")
+	case w.MaxResult < 0 || w.MaxResult > reexec.MaxMaxResult:
+		return bad(fmt.Sprintf("MaxResult is %d, and not between 0 and %d", w.MaxResult, reexec.MaxMaxResult))
 	}
 	for _, p := range []struct{ name, path string }{{"Path", w.Path}, {"Dir", w.Dir}, {"Cgroup", w.Cgroup}} {
 		switch {

@@ -134,7 +134,7 @@ func (p *process) receive(f wire.Frame) error {
 		return unexpected(f.Type, f.ID)
 	}
 	p.answered = true
-	if f.Lost != nil { // this process's trouble, not the worker's
+	if f.Lost != nil { // this call's trouble, not the worker's
 		c.charge.Release()
 		c.finish(nil, f.Lost)
 		return nil
@@ -143,7 +143,7 @@ func (p *process) receive(f wire.Frame) error {
 	if err != nil {
 		c.charge.Release()
 	} else {
-		out.Value.Charge(c.charge, p.intake.decoded)
+		out.Value.Charge(c.charge, p.intake.decoded, p.owner.opts.MaxResult)
 	}
 	c.finish(out, err)
 	select {

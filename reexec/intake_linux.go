@@ -55,6 +55,9 @@ func (p *process) admit(typ wire.FrameType, id uint64, length int) error {
 	if length <= uncounted {
 		return nil
 	}
+	if most := p.owner.opts.MaxResult; int64(length) > most {
+		return &wire.Refusal{Err: &codec.SizeError{What: ResultTooLarge, Size: int64(length), Max: most}}
+	}
 	charge, err := p.intake.payloads.Take(int64(length), p.intake.shut)
 	if err != nil {
 		return os.ErrClosed

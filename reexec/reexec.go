@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gonso/gonso/internal/codec"
 )
 
 // Join is one namespace that a started process joins.
@@ -85,6 +87,8 @@ type WorkerOptions struct {
 	Rlimits []Rlimit // set before anything is joined
 	Cgroup  string   // a directory of cgroup v2; empty is this process's own
 
+	MaxResult int64 // bytes of memory that one result takes at most, encoded and decoded
+
 	StartTimeout time.Duration // for the worker to come up
 	Idle         time.Duration // without calls after which it is ended; negative is never
 	Grace        time.Duration // for a function to return after its context was cancelled
@@ -101,7 +105,15 @@ const (
 	defaultStartTimeout = 30 * time.Second
 	DefaultGrace        = 5 * time.Second
 	defaultIdle         = 30 * time.Second
+
+	// DefaultMaxResult is what fits, with what receiving takes, into 64 MiB. MaxMaxResult is the largest
+	// value with the most that it can be decoded to.
+	DefaultMaxResult = 60 << 20
+	MaxMaxResult     = codec.MaxValue + codec.MaxDecoded
 )
+
+// ResultTooLarge is what a codec.SizeError is about where MaxResult was exceeded.
+const ResultTooLarge = "encoded result"
 
 func (o *WorkerOptions) setDefaults() {
 	if o.Stderr == nil {
@@ -112,6 +124,9 @@ func (o *WorkerOptions) setDefaults() {
 	}
 	if o.Idle < 0 {
 		o.Idle = math.MaxInt64
+	}
+	if o.MaxResult <= 0 {
+		o.MaxResult = DefaultMaxResult
 	}
 	for _, d := range []struct {
 		v   *time.Duration

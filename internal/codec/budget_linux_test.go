@@ -68,7 +68,7 @@ func TestDecodeEndsWithItsCall(t *testing.T) {
 		all := NewBudget(int64(len(b)))
 		c, _ := all.Take(int64(len(b)), nil)
 		v := Value{Bytes: b}
-		v.Charge(c, budget)
+		v.Charge(c, budget, MaxDecoded)
 		return v, f, c
 	}
 	for name, want := range map[string]error{"cancelled": context.Canceled, "late": context.DeadlineExceeded} {

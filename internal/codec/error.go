@@ -17,6 +17,7 @@ type ValueError struct {
 	Why  string // may be ""
 
 	Closed bool // a file is closed: it matches os.ErrClosed too
+	Large  bool // it needs more memory than there is for it: it matches ErrTooLarge too
 }
 
 func (e *ValueError) Error() string {
@@ -31,7 +32,7 @@ func (e *ValueError) Error() string {
 }
 
 func (e *ValueError) Is(target error) bool {
-	return target == ErrValue || target == os.ErrClosed && e.Closed
+	return target == ErrValue || target == os.ErrClosed && e.Closed || target == ErrTooLarge && e.Large
 }
 
 // in puts a step of the path in front, "" for none.

@@ -34,11 +34,14 @@ type Value struct {
 
 	charge *Charge // for the bytes
 	budget *Budget // of what decoding them takes
+	room   int64   // of that, for this one
 }
 
 // Charge makes c part of the value, which releases it when it is closed or decoded. What decoding
-// takes is taken from b meanwhile.
-func (e *Value) Charge(c *Charge, b *Budget) { e.charge, e.budget = c, b }
+// takes is taken from b meanwhile; with the bytes it may be so much at most.
+func (e *Value) Charge(c *Charge, b *Budget, most int64) {
+	e.charge, e.budget, e.room = c, b, max(0, most-int64(len(e.Bytes)))
+}
 
 // Close closes the files. What was decoded of them is closed too, and closing twice is harmless.
 func (e Value) Close() {
@@ -123,6 +126,7 @@ func (e Value) decode(v any, take func(n int64) (*Charge, error)) (c *Charge, er
 	defer catch(nil, &err, "decode", v)
 	pay := spending{room: noLimit}
 	if e.budget != nil {
+		pay.room = e.room
 		pay.allow = func(n int64) (err error) {
 			if n > smallDecoded {
 				c, err = take(n)

@@ -83,7 +83,7 @@ const (
 func (s *scanner) charge(n int64) error {
 	if s.left -= n; s.left < 0 {
 		s.left = 0
-		return fmt.Errorf("would take more than %d bytes of memory", s.limit)
+		return fmt.Errorf("would take more than %d bytes of memory: %w", s.limit, ErrTooLarge)
 	}
 	return nil
 }

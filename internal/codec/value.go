@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -206,7 +207,7 @@ func unmarshal(b []byte, v any, pay *spending) (err error) {
 	case err == errBusy:
 		return err
 	}
-	return &ValueError{Op: "decode", Type: t.Elem().String(), Why: shortWhy(err)}
+	return &ValueError{Op: "decode", Type: t.Elem().String(), Why: shortWhy(err), Large: errors.Is(err, ErrTooLarge)}
 }
 
 // catch makes an error of a panic in a method of v's type, or of the codec.

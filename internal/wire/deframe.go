@@ -32,9 +32,18 @@ type deframer struct {
 	err   error // sticky
 }
 
-// A Gate is asked about every frame, once its header is there and before any more of it is kept.
-// Its error ends the reading.
+// A Gate is asked about every frame, once its header is there and before any more of it is kept. Its
+// error ends the reading, unless that is a [Refusal].
 type Gate func(typ FrameType, id uint64, length int) error
+
+// A Refusal is the error of a gate that has no room for one frame: that is read without being kept, has
+// neither payload nor files, and Err is what it is Lost for.
+type Refusal struct{ Err error }
+
+func (e *Refusal) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *Refusal) Unwrap() error { return e.Err }
 
 // An fdSet is what one recv brought. The kernel ends a recv behind the message that carries
 // descriptors, and gives them with its first byte: a set belongs to a frame that starts at an
@@ -85,11 +94,19 @@ func (d *deframer) frame() (f parcel, err error) {
 	if err == nil && d.gate != nil {
 		err = d.gate(f.typ, f.id, f.length)
 	}
-	if err != nil {
+	var refused *Refusal
+	if err != nil && !errors.As(err, &refused) {
 		return f, err
 	}
 	d.r += headerSize
-	if err = d.take(start, &f); err == nil {
+	err = d.take(start, &f)
+	switch {
+	case err != nil:
+	case refused != nil:
+		d.src.discard(f.fds)
+		f.fds, f.lost = nil, refused.Err
+		err = d.skip(f.length)
+	default:
 		f.payload, err = d.payload(f.length)
 	}
 	if err != nil {
@@ -173,6 +190,24 @@ func (d *deframer) payload(n int) ([]byte, error) {
 		have += got
 	}
 	return p, nil
+}
+
+// skip passes n bytes, of which it keeps none.
+func (d *deframer) skip(n int) error {
+	have := min(n, d.w-d.r)
+	d.r += have
+	for n -= have; n > 0; {
+		d.r, d.w = 0, 0 // all that was buffered has been passed
+		got, err := d.recv(d.buf[:min(n, len(d.buf))], false)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		n -= got
+	}
+	return nil
 }
 
 // recv is src.recv with io.EOF for the end. Where a frame may start, one set of descriptors may

@@ -199,3 +199,51 @@ func TestGateRefusesBeforeThePayload(t *testing.T) {
 		t.Errorf("%d bytes", n)
 	}
 }
+
+// A frame for which there is no room costs nothing but itself.
+func TestRefusedFrameCannotTakeOthersAlong(t *testing.T) {
+	c, peer := rawPair(t)
+	noRoom := errors.New("no room")
+	c.SetGate(func(typ FrameType, id uint64, length int) error {
+		if length > 100 {
+			return &Refusal{noRoom}
+		}
+		return nil
+	})
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(null)
+	const large = 3 << 20
+	zeros := make([]byte, large)
+	go func() {
+		for range 3 {
+			unix.Sendmsg(peer, header{typ: Result, files: 1, length: large, id: 7}.append(nil), unix.UnixRights(null), nil, 0)
+			for rest := zeros; len(rest) > 0; {
+				n, _ := unix.Write(peer, rest)
+				rest = rest[max(n, 0):]
+			}
+			unix.Write(peer, frameBytes(Result, 0, "yes"))
+		}
+	}()
+	fds := len(openFDs(t))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 3 {
+		f, err := c.Read()
+		if err != nil || !errors.Is(f.Lost, noRoom) || f.Payload != nil || f.Files != nil || f.ID != 7 {
+			t.Fatalf("%+v, %v", f, err)
+		}
+		if f, err = c.Read(); err != nil || string(f.Payload) != "yes" || f.Lost != nil {
+			t.Fatalf("%+v, %v", f, err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("%d bytes", n)
+	}
+	if n := len(openFDs(t)); n != fds {
+		t.Errorf("%d descriptors, were %d", n, fds)
+	}
+}

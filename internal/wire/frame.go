@@ -95,7 +95,7 @@ type Frame struct {
 	Files []*os.File
 
 	// Lost says why a frame that was read lacks its files, all of them: this process may open no
-	// more. The conversation goes on.
+	// more. Or it is why it lacks its payload too, as the gate has said. The conversation goes on.
 	Lost error
 }
 
