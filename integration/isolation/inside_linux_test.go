@@ -174,6 +174,23 @@ func TestRootInsideCannotCatchADumpableLauncherWithTheHostsFiles(t *testing.T) {
 	}
 }
 
+// Docker's root has no CAP_SYS_PTRACE, and could not open the namespaces of a launcher that is not
+// dumpable (moby/moby#52268).
+func TestRootWithoutPtraceCannotBeLeftWithoutItsNamespaces(t *testing.T) {
+	b := newBox(t, uns)
+	needTool(t, "tools", "setpriv")
+	c := b.guest(t, "nest")
+	c.Args = append([]string{"setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", c.Path}, c.Args[1:]...)
+	path, err := exec.LookPath("setpriv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Path = path
+	if out, err := c.Output(); err != nil || string(out) != "nested true\n" {
+		t.Errorf("%s, %v", out, err)
+	}
+}
+
 // CVE-2024-21626: a working directory inside that is a link to a descriptor that was
 // inherited by whoever goes there.
 func TestRootInsideCannotLeadADirectoryOutside(t *testing.T) {
