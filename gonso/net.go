@@ -21,8 +21,8 @@ import (
 // the caller and stays inside whoever uses it. It is close-on-exec. typ may have
 // unix.SOCK_NONBLOCK, which the methods of os.File need for deadlines.
 //
-// The privileges are those of entering the Set's net namespace. In a Set with a
-// user namespace it is made by the worker.
+// The privileges are those of entering the Set, all of it: in one with a user namespace the worker
+// makes the socket, with what root inside may do.
 func (s *Set) Socket(domain, typ, proto int) (*os.File, error) {
 	return s.socket(context.Background(), domain, typ, proto)
 }
@@ -57,7 +57,7 @@ type Dialer struct {
 // Names are resolved inside: in a Set with a user or mount namespace by the
 // worker, with the configuration that it finds (resolv.conf, hosts), else by Go's
 // resolver with the program's configuration, and sockets made inside. A Resolver
-// in d is used as it is.
+// in d is used as it is. The port of a LocalAddr must be one that work inside could bind.
 // For raw IP networks ("ip4:icmp") this process needs CAP_NET_RAW itself; [Set.Socket]
 // does without. Interface names in zones of IPv6 addresses mean those inside. Unix sockets with
 // a path are found in the Set's mount namespace. In one that was opened from outside, links of procfs
@@ -91,7 +91,7 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	}
 	nd := d.d
 	if isPath(network, address) {
-		if foreign&Mount == 0 {
+		if foreign == 0 {
 			return nd.DialContext(ctx, network, address)
 		}
 		// Where it is in the file system is all that matters.
@@ -102,8 +102,13 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		defer f.Close()
 		return dialFound(ctx, &nd, network, f)
 	}
-	if foreign&Net == 0 {
+	if foreign == 0 {
 		return nd.DialContext(ctx, network, address)
+	}
+	if nd.LocalAddr != nil {
+		if err := d.s.mayBind(ctx, foreign, network, nd.LocalAddr.String()); err != nil {
+			return fail(err)
+		}
 	}
 	address, err = d.s.zoned(ctx, address)
 	if err != nil {
@@ -304,8 +309,11 @@ type ListenConfig struct {
 }
 
 // ListenConfig returns a net.ListenConfig whose sockets are made inside the Set.
-// Its fields are honoured; Control sees the socket that was made inside. Names are
-// resolved inside, as by [Set.Dialer].
+// Its fields are honoured; Control sees the socket that was made inside, and runs outside. Names are
+// resolved inside, as by [Set.Dialer]. A port that work inside could not bind is refused, whatever
+// this process may do: in a Set with a user namespace those below ip_unprivileged_port_start need
+// CAP_NET_BIND_SERVICE in the user namespace that owns the net namespace (ip(7)). The error
+// matches fs.ErrPermission.
 //
 // Unix sockets with a path are bound in the Set's mount namespace. If that is not
 // this process's, the file stays when the listener is closed: it is the caller's to
@@ -327,7 +335,13 @@ func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net
 		return c.Listen(ctx, network, address)
 	}
 	defer bound.Close()
-	return net.FileListener(bound)
+	listener, err := net.FileListener(bound)
+	if u, ok := listener.(*net.UnixListener); ok {
+		// As package net does for a path of its own.
+		foreign, _, _ := l.s.foreignTypes("listen")
+		u.SetUnlinkOnClose(foreign&Mount == 0)
+	}
+	return listener, err
 }
 
 // ListenPacket is that of net.ListenConfig, inside the Set.
@@ -351,14 +365,19 @@ func (l *ListenConfig) inside(ctx context.Context, network, address string, pack
 	switch {
 	case err != nil:
 	case isPath(network, address):
-		if foreign&Mount != 0 {
+		if foreign != 0 {
 			bound, err = l.s.listenAt(ctx, network, address, packets, l.c.Control)
 		}
-	case foreign&Net != 0:
+	case foreign != 0:
 		to, err = l.s.listenAddress(ctx, foreign, network, address)
 		with := l.c
 		control := l.s.control(nil, l.c.Control)
-		with.Control = func(network, address string, rc syscall.RawConn) error { return control(ctx, network, address, rc) }
+		with.Control = func(network, address string, rc syscall.RawConn) error {
+			if err := l.s.mayBind(ctx, foreign, network, address); err != nil {
+				return err
+			}
+			return control(ctx, network, address, rc)
+		}
 		c = &with
 	}
 	if err != nil {
@@ -423,7 +442,18 @@ func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
 // OpenFile opens a file inside the Set, as os.OpenFile does outside, and returns
 // it; it belongs to the caller, and is close-on-exec. A relative name begins at
 // the root of the Set's mount namespace, or without one in the Set at the working
-// directory.
+// directory, which is the worker's where that opens it.
+//
+// All of the Set is entered for it, whatever the file is: /proc/sys/net is that of its net namespace,
+// /dev/net/tun makes interfaces there. Below /proc/self, and in /proc/net and /proc/mounts, what
+// shows namespaces (net, ns, mounts, mountinfo, root, cwd) is that of the work inside, not that of
+// this process. A procfs or sysfs belongs to who has mounted it: /sys/class/net is the host's as long as
+// [MountSys] has not mounted another.
+//
+// In some files of the kernel who reads or writes says whose value is meant, not who has opened
+// them: /proc/sys/kernel/hostname in a Set with UTS, ids in cgroup.procs in one with PID, /proc/uptime in
+// one with Time. Used outside they would be another's. They are refused with an error that names
+// the type, matches errors.ErrUnsupported, and says where to open them.
 //
 // It is opened with O_NONBLOCK, so that nobody inside can keep the caller waiting
 // by putting a FIFO in its place: without anybody at the other end, one opened for
@@ -451,7 +481,7 @@ func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
 // caller's own root: open such with openat2(2), RESOLVE_IN_ROOT, or with os.Root.
 //
 // The privileges are those of entering the Set: in one with a user namespace, those of root
-// inside; in one with a mount namespace alone, all that this program has. A thread of this process
+// inside, whatever else the Set has; in one without, all that this program has. A thread of this process
 // opens it, where one can enter, and there nothing ends the wait for a file system that does not
 // answer; else the worker, and ctx ends it, as for [Func.Do].
 func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileMode, opts ...OpenOption) (*os.File, error) {
@@ -465,5 +495,5 @@ func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileM
 	if c.anyFile {
 		theirs = anyFile
 	}
-	return s.openFile(ctx, name, flag, perm, theirs)
+	return s.openFile(ctx, name, flag, perm, ownFile, theirs)
 }

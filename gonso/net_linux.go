@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -15,17 +14,6 @@ import (
 
 	"github.com/gonso/gonso/internal/sys"
 )
-
-// foreignTypes are the Set's types that are not home, and those that somebody
-// else has made.
-func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
-	c, err := s.acquire(op)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer c.release()
-	return c.foreign, c.opened, nil
-}
 
 type socketArgs struct{ Domain, Type, Proto int }
 
@@ -40,53 +28,10 @@ func (a socketArgs) socket() (*os.File, error) {
 var socketInside = Register("gonso.socket", func(_ context.Context, a socketArgs) (*os.File, error) { return a.socket() },
 	LeavesThreadClean())
 
-// socket makes one on a thread, which enters nothing but the net namespace, or in
-// the worker.
+// socket makes one inside.
 func (s *Set) socket(ctx context.Context, domain, typ, proto int) (*os.File, error) {
 	a := socketArgs{domain, typ, proto}
-	return insideSet(ctx, s, "socket", Net, socketInside, a, a.socket)
-}
-
-// insideSet runs f where the Set's namespace of the given type is: here, on a
-// thread, or, as fn, in the worker.
-func insideSet[In any](ctx context.Context, s *Set, op string, typ Type, fn *Func[In, *os.File], in In, f func() (*os.File, error)) (*os.File, error) {
-	c, err := s.acquire(op)
-	if err != nil {
-		return nil, err
-	}
-	defer c.release()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	switch {
-	case c.foreign&typ == 0:
-		return f()
-	case c.foreign&(User|Time) != 0:
-		return fn.Do(ctx, s, in, InProcess())
-	}
-	join := []Type{typ}
-	if typ == Mount { // what /proc and /sys show is that of the others
-		join = c.threadJoin
-	}
-	var file *os.File
-	var ferr error
-	letGo := func() {
-		if file != nil {
-			file.Close()
-		}
-	}
-	err = c.runOnThread(ctx, join, func(*threadRun) bool {
-		file, ferr = f()
-		return true
-	}, letGo)
-	switch {
-	case errors.Is(err, sys.ErrLeftBehind):
-		return nil, err
-	case err != nil:
-		letGo()
-		return nil, err
-	}
-	return file, ferr
+	return insideSet(ctx, s, "socket", socketInside, a, a.socket)
 }
 
 // replaceSocket puts a socket that is made inside in the place of one that

@@ -19,6 +19,7 @@ const (
 	anyFile                     // somebody else, and AnyFile was given: what no magic link leads to
 	ordinaryFile                // somebody else: of that, what a file system keeps for its users
 	socketFile                  // somebody else: of that, a socket to connect to
+	ownSocket                   // this program: a socket to connect to
 )
 
 // found is what a name meant.
@@ -29,8 +30,12 @@ type found struct {
 
 // find looks a name up below a directory. flag is that of open(2), for O_NOFOLLOW and O_DIRECTORY.
 func find(dirfd int, name string, flag int) (*found, error) {
+	return findBy(dirfd, name, flag, unix.RESOLVE_NO_MAGICLINKS)
+}
+
+func findBy(dirfd int, name string, flag int, resolve uint64) (*found, error) {
 	fd, err := openat2(dirfd, name, &unix.OpenHow{
-		Flags: uint64(unix.O_PATH | unix.O_CLOEXEC | flag&(unix.O_NOFOLLOW|unix.O_DIRECTORY)), Resolve: unix.RESOLVE_NO_MAGICLINKS,
+		Flags: uint64(unix.O_PATH | unix.O_CLOEXEC | flag&(unix.O_NOFOLLOW|unix.O_DIRECTORY)), Resolve: resolve,
 	})
 	if err != nil {
 		return nil, err

@@ -53,8 +53,10 @@ func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
 		return os.OpenFile(a.Name, flag, a.Perm)
 	case anyFile:
 		fd, err = openat2(unix.AT_FDCWD, a.Name, a.how(flag, unix.RESOLVE_NO_MAGICLINKS))
+	case ownSocket:
+		fd, err = a.findSocket(0)
 	case socketFile:
-		fd, err = a.findSocket()
+		fd, err = a.findSocket(unix.RESOLVE_NO_MAGICLINKS)
 	default:
 		fd, err = a.openFound(flag, reopen)
 	}
@@ -143,8 +145,8 @@ func (a openArgs) makeIn(dir, base string, flag int) (int, error) {
 
 // findSocket finds one that may be connected to from where it is found. Whoever connects may do
 // so to more.
-func (a openArgs) findSocket() (int, error) {
-	w, err := find(unix.AT_FDCWD, a.Name, 0)
+func (a openArgs) findSocket(resolve uint64) (int, error) {
+	w, err := findBy(unix.AT_FDCWD, a.Name, 0, resolve)
 	if err != nil {
 		return -1, err
 	}
@@ -187,21 +189,32 @@ var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os
 
 // openFile does not care for the caches that a foreign mount namespace can fill:
 // open(2) fills none.
-func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode, theirs caution) (*os.File, error) {
-	_, opened, err := s.foreignTypes("open")
+func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode, own, theirs caution) (*os.File, error) {
+	foreign, opened, err := s.foreignTypes("open")
 	if err != nil {
 		return nil, err
 	}
-	a := openArgs{Name: name, Flag: flag, Perm: perm}
+	a := openArgs{Name: name, Flag: flag, Perm: perm, Caution: own}
 	if opened&Mount != 0 {
 		a.Caution = theirs
 	}
-	return insideSet(ctx, s, "open", Mount, openInside, a, func() (*os.File, error) { return a.open(reopen) })
+	if foreign != 0 {
+		a.Name = threadsOwn(name)
+	}
+	f, err := insideSet(ctx, s, "open", openInside, a, func() (*os.File, error) { return a.open(reopen) })
+	if err != nil {
+		return nil, err
+	}
+	if err := s.refuseUsers(f, name, foreign); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // findSocket finds one without connecting to it.
 func (s *Set) findSocket(ctx context.Context, name string) (*os.File, error) {
-	return s.openFile(ctx, name, unix.O_PATH, 0, socketFile)
+	return s.openFile(ctx, name, unix.O_PATH, 0, ownSocket, socketFile)
 }
 
 // procPath is a path to what f refers to, on threads that are at home.
@@ -292,7 +305,7 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 	if opened&Mount != 0 {
 		a.Caution = ordinaryFile
 	}
-	if _, err := insideSet(ctx, s, "listen", Mount, bindInside, a, a.bind); err != nil {
+	if _, err := insideSet(ctx, s, "listen", bindInside, a, a.bind); err != nil {
 		return nil, err
 	}
 	if packets {

@@ -1,0 +1,107 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
+)
+
+// What is born inside and used outside (files, sockets, the permission to bind) comes from here.
+// Whatever it is, all foreign namespaces of the Set are entered for it: nobody has to know which of
+// them the kernel asks for what.
+
+// foreignTypes are the Set's types that are not home, and those that somebody
+// else has made.
+func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
+	c, err := s.acquire(op)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.release()
+	return c.foreign, c.opened, nil
+}
+
+// insideSet runs f inside the Set: on a thread of this process, where one can enter, or, as fn, in the
+// worker. With nothing to enter it is at home, wherever the caller is.
+func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.File], in In, f func() (*os.File, error)) (*os.File, error) {
+	c, err := s.acquire(op)
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if c.foreign&^threadEnters != 0 {
+		return fn.Do(ctx, s, in, InProcess())
+	}
+	var file *os.File
+	var ferr error
+	letGo := func() {
+		if file != nil {
+			file.Close()
+		}
+	}
+	err = c.runOnThread(ctx, c.threadJoin, func(*threadRun) bool {
+		file, ferr = f()
+		return true
+	}, letGo)
+	switch {
+	case errors.Is(err, sys.ErrLeftBehind):
+		return nil, err
+	case err != nil:
+		letGo()
+		return nil, err
+	}
+	return file, ferr
+}
+
+type portArgs struct{ Port int }
+
+// bind asks whether the port may be bound here, and takes none: of a socket that has a port the kernel
+// answers EINVAL to a second bind, but not before it has looked at the permission (__inet_bind in
+// net/ipv4/af_inet.c).
+func (a portArgs) bind() (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	err = unix.Bind(fd, &unix.SockaddrInet4{Port: a.Port})
+	if err == unix.EACCES || err == unix.EPERM {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	return nil, nil
+}
+
+var portInside = Register("gonso.port", func(_ context.Context, a portArgs) (*os.File, error) { return a.bind() },
+	LeavesThreadClean())
+
+// mayBind refuses a port that work in the Set could not bind. Package net binds in this process, which
+// may have more privileges than the Set's user namespace gives.
+func (s *Set) mayBind(ctx context.Context, foreign Type, network, address string) error {
+	if foreign&User == 0 || !strings.HasPrefix(network, "tcp") && !strings.HasPrefix(network, "udp") {
+		return nil
+	}
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil // package net says what is wrong with it
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil || port == 0 {
+		return nil
+	}
+	a := portArgs{port}
+	_, err = insideSet(ctx, s, "bind", portInside, a, a.bind)
+	return err
+}

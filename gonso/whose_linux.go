@@ -1,0 +1,201 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
+)
+
+// A file that was opened inside is used outside. For most files of the kernel that makes no
+// difference: who has opened it (/proc/sys/net), or who has mounted the file system (/sys), says
+// whose they are. This file knows the others.
+
+// usersFile is a file in which who reads or writes says whose value is meant, not who has opened it.
+type usersFile struct {
+	types Type   // whose value it is
+	fs    int64  // its file system, or 0 for a device
+	name  string // the end of its path, a pattern of path.Match
+	since [2]int // the kernel that began with that, or zero
+	until [2]int // the kernel in which that was changed, or zero
+}
+
+var usersFiles = []usersFile{
+	// kernel/utsname_sysctl.c, get_uts
+	{types: UTS, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/hostname"},
+	{types: UTS, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/domainname"},
+	// ipc/ipc_sysctl.c, get_ipc, and ipc/mq_sysctl.c, get_mq
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/shm*", until: [2]int{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/msg*", until: [2]int{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/sem*", until: [2]int{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/auto_msgmni", until: [2]int{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/fs/mqueue/*", until: [2]int{5, 19}},
+	// Handlers that took current->nsproxy->net_ns.
+	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/sctp/*", until: [2]int{6, 13}},
+	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/mptcp/*", until: [2]int{6, 13}},
+	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/rds/tcp/*", until: [2]int{6, 13}},
+	// drivers/net/ppp/ppp_generic.c, ppp_ioctl; drivers/infiniband/core/ucma.c, ucma_create_id
+	{types: Net, name: "ppp"},
+	{types: Net, name: "infiniband/rdma_cm"},
+	// kernel/pid_namespace.c, kernel/pid_sysctl.h, kernel/reboot.c. From Linux 6.14 on pid_max is that
+	// of who opens it, which is a thread that is not in the pid namespace (kernel/pid.c).
+	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/ns_last_pid"},
+	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/pid_max", since: [2]int{6, 14}},
+	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/cad_pid"},
+	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/vm/memfd_noexec"},
+	// Ids of processes are those of who writes them, or reads them (kernel/cgroup/cgroup.c).
+	{types: PID, fs: unix.CGROUP2_SUPER_MAGIC, name: "cgroup.procs"},
+	{types: PID, fs: unix.CGROUP2_SUPER_MAGIC, name: "cgroup.threads"},
+	{types: PID, fs: unix.CGROUP_SUPER_MAGIC, name: "cgroup.procs"},
+	{types: PID, fs: unix.CGROUP_SUPER_MAGIC, name: "tasks"},
+	// fs/proc/uptime.c, fs/proc/stat.c, do_task_stat in fs/proc/array.c
+	{types: Time, fs: unix.PROC_SUPER_MAGIC, name: "uptime"},
+	{types: Time, fs: unix.PROC_SUPER_MAGIC, name: "stat"},
+	// proc_cgroup_show in kernel/cgroup/cgroup.c
+	{types: Cgroup, fs: unix.PROC_SUPER_MAGIC, name: "[0-9]*/cgroup"},
+	// What is looked up below these is that of the thread, by the time of looking.
+	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "task/[0-9]*/net"},
+	{types: AllTypes, fs: unix.PROC_SUPER_MAGIC, name: "task/[0-9]*/ns"},
+}
+
+// refuseUsers refuses a file that would mean another namespace outside than the Set's.
+func (s *Set) refuseUsers(f *os.File, name string, foreign Type) error {
+	if foreign == 0 {
+		return nil
+	}
+	u, err := usersFileOf(f, foreign)
+	if err != nil {
+		return newError("open", 0, name, err)
+	}
+	if u == nil {
+		return nil
+	}
+	remedy := "in a registered function"
+	if foreign&^threadEnters == 0 && u.types != PID {
+		remedy = "in Set.Run or " + remedy
+	}
+	return newError("open", u.types&foreign, name, errUsers).withHint("open, read and write it inside: " + remedy)
+}
+
+var errUsers = fmt.Errorf("whose value it is depends on who reads or writes it, not on who has opened it, and outside it would be another: %w", errors.ErrUnsupported)
+
+// usersFileOf finds what f is, if that is one of usersFiles and of one of the types.
+func usersFileOf(f *os.File, types Type) (u *usersFile, err error) {
+	err = sys.OnFD(f, func(fd int) error {
+		var st unix.Stat_t
+		var fsys unix.Statfs_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return os.NewSyscallError("fstat", err)
+		}
+		device := st.Mode&unix.S_IFMT == unix.S_IFCHR
+		if !device {
+			if err := unix.Fstatfs(fd, &fsys); err != nil {
+				return os.NewSyscallError("fstatfs", err)
+			}
+		}
+		is := func(i int) bool {
+			u := &usersFiles[i]
+			return u.types&types != 0 && int64(fsys.Type) == u.fs && device == (u.fs == 0) && u.here()
+		}
+		at := ""
+		for i := range usersFiles {
+			if !is(i) {
+				continue
+			}
+			if at == "" {
+				if at, err = pathOf(fd); err != nil {
+					return err
+				}
+			}
+			if endsIn(at, usersFiles[i].name) {
+				u = &usersFiles[i]
+				return nil
+			}
+		}
+		return nil
+	})
+	return u, err
+}
+
+func (u *usersFile) here() bool {
+	return !kernelBefore(u.since) && (u.until == [2]int{} || kernelBefore(u.until))
+}
+
+// endsIn compares as many elements of a path as the pattern has.
+func endsIn(at, pattern string) bool {
+	parts := strings.Split(at, "/")
+	n := len(parts) - 1 - strings.Count(pattern, "/")
+	if n < 0 {
+		return false
+	}
+	ok, err := path.Match(pattern, strings.Join(parts[n:], "/"))
+	return ok && err == nil
+}
+
+// pathOf is where a file is, whatever name has led to it.
+func pathOf(fd int) (string, error) {
+	runtime.LockOSThread() // another thread may have ended by the time that its directory is used
+	defer runtime.UnlockOSThread()
+	dir, err := procfs.Open("thread-self/fd", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(dir)
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, strconv.Itoa(fd), buf)
+	if err != nil {
+		return "", os.NewSyscallError("readlink", err)
+	}
+	return string(buf[:n]), nil
+}
+
+// kernelBefore compares with the running kernel. What vendors have changed in theirs it does not know.
+func kernelBefore(v [2]int) bool {
+	k := kernelVersion()
+	return k[0] < v[0] || k[0] == v[0] && k[1] < v[1]
+}
+
+var kernelVersion = sync.OnceValue(func() (v [2]int) {
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &v[0], &v[1])
+	}
+	return v
+})
+
+// threadsOwn has what means the process in /proc mean the thread that opens it: the process is
+// where its main thread is, which enters nothing. Only what shows namespaces is changed: a file of
+// a thread that has ended shows nothing.
+func threadsOwn(name string) string {
+	for _, part := range strings.Split(name, "/") {
+		if part == ".." {
+			return name
+		}
+	}
+	rest, ok := strings.CutPrefix(path.Clean(name), "/proc/")
+	if !ok {
+		return name
+	}
+	own, ofSelf := strings.CutPrefix(rest, "self/")
+	first, _, _ := strings.Cut(own, "/")
+	switch first {
+	case "net", "mounts":
+	case "ns", "mountinfo", "root", "cwd":
+		if !ofSelf {
+			return name
+		}
+	default:
+		return name
+	}
+	name = "/proc/thread-self/" + own + name[len(strings.TrimRight(name, "/")):]
+	return name
+}
