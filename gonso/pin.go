@@ -54,7 +54,8 @@ var errNothingToPin = errors.New("the Set has no namespaces")
 // are named like types. It unmounts them in the mount namespace of the calling
 // thread, and removes the files, where they are plain and empty, and the
 // directory, if nothing is left in it. What is in use stays usable, as does a
-// Set that was opened from there.
+// Set that was opened from there. If the directory has come to lie below another mount of itself, as
+// /run/netns does with the first "ip netns add", what is pinned below goes as well, in every mnt namespace.
 //
 // The error for a path at which nothing is pinned matches [ErrNotNamespace], or
 // [fs.ErrNotExist] if nothing is there; that path is left as it is. The other

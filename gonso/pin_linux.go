@@ -1,6 +1,7 @@
 package gonso
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -389,9 +390,60 @@ func unpinFile(dir int, name string) (pinned bool, err error) {
 		if err != nil || !pinned || kind != spotEmpty {
 			return pinned, err
 		}
-		if err := unix.Unlinkat(dir, name, 0); err != unix.EBUSY && err != unix.ENOENT {
+		err = unix.Unlinkat(dir, name, 0)
+		if err == unix.EBUSY {
+			err = unlinkHidden(dir, name)
+		}
+		if err != nil && err != unix.ENOENT {
 			return pinned, os.NewSyscallError("unlink", err)
 		}
-		return pinned, nil // or somebody else's again
+		return pinned, nil
 	}
+}
+
+// unlinkHidden removes a file on which a namespace is still pinned where nobody sees it: below a
+// mount that lies on its directory, as "ip netns add" puts one on /run/netns. No path leads to such a
+// pin, and unlink(2) answers EBUSY. In a mnt namespace that has no mounts on the file it does not, and then
+// the kernel takes away those of all others (vfs_unlink in fs/namei.c, __detach_mounts in
+// fs/namespace.c).
+func unlinkHidden(dir int, name string) error {
+	kind, fd, err := lookAt(dir, name)
+	closeFD(fd)
+	if err != nil || kind != spotEmpty {
+		return err // somebody has pinned there anew
+	}
+	c := newCore()
+	defer c.release()
+	rerr := c.runOnThread(context.Background(), nil, func(r *threadRun) bool {
+		r.entered |= Mount
+		if err = unmountAll(); err == nil {
+			err = unix.Unlinkat(dir, name, 0)
+		}
+		return false // the thread ends, and its mnt namespace with it
+	}, nil)
+	if rerr != nil {
+		return rerr
+	}
+	return err
+}
+
+// unmountAll moves the calling thread to a mnt namespace of its own, and unmounts there what can be.
+func unmountAll() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	mounts, err := threadMounts()
+	if err != nil {
+		return err
+	}
+	// What lies on others comes after them.
+	for _, m := range slices.Backward(mounts) {
+		if m.point != "/" {
+			_ = unix.Unmount(m.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		}
+	}
+	return nil
 }
