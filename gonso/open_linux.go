@@ -32,7 +32,7 @@ func collect(op, dir string, dirfd int, types Type, optional, opened bool, openN
 			c.add(t, ns, opened)
 		case optional && errors.Is(oerr, fs.ErrNotExist):
 		default:
-			err = newError(op, t, dir+"/"+typeTable[i].name, oerr)
+			err = stale(newError(op, t, dir+"/"+typeTable[i].name, oerr), dirfd, typeTable[i].name)
 		}
 	})
 	if err != nil {
@@ -100,13 +100,24 @@ func openPaths(paths []string) (*core, error) {
 func (c *core) addPath(path string) error {
 	ns, err := nsfs.OpenAt(unix.AT_FDCWD, path)
 	if err != nil {
-		return newError("open", 0, path, err)
+		return stale(newError("open", 0, path, err), unix.AT_FDCWD, path)
 	}
 	if err := c.addUnknown(ns); err != nil {
 		return newError("open", 0, path, err)
 	}
 	return nil
 }
+
+// stale says so where a file is one that namespaces are pinned on, and none is.
+func stale(e *Error, dirfd int, name string) *Error {
+	var st unix.Stat_t
+	if errors.Is(e.Err, ErrNotNamespace) && unix.Fstatat(dirfd, name, &st, 0) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+		e.Hint = nothingMounted + "; possibly a namespace was pinned there before the last boot, or in another mnt namespace, or was unmounted since"
+	}
+	return e
+}
+
+const nothingMounted = "it is an empty file with nothing mounted on it"
 
 func openDirectory(path string) (int, error) {
 	return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -248,10 +259,14 @@ func openUnnamed(dir string, dirfd int, types Type, optional bool) (*core, error
 	}
 	c := newCore()
 	var taken [numTypes]string
+	var left []string
 	for _, name := range names {
 		path := filepath.Join(dir, name)
 		ns, err := nsfs.OpenAt(dirfd, name)
 		if errors.Is(err, nsfs.ErrNotNamespace) || errors.Is(err, fs.ErrNotExist) {
+			if stale(newError("open", 0, path, err), dirfd, name).Hint != "" {
+				left = append(left, name)
+			}
 			continue
 		}
 		if err == nil {
@@ -272,6 +287,9 @@ func openUnnamed(dir string, dirfd int, types Type, optional bool) (*core, error
 		if !optional {
 			e.Type = missing
 			e.Hint += " and of this type"
+		}
+		if len(left) > 0 {
+			e.Hint += fmt.Sprintf("; as to %.100q, %s", left[0], nothingMounted)
 		}
 		return nil, e
 	}

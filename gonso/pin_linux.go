@@ -332,7 +332,7 @@ func unpin(path string) error {
 	if err == nil {
 		return nil
 	}
-	e := newError("unpin", 0, path, err)
+	e := stale(newError("unpin", 0, path, err), parent, base)
 	if aboutMounts(err) {
 		e.Hint = pinHint(0, err, &pinEvidence{evidence: *gatherEvidence(0)})
 	}

@@ -175,6 +175,13 @@ func (s *Set) With(other *Set) (*Set, error) {
 // cancelled and are ended with it, which Close waits for, within the worker's
 // grace period; closures hold references of their own and are not waited for, so
 // a closure may close the Set it runs in.
+//
+// A namespace ends with the last that has it: Sets, processes, threads, sockets, open files and mounts.
+// Even then the kernel takes what is in it away in its own time, which Close does not wait for: the
+// devices of a net namespace, the other ends of its veth pairs included, may be there for some
+// tenths of a second, and devices of hardware come back to the host only then (cleanup_net in
+// net/core/net_namespace.c). A name that is to be used again at once is better another one; tests
+// have gonsotest.Eventually.
 func (s *Set) Close() error {
 	c := s.get()
 	if c == nil {

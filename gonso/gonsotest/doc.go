@@ -1,7 +1,7 @@
 // Package gonsotest helps tests that need namespaces: [New] makes a Set that
 // lasts as long as the test, and skips the test where the machine does not
 // permit it; [Do] runs a function of the test inside, in which Fatal and Skip
-// mean what they mean in the test.
+// mean what they mean in the test; [Eventually] waits for what the kernel does later.
 //
 // # Skips and promises
 //
