@@ -80,13 +80,17 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	done := func() {}
 	switch {
 	case c.self:
-		if g.Exe, done, err = reexec.OpenSelf(protect); err != nil {
+		if g.Exe, done, err = reexec.OpenSelf(protect, core.foreign&User != 0); err != nil {
 			return prepared{}, newError("start", 0, "", err)
 		}
 		env = append(env, selfEnv+"=1")
 	case c.Exe != nil && protect:
-		if g.Exe, done, err = reexec.CopyExe(c.ctx, c.Exe); err != nil {
+		if g.Exe, done, err = reexec.CopyExe(c.ctx, c.Exe, protect); err != nil {
 			return prepared{}, newError("start", 0, "", fmt.Errorf("%s: %w", "Exe", err))
+		}
+	case c.Exe != nil && core.foreign&User != 0 && reexec.NeedsCopy(c.Exe):
+		if f, d, cerr := reexec.CopyExe(c.ctx, c.Exe, protect); cerr == nil {
+			g.Exe, done = f, d
 		}
 	case c.Exe != nil:
 	case strings.Contains(c.Path, "/"):

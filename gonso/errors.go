@@ -168,8 +168,11 @@ func launchError(types Type, err error) error {
 	if !errors.As(err, &le) {
 		return newError("launch", types, "", err)
 	}
-	if le.Type != 0 {
+	switch {
+	case le.Type != 0:
 		types = Type(le.Type)
+	case le.Op == "execve" || le.Op == "execveat": // of a worker: about that file, and no type
+		return newError("start worker", 0, "", &fs.PathError{Op: "exec", Path: le.Path, Err: le.Err})
 	}
 	e := refused(le.Op, types, le.Err)
 	e.Path = le.Path

@@ -26,8 +26,19 @@ type executable struct {
 	seal   bool   // execute a copy of it, even where nobody else is root
 	mu     sync.Mutex
 	file   *os.File // O_PATH
-	sealed *os.File // a sealed copy in memory
+	hidden *os.File // a sealed copy in memory, of hiddenMode
+	copied *os.File // one of openMode
 	elf    *elfInfo // what was found in it
+}
+
+// name is that for people.
+func (x *executable) name() string {
+	if x.self {
+		if path, err := os.Executable(); err == nil {
+			return path
+		}
+	}
+	return x.path
 }
 
 // The modes of copies. One that nobody may read makes the kernel leave a process that
@@ -43,8 +54,9 @@ var thisProgram = &executable{path: "/proc/self/exe", self: true}
 
 // open returns a descriptor of the program and what to do when the launch is
 // over. Where somebody else may be root inside, it is a sealed copy: they could
-// otherwise write to the host's file through /proc/PID/exe (CVE-2019-5736).
-func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
+// otherwise write to the host's file through /proc/PID/exe (CVE-2019-5736). So it is with copied, for
+// where the file itself may not be executed.
+func (x *executable) open(protect, copied bool) (f *os.File, done func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	keep := func() {}
@@ -62,35 +74,65 @@ func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 			return nil, nil, err
 		}
 	}
+	mode, cached := os.FileMode(openMode), &x.copied
+	if protect {
+		mode, cached = hiddenMode, &x.hidden
+	}
 	switch {
-	case !protect && !x.seal:
+	case !protect && !x.seal && !copied:
 		return x.file, keep, nil
-	case x.sealed != nil:
-		return x.sealed, keep, nil
+	case *cached != nil:
+		return *cached, keep, nil
 	}
 	src, err := x.read()
-	if err != nil && !protect {
+	if err != nil && !protect && !copied {
 		return x.file, keep, nil // what this user may not read he may execute all the same
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	defer src.Close()
-	mode := os.FileMode(hiddenMode)
-	if !protect {
-		mode = openMode
-	}
 	f, err = launcher.SealedCopy(src, "gonso-worker", mode)
 	if err != nil {
-		return nil, nil, fmt.Errorf("a sealed copy of %s: %w", x.path, err)
+		return nil, nil, fmt.Errorf("a sealed copy of %s: %w", x.name(), err)
 	}
 	if !launcher.Sealed(f) {
 		// Where memfds may not be executed nothing can be sealed: each launch
 		// has a copy of its own, of no use to anybody once it was written to.
 		return f, func() { f.Close() }, nil
 	}
-	x.sealed = f
+	*cached = f
 	return f, keep, nil
+}
+
+// copyHelps reports whether a copy could be executed where the file was not: its mode lets somebody
+// execute it, as this process does or has done, but not root inside, who is another user outside and has no
+// rights to what belongs to ids that are not mapped (capable_wrt_inode_uidgid in kernel/capability.c).
+// Of this program the mount may have turned noexec since; that of others is respected.
+func (x *executable) copyHelps() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.file == nil {
+		return false
+	}
+	fd := int(x.file.Fd())
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&0o111 == 0 {
+		return false
+	}
+	return x.self || unix.Faccessat(fd, "", unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS) == nil
+}
+
+// ownersOnly reports whether not everybody may execute a file, whatever they are mapped to.
+func ownersOnly(f *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Mode&0o001 == 0
+}
+
+// onNoexec reports whether nothing is executed from where a file is.
+func onNoexec(f *os.File) bool {
+	var fsys unix.Statfs_t
+	return unix.Fstatfs(int(f.Fd()), &fsys) == nil && fsys.Flags&unix.ST_NOEXEC != 0
 }
 
 // find opens the file by what it is named.
@@ -107,16 +149,16 @@ func (x *executable) find() (fd int, err error) {
 
 // openWithin is open for as long as ctx lets it be: the program's file may be on a file system
 // that does not answer.
-func (x *executable) openWithin(ctx context.Context, protect bool) (f *os.File, done func(), err error) {
+func (x *executable) openWithin(ctx context.Context, protect, copied bool) (f *os.File, done func(), err error) {
 	if x.self {
-		return x.open(protect)
+		return x.open(protect, copied)
 	}
 	type opened struct {
 		f    *os.File
 		done func()
 	}
 	o, err := sys.Within(ctx, func() (opened, error) {
-		f, done, err := x.open(protect)
+		f, done, err := x.open(protect, copied)
 		return opened{f, done}, err
 	}, func(o opened) { o.done() })
 	if errors.Is(err, sys.ErrLeftBehind) {
@@ -125,13 +167,26 @@ func (x *executable) openWithin(ctx context.Context, protect bool) (f *os.File, 
 	return o.f, o.done, err
 }
 
-// OpenSelf returns this program, to be executed, and what to do afterwards.
-func OpenSelf(protect bool) (f *os.File, done func(), err error) { return thisProgram.open(protect) }
+// OpenSelf returns this program, to be executed, and what to do afterwards. Where somebody may be root
+// who is another user outside, it is one that he may execute.
+func OpenSelf(protect, user bool) (f *os.File, done func(), err error) {
+	f, done, err = thisProgram.open(protect, false)
+	if err == nil && !protect && (user && ownersOnly(f) || onNoexec(f)) {
+		if f, done, err := thisProgram.open(protect, true); err == nil {
+			return f, done, nil
+		}
+	}
+	return f, done, err // and the kernel says what is wrong with it
+}
+
+// NeedsCopy reports whether a program has to be copied for root inside to execute it, who may be another
+// user outside.
+func NeedsCopy(exe *os.File) bool { return ownersOnly(exe) }
 
 // CopyExe returns a copy of a program, as open does of this one, and what to do
 // afterwards. The file may be on a file system that does not answer: it is waited
 // for within defaultStartTimeout, and then a goroutine is left behind.
-func CopyExe(ctx context.Context, exe *os.File) (f *os.File, done func(), err error) {
+func CopyExe(ctx context.Context, exe *os.File, protect bool) (f *os.File, done func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, defaultStartTimeout, errSlow)
 	defer cancel()
 	// The caller may close his once this has returned.
@@ -146,7 +201,7 @@ func CopyExe(ctx context.Context, exe *os.File) (f *os.File, done func(), err er
 	copied := make(chan result, 1)
 	go func() {
 		defer own.Close()
-		f, err := copyExe(own)
+		f, err := copyExe(own, protect)
 		copied <- result{f, err}
 	}()
 	select {
@@ -162,7 +217,7 @@ func CopyExe(ctx context.Context, exe *os.File) (f *os.File, done func(), err er
 	}
 }
 
-func copyExe(exe *os.File) (*os.File, error) {
+func copyExe(exe *os.File, protect bool) (*os.File, error) {
 	x := &executable{path: exe.Name(), file: exe}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(exe.Fd()), &st); err != nil {
@@ -180,7 +235,11 @@ func copyExe(exe *os.File) (*os.File, error) {
 		return nil, fmt.Errorf("it cannot be read, and so not be copied: %w", err)
 	}
 	defer src.Close()
-	return launcher.SealedCopy(src, "gonso-exe", hiddenMode)
+	mode := os.FileMode(openMode)
+	if protect {
+		mode = hiddenMode
+	}
+	return launcher.SealedCopy(src, "gonso-exe", mode)
 }
 
 // ErrDynamic says that a program would run what it finds inside.
@@ -265,7 +324,7 @@ func (x *executable) dynamic() bool {
 func (x *executable) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, f := range []**os.File{&x.file, &x.sealed} {
+	for _, f := range []**os.File{&x.file, &x.hidden, &x.copied} {
 		if *f != nil {
 			(*f).Close()
 			*f = nil

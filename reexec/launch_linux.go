@@ -64,6 +64,9 @@ func (w *Worker) launch() (*process, error) {
 	perCall := w.perCall
 	w.mu.Unlock()
 	p, err := w.launchOnce(perCall)
+	if w.refusedFile(err) {
+		p, err = w.launchCopy(perCall, err)
+	}
 	if err == nil || perCall || !w.lacksLoader(err) {
 		return p, err
 	}
@@ -73,6 +76,36 @@ func (w *Worker) launch() (*process, error) {
 		w.mu.Unlock()
 	}
 	return p, err
+}
+
+// refusedFile reports whether a launch failed because the program's file may not be executed inside,
+// where a copy of it may.
+func (w *Worker) refusedFile(err error) bool {
+	var le *LaunchError
+	return errors.As(err, &le) && (le.Op == "execve" || le.Op == "execveat") && errors.Is(le.Err, unix.EACCES) &&
+		!w.copied.Load() && !w.opts.Protect && w.exe.copyHelps()
+}
+
+// launchCopy launches a sealed copy of the program from now on.
+func (w *Worker) launchCopy(perCall bool, refused error) (*process, error) {
+	if _, done, err := w.exe.open(w.opts.Protect, true); err != nil {
+		return nil, withoutCopy(refused, err)
+	} else {
+		done()
+	}
+	w.copied.Store(true)
+	return w.launchOnce(perCall)
+}
+
+// withoutCopy says what else was tried.
+func withoutCopy(refused, err error) error {
+	var le *LaunchError
+	if !errors.As(refused, &le) {
+		return refused
+	}
+	both := *le
+	both.Err = fmt.Errorf("%w; nor could a copy be executed: %s", le.Err, Clause(err))
+	return &both
 }
 
 // launchOnce is launch as told where the program comes up.
@@ -99,7 +132,7 @@ func (w *Worker) launchOnce(perCall bool) (*process, error) {
 
 // setOut starts the launcher, which is on its way to becoming the worker.
 func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, error) {
-	exe, done, err := w.exe.openWithin(ctx, w.opts.Protect)
+	exe, done, err := w.exe.openWithin(ctx, w.opts.Protect, w.copied.Load())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +179,7 @@ func (w *Worker) prepare(perCall bool, sock, exe *os.File) (workerLaunch, *launc
 		joins, extra = withoutMount(joins)
 		args = append(args, handshake.MountArg, w.opts.Dir)
 	}
-	return workerLaunch{joins: joins, mount: perCall, exe: w.exe.path, own: lookAtOwn(w.opts.Protect)}, &launcher.Cmd{
+	return workerLaunch{joins: joins, mount: perCall, exe: w.exe.name(), own: lookAtOwn(w.opts.Protect)}, &launcher.Cmd{
 		Args:  args,
 		Env:   env,
 		Files: append(append([]*os.File{sock, exe}, files(joins)...), extra...),

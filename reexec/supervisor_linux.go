@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,8 @@ type Worker struct {
 	all      map[*process]struct{} // those that have not ended
 	closed   bool
 	backoff  backoff
-	perCall  bool // the mnt namespace is entered by each call: it lacks the program's loader
+	perCall  bool        // the mnt namespace is entered by each call: it lacks the program's loader
+	copied   atomic.Bool // the program's file may not be executed inside: a sealed copy is
 
 	now   func() time.Time // tests have clocks of their own
 	after func(time.Duration) <-chan time.Time

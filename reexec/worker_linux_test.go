@@ -736,12 +736,12 @@ func TestRefusedJoinIsTold(t *testing.T) {
 // CVE-2019-5736.
 func TestSealedCopyCannotBeWritten(t *testing.T) {
 	needProcess(t)
-	f, done, err := thisProgram.open(true)
+	f, done, err := thisProgram.open(true, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer done()
-	again, _, err := thisProgram.open(true)
+	again, _, err := thisProgram.open(true, false)
 	if err != nil || again != f {
 		t.Errorf("runc#1980, #3925: copied again: %v", err)
 	}
