@@ -25,7 +25,7 @@ func gatherEvidence(types Type) *evidence {
 		usernsOff: sysctlIs("kernel/unprivileged_userns_clone", func(n int64) bool { return n == 0 }),
 		appArmor:  sysctlIs("kernel/apparmor_restrict_unprivileged_userns", func(n int64) bool { return n != 0 }),
 		seccomp:   filtered(),
-		chrooted:  chrooted(),
+		chrooted:  chrooted() || rootElsewhere(),
 	}
 	if caps, err := sys.ThreadCaps(); err == nil {
 		ev.capsKnown, ev.sysAdmin = true, caps.Effective.Has(unix.CAP_SYS_ADMIN)

@@ -25,6 +25,8 @@ type unshareOptions struct {
 	mountProc    bool
 	loopbackUp   bool
 	hostFiles    bool
+
+	bringRoot bool // found out, not given: this program is in a chroot
 }
 
 // IDMaps sets the id maps of a new user namespace. Each needs at least one line

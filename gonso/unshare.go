@@ -19,6 +19,9 @@ import (
 // namespace has an init that lives as long as a Set that has the namespace; a new
 // time namespace has the clocks of the one it is made from (Linux 5.6). More about
 // each is in the section "Namespaces that are made" of the package's documentation.
+//
+// In a chroot the root of a new mount namespace is that of the program, and what lies outside of
+// the chroot is not in it. User namespaces are not made there (EPERM, unshare(2)).
 func Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	// Check first: no descriptor needs to be opened to refuse.
 	if _, err := unshareConfig(types, opts); err != nil {

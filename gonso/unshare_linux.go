@@ -29,8 +29,13 @@ func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	if p.backend == ThreadBackend {
+	// The kernel makes no user namespace in a chroot (EPERM, unshare(2)).
+	o.bringRoot = types&(Mount|User) == Mount && p.join&Mount == 0 && rootElsewhere()
+	switch {
+	case p.backend == ThreadBackend:
 		return c.unshareOnThread(types, p.join, o)
+	case o.bringRoot:
+		return c.unshareInChroot(types, p.join, o)
 	}
 	return c.unshareInProcess(types, p.join, o)
 }
@@ -74,7 +79,13 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 			r.entered &^= types &^ base
 			return true
 		}
-		if flags := o.mountFlags(); types&Mount != 0 && flags != 0 {
+		switch flags := o.mountFlags(); {
+		case types&Mount != 0 && o.bringRoot:
+			if err := bringRoot(flags); err != nil {
+				r.err = refused("bring the root to", Mount, err)
+				return false
+			}
+		case types&Mount != 0 && flags != 0:
 			if err := unix.Mount("", "/", "", flags, ""); err != nil {
 				r.err = refused("set propagation of", Mount, err)
 				return false
