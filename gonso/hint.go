@@ -146,8 +146,8 @@ var hintRules = []rule{
 		text:    seccompIsActive,
 	}, {
 		matches: func(r *refusal) bool { return r.denied() && r.op == "mount" && r.about(Mount) },
-		text: "parts of /proc are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)" +
-			or + "the pid namespace that it would show was not made along with it and belongs to another user namespace",
+		text: "parts of /proc or /sys are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)" +
+			or + "what it would show (/proc a pid namespace, /sys a net namespace) was not made along with it and belongs to another user namespace",
 	}, {
 		matches: func(r *refusal) bool { return r.denied() && strings.HasPrefix(r.op, "write") && r.lacksSysAdmin() },
 		text:    "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied",

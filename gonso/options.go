@@ -22,7 +22,7 @@ type unshareOptions struct {
 	propagation *MountPropagation
 
 	clockOffsets *clockOffsets
-	mountProc    bool
+	fresh        []freshMount
 	loopbackUp   bool
 	hostFiles    bool
 
@@ -96,8 +96,9 @@ func ClockOffsets(monotonic, boottime time.Duration) UnshareOption {
 }
 
 // MountProc mounts a fresh procfs on /proc of a new mount namespace, as unshare(1)
-// does with --mount-proc. It shows the pid namespace that is made along with it,
-// or else that of the Set. What was on /proc is made private before, so that the
+// does with --mount-proc, or on the directories that are given: that of a root that work is to have
+// later ([Root]), "/srv/root/proc". They are absolute paths, as they are found inside. It shows the pid namespace that is made along with it,
+// or else that of the Set. What was there is made private before, so that the
 // host keeps its own whatever the [Propagation].
 //
 // Threads are in no pid namespace but this process's, so a closure in such a
@@ -108,7 +109,51 @@ func ClockOffsets(monotonic, boottime time.Duration) UnshareOption {
 // user namespace the kernel also demands that a procfs that hides nothing is
 // mounted already (mount_too_revealing in fs/namespace.c), which is not so in
 // many containers. The error matches unix.EPERM.
-func MountProc() UnshareOption { return func(o *unshareOptions) { o.mountProc = true } }
+func MountProc(dirs ...string) UnshareOption { return mountFresh("MountProc", "proc", "/proc", dirs) }
+
+// MountSys mounts a fresh sysfs on /sys of a new mount namespace, or on the directories that are given, as
+// [MountProc] does a procfs. Its /sys/class/net, and what else there is of networks, shows the net
+// namespace that is made along with it, or else that of the Set; the /sys that a mount namespace
+// is copied with goes on showing the host's. What was mounted below /sys, such as the cgroups, is not
+// in it.
+//
+// It needs CAP_SYS_ADMIN in the user namespace that owns the net namespace (sysfs_init_fs_context in
+// fs/sysfs/mount.c), and in a user namespace a sysfs that hides nothing, as MountProc does.
+func MountSys(dirs ...string) UnshareOption { return mountFresh("MountSys", "sysfs", "/sys", dirs) }
+
+// freshMount is a file system that shows namespaces.
+type freshMount struct{ option, fs, dir string }
+
+func mountFresh(option, fs, usual string, dirs []string) UnshareOption {
+	if len(dirs) == 0 {
+		dirs = []string{usual}
+	}
+	return func(o *unshareOptions) {
+		for _, dir := range dirs {
+			o.fresh = append(o.fresh, freshMount{option, fs, dir})
+		}
+	}
+}
+
+// shown are the types that the file systems show.
+func (o *unshareOptions) shown() (types Type) {
+	for _, m := range o.fresh {
+		switch m.fs {
+		case "proc":
+			types |= PID
+		case "sysfs":
+			types |= Net
+		}
+	}
+	return types
+}
+
+func (m freshMount) check() error {
+	if !strings.HasPrefix(m.dir, "/") || len(m.dir) >= 4096 || strings.IndexByte(m.dir, 0) >= 0 {
+		return fmt.Errorf("%s: %.100q is no absolute path: %w", m.option, m.dir, os.ErrInvalid)
+	}
+	return nil
+}
 
 // LoopbackUp sets the interface "lo" of a new network namespace up, which gives
 // it 127.0.0.1 and ::1. It is down in a new one, as all interfaces are.

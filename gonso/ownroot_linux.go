@@ -126,7 +126,7 @@ func (c *core) unshareInChroot(types, base Type, o *unshareOptions) (*core, erro
 			withHint("make the mount namespace outside of the user namespace, or open one along with it, as FromPID does")
 	}
 	mount := *o
-	mount.mountProc, mount.loopbackUp = false, false
+	mount.fresh, mount.loopbackUp = nil, false
 	mnt, err := c.unshareOnThread(Mount, 0, &mount)
 	if err != nil {
 		return nil, err

@@ -241,13 +241,11 @@ type unsharePlan struct {
 // launcher, which is single-threaded and so can make and join user namespaces,
 // and has children. Only what matters to the new namespaces is joined: the user
 // namespace, which owns them, the foreign ones that they are copies of or children
-// of, the pid namespace that a procfs is to show, and the files of those who can see
+// of, those that a procfs or sysfs is to show, and the files of those who can see
 // what is in the pid namespace.
-func planUnshare(f *facts, types Type, mountProc, hostFiles bool) unsharePlan {
+func planUnshare(f *facts, types, shown Type, hostFiles bool) unsharePlan {
 	p := unsharePlan{backend: ThreadBackend, join: f.foreign & (types | User)}
-	if mountProc && types&PID == 0 {
-		p.join |= f.foreign & PID
-	}
+	p.join |= f.foreign & shown &^ types
 	if p.join&PID != 0 {
 		p.join |= f.foreign & Mount
 	}

@@ -282,7 +282,7 @@ func TestPlanUnshare(t *testing.T) {
 		{"time of a Set with time", Time | Net, nil, Time, ProcessBackend, Time, nil},
 		{"net of a Set with pid and time", PID | Time, nil, Net, ThreadBackend, 0, nil},
 	} {
-		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign, process: c.process}, c.types, false, false)
+		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign, process: c.process}, c.types, 0, false)
 		if !errors.Is(p.err, c.err) || c.err == nil && p.err != nil {
 			t.Errorf("%s: %v, want %v", c.name, p.err, c.err)
 		}
@@ -302,7 +302,7 @@ func TestPlanUnshare(t *testing.T) {
 		{PID, Mount, ProcessBackend, PID},
 		{PID | Mount, Mount | PID, ProcessBackend, PID | Mount},
 	} {
-		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign}, c.types, true, false)
+		p := planUnshare(&facts{types: c.foreign, foreign: c.foreign}, c.types, PID, false)
 		if p.err != nil || p.backend != c.backend || p.join != c.join {
 			t.Errorf("%v of a Set with %v, with /proc: %+v, want %s after joining %v", c.types, c.foreign, p, c.backend, c.join)
 		}
@@ -340,7 +340,7 @@ func TestHostFilesAreRefused(t *testing.T) {
 		if d := decide(f, work{closure: true}); errors.Is(d.err, errHostFiles) {
 			t.Errorf("%s: a closure, which is never in there: %v", c.name, d.err)
 		}
-		p := planUnshare(f, c.unshare, false, c.meant)
+		p := planUnshare(f, c.unshare, 0, c.meant)
 		if c.unshareRefused != errors.Is(p.err, errHostFiles) || !c.unshareRefused && p.join != c.join {
 			t.Errorf("%s: making %v: %+v", c.name, c.unshare, p)
 		}

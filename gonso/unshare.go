@@ -96,10 +96,15 @@ func (o *unshareOptions) check(types Type) error {
 	switch {
 	case o.clockOffsets != nil && types&Time == 0:
 		return needs(Time, "ClockOffsets (those of a time namespace in use cannot be changed)")
-	case o.mountProc && types&Mount == 0:
-		return needs(Mount, "MountProc")
+	case len(o.fresh) > 0 && types&Mount == 0:
+		return needs(Mount, o.fresh[0].option)
 	case o.loopbackUp && types&Net == 0:
 		return needs(Net, "LoopbackUp")
+	}
+	for _, m := range o.fresh {
+		if err := m.check(); err != nil {
+			return err
+		}
 	}
 	if o.propagation != nil {
 		if types&Mount == 0 {

@@ -25,7 +25,7 @@ var createContext = func() (context.Context, context.CancelFunc) {
 }
 
 func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
-	p := planUnshare(c.facts(), types, o.mountProc, o.hostFiles)
+	p := planUnshare(c.facts(), types, o.shown(), o.hostFiles)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -56,15 +56,16 @@ func (o *unshareOptions) mountFlags() uintptr {
 	return unix.MS_REC | unix.MS_SLAVE
 }
 
-// mountProc mounts a procfs on the calling thread. What was on /proc might be
-// shared with where it was copied from.
-func mountProc() error {
-	err := unix.Mount("none", "/proc", "", unix.MS_REC|unix.MS_PRIVATE, "")
+// mount mounts it on the calling thread. What was there might be shared with where it was copied from.
+func (m freshMount) mount() error {
+	err := unix.Mount("none", m.dir, "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == nil || err == unix.EINVAL { // nothing was
-		err = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		err = unix.Mount(m.fs, m.dir, m.fs, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
-	if err != nil {
-		return refused("mount", Mount, err)
+	if err != nil && err != unix.EBUSY { // the very same is there already, which only a sysfs can be (do_add_mount)
+		e := refused("mount", Mount, err)
+		e.Path = m.dir
+		return e
 	}
 	return nil
 }
@@ -91,8 +92,8 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 				return false
 			}
 		}
-		if o.mountProc {
-			if r.err = mountProc(); r.err != nil {
+		for _, m := range o.fresh {
+			if r.err = m.mount(); r.err != nil {
 				return false
 			}
 		}
@@ -140,7 +141,10 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	}
 	exposed := c.exposes(base)
 	spec := &reexec.Creation{
-		Unshare: uint32(types), Join: c.joins(base), Protect: exposed, MountProc: o.mountProc, LoopbackUp: o.loopbackUp,
+		Unshare: uint32(types), Join: c.joins(base), Protect: exposed, LoopbackUp: o.loopbackUp,
+	}
+	for _, m := range o.fresh {
+		spec.Fresh = append(spec.Fresh, reexec.Fresh{FS: m.fs, Dir: m.dir})
 	}
 	if types&Mount != 0 {
 		spec.Propagation = o.mountFlags()

@@ -147,8 +147,8 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	l.Wait()
 	if c.Unshare&newPID != 0 {
 		l.becomeReaper(c)
-	} else if c.MountProc {
-		l.mountProc()
+	} else {
+		l.mountFresh(c.Fresh)
 	}
 	return l
 }
@@ -184,7 +184,7 @@ func (l *launch) becomeReaper(c *Creation) {
 	for fd := free; fd < launcher.ControlFD; fd++ {
 		l.Close(fd)
 	}
-	if !c.MountProc {
+	if len(c.Fresh) == 0 {
 		l.emptyRoot(c.chrooted)
 	}
 	if l.lasting { // it may be stopped when this process ends, and so may the child
@@ -196,7 +196,7 @@ func (l *launch) becomeReaper(c *Creation) {
 	l.Close(free)
 	l.Close(creationSocket)
 	l.Close(creationProc)
-	if c.MountProc {
+	if len(c.Fresh) > 0 {
 		l.emptyRoot(c.chrooted)
 	}
 	l.Sync()
@@ -209,19 +209,27 @@ func (l *launch) becomeReaper(c *Creation) {
 	l.Close(creationProc)
 	l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	l.IgnoreSignal(unix.SIGCHLD) // orphans are reaped as they end
-	if c.MountProc {
-		l.mountProc() // in the new mnt namespace, which it then leaves
+	if len(c.Fresh) > 0 {
+		l.mountFresh(c.Fresh) // in the new mnt namespace, which it then leaves
 		l.emptyRoot(c.chrooted)
 	}
 	l.Sync()
 	l.Wait()
 }
 
-// mountProc mounts the procfs of the pid namespace that the launcher is in. What
-// was on /proc might be shared with where it was copied from.
-func (l *launch) mountProc() {
-	l.on(unix.CLONE_NEWNS, l.Mount("none", "/proc", "", unix.MS_REC|unix.MS_PRIVATE, "")).Tolerate(unix.EINVAL) // nothing was
-	l.on(unix.CLONE_NEWNS, l.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
+// mountFresh mounts file systems that show the namespaces that the launcher is in. What was there
+// might be shared with where it was copied from.
+func (l *launch) mountFresh(all []Fresh) {
+	for _, m := range all {
+		for _, s := range []*launcher.Step{
+			l.Mount("none", m.Dir, "", unix.MS_REC|unix.MS_PRIVATE, "").Tolerate(unix.EINVAL), // nothing was
+			// The very same is there already, which only a sysfs can be (do_add_mount).
+			l.Mount(m.FS, m.Dir, m.FS, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "").Tolerate(unix.EBUSY),
+		} {
+			l.on(unix.CLONE_NEWNS, s)
+			l.paths[s.Index()] = m.Dir
+		}
+	}
 }
 
 // on remembers which namespaces a step is about.

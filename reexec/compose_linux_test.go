@@ -267,7 +267,7 @@ func TestComposeCreation(t *testing.T) {
 	}
 	const pid, time, freshProc = unix.CLONE_NEWPID, unix.CLONE_NEWTIME, `
 			mount("none", "/proc", NULL, MS_REC|MS_PRIVATE, NULL) = 0 or EINVAL
-			mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL) = 0`
+			mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL) = 0 or EBUSY`
 	nested := []Join{{Type: user}, {Type: net}}
 	for name, tt := range map[string]struct {
 		c        Creation
@@ -296,13 +296,13 @@ func TestComposeCreation(t *testing.T) {
 			setns(8, CLONE_NEWNET) = 0` + looks(10) + `
 			unshare(CLONE_NEWUSER) = 0` + sends("user")},
 		"pid": {Creation{Unshare: pid}, false, looks(1) + `unshare(CLONE_NEWPID) = 0` + holds + becomesInit(7, emptied, "", "")},
-		"pid and time with a fresh /proc": {Creation{Unshare: user | pid | time | mnt, Propagation: unix.MS_PRIVATE, MountProc: true}, false, looks(1) + `
+		"pid and time with a fresh /proc": {Creation{Unshare: user | pid | time | mnt, Propagation: unix.MS_PRIVATE, Fresh: []Fresh{{"proc", "/proc"}}}, false, looks(1) + `
 			unshare(CLONE_NEWNS|CLONE_NEWPID|CLONE_NEWTIME|CLONE_NEWUSER) = 0
 			mount(NULL, "/", NULL, MS_PRIVATE, NULL) = 0` + sends("mnt", "time_for_children", "user") + becomesInit(12, "", emptied, freshProc+emptied)},
 		"pid below another": {Creation{Unshare: pid, Join: []Join{{Type: pid}}}, false,
 			`setns(8, CLONE_NEWPID) = 0` + goesOnInside(2) + looks(6) + `
 			unshare(CLONE_NEWPID) = 0` + holds + becomesInit(12, emptied, "", "")},
-		"/proc of an existing pid": {Creation{Unshare: mnt, Join: []Join{{Type: pid}}, MountProc: true}, false,
+		"/proc of an existing pid": {Creation{Unshare: mnt, Join: []Join{{Type: pid}}, Fresh: []Fresh{{"proc", "/proc"}}}, false,
 			`setns(8, CLONE_NEWPID) = 0` + goesOnInside(2) + looks(6) + `
 			unshare(CLONE_NEWNS) = 0` + sends("mnt") + strings.TrimLeft(freshProc, "\n") + "\n"},
 		"loopback": {Creation{Unshare: net, LoopbackUp: true}, false, looks(1) + `

@@ -92,10 +92,10 @@ func createInTwo(ctx context.Context, c *Creation) (*Made, error) {
 	configured.Join = slices.DeleteFunc(slices.Clone(c.Join), func(j Join) bool {
 		return j.Type != newUser && configured.Unshare&j.Type == 0
 	})
-	configured.Propagation, configured.MountProc, configured.LoopbackUp = 0, false, false
+	configured.Propagation, configured.Fresh, configured.LoopbackUp = 0, nil, false
 	made, err := createInOne(ctx, &configured, true)
 	rest.Unshare &^= configured.Unshare
-	if err != nil || rest.Unshare == 0 && !rest.MountProc {
+	if err != nil || rest.Unshare == 0 && len(rest.Fresh) == 0 {
 		return made, err
 	}
 	rest.UIDMap, rest.GIDMap, rest.DenySetgroups, rest.ClockOffsets = "", "", false, ""

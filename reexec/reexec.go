@@ -43,7 +43,7 @@ type Creation struct {
 	DenySetgroups  bool
 	ClockOffsets   string  // for timens_offsets of a new time namespace, or empty
 	Propagation    uintptr // MS_* flags for /, or 0 to leave it
-	MountProc      bool    // a fresh /proc in the new mnt namespace
+	Fresh          []Fresh // mounted in the new mnt namespace, in the end
 	LoopbackUp     bool    // in the new net namespace
 	Protect        bool    // somebody else may be root in the joined namespaces
 
@@ -55,6 +55,9 @@ type Creation struct {
 	own      own
 	chrooted bool // the root of this process, which the launcher has as well, is not a mount
 }
+
+// Fresh is a file system that shows namespaces, "proc" or "sysfs", to be mounted on a directory.
+type Fresh struct{ FS, Dir string }
 
 // own is what of this process decides about the steps.
 type own struct {
