@@ -119,7 +119,7 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 		"Run":       func() error { return s.Run(func() error { return nil }) },
 		"Self":      func() error { return s.Self(ctx).Run() },
 		"SetWorker": func() error { return s.SetWorker(Worker{}) },
-		"Socket":    func() error { return only(s.Socket(2, 1, 0)) },
+		"Socket":    func() error { return only(s.Socket(ctx, 2, 1, 0)) },
 		"Unshare":   func() error { return only(s.Unshare(Net)) },
 		"Warm":      func() error { return s.Warm(ctx) },
 		"With":      func() error { return only(s.With(new(Set))) },

@@ -22,9 +22,12 @@ import (
 // unix.SOCK_NONBLOCK, which the methods of os.File need for deadlines.
 //
 // The privileges are those of entering the Set's net namespace. In a Set with a
-// user namespace it is made by the worker.
-func (s *Set) Socket(domain, typ, proto int) (*os.File, error) {
-	return s.socket(context.Background(), domain, typ, proto)
+// user namespace it is made by the worker; ctx ends the wait for that, as for [Func.Do].
+func (s *Set) Socket(ctx context.Context, domain, typ, proto int) (*os.File, error) {
+	if ctx == nil {
+		return nil, invalid("socket", "the context is nil")
+	}
+	return s.socket(ctx, domain, typ, proto)
 }
 
 // DialContext is that of net.Dialer, from inside the Set: see [Set.Dialer]. It is
