@@ -116,6 +116,7 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 			}
 			return p.Closures.Err
 		},
+		"Resolver":  func() error { return only(s.Resolver().Dial(ctx, "udp", "127.0.0.1:53")) },
 		"Run":       func() error { return s.Run(func() error { return nil }) },
 		"Self":      func() error { return s.Self(ctx).Run() },
 		"SetWorker": func() error { return s.SetWorker(Worker{}) },
@@ -166,7 +167,7 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		var oe *net.OpError
-		if network := strings.HasPrefix(name, "Dial") || strings.HasPrefix(name, "Listen"); errors.As(err, &oe) != network {
+		if network := strings.HasPrefix(name, "Dial") || name == "Resolver" || strings.HasPrefix(name, "Listen"); errors.As(err, &oe) != network {
 			t.Errorf("%s: %T", name, err)
 		}
 	}

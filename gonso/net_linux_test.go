@@ -462,14 +462,18 @@ func at(port string) func(netip.Addr) string {
 
 // etcInside puts files in place of /etc.
 var etcInside = Register("test.net.etc", func(_ context.Context, files map[string]string) (struct{}, error) {
+	return struct{}{}, etc(files)
+})
+
+func etc(files map[string]string) error {
 	err := os.NewSyscallError("mount", unix.Mount("tmpfs", "/etc", "tmpfs", 0, ""))
 	for name, content := range files {
 		if err == nil {
 			err = os.WriteFile("/etc/"+name, []byte(content), 0o644)
 		}
 	}
-	return struct{}{}, err
-})
+	return err
+}
 
 func TestDialerHonoursItsFields(t *testing.T) {
 	inNetSets(t, func(t *testing.T, s *Set) {
