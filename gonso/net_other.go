@@ -45,9 +45,16 @@ func (s *Set) replaceSocket(context.Context, syscall.RawConn) error  { return er
 func (s *Set) bindAt(context.Context, syscall.RawConn, string) error { return errors.ErrUnsupported }
 func (s *Set) datagrams(c net.PacketConn) net.PacketConn             { return c }
 func (s *Set) zoneNumber(context.Context, string) (string, error)    { return "", errors.ErrUnsupported }
-func (z *zones) conn(c net.Conn) net.Conn                            { return c }
-func (z *zones) packets(c net.PacketConn) net.PacketConn             { return c }
-func (z *zones) listener(l net.Listener) net.Listener                { return l }
+func (s *Set) interfaces(context.Context) ([]Interface, error) {
+	_, err := s.acquire("list interfaces")
+	return nil, err
+}
+
+var errNoInterface = errors.ErrUnsupported
+
+func (z *zones) conn(c net.Conn) net.Conn                { return c }
+func (z *zones) packets(c net.PacketConn) net.PacketConn { return c }
+func (z *zones) listener(l net.Listener) net.Listener    { return l }
 func (s *Set) lookup(context.Context, Type, string, string) ([]netip.Addr, error) {
 	return nil, errors.ErrUnsupported
 }
