@@ -18,6 +18,8 @@
 //	run a program; this very program             Set.Command; Set.Self, Cmd.RunAndExit
 //	have a socket, a connection, a listener      Set.Socket, Set.DialContext, Set.Dialer, Set.Listen,
 //	                                               Set.ListenPacket, Set.ListenConfig
+//	list network interfaces                      Set.Interfaces, Set.InterfaceByName
+//	resolve names with other servers             Set.Resolver
 //	open a file                                  Set.OpenFile
 //	keep namespaces beyond the program           Set.Pin, Set.PinNS, Unpin
 //	have Sets and workers ready before need      NewPool, Set.Warm
@@ -81,6 +83,18 @@
 // What is read in a foreign mnt namespace stays in the caches of the whole process: certificates,
 // resolver configuration, time zone, users. Registered functions therefore go to a process if the Set
 // has one, unless [InThread] is given.
+//
+// In a foreign net namespace what names network interfaces fills the cache of the whole process for
+// zones of IPv6 addresses: net.Interfaces, net.InterfaceByName, and connections that package net makes
+// there with link-local addresses. Up to a minute long "%eth0" then has on the host the index that it
+// has inside. [Set.Interfaces], [Set.InterfaceByName] and the sockets of [Set.Dialer] and
+// [Set.ListenConfig] leave that cache alone. Closures and functions on a thread do not.
+//
+// /proc/self and /proc/net mean the process, by its main thread, which is never inside. So on a
+// thread /proc/net/dev lists the interfaces outside, /proc/self/ns has the namespaces outside, and
+// libraries that read these report the host. In a worker they mean inside. /proc/thread-self/net and
+// /proc/thread-self/ns mean inside on both backends (proc(5)). Where the path cannot be chosen, register
+// the function with [StartsGoroutines], or call it with [InProcess].
 //
 // Setting a pid namespace moves the children of a thread, not the thread (pid_namespaces(7)). A
 // registered function with a foreign pid namespace always goes to a process.

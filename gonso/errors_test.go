@@ -91,24 +91,26 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 	ctx := t.Context()
 	only := func(_ any, err error) error { return err }
 	methods := map[string]func() error{
-		"Close":        s.Close,
-		"Command":      func() error { return s.Command(ctx, "true").Run() },
-		"DialContext":  func() error { return only(s.DialContext(ctx, "tcp", "localhost:1")) },
-		"Dialer":       func() error { return only(s.Dialer(net.Dialer{}).Dial("unix", "/nonexistent")) },
-		"Do":           func() error { return s.Do(true, func() bool { return true }) },
-		"Dup":          func() error { return only(s.Dup()) },
-		"File":         func() error { return only(s.File(Net)) },
-		"ID":           func() error { return only(s.ID(Net)) },
-		"IDMaps":       func() error { _, _, err := s.IDMaps(); return err },
-		"Listen":       func() error { return only(s.Listen(ctx, "tcp", "localhost:0")) },
-		"ListenConfig": func() error { return only(s.ListenConfig(net.ListenConfig{}).Listen(ctx, "unix", "/nonexistent/s")) },
-		"ListenPacket": func() error { return only(s.ListenPacket(ctx, "udp", "localhost:0")) },
-		"OpenFile":     func() error { return only(s.OpenFile(ctx, "/", os.O_RDONLY, 0)) },
-		"Owner":        func() error { return only(s.Owner(Net)) },
-		"OwnerUID":     func() error { return only(s.OwnerUID()) },
-		"Parent":       func() error { return only(s.Parent(User)) },
-		"Pin":          func() error { return s.Pin("/nonexistent") },
-		"PinNS":        func() error { return s.PinNS(Net, "/nonexistent/net") },
+		"Close":           s.Close,
+		"Command":         func() error { return s.Command(ctx, "true").Run() },
+		"DialContext":     func() error { return only(s.DialContext(ctx, "tcp", "localhost:1")) },
+		"Dialer":          func() error { return only(s.Dialer(net.Dialer{}).Dial("unix", "/nonexistent")) },
+		"Do":              func() error { return s.Do(true, func() bool { return true }) },
+		"Dup":             func() error { return only(s.Dup()) },
+		"File":            func() error { return only(s.File(Net)) },
+		"ID":              func() error { return only(s.ID(Net)) },
+		"IDMaps":          func() error { _, _, err := s.IDMaps(); return err },
+		"InterfaceByName": func() error { return only(s.InterfaceByName(ctx, "lo")) },
+		"Interfaces":      func() error { return only(s.Interfaces(ctx)) },
+		"Listen":          func() error { return only(s.Listen(ctx, "tcp", "localhost:0")) },
+		"ListenConfig":    func() error { return only(s.ListenConfig(net.ListenConfig{}).Listen(ctx, "unix", "/nonexistent/s")) },
+		"ListenPacket":    func() error { return only(s.ListenPacket(ctx, "udp", "localhost:0")) },
+		"OpenFile":        func() error { return only(s.OpenFile(ctx, "/", os.O_RDONLY, 0)) },
+		"Owner":           func() error { return only(s.Owner(Net)) },
+		"OwnerUID":        func() error { return only(s.OwnerUID()) },
+		"Parent":          func() error { return only(s.Parent(User)) },
+		"Pin":             func() error { return s.Pin("/nonexistent") },
+		"PinNS":           func() error { return s.PinNS(Net, "/nonexistent/net") },
 		"Plan": func() error {
 			p := s.Plan()
 			if p.Set != "{nil}" || p.Closures.Err != p.Functions.Err {
@@ -116,10 +118,11 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 			}
 			return p.Closures.Err
 		},
+		"Resolver":  func() error { return only(s.Resolver().Dial(ctx, "udp", "127.0.0.1:53")) },
 		"Run":       func() error { return s.Run(func() error { return nil }) },
 		"Self":      func() error { return s.Self(ctx).Run() },
 		"SetWorker": func() error { return s.SetWorker(Worker{}) },
-		"Socket":    func() error { return only(s.Socket(2, 1, 0)) },
+		"Socket":    func() error { return only(s.Socket(ctx, 2, 1, 0)) },
 		"Unshare":   func() error { return only(s.Unshare(Net)) },
 		"Warm":      func() error { return s.Warm(ctx) },
 		"With":      func() error { return only(s.With(new(Set))) },
@@ -166,7 +169,7 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		var oe *net.OpError
-		if network := strings.HasPrefix(name, "Dial") || strings.HasPrefix(name, "Listen"); errors.As(err, &oe) != network {
+		if network := strings.HasPrefix(name, "Dial") || name == "Resolver" || strings.HasPrefix(name, "Listen"); errors.As(err, &oe) != network {
 			t.Errorf("%s: %T", name, err)
 		}
 	}

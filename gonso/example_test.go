@@ -68,27 +68,44 @@ func Example() {
 func ExampleSet_Run() {
 	s, err := gonso.Unshare(gonso.Net)
 	if err != nil {
-		cannot("root", err, "[lo]")
+		cannot("root", err, "true")
 		return
 	}
 	defer s.Close()
 
-	var names []string
-	err = s.Run(func() error {
-		ifs, err := net.Interfaces()
-		for _, i := range ifs {
-			if i.Flags&net.FlagLoopback != 0 {
-				names = append(names, i.Name)
-			}
-		}
+	var devices []byte
+	err = s.Run(func() (err error) {
+		devices, err = os.ReadFile("/proc/thread-self/net/dev") // /proc/net would be outside
 		return err
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(names)
-	// Output: [lo]
+	fmt.Println(strings.Contains(string(devices), "lo:"))
+	// Output: true
+}
+
+// Interfaces are listed without a closure, and without filling package net's cache of zones.
+func ExampleSet_Interfaces() {
+	s, err := gonso.Unshare(gonso.User|gonso.Net, gonso.LoopbackUp())
+	if err != nil {
+		cannot("userns", err, "lo [127.0.0.1/8 ::1/128]")
+		return
+	}
+	defer s.Close()
+
+	ifs, err := s.Interfaces(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, i := range ifs {
+		if i.Flags&net.FlagLoopback != 0 {
+			fmt.Println(i.Name, i.Addrs)
+		}
+	}
+	// Output: lo [127.0.0.1/8 ::1/128]
 }
 
 // No thread of a Go program can enter a user namespace. The error says so before

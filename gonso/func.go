@@ -77,7 +77,9 @@ func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcom
 // so that a call means the same wherever it runs.
 //
 // On a thread, goroutines that the function starts are not inside (see
-// [StartsGoroutines]), and the thread ends with the function unless it was
+// [StartsGoroutines]), nor are /proc/self and /proc/net, as /proc/thread-self is; what lists network
+// interfaces there fills a cache of this process ([Set.Interfaces] does not). The
+// thread ends with the function unless it was
 // registered with [LeavesThreadClean]. In a process the worker, one for each
 // Set, is started by the first call that needs it and kept for the next ones;
 // many calls run in it at once, and they share its memory.

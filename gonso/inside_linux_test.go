@@ -341,7 +341,7 @@ func TestUserNamespaceBindsWhatIsBornInside(t *testing.T) {
 			refused("OpenFile", f, err)
 			f, err = s.OpenFile(ctx, dir+"/closed/new", os.O_WRONLY|os.O_CREATE, 0o600)
 			refused("OpenFile of a new one", f, err)
-			f, err = s.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+			f, err = s.Socket(t.Context(), unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 			refused("Socket", f, err)
 			li, err := s.Listen(ctx, "tcp", "127.0.0.1:81")
 			refused("Listen", li, err)
@@ -399,7 +399,7 @@ func TestUserNamespaceBindsWhatIsBornInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	li.Close()
-	f, err := s.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+	f, err := s.Socket(t.Context(), unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func TestCallerInAnotherSetCannotBringItAlong(t *testing.T) {
 			return err
 		}
 		f.Close()
-		f, err = home.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+		f, err = home.Socket(t.Context(), unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
 			return err
 		}

@@ -22,9 +22,12 @@ import (
 // unix.SOCK_NONBLOCK, which the methods of os.File need for deadlines.
 //
 // The privileges are those of entering the Set, all of it: in one with a user namespace the worker
-// makes the socket, with what root inside may do.
-func (s *Set) Socket(domain, typ, proto int) (*os.File, error) {
-	return s.socket(context.Background(), domain, typ, proto)
+// makes the socket, with what root inside may do. ctx ends the wait for that, as for [Func.Do].
+func (s *Set) Socket(ctx context.Context, domain, typ, proto int) (*os.File, error) {
+	if ctx == nil {
+		return nil, invalid("socket", "the context is nil")
+	}
+	return s.socket(ctx, domain, typ, proto)
 }
 
 // DialContext is that of net.Dialer, from inside the Set: see [Set.Dialer]. It is
@@ -57,10 +60,19 @@ type Dialer struct {
 // Names are resolved inside: in a Set with a user or mount namespace by the
 // worker, with the configuration that it finds (resolv.conf, hosts), else by Go's
 // resolver with the program's configuration, and sockets made inside. A Resolver
-// in d is used as it is. The port of a LocalAddr must be one that work inside could bind.
+// in d is used as it is; [Set.Resolver] has one with name servers of the Set's own.
+// The hooks of net/http/httptrace are called in every Set as outside. The port of a LocalAddr must
+// be one that work inside could bind.
 // For raw IP networks ("ip4:icmp") this process needs CAP_NET_RAW itself; [Set.Socket]
-// does without. Interface names in zones of IPv6 addresses mean those inside. Unix sockets with
-// a path are found in the Set's mount namespace. In one that was opened from outside, links of procfs
+// does without.
+//
+// Zones of IPv6 addresses mean the interfaces inside, by name or number: in what is dialed, in
+// hosts(5), in LocalAddr, and in the addresses that connections and errors show. A UDP or raw IP
+// connection with a zone is no *net.UDPConn or *net.IPConn, but has all the methods of one.
+//
+// Unix sockets with a path are found in the Set's mount namespace, and a LocalAddr with a path is
+// bound in that, where it stays for the caller to remove; abstract names are those of the Set's net
+// namespace. In a mount namespace that was opened from outside, links of procfs
 // are not followed on the way, as by [Set.OpenFile], and the socket must be one that may be written
 // to from where it is looked for: in a Set with a user namespace, by root inside. This process
 // is who connects, and is what SO_PEERCRED shows.
@@ -90,19 +102,10 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return fail(err)
 	}
 	nd := d.d
-	if isPath(network, address) {
-		if foreign == 0 {
-			return nd.DialContext(ctx, network, address)
-		}
-		// Where it is in the file system is all that matters.
-		f, err := d.s.findSocket(ctx, address)
-		if err != nil {
-			return fail(err)
-		}
-		defer f.Close()
-		return dialFound(ctx, &nd, network, f)
-	}
-	if foreign == 0 {
+	switch {
+	case strings.HasPrefix(network, "unix"):
+		return d.s.dialUnix(ctx, foreign, &nd, network, address)
+	case foreign == 0:
 		return nd.DialContext(ctx, network, address)
 	}
 	if nd.LocalAddr != nil {
@@ -110,43 +113,125 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 			return fail(err)
 		}
 	}
-	address, err = d.s.zoned(ctx, address)
-	if err != nil {
+	z := &zones{s: d.s}
+	if address, err = z.numbered(ctx, network, address); err != nil {
 		return fail(err)
 	}
-	nd.ControlContext, nd.Control = d.s.control(nd.ControlContext, nd.Control), nil
-	if nd.Resolver != nil {
-		return nd.DialContext(ctx, network, address)
-	}
-	name, with := nameIn(network, address)
-	if name == "" {
-		return nd.DialContext(ctx, network, address)
-	}
-	ctx, cancel := within(ctx, &nd)
-	defer cancel()
-	ips, err := d.s.lookup(ctx, foreign, ipNetwork(network), name)
-	if err != nil {
+	if nd.LocalAddr, err = z.local(ctx, nd.LocalAddr); err != nil {
 		return fail(err)
 	}
-	return dialOneOf(ctx, &nd, network, with, ips)
+	nd.ControlContext, nd.Control = d.s.control(z.control(controlOf(&nd)), nil), nil
+	conn, err := d.s.dialIP(ctx, foreign, &nd, z, network, address)
+	if err != nil {
+		return nil, z.failed(err, d.d.LocalAddr)
+	}
+	return z.conn(conn), nil
 }
 
-// dialFound connects to the socket that f was opened for with O_PATH. The thread of this goroutine
-// may be in a Set: /proc would be what somebody else has there. That of a new one is not.
-func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) (net.Conn, error) {
-	var d dialed
+// dialIP resolves a name if there is one, and connects.
+func (s *Set) dialIP(ctx context.Context, foreign Type, nd *net.Dialer, z *zones, network, address string) (net.Conn, error) {
+	name, with := nameIn(network, address)
+	if nd.Resolver != nil || name == "" {
+		return nd.DialContext(ctx, network, address)
+	}
+	ctx, cancel := within(ctx, nd)
+	defer cancel()
+	ips, err := s.lookup(ctx, foreign, ipNetwork(network), name)
+	if err == nil {
+		ips, err = z.found(ctx, ips)
+	}
+	if err == nil {
+		ips, err = suitable(nd.LocalAddr, ips)
+	}
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	return dialOneOf(ctx, nd, network, with, ips)
+}
+
+// controlOf is the one of the two functions of nd that counts.
+func controlOf(nd *net.Dialer) func(context.Context, string, string, syscall.RawConn) error {
+	if nd.ControlContext != nil || nd.Control == nil {
+		return nd.ControlContext
+	}
+	control := nd.Control
+	return func(_ context.Context, network, address string, rc syscall.RawConn) error {
+		return control(network, address, rc)
+	}
+}
+
+// suitable leaves addresses out that cannot be reached from the local one, as package net does.
+func suitable(local net.Addr, ips []netip.Addr) ([]netip.Addr, error) {
+	from, zone := zoneOf(local)
+	if zone == nil || from == nil || from.IsUnspecified() {
+		return ips, nil
+	}
+	var fit []netip.Addr
+	for _, ip := range ips {
+		if ip.IsUnspecified() || ip.Is4() == (from.To4() != nil) {
+			fit = append(fit, ip)
+		}
+	}
+	if len(fit) == 0 {
+		return nil, &net.AddrError{Err: "no suitable address found", Addr: local.String()}
+	}
+	return fit, nil
+}
+
+// dialUnix connects unix sockets. Names of both sides mean the Set's namespaces: paths its mount
+// namespace, others its net namespace.
+func (s *Set) dialUnix(ctx context.Context, foreign Type, nd *net.Dialer, network, address string) (net.Conn, error) {
+	names := []string{address}
+	local, ok := nd.LocalAddr.(*net.UnixAddr)
+	if ok = ok && local != nil && local.Net == network; ok { // package net refuses others
+		names = append(names, local.Name)
+	}
+	if foreign != 0 && slices.ContainsFunc(names, func(name string) bool { return name != "" && !isPath(network, name) }) {
+		nd.ControlContext, nd.Control = s.control(controlOf(nd), nil), nil
+	}
+	if ok && foreign != 0 && isPath(network, local.Name) {
+		control := controlOf(nd)
+		nd.LocalAddr, nd.Control = nil, nil
+		nd.ControlContext = func(ctx context.Context, network, address string, rc syscall.RawConn) error {
+			if control != nil {
+				if err := control(ctx, network, address, rc); err != nil {
+					return err
+				}
+			}
+			return s.bindAt(ctx, rc, local.Name)
+		}
+	}
+	if foreign == 0 || !isPath(network, address) {
+		return nd.DialContext(ctx, network, address)
+	}
+	f, err := s.findSocket(ctx, address)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	defer f.Close()
+	var conn net.Conn
+	err = atHome(func() error {
+		path, err := procPath(f)
+		if err != nil {
+			return &net.OpError{Op: "dial", Net: network, Err: err}
+		}
+		conn, err = nd.DialContext(ctx, network, path)
+		return err
+	})
+	return conn, err
+}
+
+// atHome runs f on a thread that is not in a Set, as that of this goroutine may be: its /proc would
+// be what somebody else has there.
+func atHome(f func() error) error {
+	var err error
 	var panicked any
 	ended, done := false, make(chan struct{})
 	go func() {
 		defer close(done)
 		defer func() { panicked = recover() }() // of a Control function
-		path, err := procPath(f)
-		if err == nil {
-			d.conn, err = nd.DialContext(ctx, network, path)
-		} else {
-			err = &net.OpError{Op: "dial", Net: network, Err: err}
-		}
-		d.err, ended = err, true
+		err = f()
+		ended = true
 	}()
 	<-done
 	switch {
@@ -155,28 +240,17 @@ func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) 
 	case !ended:
 		runtime.Goexit()
 	}
-	return d.conn, d.err
+	return err
 }
 
 // nameIn finds the host name in an address, "" if there is none to be resolved,
 // and gives what makes the same address with an IP address in its place.
 func nameIn(network, address string) (name string, with func(netip.Addr) string) {
-	switch {
-	case strings.HasPrefix(network, "unix"):
-		return "", nil
-	case strings.HasPrefix(network, "ip"):
-		name, with = address, netip.Addr.String
-	default:
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return "", nil // package net says what is wrong with it
-		}
-		name, with = host, func(ip netip.Addr) string { return net.JoinHostPort(ip.String(), port) }
-	}
-	if _, err := netip.ParseAddr(name); err == nil {
+	name, put := hostIn(network, address)
+	if _, err := netip.ParseAddr(name); err == nil || name == "" {
 		return "", nil
 	}
-	return name, with
+	return name, func(ip netip.Addr) string { return put(ip.String()) }
 }
 
 // ipNetwork is "ip", "ip4" or "ip6", as network ("tcp4", "ip6:icmp") wants addresses.
@@ -188,19 +262,35 @@ func ipNetwork(network string) string {
 	return "ip"
 }
 
-// within bounds ctx by the time limits of nd, which it takes off that.
+// within bounds ctx by the time limits of nd and its Cancel, which it takes off that.
 func within(ctx context.Context, nd *net.Dialer) (context.Context, context.CancelFunc) {
 	deadline := nd.Deadline
-	if nd.Timeout > 0 {
+	if nd.Timeout != 0 { // below zero it is over, as in package net
 		if t := time.Now().Add(nd.Timeout); deadline.IsZero() || t.Before(deadline) {
 			deadline = t
 		}
 	}
-	nd.Timeout, nd.Deadline = 0, time.Time{}
-	if deadline.IsZero() {
-		return context.WithCancel(ctx)
+	gone := nd.Cancel                                        //nolint:staticcheck // deprecated, and honoured
+	nd.Timeout, nd.Deadline, nd.Cancel = 0, time.Time{}, nil //nolint:staticcheck
+	cancel := func() {}
+	if !deadline.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, deadline)
 	}
-	return context.WithDeadline(ctx, deadline)
+	if gone == nil {
+		return ctx, cancel
+	}
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-gone:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // dialOneOf tries addresses of the family of the first, and after a while those of
@@ -214,7 +304,7 @@ func dialOneOf(ctx context.Context, nd *net.Dialer, network string, with func(ne
 			other = append(other, ip)
 		}
 	}
-	if nd.FallbackDelay < 0 || len(other) == 0 {
+	if nd.FallbackDelay < 0 || len(other) == 0 || network != "tcp" {
 		return dialInTurn(ctx, nd, network, with, ips)
 	}
 	delay := nd.FallbackDelay
@@ -309,11 +399,16 @@ type ListenConfig struct {
 }
 
 // ListenConfig returns a net.ListenConfig whose sockets are made inside the Set.
-// Its fields are honoured; Control sees the socket that was made inside, and runs outside. Names are
-// resolved inside, as by [Set.Dialer]. A port that work inside could not bind is refused, whatever
-// this process may do: in a Set with a user namespace those below ip_unprivileged_port_start need
-// CAP_NET_BIND_SERVICE in the user namespace that owns the net namespace (ip(7)). The error
-// matches fs.ErrPermission.
+// Its fields are honoured; Control sees the socket that was made inside, and runs outside. Names and
+// zones are resolved inside, as by [Set.Dialer]. A port that work inside could not bind is refused,
+// whatever this process may do: in a Set with a user namespace those below
+// ip_unprivileged_port_start need CAP_NET_BIND_SERVICE in the user namespace that owns the net
+// namespace (ip(7)). The error matches fs.ErrPermission.
+//
+// Addresses that listeners, packet connections and what they accept show have zones by the names
+// of the interfaces inside, and WriteTo takes those. For that, a listener at an IPv6 address other
+// than ::1 is no *net.TCPListener, and a packet connection at one no *net.UDPConn or *net.IPConn,
+// but they have all the methods of those. What is accepted is a *net.TCPConn.
 //
 // Unix sockets with a path are bound in the Set's mount namespace. If that is not
 // this process's, the file stays when the listener is closed: it is the caller's to
@@ -321,83 +416,111 @@ type ListenConfig struct {
 // on the way to it are not followed, its directory is on a file system as [Set.OpenFile] has it, and
 // the address that the kernel shows is the last element of the path.
 //
-// Listeners, and what they accept, outlive the Set.
+// WriteTo of a datagram socket finds a path in the Set's mount namespace, too, as [Set.Dialer] does,
+// each time. That takes the Set, which must not be closed before, and ends at the write
+// deadline or after 30 seconds. The paths that ReadFrom shows are those that senders have bound
+// to, wherever they are.
+//
+// Other listeners, and what they accept, outlive the Set.
 func (s *Set) ListenConfig(c net.ListenConfig) *ListenConfig { return &ListenConfig{s, c} }
 
 // Listen is that of net.ListenConfig, inside the Set.
 func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	defer runtime.KeepAlive(l.s)
-	c, address, bound, err := l.inside(ctx, network, address, false)
+	in, err := l.inside(ctx, network, address, false)
 	switch {
 	case err != nil:
 		return nil, err
-	case bound == nil:
-		return c.Listen(ctx, network, address)
+	case in.bound != nil:
+		defer in.bound.Close()
+		listener, err := net.FileListener(in.bound)
+		if u, ok := listener.(*net.UnixListener); ok {
+			u.SetUnlinkOnClose(in.foreign&Mount == 0) // as package net does for a path of its own
+		}
+		return listener, err
 	}
-	defer bound.Close()
-	listener, err := net.FileListener(bound)
-	if u, ok := listener.(*net.UnixListener); ok {
-		// As package net does for a path of its own.
-		foreign, _, _ := l.s.foreignTypes("listen")
-		u.SetUnlinkOnClose(foreign&Mount == 0)
+	ln, err := in.c.Listen(ctx, network, in.address)
+	if err != nil {
+		return nil, in.z.failed(err, nil)
 	}
-	return listener, err
+	if in.foreign&Net != 0 {
+		ln = in.z.listener(ln)
+	}
+	return ln, nil
 }
 
 // ListenPacket is that of net.ListenConfig, inside the Set.
-func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string) (pc net.PacketConn, err error) {
 	defer runtime.KeepAlive(l.s)
-	c, address, bound, err := l.inside(ctx, network, address, true)
+	in, err := l.inside(ctx, network, address, true)
 	switch {
 	case err != nil:
 		return nil, err
-	case bound == nil:
-		return c.ListenPacket(ctx, network, address)
+	case in.bound != nil:
+		defer in.bound.Close()
+		pc, err = net.FilePacketConn(in.bound)
+	default:
+		pc, err = in.c.ListenPacket(ctx, network, in.address)
 	}
-	defer bound.Close()
-	return net.FilePacketConn(bound)
+	if err != nil {
+		return nil, in.z.failed(err, nil)
+	}
+	if in.foreign&Net != 0 {
+		pc = in.z.packets(pc)
+	}
+	if in.foreign != 0 {
+		pc = l.s.datagrams(pc)
+	}
+	return pc, nil
 }
 
-// inside gives what to listen with here, or the socket that does so already.
-func (l *ListenConfig) inside(ctx context.Context, network, address string, packets bool) (c *net.ListenConfig, to string, bound *os.File, err error) {
-	c, to = &l.c, address
+// listening is what to listen with here, or the socket that does so already.
+type listening struct {
+	c       *net.ListenConfig
+	address string
+	bound   *os.File
+	z       *zones
+	foreign Type
+}
+
+func (l *ListenConfig) inside(ctx context.Context, network, address string, packets bool) (*listening, error) {
 	foreign, _, err := l.s.foreignTypes("listen")
+	in := &listening{c: &l.c, address: address, z: &zones{s: l.s}, foreign: foreign}
 	switch {
 	case err != nil:
 	case isPath(network, address):
 		if foreign != 0 {
-			bound, err = l.s.listenAt(ctx, network, address, packets, l.c.Control)
+			in.bound, err = l.s.listenAt(ctx, network, address, packets, l.c.Control)
 		}
 	case foreign != 0:
-		to, err = l.s.listenAddress(ctx, foreign, network, address)
+		in.address, err = in.z.listenAddress(ctx, foreign, network, address)
 		with := l.c
-		control := l.s.control(nil, l.c.Control)
+		control := l.s.control(in.z.control(controlOf(&net.Dialer{Control: l.c.Control})), nil)
 		with.Control = func(network, address string, rc syscall.RawConn) error {
 			if err := l.s.mayBind(ctx, foreign, network, address); err != nil {
 				return err
 			}
 			return control(ctx, network, address, rc)
 		}
-		c = &with
+		in.c = &with
 	}
 	if err != nil {
-		return nil, "", nil, &net.OpError{Op: "listen", Net: network, Err: err}
+		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
-	return c, to, bound, nil
+	return in, nil
 }
 
 // listenAddress is address with interface and host names resolved inside, and as
 // in package net IPv4 rather than IPv6.
-func (s *Set) listenAddress(ctx context.Context, foreign Type, network, address string) (string, error) {
-	address, err := s.zoned(ctx, address)
-	if err != nil {
-		return "", err
-	}
+func (z *zones) listenAddress(ctx context.Context, foreign Type, network, address string) (string, error) {
 	name, with := nameIn(network, address)
 	if name == "" {
-		return address, nil
+		return z.numbered(ctx, network, address)
 	}
-	ips, err := s.lookup(ctx, foreign, ipNetwork(network), name)
+	ips, err := z.s.lookup(ctx, foreign, ipNetwork(network), name)
+	if err == nil {
+		ips, err = z.found(ctx, ips)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -2,12 +2,7 @@ package gonso
 
 import (
 	"context"
-	"net"
-	"net/netip"
 	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +57,7 @@ func (s *Set) replaceFD(ctx context.Context, fd int) error {
 	}
 	defer inside.Close()
 	return sys.OnFD(inside, func(in int) error {
-		if err := copySockopts(fd, in, of[0]); err != nil {
+		if err := copySockopts(fd, in, of[0], of[1]); err != nil {
 			return err
 		}
 		return os.NewSyscallError("dup3", unix.Dup3(in, fd, unix.O_CLOEXEC))
@@ -71,9 +66,9 @@ func (s *Set) replaceFD(ctx context.Context, fd int) error {
 
 // copySockopts copies what package net sets before it calls Control
 // (net/sockopt_linux.go).
-func copySockopts(from, to, domain int) error {
+func copySockopts(from, to, domain, typ int) error {
 	opts := [][2]int{{unix.SOL_SOCKET, unix.SO_BROADCAST}, {unix.SOL_SOCKET, unix.SO_REUSEADDR}}
-	if domain == unix.AF_INET6 {
+	if domain == unix.AF_INET6 && typ != unix.SOCK_RAW { // which have it not
 		opts = append(opts, [2]int{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY})
 	}
 	for _, o := range opts {
@@ -86,67 +81,4 @@ func copySockopts(from, to, domain int) error {
 		}
 	}
 	return nil
-}
-
-// zoned has the zone of an address, the name of an interface inside, replaced by
-// its number: package net would look for it outside.
-func (s *Set) zoned(ctx context.Context, address string) (string, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return address, nil // package net says what is wrong with it
-	}
-	ip, zone, ok := strings.Cut(host, "%")
-	if _, err := strconv.Atoi(zone); !ok || zone == "" || err == nil {
-		return address, nil
-	}
-	f, err := s.socket(ctx, unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	ifreq, err := unix.NewIfreq(zone)
-	if err == nil {
-		err = sys.OnFD(f, func(fd int) error { return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifreq) })
-	}
-	if err != nil {
-		return "", newError("find interface in", Net, zone, err)
-	}
-	return net.JoinHostPort(ip+"%"+strconv.FormatUint(uint64(ifreq.Uint32()), 10), port), nil
-}
-
-type lookupArgs struct{ Network, Host string }
-
-var lookupInside = Register("gonso.lookup", func(ctx context.Context, a lookupArgs) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, a.Network, a.Host)
-}, StartsGoroutines())
-
-// lookup resolves a name inside. Without need of a worker it does without: the
-// program may have no Init.
-func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (ips []netip.Addr, err error) {
-	if foreign&(User|Time|Mount) != 0 {
-		ips, err = lookupInside.Do(ctx, s, lookupArgs{network, host}, InProcess())
-	} else {
-		r := &net.Resolver{PreferGo: true, Dial: s.DialContext}
-		ips, err = r.LookupNetIP(ctx, network, host)
-		// Package net has put them in the order that is right outside.
-		slices.SortStableFunc(ips, func(a, b netip.Addr) int { return s.unusable(ctx, a) - s.unusable(ctx, b) })
-	}
-	for i := range ips {
-		ips[i] = ips[i].Unmap()
-	}
-	if err == nil && len(ips) == 0 {
-		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	}
-	return ips, err
-}
-
-// unusable is 1 if nothing inside leads to ip (RFC 6724, rule 1), which connecting
-// a datagram socket tells without sending anything.
-func (s *Set) unusable(ctx context.Context, ip netip.Addr) int {
-	conn, err := s.DialContext(ctx, "udp", netip.AddrPortFrom(ip, 9).String())
-	if err != nil {
-		return 1
-	}
-	conn.Close()
-	return 0
 }

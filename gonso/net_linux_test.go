@@ -72,7 +72,7 @@ func TestSocketIsBornInside(t *testing.T) {
 	inNetSets(t, func(t *testing.T, s *Set) {
 		want := cookieOf(t, s)
 		for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM | unix.SOCK_NONBLOCK} {
-			f, err := s.Socket(unix.AF_INET6, typ, 0)
+			f, err := s.Socket(t.Context(), unix.AF_INET6, typ, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,10 +84,16 @@ func TestSocketIsBornInside(t *testing.T) {
 			}
 			f.Close()
 		}
-		_, err := s.Socket(-1, unix.SOCK_STREAM, 0)
+		_, err := s.Socket(t.Context(), -1, unix.SOCK_STREAM, 0)
 		wantError(t, "no such family", err, unix.EAFNOSUPPORT, "socket")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = s.Socket(ctx, unix.AF_INET, unix.SOCK_STREAM, 0)
+		wantError(t, "nobody waits", err, context.Canceled)
+		_, err = s.Socket(nil, unix.AF_INET, unix.SOCK_STREAM, 0) //nolint:staticcheck // it is what is tested
+		wantError(t, "no context", err, os.ErrInvalid, "context")
 		s.Close()
-		_, err = s.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		_, err = s.Socket(t.Context(), unix.AF_INET, unix.SOCK_STREAM, 0)
 		wantError(t, "closed Set", err, ErrClosed)
 	})
 }
@@ -418,7 +424,7 @@ func TestDialCannotReachTheHostsNetwork(t *testing.T) {
 		raw, err := s.DialContext(t.Context(), "ip4:icmp", "six.test.")
 		if !testenv.Has(testenv.Root) { // who may have none outside, but inside
 			wantError(t, "raw", err, unix.EPERM)
-			f, err := s.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+			f, err := s.Socket(t.Context(), unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 			if err != nil {
 				t.Error(err)
 			} else {
@@ -456,14 +462,18 @@ func at(port string) func(netip.Addr) string {
 
 // etcInside puts files in place of /etc.
 var etcInside = Register("test.net.etc", func(_ context.Context, files map[string]string) (struct{}, error) {
+	return struct{}{}, etc(files)
+})
+
+func etc(files map[string]string) error {
 	err := os.NewSyscallError("mount", unix.Mount("tmpfs", "/etc", "tmpfs", 0, ""))
 	for name, content := range files {
 		if err == nil {
 			err = os.WriteFile("/etc/"+name, []byte(content), 0o644)
 		}
 	}
-	return struct{}{}, err
-})
+	return err
+}
 
 func TestDialerHonoursItsFields(t *testing.T) {
 	inNetSets(t, func(t *testing.T, s *Set) {

@@ -5,6 +5,7 @@ package gonso
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -39,9 +40,21 @@ func (s *Set) findSocket(context.Context, string) (*os.File, error) {
 func (s *Set) listenAt(context.Context, string, string, bool, func(string, string, syscall.RawConn) error) (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
-func procPath(*os.File) (string, error)                                { return "", errors.ErrUnsupported }
-func (s *Set) replaceSocket(context.Context, syscall.RawConn) error    { return errors.ErrUnsupported }
-func (s *Set) zoned(_ context.Context, address string) (string, error) { return address, nil }
+func procPath(*os.File) (string, error)                              { return "", errors.ErrUnsupported }
+func (s *Set) replaceSocket(context.Context, syscall.RawConn) error  { return errors.ErrUnsupported }
+func (s *Set) bindAt(context.Context, syscall.RawConn, string) error { return errors.ErrUnsupported }
+func (s *Set) datagrams(c net.PacketConn) net.PacketConn             { return c }
+func (s *Set) zoneNumber(context.Context, string) (string, error)    { return "", errors.ErrUnsupported }
+func (s *Set) interfaces(context.Context) ([]Interface, error) {
+	_, err := s.acquire("list interfaces")
+	return nil, err
+}
+
+var errNoInterface = errors.ErrUnsupported
+
+func (z *zones) conn(c net.Conn) net.Conn                { return c }
+func (z *zones) packets(c net.PacketConn) net.PacketConn { return c }
+func (z *zones) listener(l net.Listener) net.Listener    { return l }
 func (s *Set) lookup(context.Context, Type, string, string) ([]netip.Addr, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -278,7 +278,9 @@ type funcConfig struct {
 }
 
 // StartsGoroutines says that the function starts goroutines that must be inside
-// too, or uses packages that do, such as net. It then runs in a process. If this
+// too, or uses packages that do, such as net; or that it reads files of /proc/self or /proc/net, which
+// mean its process, and where it cannot read those of /proc/thread-self instead. It then runs in a
+// process. If this
 // program is dynamically linked and a mount namespace has not the loader that it
 // needs, only threads of the worker enter that, one for each call: the call then
 // fails with an error that matches [errors.ErrUnsupported]. Programs built with

@@ -270,6 +270,20 @@ func (a bindArgs) bind() (*os.File, error) {
 
 var bindInside = Register("gonso.bind", func(_ context.Context, a bindArgs) (*os.File, error) { return a.bind() })
 
+// bind binds a socket to a path inside.
+func (s *Set) bind(ctx context.Context, op string, socket *os.File, path string) error {
+	_, opened, err := s.foreignTypes(op)
+	if err != nil {
+		return err
+	}
+	a := bindArgs{Socket: socket, Path: path}
+	if opened&Mount != 0 {
+		a.Caution = ordinaryFile
+	}
+	_, err = insideSet(ctx, s, op, bindInside, a, a.bind)
+	return err
+}
+
 // unixTypes are the networks of sockets with a path.
 var unixTypes = map[string]int{"unix": unix.SOCK_STREAM, "unixpacket": unix.SOCK_SEQPACKET, "unixgram": unix.SOCK_DGRAM}
 
@@ -297,15 +311,7 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 			return nil, err
 		}
 	}
-	_, opened, err := s.foreignTypes("listen")
-	if err != nil {
-		return nil, err
-	}
-	a := bindArgs{Socket: f, Path: path}
-	if opened&Mount != 0 {
-		a.Caution = ordinaryFile
-	}
-	if _, err := insideSet(ctx, s, "listen", bindInside, a, a.bind); err != nil {
+	if err := s.bind(ctx, "listen", f, path); err != nil {
 		return nil, err
 	}
 	if packets {

@@ -13,7 +13,10 @@ import (
 // which can be as soon as f returns. In a foreign mount namespace, whatever
 // fills a cache of the whole process fills it from in there: the certificate
 // pool, the resolver, the time zone, users; do not verify certificates or
-// resolve names in such a closure, register a function instead. Long work keeps
+// resolve names in such a closure, register a function instead. In a foreign net
+// namespace net.Interfaces and net.InterfaceByName fill a cache, too: [Set.Interfaces]
+// does not. /proc/self and /proc/net are those of the process, outside; inside are
+// /proc/thread-self and /proc/thread-self/net. Long work keeps
 // the namespaces alive after Close. Nothing needs to be locked.
 //
 // f always runs in a new goroutine, on a thread that is locked and is never the

@@ -1,0 +1,43 @@
+package gonso
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+)
+
+type lookupArgs struct{ Network, Host string }
+
+var lookupInside = Register("gonso.lookup", func(ctx context.Context, a lookupArgs) ([]netip.Addr, error) {
+	return lookupIn(ctx, net.DefaultResolver, a.Network, a.Host)
+}, StartsGoroutines())
+
+// lookup resolves a name inside. Without need of a worker it does without: the
+// program may have no Init.
+func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (ips []netip.Addr, err error) {
+	if foreign&(User|Time|Mount) != 0 {
+		ips, err = traced(ctx, network, host, func() ([]netip.Addr, error) {
+			return lookupInside.Do(ctx, s, lookupArgs{network, host}, InProcess())
+		})
+	} else {
+		ips, err = lookupIn(ctx, s.Resolver(), network, host)
+		// Package net has put them in the order that is right outside.
+		slices.SortStableFunc(ips, func(a, b netip.Addr) int { return s.unusable(ctx, a) - s.unusable(ctx, b) })
+	}
+	if err == nil && len(ips) == 0 {
+		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return ips, err
+}
+
+// unusable is 1 if nothing inside leads to ip (RFC 6724, rule 1), which connecting
+// a datagram socket tells without sending anything.
+func (s *Set) unusable(ctx context.Context, ip netip.Addr) int {
+	conn, err := s.DialContext(withoutValues{ctx}, "udp", netip.AddrPortFrom(ip, 9).String())
+	if err != nil {
+		return 1
+	}
+	conn.Close()
+	return 0
+}

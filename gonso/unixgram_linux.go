@@ -1,0 +1,117 @@
+package gonso
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bindAt binds a socket that is not used yet to a path inside.
+func (s *Set) bindAt(ctx context.Context, rc syscall.RawConn, path string) error {
+	fd := -1
+	var err error
+	if cerr := rc.Control(func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return cerr
+	}
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	return s.bind(ctx, "dial", f, path)
+}
+
+// datagrams is c, whose WriteTo finds paths inside.
+func (s *Set) datagrams(c net.PacketConn) net.PacketConn {
+	if u, ok := c.(*net.UnixConn); ok {
+		return &unixgramConn{UnixConn: u, s: s}
+	}
+	return c
+}
+
+// unixgramConn is a datagram socket in a Set with a mount namespace: the kernel would look for the
+// path of another one where the thread is that sends.
+type unixgramConn struct {
+	*net.UnixConn
+	s *Set
+
+	mu    sync.Mutex
+	until time.Time // for writing
+}
+
+func (c *unixgramConn) SetDeadline(t time.Time) error {
+	c.setUntil(t)
+	return c.UnixConn.SetDeadline(t)
+}
+
+func (c *unixgramConn) SetWriteDeadline(t time.Time) error {
+	c.setUntil(t)
+	return c.UnixConn.SetWriteDeadline(t)
+}
+
+func (c *unixgramConn) setUntil(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+}
+
+func (c *unixgramConn) WriteTo(b []byte, addr net.Addr) (int, error) {
+	if a, ok := addr.(*net.UnixAddr); ok {
+		return c.WriteToUnix(b, a)
+	}
+	return c.UnixConn.WriteTo(b, addr)
+}
+
+func (c *unixgramConn) WriteToUnix(b []byte, addr *net.UnixAddr) (n int, err error) {
+	err = c.found(addr, func(addr *net.UnixAddr) (err error) {
+		n, err = c.UnixConn.WriteToUnix(b, addr)
+		return err
+	})
+	return n, err
+}
+
+func (c *unixgramConn) WriteMsgUnix(b, oob []byte, addr *net.UnixAddr) (n, oobn int, err error) {
+	err = c.found(addr, func(addr *net.UnixAddr) (err error) {
+		n, oobn, err = c.UnixConn.WriteMsgUnix(b, oob, addr)
+		return err
+	})
+	return n, oobn, err
+}
+
+// found has write write to the socket that addr means inside.
+func (c *unixgramConn) found(addr *net.UnixAddr, write func(*net.UnixAddr) error) error {
+	if addr == nil || addr.Net != "unixgram" || !isPath(addr.Net, addr.Name) {
+		return write(addr)
+	}
+	c.mu.Lock()
+	until := c.until
+	c.mu.Unlock()
+	if most := time.Now().Add(stepTimeout); until.IsZero() || until.After(most) {
+		until = most
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	defer cancel()
+	f, err := c.s.findSocket(ctx, addr.Name)
+	if err == nil {
+		defer f.Close()
+		err = atHome(func() error {
+			path, err := procPath(f)
+			if err == nil {
+				err = write(&net.UnixAddr{Name: path, Net: addr.Net})
+			}
+			return err
+		})
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = os.ErrDeadlineExceeded
+		}
+		return packetError("write", c.UnixConn, addr, err)
+	}
+	return nil
+}
