@@ -62,6 +62,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
+	c.atTerminal = c.mayLoseTerminal(core.foreign, protect)
 	g := &reexec.Program{
 		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
 		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
