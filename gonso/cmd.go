@@ -197,7 +197,8 @@ func (c *Cmd) environment() *exec.Cmd {
 // error of Start, after which nothing is left: one that matches
 // exec.ErrNotFound where a name was not found in PATH, fs.ErrNotExist and
 // fs.ErrPermission for the file or Dir inside, [ErrClosed] for the Set. What
-// namespaces refuse is an [*Error].
+// namespaces refuse is an [*Error]. For a program that is there, and whose interpreter or
+// loader is not, it matches fs.ErrNotExist, and its Hint names what is missing.
 func (c *Cmd) Start() error {
 	if c.inner == nil {
 		return errNoCommand

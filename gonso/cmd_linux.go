@@ -101,20 +101,24 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			return prepared{}, newError("start", 0, "", fmt.Errorf("Cmd.DynamicLoader is not set: %s: %w", c.Path, err))
 		}
 	}
+	why := &missing{c: c, core: core, protect: protect, env: env}
 	p, err := g.Prepare()
 	if err != nil {
 		done()
-		return prepared{}, err
+		return prepared{}, why.explain(err)
 	}
 	return prepared{
 		path: p.Path, files: p.Files, env: env, sys: p.Sys,
 		start: func(start func() error) error { return programError(reexec.CloneInto(c.Cgroup, start)) },
 		follow: func(started *os.Process) (*os.Process, error) {
 			process, err := p.Follow(c.ctx, started)
-			err = programError(err)
+			if err == nil {
+				return process, nil
+			}
+			err = why.explain(err)
 			var refusal *Error
 			if g.Exe != nil && core.foreign&Mount != 0 && errors.Is(err, fs.ErrNotExist) && errors.As(err, &refusal) {
-				refusal.Hint = "if it is dynamically linked, its loader is missing inside: build it with CGO_ENABLED=0"
+				refusal.Hint = why.whyExe(g.Exe)
 			}
 			return process, err
 		},
@@ -141,14 +145,8 @@ func (c *Cmd) programEnv() ([]string, error) {
 // left out, as package exec refuses what it finds there, and names that are too long
 // to be anything: there the search goes on.
 func lookIn(env []string, name string) (paths []string) {
-	path := os.Getenv("PATH")
-	for _, kv := range env {
-		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
-			path = v
-		}
-	}
 	seen := make(map[string]bool)
-	for _, dir := range filepath.SplitList(path) {
+	for _, dir := range filepath.SplitList(searchPath(env)) {
 		p := filepath.Join(dir, name)
 		if filepath.IsAbs(dir) && !seen[p] && !tooLong(p) {
 			seen[p] = true
@@ -156,6 +154,17 @@ func lookIn(env []string, name string) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// searchPath is PATH of an environment, or, if it has none, this process's.
+func searchPath(env []string) string {
+	path := os.Getenv("PATH")
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			path = v
+		}
+	}
+	return path
 }
 
 // tooLong is what the kernel answers ENAMETOOLONG to.
