@@ -154,8 +154,13 @@ func (e *Error) withHint(hint string) *Error {
 	return e
 }
 
-// invalid is the error for what the caller has passed.
-func invalid(op, what string) *Error { return newError(op, 0, "", os.ErrInvalid).withHint(what) }
+// invalid is the error for what the caller has passed: what names it first, and then says what is wrong.
+func invalid(op, what string) *Error {
+	return newError(op, 0, "", fmt.Errorf("%s: %w", what, os.ErrInvalid))
+}
+
+// about puts the option first that an error is about.
+func about(option string, err error) error { return fmt.Errorf("%s: %w", option, err) }
 
 // refused is the error for something that the kernel did not do.
 func refused(op string, types Type, err error) *Error {
