@@ -45,6 +45,9 @@ func (m *missing) explain(err error) error {
 		}
 		return e.withHint(m.why(le.Path))
 	}
+	if m.c.Exe != nil && errors.As(err, &le) && le.Type == 0 && isExec(le.Op) {
+		return newError("start", 0, "", about("Exe", &fs.PathError{Op: "exec", Path: m.c.Exe.Name(), Err: le.Err}))
+	}
 	return programError(err)
 }
 

@@ -167,11 +167,26 @@ func refused(op string, types Type, err error) *Error {
 	return newError(op, types, "", err).withHint(findHint(op, types, err))
 }
 
+// optionError names an option first for which a step of a launch was refused.
+func optionError(le *reexec.LaunchError) error {
+	if le.Path == "" {
+		return about(le.Option, os.NewSyscallError(le.Op, le.Err))
+	}
+	op := le.Op
+	if op == "openat2" || op == "fchdir" { // which is how it is done where links of procfs must not lead
+		op = "chdir"
+	}
+	return about(le.Option, &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
+}
+
 // launchError makes the public error of what package reexec reports.
 func launchError(types Type, err error) error {
 	var le *reexec.LaunchError
 	if !errors.As(err, &le) {
 		return newError("launch", types, "", err)
+	}
+	if le.Option != "" {
+		return newError("launch", 0, "", optionError(le))
 	}
 	if le.Type != 0 {
 		types = Type(le.Type)

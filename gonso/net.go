@@ -79,6 +79,9 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // the cause of a net.OpError.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.dial(ctx, network, address)
+	if err != nil {
+		err = d.s.loopbackHint(ctx, err)
+	}
 	runtime.KeepAlive(d.s)
 	return conn, err
 }
@@ -324,7 +327,11 @@ func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net
 	case err != nil:
 		return nil, err
 	case bound == nil:
-		return c.Listen(ctx, network, address)
+		ln, err := c.Listen(ctx, network, address)
+		if err != nil {
+			err = l.s.loopbackHint(ctx, err)
+		}
+		return ln, err
 	}
 	defer bound.Close()
 	return net.FileListener(bound)
@@ -338,7 +345,11 @@ func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string
 	case err != nil:
 		return nil, err
 	case bound == nil:
-		return c.ListenPacket(ctx, network, address)
+		conn, err := c.ListenPacket(ctx, network, address)
+		if err != nil {
+			err = l.s.loopbackHint(ctx, err)
+		}
+		return conn, err
 	}
 	defer bound.Close()
 	return net.FilePacketConn(bound)

@@ -214,6 +214,9 @@ func (p *Pool) Get(ctx context.Context) (*Set, error) {
 
 // Stats tells what the Pool has and has done.
 func (p *Pool) Stats() PoolStats {
+	if p == nil {
+		return PoolStats{}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return PoolStats{

@@ -221,10 +221,10 @@ func composeProgram(g *Program, own uint64) *launch {
 		l.Setsid() // here, for what is in a pid namespace is a child
 	}
 	if g.Setpgid && (g.Setsid || !leads) { // who leads a session has a group already
-		l.Setpgid()
+		l.of("Setpgid", func() { l.Setpgid() })
 	}
 	if g.Chroot != "" {
-		l.chroot(g.Join, g.Chroot)
+		l.of("Chroot", func() { l.chroot(g.Join, g.Chroot) })
 	}
 	if user {
 		own = 1<<(unix.CAP_LAST_CAP+1) - 1
@@ -232,16 +232,16 @@ func composeProgram(g *Program, own uint64) *launch {
 	l.become(g, own)
 	switch {
 	case g.Dir != "":
-		l.chdir(g.Join, g.Dir)
+		l.of("Dir", func() { l.chdir(g.Join, g.Dir) })
 	case g.Chroot != "":
 		l.Chdir("/") // what was opened may be another mount's
 	}
 	exe := l.arrange(len(g.Join), g.Files, g.Exe != nil)
 	if g.Setctty {
-		l.SetTerminal(launcher.FD(g.Ctty))
+		l.of("Ctty", func() { l.SetTerminal(launcher.FD(g.Ctty)) })
 	}
 	if g.Pdeathsig != 0 { // late: changing ids takes it back
-		l.Prctl(unix.PR_SET_PDEATHSIG, int(g.Pdeathsig))
+		l.of("Pdeathsig", func() { l.Prctl(unix.PR_SET_PDEATHSIG, int(g.Pdeathsig)) })
 	}
 	if g.Exe != nil {
 		l.execute(exe, g.Name, g.Protect)
