@@ -126,6 +126,8 @@ type Cmd struct {
 	called  atomic.Bool
 	started bool
 	release func() // of what is held until Wait, or nil
+
+	atTerminal bool // this process was in the foreground of its terminal, for which the program may ask
 }
 
 // Credential has ids for a process.
@@ -195,7 +197,8 @@ func (c *Cmd) environment() *exec.Cmd {
 // error of Start, after which nothing is left: one that matches
 // exec.ErrNotFound where a name was not found in PATH, fs.ErrNotExist and
 // fs.ErrPermission for the file or Dir inside, [ErrClosed] for the Set. What
-// namespaces refuse is an [*Error].
+// namespaces refuse is an [*Error]. For a program that is there, and whose interpreter or
+// loader is not, it matches fs.ErrNotExist, and its Hint names what is missing.
 func (c *Cmd) Start() error {
 	if c.inner == nil {
 		return errNoCommand
@@ -333,6 +336,12 @@ func (c *Cmd) letGo() {
 // Wait waits for the program's end and for the copying of its streams, as
 // exec.Cmd does; the error for another end than exit status 0 is an
 // *exec.ExitError.
+//
+// An interactive shell makes its own process group the one in the foreground of the
+// terminal, and in a pid namespace cannot give that back when it ends. Wait does so: if this
+// process was in the foreground at Start, and the group that is there now was the program's or
+// has nobody in it, its own group is in the foreground again. That is so in Sets with a pid
+// namespace, and elsewhere where Stdin is a file.
 func (c *Cmd) Wait() error {
 	if !c.started {
 		return errNotStarted
@@ -341,6 +350,7 @@ func (c *Cmd) Wait() error {
 	if !errors.Is(err, sys.ErrLeftBehind) && c.inner.ProcessState != nil {
 		c.ProcessState = c.inner.ProcessState
 	}
+	c.takeTerminalBack()
 	c.gate.close()
 	c.letGo()
 	return err

@@ -59,9 +59,13 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		}
 	}
 	env, err := c.programEnv()
+	if err == nil {
+		err = c.checkFields()
+	}
 	if err != nil {
 		return prepared{}, err
 	}
+	c.atTerminal = c.mayLoseTerminal(core.foreign, protect)
 	g := &reexec.Program{
 		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
 		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
@@ -74,7 +78,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	if c.Pdeathsig != nil {
 		var ok bool
 		if g.Pdeathsig, ok = c.Pdeathsig.(syscall.Signal); !ok {
-			return prepared{}, newError("start", 0, "", errors.New("a Pdeathsig that is not a syscall.Signal"))
+			return prepared{}, newError("start", 0, "", fmt.Errorf("%s: %v, a %T, is no syscall.Signal: %w", "Pdeathsig", c.Pdeathsig, c.Pdeathsig, os.ErrInvalid))
 		}
 	}
 	done := func() {}
@@ -104,20 +108,24 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			return prepared{}, newError("start", 0, "", fmt.Errorf("Cmd.DynamicLoader is not set: %s: %w", c.Path, err))
 		}
 	}
+	why := &missing{c: c, core: core, protect: protect, env: env}
 	p, err := g.Prepare()
 	if err != nil {
 		done()
-		return prepared{}, err
+		return prepared{}, why.explain(err)
 	}
 	return prepared{
 		path: p.Path, files: p.Files, env: env, sys: p.Sys,
-		start: func(start func() error) error { return programError(reexec.CloneInto(c.Cgroup, start)) },
+		start: func(start func() error) error { return c.cgroupError(programError(reexec.CloneInto(c.Cgroup, start))) },
 		follow: func(started *os.Process) (*os.Process, error) {
 			process, err := p.Follow(c.ctx, started)
-			err = programError(err)
+			if err == nil {
+				return process, nil
+			}
+			err = why.explain(err)
 			var refusal *Error
 			if g.Exe != nil && core.foreign&Mount != 0 && errors.Is(err, fs.ErrNotExist) && errors.As(err, &refusal) {
-				refusal.Hint = "if it is dynamically linked, its loader is missing inside: build it with CGO_ENABLED=0"
+				refusal.Hint = why.whyExe(g.Exe)
 			}
 			return process, err
 		},
@@ -128,13 +136,58 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	}, nil
 }
 
+// checkFields refuses what the kernel, or the launcher, would refuse in words of theirs.
+func (c *Cmd) checkFields() error {
+	for i, arg := range c.Args {
+		if strings.IndexByte(arg, 0) >= 0 {
+			return newError("start", 0, "", fmt.Errorf("Args[%d] is %.100q, which has a zero byte: %w", i, arg, unix.EINVAL)) // as of package exec
+		}
+	}
+	for _, p := range []struct{ name, path string }{{"Path", c.Path}, {"Dir", c.Dir}, {"Chroot", c.Chroot}} {
+		if strings.IndexByte(p.path, 0) >= 0 {
+			return invalid("start", fmt.Sprintf("%s is %.100q, which has a zero byte", p.name, p.path))
+		}
+	}
+	for _, capability := range c.AmbientCaps {
+		if capability > 63 {
+			return invalid("start", fmt.Sprintf("AmbientCaps has %d, which is no capability", capability))
+		}
+	}
+	if n := 3 + len(c.ExtraFiles); c.Setctty && (c.Ctty < 0 || c.Ctty >= n || c.Ctty > 2 && c.ExtraFiles[c.Ctty-3] == nil) {
+		return invalid("start", fmt.Sprintf("Ctty is %d, which is none of the program's descriptors, the standard streams and ExtraFiles", c.Ctty))
+	}
+	return nil
+}
+
+// cgroupError names the option where clone3(2) has refused just that.
+func (c *Cmd) cgroupError(err error) error {
+	if c.Cgroup == nil {
+		return err
+	}
+	var what string
+	switch {
+	case errors.Is(err, unix.EBADF):
+		what = "it is not a directory of cgroup v2"
+	case errors.Is(err, unix.EBUSY):
+		what = "it gives its controllers to those below it, and then has no processes itself (cgroups(7))"
+	case errors.Is(err, unix.EOPNOTSUPP):
+		what = "it is of the type \"domain invalid\" (cgroups(7))"
+	case errors.Is(err, unix.ENODEV):
+		what = "it was removed"
+	default:
+		return err
+	}
+	errno, _ := errors.AsType[syscall.Errno](err)
+	return newError("start", 0, "", fmt.Errorf("%s: %s: %s: %w", "Cgroup", c.Cgroup.Name(), what, errno))
+}
+
 // programEnv is the environment, which must not be nil: that would be this
 // process's.
 func (c *Cmd) programEnv() ([]string, error) {
 	e := c.environment()
 	for _, kv := range e.Env {
 		if strings.IndexByte(kv, 0) >= 0 {
-			return nil, errors.New("exec: environment variable contains NUL")
+			return nil, invalid("start", fmt.Sprintf("Env has %.100q: environment variable contains NUL", kv)) // as package exec says
 		}
 	}
 	return append([]string{}, e.Environ()...), nil
@@ -144,14 +197,8 @@ func (c *Cmd) programEnv() ([]string, error) {
 // left out, as package exec refuses what it finds there, and names that are too long
 // to be anything: there the search goes on.
 func lookIn(env []string, name string) (paths []string) {
-	path := os.Getenv("PATH")
-	for _, kv := range env {
-		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
-			path = v
-		}
-	}
 	seen := make(map[string]bool)
-	for _, dir := range filepath.SplitList(path) {
+	for _, dir := range filepath.SplitList(searchPath(env)) {
 		p := filepath.Join(dir, name)
 		if filepath.IsAbs(dir) && !seen[p] && !tooLong(p) {
 			seen[p] = true
@@ -159,6 +206,17 @@ func lookIn(env []string, name string) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// searchPath is PATH of an environment, or, if it has none, this process's.
+func searchPath(env []string) string {
+	path := os.Getenv("PATH")
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			path = v
+		}
+	}
+	return path
 }
 
 // tooLong is what the kernel answers ENAMETOOLONG to.
@@ -180,9 +238,11 @@ func programError(err error) error {
 	switch {
 	case !errors.As(err, &le):
 		return err
+	case le.Option != "":
+		return newError("start", 0, "", optionError(le))
 	case le.Path != "" && le.Type == 0:
 		op := le.Op
-		if op == "execve" || op == "execveat" {
+		if isExec(op) {
 			op = "exec"
 		}
 		return newError("start", 0, "", &fs.PathError{Op: op, Path: le.Path, Err: le.Err})

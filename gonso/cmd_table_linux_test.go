@@ -87,6 +87,9 @@ func told(err error) string {
 			return "is " + is.Error()
 		}
 	}
+	if nul := "environment variable contains NUL"; strings.Contains(err.Error(), nul) {
+		return nul // which package exec has no error of its own for
+	}
 	return err.Error()
 }
 

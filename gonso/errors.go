@@ -154,12 +154,29 @@ func (e *Error) withHint(hint string) *Error {
 	return e
 }
 
-// invalid is the error for what the caller has passed.
-func invalid(op, what string) *Error { return newError(op, 0, "", os.ErrInvalid).withHint(what) }
+// invalid is the error for what the caller has passed: what names it first, and then says what is wrong.
+func invalid(op, what string) *Error {
+	return newError(op, 0, "", fmt.Errorf("%s: %w", what, os.ErrInvalid))
+}
+
+// about puts the option first that an error is about.
+func about(option string, err error) error { return fmt.Errorf("%s: %w", option, err) }
 
 // refused is the error for something that the kernel did not do.
 func refused(op string, types Type, err error) *Error {
 	return newError(op, types, "", err).withHint(findHint(op, types, err))
+}
+
+// optionError names an option first for which a step of a launch was refused.
+func optionError(le *reexec.LaunchError) error {
+	if le.Path == "" {
+		return about(le.Option, os.NewSyscallError(le.Op, le.Err))
+	}
+	op := le.Op
+	if op == "openat2" || op == "fchdir" { // which is how it is done where links of procfs must not lead
+		op = "chdir"
+	}
+	return about(le.Option, &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
 }
 
 // launchError makes the public error of what package reexec reports.
@@ -169,6 +186,8 @@ func launchError(types Type, err error) error {
 		return newError("launch", types, "", err)
 	}
 	switch {
+	case le.Option != "":
+		return newError("launch", 0, "", optionError(le))
 	case le.Type != 0:
 		types = Type(le.Type)
 	case le.Op == "execve" || le.Op == "execveat": // of a worker: about that file, and no type

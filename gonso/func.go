@@ -23,7 +23,10 @@ type Func[In, Out any] struct {
 	give bool  // results may hold files
 	pipe bool  // arguments may hold readers and writers
 	most int   // bytes of an encoded result
-	fn   func(context.Context, In) (Out, error)
+
+	in, out bool // argument, result are interfaces: their type says less than what is in them
+
+	fn func(context.Context, In) (Out, error)
 }
 
 // Register makes fn known by name and returns what it is called by. Use it to
@@ -44,7 +47,8 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 			o(&f.cfg)
 		}
 	}
-	f.bad = errors.Join(codec.CheckArgument(reflect.TypeFor[In]()), codec.CheckType(reflect.TypeFor[Out]()))
+	f.bad = badTypes(codec.CheckArgument(reflect.TypeFor[In]()), codec.CheckType(reflect.TypeFor[Out]()))
+	f.in, f.out = reflect.TypeFor[In]().Kind() == reflect.Interface, reflect.TypeFor[Out]().Kind() == reflect.Interface
 	f.give, f.pipe = codec.HasFiles(reflect.TypeFor[Out]()), codec.HasStreams(reflect.TypeFor[In]())
 	if f.bad == nil {
 		f.most = codec.MaxSize(reflect.TypeFor[Out]())
@@ -52,6 +56,23 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 	child.Register(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
 	return f
 }
+
+// badTypes is why argument and result cannot cross, said once where both are alike.
+func badTypes(argument, result error) error {
+	switch {
+	case argument != nil && result != nil && argument.Error() == result.Error():
+		return about("its argument and result", argument)
+	case argument != nil:
+		argument = about("its argument", argument)
+	}
+	if result != nil {
+		result = about("its result", result)
+	}
+	return errors.Join(argument, result)
+}
+
+// pointerTo keeps what it is called with off the heap where it is not called.
+func pointerTo[T any](v T) any { return &v }
 
 // serve is f for arguments and results that have crossed, or are to cross, the
 // wire.
@@ -61,7 +82,11 @@ func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcom
 		return &wire.Outcome{Kind: wire.Unserved, Err: err}
 	}
 	out, ferr := f.fn(ctx, in)
-	result, err := codec.Encode(out)
+	var value any = out
+	if f.out {
+		value = pointerTo(out)
+	}
+	result, err := codec.Encode(value)
 	if f.give {
 		sys.CloseFiles(codec.FilesIn(out))
 	}
@@ -123,7 +148,8 @@ func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome
 	case wire.Goexited:
 		return out, ErrGoexit
 	case wire.NotRegistered:
-		return out, newError("call", 0, f.name, ErrNotRegistered)
+		return out, newError("call", 0, f.name, ErrNotRegistered).withHint("register it in a package-level variable or an init function: " +
+			"main of the worker does not get beyond gonso.Init; a helper program, Worker.Path, registers its functions itself")
 	case wire.Unserved:
 		return out, newError("call", 0, f.name, outcome.Err).withHint(placeHint(outcome.Err))
 	}
@@ -142,8 +168,10 @@ func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome
 // went wrong with readers and writers meanwhile.
 func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, grace time.Duration, copying, err error) {
 	switch {
-	case f == nil || ctx == nil:
-		return nil, 0, nil, invalid("call", "function or context is nil")
+	case f == nil || f.fn == nil:
+		return nil, 0, nil, invalid("call", "the Func is nil, or not from Register")
+	case ctx == nil:
+		return nil, 0, nil, invalid("call", "the context is nil")
 	case f.bad != nil:
 		return nil, 0, nil, newError("call", 0, f.name, f.bad)
 	}
@@ -160,8 +188,8 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	case o.bad != nil:
 		return nil, 0, nil, newError("call", 0, f.name, o.bad)
 	case placed && f.cfg.startsGoroutines && !o.isolated:
-		return nil, 0, nil, newError("call", 0, f.name, os.ErrInvalid).
-			withHint("Root, Dir and Umask belong to one thread, and the function was registered with StartsGoroutines: pass Isolated too")
+		return nil, 0, nil, newError("call", 0, f.name, about("Root, Dir and Umask belong to one thread, "+
+			"and the function was registered with StartsGoroutines: pass Isolated too", os.ErrInvalid))
 	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess, hostFiles: c.workerHostFiles()})
 	if d.err != nil {
@@ -172,6 +200,9 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	}
 	var st *streams
 	var value any = in
+	if f.in { // it is decoded as what its type says
+		value = pointerTo(in)
+	}
 	if f.pipe {
 		connected := in
 		if st, err = connectStreams(&connected, c.grace()); err != nil {

@@ -744,7 +744,7 @@ func TestBadInputOfUnshare(t *testing.T) {
 		"maps, no user":  {Net, []UnshareOption{IDMaps(own, own)}, os.ErrInvalid, []string{"IDMaps needs user", "net"}},
 		"groups":         {Net, []UnshareOption{Setgroups(true)}, os.ErrInvalid, []string{"Setgroups needs user"}},
 		"propagation":    {Net, []UnshareOption{Propagation(PropagationPrivate)}, os.ErrInvalid, []string{"Propagation needs mnt"}},
-		"no propagation": {User | Mount, []UnshareOption{Propagation(200)}, os.ErrInvalid, []string{"propagation 200"}},
+		"no propagation": {User | Mount, []UnshareOption{Propagation(200)}, os.ErrInvalid, []string{"Propagation: 200"}},
 	} {
 		for how, f := range map[string]func(Type, ...UnshareOption) (*Set, error){"function": Unshare, "method": base.Unshare} {
 			s, err := f(c.types, c.opts...)

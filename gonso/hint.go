@@ -3,7 +3,7 @@ package gonso
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 
@@ -169,7 +169,8 @@ var hintRules = []rule{
 	},
 }
 
-const seccompIsActive = "a seccomp filter is active"
+const seccompIsActive = "a seccomp filter is active, which whoever started this program has to change: docker and podman run with " +
+	"--security-opt seccomp=PROFILE, Kubernetes with securityContext.seccompProfile, systemd with RestrictNamespaces= and SystemCallFilter="
 
 // pinHint is hint for mounts; t is 0 for unmounting.
 func pinHint(t Type, err error, ev *pinEvidence) string {
@@ -223,8 +224,8 @@ func placeHint(err error) string { return explain(placeRules, &refusal{err: err}
 var placeRules = []rule{
 	{
 		matches: func(r *refusal) bool {
-			pe, ok := errors.AsType[*fs.PathError](r.err)
-			return ok && pe.Op == "chroot" && r.is(syscall.EPERM)
+			se, ok := errors.AsType[*os.SyscallError](r.err)
+			return ok && se.Syscall == "chroot" && r.is(syscall.EPERM)
 		},
 		proven: true,
 		text:   "it needs CAP_SYS_CHROOT, which work has in a user namespace of one's own",

@@ -94,7 +94,7 @@ func TestUnshareOptionsAreChecked(t *testing.T) {
 		"NoIDMaps without user":        {Net, []UnshareOption{NoIDMaps()}, "NoIDMaps needs user"},
 		"Setgroups without user":       {Net, []UnshareOption{Setgroups(true)}, "Setgroups needs user"},
 		"Propagation without mnt":      {User, []UnshareOption{Propagation(PropagationSlave)}, "Propagation needs mnt"},
-		"unknown Propagation":          {Mount, []UnshareOption{Propagation(99)}, "propagation 99"},
+		"unknown Propagation":          {Mount, []UnshareOption{Propagation(99)}, "Propagation: 99"},
 		"IDMaps and NoIDMaps":          {User, []UnshareOption{IDMaps(own, own), NoIDMaps()}, "exclude each other"},
 		"empty maps":                   {User, []UnshareOption{IDMaps(nil, own)}, "uid map"},
 		"a bad gid map, named as such": {User, []UnshareOption{IDMaps(own, twice)}, "gid map: lines 0 and 1"},

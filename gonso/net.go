@@ -91,6 +91,9 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // the cause of a net.OpError.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.dial(ctx, network, address)
+	if err != nil {
+		err = d.s.loopbackHint(ctx, err)
+	}
 	runtime.KeepAlive(d.s)
 	return conn, err
 }
@@ -441,7 +444,7 @@ func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net
 	}
 	ln, err := in.c.Listen(ctx, network, in.address)
 	if err != nil {
-		return nil, in.z.failed(err, nil)
+		return nil, l.s.loopbackHint(ctx, in.z.failed(err, nil))
 	}
 	if in.foreign&Net != 0 {
 		ln = in.z.listener(ln)
@@ -463,7 +466,7 @@ func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string
 		pc, err = in.c.ListenPacket(ctx, network, in.address)
 	}
 	if err != nil {
-		return nil, in.z.failed(err, nil)
+		return nil, l.s.loopbackHint(ctx, in.z.failed(err, nil))
 	}
 	if in.foreign&Net != 0 {
 		pc = in.z.packets(pc)

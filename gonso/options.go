@@ -184,6 +184,9 @@ func doOptions(opts []DoOption) doConfig {
 			o(&c)
 		}
 	}
+	if c.bad == nil {
+		c.bad = c.checkRoot()
+	}
 	if c.bad != nil || !c.inThread {
 		return c
 	}
@@ -242,7 +245,7 @@ func Root(dir *os.File) DoOption {
 	return func(c *doConfig) {
 		c.place.Root = dir
 		if dir == nil {
-			c.bad = fmt.Errorf("Root of a nil file: %w", os.ErrInvalid)
+			c.bad = fmt.Errorf("%s: the file is nil: %w", "Root", os.ErrInvalid)
 		}
 	}
 }
@@ -254,10 +257,23 @@ func Root(dir *os.File) DoOption {
 func Dir(path string) DoOption {
 	return func(c *doConfig) {
 		c.place.Dir = path
-		if path == "" || len(path) > wire.MaxDir || strings.IndexByte(path, 0) >= 0 {
-			c.bad = fmt.Errorf("Dir of %.100q: %w", path, os.ErrInvalid)
+		if what := badPath(path, wire.MaxDir); what != "" {
+			c.bad = fmt.Errorf("%s: %s: %w", "Dir", what, os.ErrInvalid)
 		}
 	}
+}
+
+// badPath says what is wrong with a path that has at most so many bytes, "" if nothing is.
+func badPath(path string, most int) string {
+	switch {
+	case path == "":
+		return "the path is empty"
+	case len(path) > most:
+		return fmt.Sprintf("a path of %d bytes, %.40q..., is longer than %d", len(path), path, most)
+	case strings.IndexByte(path, 0) >= 0:
+		return fmt.Sprintf("%.100q has a zero byte", path)
+	}
+	return ""
 }
 
 // Umask sets the mask for the modes of files that the work makes, see [Root].
@@ -265,7 +281,7 @@ func Umask(mask int) DoOption {
 	return func(c *doConfig) {
 		c.place.HasUmask, c.place.Umask = true, uint32(mask)
 		if mask < 0 || mask > 0o777 {
-			c.bad = fmt.Errorf("Umask of %#o: %w", mask, os.ErrInvalid)
+			c.bad = fmt.Errorf("%s: %#o is not from 0 to 0777: %w", "Umask", mask, os.ErrInvalid)
 		}
 	}
 }

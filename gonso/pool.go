@@ -76,8 +76,14 @@ type PoolOptions struct {
 }
 
 func (o *PoolOptions) setDefaults() error {
-	if o.Size < 0 || o.Parallel < 0 || o.Timeout < 0 {
-		return fmt.Errorf("a negative number in %+v: %w", *o, os.ErrInvalid)
+	for _, n := range []struct {
+		name string
+		n    int64
+		is   any
+	}{{"Size", int64(o.Size), o.Size}, {"Parallel", int64(o.Parallel), o.Parallel}, {"Timeout", int64(o.Timeout), o.Timeout}} {
+		if n.n < 0 {
+			return fmt.Errorf("%s: %v is negative: %w", n.name, n.is, os.ErrInvalid)
+		}
 	}
 	if o.Size == 0 {
 		o.Size = 4
@@ -208,6 +214,9 @@ func (p *Pool) Get(ctx context.Context) (*Set, error) {
 
 // Stats tells what the Pool has and has done.
 func (p *Pool) Stats() PoolStats {
+	if p == nil {
+		return PoolStats{}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return PoolStats{

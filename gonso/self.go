@@ -46,7 +46,9 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // this process is killed by SIGKILL, so is the command, unless Pdeathsig says
 // otherwise. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
 // SIGKILL or SIGTERM if that ended it, or with 128 and the number of another
-// signal. Deferred functions do not run.
+// signal. A signal that this process ignores cannot end it, and none can where it is
+// pid 1 of its pid namespace, as in a container: it exits with 128 and the number then, too.
+// Deferred functions do not run.
 //
 // Where the command could not be started it says so on standard error and
 // exits with status 127 if there is no such program, 126 if it may not be

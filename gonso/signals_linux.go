@@ -74,9 +74,9 @@ func (p *passing) to(process *os.Process, apart bool) {
 	})
 }
 
-// stop ends the passing; there may be signals left that nobody wants any more.
+// stop ends the passing. Signals are still caught, and nobody wants them any more: one that comes
+// before this process has ended must not change how it ends.
 func (p *passing) stop() {
-	signal.Stop(p.signals)
 	close(p.stopped)
 	p.done.Wait()
 	if p.witness != nil {
@@ -142,17 +142,6 @@ func (p *passing) relieve() {
 // typed signals are sent by the terminal to all of its foreground process group.
 func typed(sig syscall.Signal) bool {
 	return sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTSTP
-}
-
-// foreground reports whether this process is in that group.
-func foreground() bool {
-	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
-	return err == nil && pgrp == unix.Getpgrp()
 }
 
 // stopAlong stops this process if the other has been stopped, for the shell to

@@ -93,14 +93,19 @@ func ParseType(s string) (Type, error) {
 	for _, name := range strings.FieldsFunc(s, func(r rune) bool { return r == '|' || r == ',' }) {
 		single, ok := typeByName(strings.TrimSpace(name))
 		if !ok {
-			return 0, fmt.Errorf("gonso: %q names no namespace type: %w", name, os.ErrInvalid)
+			return 0, noType(name)
 		}
 		t |= single
 	}
 	if t == 0 {
-		return 0, fmt.Errorf("gonso: %q names no namespace type: %w", s, os.ErrInvalid)
+		return 0, noType(s)
 	}
 	return t, nil
+}
+
+func noType(name string) error {
+	names := strings.ReplaceAll(AllTypes.String(), "|", ", ")
+	return fmt.Errorf("gonso: %.100q names no namespace type, which are %s: %w", name, names, os.ErrInvalid)
 }
 
 func typeByName(name string) (Type, bool) {
@@ -121,7 +126,7 @@ func (t Type) check() error {
 	case t == 0:
 		return fmt.Errorf("no namespace type given (a zero Type): %w", os.ErrInvalid)
 	case t&^AllTypes != 0:
-		return fmt.Errorf("unknown bits %#x in Type: %w", uint32(t&^AllTypes), os.ErrInvalid)
+		return fmt.Errorf("unknown bits %#x in Type: those of %v are known: %w", uint32(t&^AllTypes), AllTypes, os.ErrInvalid)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (s *Set) Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	defer c.release()
 	made, err := c.unshare(types, o)
 	if err != nil {
-		return nil, err
+		return nil, o.naming(err)
 	}
 	defer made.release()
 	return newSet(c.pick(c.types, made)), nil
@@ -111,7 +111,8 @@ func (o *unshareOptions) check(types Type) error {
 			return needs(Mount, "Propagation")
 		}
 		if *o.propagation > PropagationUnchanged {
-			return fmt.Errorf("unknown mount propagation %d: %w", *o.propagation, os.ErrInvalid)
+			return fmt.Errorf("%s: %d is none of PropagationSlave, PropagationPrivate, PropagationShared and PropagationUnchanged: %w",
+				"Propagation", *o.propagation, os.ErrInvalid)
 		}
 	}
 	switch {
@@ -123,7 +124,32 @@ func (o *unshareOptions) check(types Type) error {
 		return exclude("SubIDs", "NoIDMaps")
 	}
 	if o.idMaps {
-		return errors.Join(checkIDMaps("uid", o.uid), checkIDMaps("gid", o.gid))
+		return errors.Join(checkIDMaps("IDMaps: uid", o.uid), checkIDMaps("IDMaps: gid", o.gid))
 	}
 	return nil
+}
+
+// naming puts the option first for which something was done that the kernel refused.
+func (o *unshareOptions) naming(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	option := ""
+	switch e.Op {
+	case "mount":
+		if len(o.fresh) > 0 {
+			option = o.fresh[0].option
+		}
+	case "socket", "socket in", "ioctl", "set loopback up in":
+		if o.loopbackUp {
+			option = "LoopbackUp"
+		}
+	case "set propagation of":
+		option = "Propagation"
+	}
+	if option != "" {
+		e.Err = about(option, e.Err)
+	}
+	return err
 }

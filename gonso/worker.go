@@ -128,9 +128,9 @@ func (w Worker) normalized() (Worker, error) {
 	}
 	switch {
 	case w.Grace < 0:
-		return bad("Grace is negative")
+		return bad(fmt.Sprintf("Grace is negative: %v", w.Grace))
 	case w.StartTimeout < 0:
-		return bad("StartTimeout is negative")
+		return bad(fmt.Sprintf("StartTimeout is negative: %v", w.StartTimeout))
 	case w.MaxResult < 0 || w.MaxResult > reexec.MaxMaxResult:
 		return bad(fmt.Sprintf("MaxResult is %d, and not between 0 and %d", w.MaxResult, reexec.MaxMaxResult))
 	}

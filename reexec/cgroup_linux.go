@@ -59,7 +59,7 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (*launcher.Process
 	}
 	cgroup, err := OpenCgroup(w.opts.Cgroup)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", "Worker.Cgroup", err)
 	}
 	defer cgroup.Close()
 	if cloneIntoCgroup {
@@ -113,7 +113,7 @@ func joinCgroup(cgroup *os.File, pid int) error {
 		unix.Close(fd)
 	}
 	if err != nil {
-		return &LaunchError{Op: "join cgroup", Path: cgroup.Name(), Step: fmt.Sprintf("write %d to %s/cgroup.procs", pid, cgroup.Name()), Err: err}
+		return &LaunchError{Op: "join cgroup", Path: cgroup.Name(), Step: fmt.Sprintf("write %d to %s/cgroup.procs", pid, cgroup.Name()), Err: err, Option: "Worker.Cgroup"}
 	}
 	return nil
 }

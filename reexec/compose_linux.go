@@ -19,10 +19,11 @@ import (
 // with: a step list that remembers which namespace a step is about.
 type launch struct {
 	launcher.List
-	about map[int]uint32
-	paths map[int]string // of steps that are about a file
-	shut  map[int]string // why the kernel may answer ENOENT to steps that have no file to find
-	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
+	about   map[int]uint32
+	paths   map[int]string // of steps that are about a file
+	options map[int]string // of steps that are for an option of the caller's; nil if none is
+	shut    map[int]string // why the kernel may answer ENOENT to steps that have no file to find
+	forks   bool           // it goes on in a child of this process, for launcher.Process.Follow
 	// lasting: it ends with the thread that starts it, which has to be one that lasts
 	lasting bool
 	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
@@ -67,7 +68,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 		l.Setpgid()
 	}
 	if o.Dir != "" && !how.mount {
-		l.chdir(joins, o.Dir)
+		l.of("Worker.Dir", func() { l.chdir(joins, o.Dir) })
 	}
 	// The worker keeps descriptors 0 to 2 and its socket. The control pipe
 	// gives way to the socket; exec closes the status pipe, which says so.
@@ -229,6 +230,18 @@ func (l *launch) mountFresh(all []Fresh) {
 			l.on(unix.CLONE_NEWNS, s)
 			l.paths[s.Index()] = m.Dir
 		}
+	}
+}
+
+// of remembers which option of the caller's the steps are for that add adds.
+func (l *launch) of(option string, add func()) {
+	from := l.Len()
+	add()
+	if l.options == nil {
+		l.options = make(map[int]string)
+	}
+	for i := from; i < l.Len(); i++ {
+		l.options[i] = option
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 type elfInfo struct {
 	machine uint16
 	interp  bool // it names a loader, to be found in the mount namespace: it is dynamically linked
+
+	loaderAt, loaderSize int64 // where the loader's path is in the file
 }
 
 var errNotELF = errors.New("it is not an executable of this system (ELF, little-endian)")
@@ -19,12 +21,13 @@ var errNotELF = errors.New("it is not an executable of this system (ELF, little-
 type elfClass struct {
 	headerSize, entrySize       int
 	atOffset, atSize, atEntries int
+	entryOffset, entryFileSize  int // in an entry, where its content begins and how long it is
 	offset                      func(b []byte) uint64
 }
 
 var elfClasses = map[byte]elfClass{
-	1: {52, 32, 28, 42, 44, func(b []byte) uint64 { return uint64(binary.LittleEndian.Uint32(b)) }},
-	2: {64, 56, 32, 54, 56, binary.LittleEndian.Uint64},
+	1: {52, 32, 28, 42, 44, 4, 16, func(b []byte) uint64 { return uint64(binary.LittleEndian.Uint32(b)) }},
+	2: {64, 56, 32, 54, 56, 8, 32, binary.LittleEndian.Uint64},
 }
 
 // readELF reads the headers of an executable. Those of 32 bits are there for what a
@@ -69,6 +72,8 @@ func readELF(r io.ReaderAt) (*elfInfo, error) {
 	for ; len(table) > 0; table = table[class.entrySize:] {
 		if le.Uint32(table) == ptInterp {
 			e.interp = true
+			e.loaderAt = int64(class.offset(table[class.entryOffset:]) & (1<<62 - 1))
+			e.loaderSize = int64(class.offset(table[class.entryFileSize:]) & (1<<62 - 1))
 		}
 	}
 	return e, nil

@@ -2,10 +2,7 @@ package reexec
 
 import (
 	"context"
-	"os"
 
-	"github.com/gonso/gonso/internal/handshake"
-	"github.com/gonso/gonso/internal/launcher"
 	"github.com/gonso/gonso/internal/procfs"
 )
 
@@ -16,27 +13,11 @@ const maxIDMapFile = 64 << 10
 // process's user namespace sees them. A launcher goes there, because only the
 // files of a member in /proc have them.
 func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, err error) {
-	if handshake.Pending() {
-		return "", "", errSecondGeneration
-	}
-	l := composeMember(joins, protect, os.Geteuid() != 0)
-	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)})
-	if err != nil {
-		return "", "", err
-	}
-	defer p.Reap(exitTimeout)
-	defer p.Close()
-	if err := p.Next(ctx); err != nil {
-		p.Kill()
-		return "", "", l.ended("joining the user namespace", err)
-	}
-	defer p.Kill() // it waits, and has nothing left to do
-	d, err := procfs.Process(p.Pid)
-	if err != nil {
-		return "", "", err
-	}
-	defer d.Close()
-	return readIDMaps(d.ReadFile)
+	err = withMember(ctx, joins, protect, "joining the user namespace", func(d *procfs.Dir) (err error) {
+		uid, gid, err = readIDMaps(d.ReadFile)
+		return err
+	})
+	return uid, gid, err
 }
 
 // OwnIDMaps reads the id maps of this process's own user namespace.

@@ -35,7 +35,7 @@ func (l *launch) explain(err error) error {
 	if !errors.As(err, &se) {
 		return nil
 	}
-	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Option: l.options[se.Index], Err: se.Errno}
 	if why := l.shut[se.Index]; why != "" && se.Errno == unix.ENOENT {
 		le.Err = fmt.Errorf("%w: %s", se.Errno, why)
 	}
@@ -133,6 +133,9 @@ func (w *Worker) launchOnce(perCall bool) (*process, error) {
 // setOut starts the launcher, which is on its way to becoming the worker.
 func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, error) {
 	exe, done, err := w.exe.openWithin(ctx, w.opts.Protect, w.copied.Load())
+	if err != nil && !w.exe.self {
+		err = fmt.Errorf("%s: %w", "Worker.Path", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

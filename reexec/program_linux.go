@@ -77,7 +77,7 @@ func (g *Program) Prepare() (*Prepared, error) {
 		return nil, errSecondGeneration
 	}
 	if g.Search && len(g.Paths) == 0 {
-		return nil, &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
+		return nil, &SearchError{Name: g.Name}
 	}
 	caps, _ := sys.ThreadCaps() // without, there are none to keep
 	g.own = lookAtOwn(g.Protect)
@@ -122,7 +122,8 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 		}
 	}
 	g := p.program
-	failed := error(unix.ENOENT)
+	var room [16]unix.Errno // enough for most, without an allocation
+	failed := room[:0]
 	for tried := 0; ; tried++ {
 		result, err := l.NextValue(ctx)
 		if opened := result; err == nil && g.outside() {
@@ -132,23 +133,65 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 		}
 		switch {
 		case err == nil:
-			// EACCES says more than that others are not there.
-			if errno := unix.Errno(-result); errno == unix.EACCES || !g.Search {
-				failed = errno
-			}
+			failed = append(failed, unix.Errno(-result))
 		case !errors.Is(err, io.EOF):
 			return p.steps.ended("starting the program", err)
 		case tried < len(g.Paths) || g.Exe != nil:
 			return nil // exec closed the pipe
 		case !g.Search:
-			return &LaunchError{Op: "exec", Path: g.Name, Step: "execve", Err: failed}
-		case failed == unix.ENOENT:
-			return &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
+			return &LaunchError{Op: "exec", Path: g.Name, Step: "execve", Err: failed[len(failed)-1]}
 		default:
-			// Package exec says no more than not found.
-			return &exec.Error{Name: g.Name, Err: fmt.Errorf("%w; of one place in it: %w", exec.ErrNotFound, failed)}
+			return g.notFound(failed)
 		}
 	}
+}
+
+// SearchError says that a program was not found in any of the places where it was looked for. It
+// matches exec.ErrNotFound, and what the kernel said of places where something else was the matter.
+type SearchError struct {
+	Name   string
+	Places []Place
+}
+
+// Place is a path that was tried, and what the kernel said.
+type Place struct {
+	Path string
+	Err  unix.Errno
+}
+
+func (g *Program) notFound(failed []unix.Errno) *SearchError {
+	e := &SearchError{Name: g.Name}
+	for i, errno := range failed[:min(len(failed), len(g.Paths))] {
+		e.Places = append(e.Places, Place{g.Paths[i], errno})
+	}
+	return e
+}
+
+// Denied are the places of which the kernel said that this may not be done.
+func (e *SearchError) Denied() (places []Place) {
+	for _, p := range e.Places {
+		if p.Err == unix.EACCES {
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+func (e *SearchError) Error() string {
+	err := exec.ErrNotFound
+	for _, p := range e.Denied() {
+		err = fmt.Errorf("%w; %s: %w", err, p.Path, p.Err)
+	}
+	return (&exec.Error{Name: e.Name, Err: err}).Error()
+}
+
+// Unwrap gives what package exec has for it, too.
+func (e *SearchError) Unwrap() []error {
+	errs := []error{&exec.Error{Name: e.Name, Err: exec.ErrNotFound}}
+	for _, p := range e.Denied() {
+		errs = append(errs, p.Err)
+	}
+	return errs
 }
 
 // outside reports whether paths are those of this process's mounts while somebody else is root of the
@@ -178,10 +221,10 @@ func composeProgram(g *Program, own uint64) *launch {
 		l.Setsid() // here, for what is in a pid namespace is a child
 	}
 	if g.Setpgid && (g.Setsid || !leads) { // who leads a session has a group already
-		l.Setpgid()
+		l.of("Setpgid", func() { l.Setpgid() })
 	}
 	if g.Chroot != "" {
-		l.chroot(g.Join, g.Chroot)
+		l.of("Chroot", func() { l.chroot(g.Join, g.Chroot) })
 	}
 	if user {
 		own = 1<<(unix.CAP_LAST_CAP+1) - 1
@@ -189,16 +232,16 @@ func composeProgram(g *Program, own uint64) *launch {
 	l.become(g, own)
 	switch {
 	case g.Dir != "":
-		l.chdir(g.Join, g.Dir)
+		l.of("Dir", func() { l.chdir(g.Join, g.Dir) })
 	case g.Chroot != "":
 		l.Chdir("/") // what was opened may be another mount's
 	}
 	exe := l.arrange(len(g.Join), g.Files, g.Exe != nil)
 	if g.Setctty {
-		l.SetTerminal(launcher.FD(g.Ctty))
+		l.of("Ctty", func() { l.SetTerminal(launcher.FD(g.Ctty)) })
 	}
 	if g.Pdeathsig != 0 { // late: changing ids takes it back
-		l.Prctl(unix.PR_SET_PDEATHSIG, int(g.Pdeathsig))
+		l.of("Pdeathsig", func() { l.Prctl(unix.PR_SET_PDEATHSIG, int(g.Pdeathsig)) })
 	}
 	if g.Exe != nil {
 		l.execute(exe, g.Name, g.Protect)

@@ -161,6 +161,8 @@ type LaunchError struct {
 	Step string // the whole step, for people
 	Path string // the file it was about, or ""
 	Err  error
+
+	Option string // of the caller's that it was for, or ""
 }
 
 func (e *LaunchError) Error() string {

@@ -1,7 +1,8 @@
 // Package gonsotest helps tests that need namespaces: [New] makes a Set that
 // lasts as long as the test, and skips the test where the machine does not
 // permit it; [Do] runs a function of the test inside, in which Fatal and Skip
-// mean what they mean in the test; [Eventually] waits for what the kernel does later.
+// mean what they mean in the test; [Eventually] waits for what the kernel does later. [Main] has a
+// plain user's tests run as root, in a user namespace of their own.
 //
 // # Skips and promises
 //
@@ -14,5 +15,5 @@
 // # Init
 //
 // TestMain of tests that call registered functions begins with [gonso.Init], as
-// any main does; New and Do need nothing.
+// any main does, or is [Main]; New and Do need nothing.
 package gonsotest

@@ -3,8 +3,6 @@ package gonsotest
 import (
 	"errors"
 	"io/fs"
-	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,7 +32,7 @@ func refuse(tb testing.TB, types gonso.Type, options bool, err error) {
 	switch {
 	case need == "":
 		tb.Fatalf("gonsotest: %v", err)
-	case promise != "" && slices.Contains(strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ","), promise):
+	case promise != "" && promised(promise) != "":
 		tb.Fatalf("needs %s, which GONSO_TEST_REQUIRE promises with %s: %v", need, promise, err)
 	default:
 		tb.Skipf("skip: needs %s: %v", need, err)

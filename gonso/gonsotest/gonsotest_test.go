@@ -14,7 +14,12 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m, gonso.Init) }
+func TestMain(m *testing.M) {
+	if os.Getenv("GONSOTEST_MAIN") != "" {
+		Main(m)
+	}
+	testenv.Main(m, gonso.Init)
+}
 
 // recorder is a test that is not run but listened to.
 type recorder struct {

@@ -150,7 +150,7 @@ func (w *descent) enter(sh *shape, d depth, levels int) *ValueError {
 		return sh.fault(fmt.Sprintf("more than %d parts, or a cycle", MaxValue))
 	}
 	if d.levels > levels || d.hops > MaxDepth {
-		return sh.fault(fmt.Sprintf("nested deeper than %d, or a cycle", levels))
+		return sh.fault(fmt.Sprintf("nested deeper than %d, or a cycle, as of pointers that lead back; neither crosses", levels))
 	}
 	return nil
 }

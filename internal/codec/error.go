@@ -21,9 +21,9 @@ type ValueError struct {
 }
 
 func (e *ValueError) Error() string {
-	s := "cannot " + e.Op + " " + e.Type
+	s := "cannot " + e.Op + " " + plainType(e.Type)
 	if e.Path != "" {
-		s += " in field " + e.Path + " of " + e.Root
+		s += " in field " + shortPath(e.Path) + " of " + plainType(e.Root)
 	}
 	if e.Why != "" {
 		s += ": " + e.Why

@@ -35,7 +35,8 @@ func (l *look) at(v reflect.Value, sh *shape, untyped bool, d depth) *ValueError
 	whole := whole{v: v, shape: sh, only: only}
 	for p := range whole.parts {
 		if p.key && untyped && !isString(p.v) {
-			return sh.fault("within an interface only maps with string keys can be decoded")
+			return sh.fault("in an interface such as any, whose type does not say more, only maps with string keys can cross; " +
+				"give it the type " + typeName(sh.t) + " in place of any, or use strings as keys")
 		}
 		if bad := l.at(p.v, p.shape, untyped && !p.key, d.into(p)); bad != nil {
 			return bad.in(p.step)
@@ -59,7 +60,7 @@ func (l *look) dynamic(v reflect.Value, d depth) *ValueError {
 		return &bad
 	}
 	if sh.holds.has(file) {
-		return sh.fault("files cannot cross within interfaces")
+		return sh.fault("files cannot cross within interfaces such as any: give it the type " + typeName(sh.t))
 	}
 	return l.at(v, sh, true, d.hop())
 }

@@ -3,6 +3,7 @@ package codec
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -88,4 +89,32 @@ func Shorten(s string, limit int) string {
 		keep--
 	}
 	return s[:keep] + note
+}
+
+// maxType is how much of a type's name, which may be that of a struct without one, is printed, and
+// maxSteps how many steps of a path.
+const (
+	maxType  = 200
+	maxSteps = 8
+)
+
+func typeName(t reflect.Type) string { return plainType(t.String()) }
+
+// plainType is the name of a type as programs have it, in a moderate length.
+func plainType(name string) string {
+	return Shorten(strings.ReplaceAll(name, "interface {}", "any"), maxType)
+}
+
+// shortPath leaves out what is in the middle of a path with many steps, as of a cycle.
+func shortPath(path string) string {
+	steps := strings.SplitAfter(strings.ReplaceAll(path, "[", "\x00["), "\x00")
+	var all []string
+	for _, s := range steps {
+		all = append(all, strings.SplitAfter(strings.TrimSuffix(s, "\x00"), ".")...)
+	}
+	if len(all) > 2*maxSteps {
+		left := strings.Join(all[:maxSteps], "") + fmt.Sprintf("(%d more)", len(all)-2*maxSteps)
+		path = left + strings.Join(all[len(all)-maxSteps:], "")
+	}
+	return Shorten(path, maxType)
 }

@@ -124,7 +124,11 @@ func (sh *shape) lookAt(v any) (utc bool, err error) {
 	case l.endless:
 		return false, &SizeError{What: "value", Size: MaxValue + 1, Max: MaxValue}
 	case bad != nil:
-		bad.Root = sh.t.String()
+		t := sh.t
+		if t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Interface {
+			t = t.Elem() // the caller's way to say what type it is
+		}
+		bad.Root = t.String()
 		return false, bad
 	}
 	return l.utc, nil

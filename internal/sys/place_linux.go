@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -18,16 +19,17 @@ func (p Place) Take() error {
 		}
 	}
 	if p.Root != nil {
-		if err := p.Root.Chdir(); err != nil {
-			return err
+		// Its name is another one in a worker.
+		if err := OnFD(p.Root, unix.Fchdir); err != nil {
+			return fmt.Errorf("%s: %w", "Root", os.NewSyscallError("fchdir", err))
 		}
 		if err := unix.Chroot("."); err != nil {
-			return &os.PathError{Op: "chroot", Path: p.Root.Name(), Err: err}
+			return fmt.Errorf("%s: %w", "Root", os.NewSyscallError("chroot", err))
 		}
 	}
 	if p.Dir != "" {
 		if err := p.chdir(); err != nil {
-			return &os.PathError{Op: "chdir", Path: p.Dir, Err: err}
+			return fmt.Errorf("%s: %w", "Dir", &os.PathError{Op: "chdir", Path: p.Dir, Err: err})
 		}
 	}
 	if p.HasUmask {

@@ -66,6 +66,8 @@ import (
 //	  Start         | clone: Cmd.Cgroup; then as follow      | see CloneInto, follow     | TestFrozenCgroupIsSaid
 //	  Wait          | wait: who was killed                   | ctx, KillTimeout          | TestTracedCommand...
 //	                | read: streams that somebody keeps      | WaitDelay, as exec.Cmd    | -
+//	gonso/cmd_missing_linux.go
+//	  find, interpreter | open, read: files inside       | lookTimeout               | -
 //	gonso/stream_linux.go
 //	  finish        | read: a pipe; Read, Write of the caller's | ctx + Grace, lateDrain | TestStreamsDoNotKeepDo
 //	gonso/pool.go

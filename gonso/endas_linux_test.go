@@ -1,0 +1,65 @@
+package gonso_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
+)
+
+func init() {
+	testenv.Program("runs in place", func() {
+		args := append(os.Args[2:], "sh", "-c", `kill -$0 $$; exec sleep 600`, os.Args[1])
+		new(gonso.Set).Command(context.Background(), "env", args...).RunAndExit()
+	})
+}
+
+// As pid 1, of a container, no signal of its own ends a process (opencontainers/runc#5197): the exit
+// status is what a shell would say all the same, and not the Go runtime's 2.
+func TestEndOfTheCommandCannotBeLostAsInit(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("sh"), testenv.UtilLinux("unshare"))
+	wrapper := []string{"--pid", "--fork", "--kill-child"}
+	if !testenv.Has(testenv.Root) {
+		testenv.Need(t, testenv.UserNS)
+		wrapper = append(wrapper, "--user", "--map-root-user")
+	}
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGKILL, unix.SIGALRM, unix.SIGQUIT, unix.SIGUSR1} {
+		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			testenv.Leaks(t)
+			c := testenv.Command(t, "runs in place", strconv.Itoa(int(sig)))
+			c.Args = append(append([]string{"unshare"}, wrapper...), thisFile(t), c.Args[1])
+			var err error
+			if c.Path, err = testenv.LookPath("unshare"); err != nil {
+				t.Fatal(err)
+			}
+			wantStatus(t, c, "exit status "+strconv.Itoa(128+int(sig)))
+		})
+	}
+}
+
+// Who ignores the signal lives on after it, too. Of the Go runtime's signals these stay ignored.
+func TestEndOfTheCommandCannotBeLostWhereTheSignalIsIgnored(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("sh"), testenv.Tool("env"))
+	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGHUP} {
+		c := testenv.Command(t, "runs in place", strconv.Itoa(int(sig)), "--default-signal="+strconv.Itoa(int(sig)))
+		c.Args = append([]string{"sh", "-c", `trap "" $1; exec "$0" "$@"`, thisFile(t)}, c.Args[1:]...)
+		c.Path = "/bin/sh"
+		wantStatus(t, c, "exit status "+strconv.Itoa(128+int(sig)))
+	}
+}
+
+func wantStatus(t *testing.T, c *exec.Cmd, want string) {
+	t.Helper()
+	out, err := c.CombinedOutput()
+	var ee *exec.ExitError
+	if !errors.As(err, &ee) || ee.String() != want {
+		t.Errorf("%v, want %s; it printed %q", err, want, out)
+	}
+}

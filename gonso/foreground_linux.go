@@ -1,0 +1,83 @@
+package gonso
+
+import (
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// A terminal has one foreground process group, which may read from it. An interactive shell makes
+// its own group that one, and gives the terminal back when it ends. It cannot do so in another pid
+// namespace: there the group that had it has no number (tcgetpgrp and getpgrp answer 0), nor can it
+// where it is killed. The terminal is then left to a group that has nobody in it, and whoever
+// reads from it is stopped or gets EIO.
+
+// terminal opens that of this process's session, if there is one.
+func terminal() (fd int, err error) {
+	return unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+}
+
+// foreground reports whether this process is in the foreground group of its terminal.
+func foreground() bool {
+	fd, err := terminal()
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && pgrp == unix.Getpgrp()
+}
+
+// mayLoseTerminal reports whether the program may be left with the terminal that this process is at
+// now. It is asked before the start, and costs nothing where no shell is likely.
+func (c *Cmd) mayLoseTerminal(foreign Type, exposed bool) bool {
+	if c.Setsid || exposed && !c.KeepSession {
+		return false // it has a session of its own, and so another terminal or none
+	}
+	if _, file := c.Stdin.(*os.File); !file && foreign&PID == 0 {
+		return false
+	}
+	return foreground()
+}
+
+// takeTerminalBack makes the group of this process the one in the foreground, if it was before and
+// a process group that has ended has it now: that of the program, or one that nobody is in.
+func (c *Cmd) takeTerminalBack() {
+	if !c.atTerminal {
+		return
+	}
+	procfs.AtHome(func() {
+		fd, err := terminal()
+		if err != nil {
+			return
+		}
+		defer unix.Close(fd)
+		own, pgrp := unix.Getpgrp(), 0
+		if pgrp, err = unix.IoctlGetInt(fd, unix.TIOCGPGRP); err != nil || pgrp == own {
+			return
+		}
+		if pgrp != c.inner.Process.Pid && (pgrp <= 0 || unix.Kill(-pgrp, 0) != unix.ESRCH) {
+			return // somebody is there, who was given it by somebody else
+		}
+		setForeground(fd, own)
+	})
+}
+
+// setForeground is tcsetpgrp(3) for who is in the background: the kernel would stop the whole group
+// by SIGTTOU, unless the calling thread blocks that (__tty_check_change in drivers/tty/tty_jobctrl.c).
+func setForeground(tty, pgrp int) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var set, old unix.Sigset_t
+	set.Val[0] = 1 << (unix.SIGTTOU - 1)
+	if unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old) != nil {
+		return
+	}
+	_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, pgrp) // it may have hung up
+	if unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) != nil {
+		runtime.LockOSThread() // one more than is undone: the thread ends with its goroutine
+	}
+}

@@ -1,0 +1,95 @@
+package gonsotest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gonso/gonso/gonso"
+)
+
+// Main runs the tests of a package as root, and does not return. It is all of a TestMain:
+//
+//	func TestMain(m *testing.M) { gonsotest.Main(m) }
+//
+// A plain user's test binary is started once more in a new user namespace, where the user is root, in
+// the place of this one ([gonso.Cmd.RunAndExit]): tests may then make and enter namespaces ([New],
+// [Do]), mount in a mnt namespace of theirs, and set up networks. Arguments, standard streams,
+// environment and working directory are the same; signals, the exit status, coverage and the test cache
+// are as without Main. For root, that is where the effective uid is 0, Main just runs the tests.
+//
+// It calls [gonso.Init] first, so that tests may call registered functions. A TestMain that prepares
+// something does so in an init function, or in a test. What TestMain did before it called Main was done
+// twice, outside and inside. Descriptors beyond the standard streams do not get inside.
+//
+// Root inside is root of nothing outside: files belong to the user, and only the user's own uid and gid
+// are mapped, both to 0. What needs the privileges of the machine's root, such as to load modules or
+// to make a device, fails as before. Where /proc is partly hidden, as in many containers, none can be
+// mounted.
+//
+// Where no user namespace can be made, no test is run. That is said, beginning with "skip: needs" as
+// for a test, and the go command says "[no tests to run]", and does not keep that in its cache. If
+// GONSO_TEST_REQUIRE promises root or userns, the run fails instead.
+//
+// The tests of a plain user need what [gonso.Unshare] of [gonso.User] needs, and linux/amd64 or
+// linux/arm64.
+func Main(m *testing.M) {
+	gonso.Init()
+	if os.Geteuid() == 0 {
+		os.Exit(m.Run())
+	}
+	s, err := gonso.Unshare(gonso.User)
+	if err != nil {
+		os.Exit(without(m, err))
+	}
+	s.Self(context.Background(), os.Args[1:]...).RunAndExit()
+}
+
+// without is the exit status where no user namespace can be made.
+func without(m *testing.M, err error) int {
+	need, _ := lacks(gonso.User, false, err)
+	switch promise := promised("userns", "root"); {
+	case need == "":
+		fmt.Fprintf(os.Stderr, "gonsotest: %v\n", err)
+		return 1
+	case promise != "":
+		fmt.Fprintf(os.Stderr, "needs %s, which GONSO_TEST_REQUIRE promises with %s: %v\n", need, promise, err)
+		return 1
+	}
+	fmt.Fprintf(os.Stderr, "skip: needs %s: %v\n", need, err)
+	// The go command keeps a result for as long as nothing changed that is in this log. Whether user
+	// namespaces are allowed is not in it.
+	if err := runNothing(); err != nil {
+		fmt.Fprintf(os.Stderr, "gonsotest: %v\n", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// runNothing has m.Run run no test, which the go command then says.
+func runNothing() error {
+	flag.Parse()
+	var errs []error
+	for _, f := range []struct{ name, value string }{
+		{"test.skip", "."}, {"test.bench", ""}, {"test.fuzz", ""}, {"test.testlogfile", ""},
+	} {
+		errs = append(errs, flag.Set(f.name, f.value))
+	}
+	return errors.Join(errs...)
+}
+
+// promised is the first of the names that GONSO_TEST_REQUIRE has, or "".
+func promised(names ...string) string {
+	all := strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ",")
+	for _, name := range names {
+		if slices.Contains(all, name) {
+			return name
+		}
+	}
+	return ""
+}

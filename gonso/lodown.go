@@ -1,0 +1,47 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// loopbackHint has an error of dialling or listening on an address of this host say that the interface
+// "lo" is down inside, if that is so. The kernel says that the network is unreachable, or of IPv6, and
+// when listening, that it has no such address, and neither is what one looks for.
+func (s *Set) loopbackHint(ctx context.Context, err error) error {
+	oe, ok := err.(*net.OpError)
+	if !ok || !errors.Is(oe, syscall.ENETUNREACH) && !errors.Is(oe, syscall.EADDRNOTAVAIL) {
+		return err
+	}
+	if !isLoopback(oe.Addr) || !s.loopbackIsDown(ctx) {
+		return err
+	}
+	with := *oe
+	with.Err = &hinted{oe.Err, loIsDown}
+	return &with
+}
+
+const loIsDown = "the interface lo is down inside, as in every new net namespace: make it with gonso.LoopbackUp, or set it up"
+
+func isLoopback(a net.Addr) bool {
+	if a == nil {
+		return false
+	}
+	if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+		return ap.Addr().Unmap().IsLoopback()
+	}
+	ip, err := netip.ParseAddr(a.String())
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// hinted is an error with a hint, where it is not an Error's.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() + " (" + e.hint + ")" }
+func (e *hinted) Unwrap() error { return e.err }

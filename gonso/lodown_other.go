@@ -1,0 +1,7 @@
+//go:build !linux
+
+package gonso
+
+import "context"
+
+func (s *Set) loopbackIsDown(context.Context) bool { return false }

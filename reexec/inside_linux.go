@@ -1,0 +1,74 @@
+package reexec
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+
+	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// withMember calls f with the directory in /proc of a launcher that is where joins lead to, for what
+// only the files of a member show.
+func withMember(ctx context.Context, joins []Join, protect bool, doing string, f func(d *procfs.Dir) error) error {
+	if handshake.Pending() {
+		return errSecondGeneration
+	}
+	l := composeMember(joins, protect, os.Geteuid() != 0)
+	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)})
+	if err != nil {
+		return err
+	}
+	defer p.Reap(exitTimeout)
+	defer p.Close()
+	if err := p.Next(ctx); err != nil {
+		p.Kill()
+		return l.ended(doing, err)
+	}
+	defer p.Kill() // it waits, and has nothing left to do
+	d, err := procfs.Process(p.Pid)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return f(d)
+}
+
+// Root opens the root directory that a process has that joins namespaces. It takes the right to trace
+// such a process.
+func Root(ctx context.Context, joins []Join, protect bool) (root *os.File, err error) {
+	err = withMember(ctx, joins, protect, "joining the mnt namespace", func(d *procfs.Dir) (err error) {
+		root, err = d.Link("root")
+		return err
+	})
+	return root, err
+}
+
+// Interpreter is what the kernel executes in place of a program: the one that the first line of a
+// script names, or the loader of a dynamically linked program; "" if there is none, or f is neither.
+func Interpreter(f io.ReaderAt) (path string, script bool) {
+	const maxLine = 256 // BINPRM_BUF_SIZE
+	head := make([]byte, maxLine)
+	n, _ := f.ReadAt(head, 0)
+	if line, ok := bytes.CutPrefix(head[:n], []byte("#!")); ok {
+		line, _, _ = bytes.Cut(line, []byte("\n"))
+		name, _, _ := bytes.Cut(bytes.ReplaceAll(bytes.TrimLeft(line, " \t"), []byte("\t"), []byte(" ")), []byte(" "))
+		return string(name), true
+	}
+	e, err := readELF(f)
+	if err != nil || e.loaderSize == 0 || e.loaderSize > maxLoader {
+		return "", false
+	}
+	name := make([]byte, e.loaderSize)
+	if _, err := f.ReadAt(name, e.loaderAt); err != nil {
+		return "", false
+	}
+	name, _, _ = bytes.Cut(name, []byte{0})
+	return string(name), false
+}
+
+// maxLoader is PATH_MAX, as in load_elf_binary of fs/binfmt_elf.c.
+const maxLoader = 4096
