@@ -222,27 +222,35 @@ func composeProgram(g *Program, own uint64) *launch {
 }
 
 // become takes on the ids and capabilities that were asked for.
+//
+// Who is not root afterwards has the ambient capabilities and no others, from here on: the kernel
+// takes them away with the last id 0 (capabilities(7)), but not where 0 is not mapped, which no
+// process had then, and joinUser has made all capabilities ambient. What is looked up from here on
+// is looked up with those ids, as by os/exec.
 func (l *launch) become(g *Program, own uint64) {
 	if len(g.AmbientCaps) > 0 {
 		l.Prctl(unix.PR_SET_KEEPCAPS, 1)
-	}
-	if c := g.Credential; c != nil {
-		if !c.KeepGroup {
-			l.SetgroupsTo(c.Groups)
-		}
-		l.Setresgid(int(c.GID))
-		l.Setresuid(int(c.UID))
-	}
-	if len(g.AmbientCaps) == 0 {
-		return
 	}
 	var raised uint64
 	for _, c := range g.AmbientCaps {
 		raised |= 1 << (c & 63)
 	}
-	l.Capset(own|raised, own|raised, raised)
+	others := g.Credential != nil && g.Credential.UID != 0
+	if others {
+		own = 0
+	}
+	if c := g.Credential; c != nil {
+		if !c.KeepGroup {
+			l.of("Credential", l.SetgroupsTo(c.Groups))
+		}
+		l.of("Credential", l.Setresgid(int(c.GID)))
+		l.of("Credential", l.Setresuid(int(c.UID)))
+	}
+	if others || len(g.AmbientCaps) > 0 {
+		l.of("AmbientCaps", l.Capset(own|raised, own|raised, raised))
+	}
 	for _, c := range g.AmbientCaps {
-		l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, int(c))
+		l.of("AmbientCaps", l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, int(c)))
 	}
 }
 

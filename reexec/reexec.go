@@ -157,7 +157,10 @@ type LaunchError struct {
 	Type uint32 // the namespace it was about, or 0
 	Step string // the whole step, for people
 	Path string // the file it was about, or ""
-	Err  error
+	// Option is that of the caller's that the step was for, as it is called in Program and
+	// WorkerOptions, or "".
+	Option string
+	Err    error
 }
 
 func (e *LaunchError) Error() string {
