@@ -103,13 +103,16 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	p, err := g.Prepare()
 	if err != nil {
 		done()
-		return prepared{}, err
+		return prepared{}, programError(err)
 	}
 	return prepared{
 		path: p.Path, files: p.Files, env: env, sys: p.Sys,
 		start: func(start func() error) error { return programError(reexec.CloneInto(c.Cgroup, start)) },
 		follow: func(started *os.Process) (*os.Process, error) {
 			process, err := p.Follow(c.ctx, started)
+			if le, ok := errors.AsType[*reexec.LaunchError](err); ok && le.Option != "" {
+				return process, core.optionError("start", "Cmd", le, g)
+			}
 			err = programError(err)
 			var refusal *Error
 			if g.Exe != nil && core.foreign&Mount != 0 && errors.Is(err, fs.ErrNotExist) && errors.As(err, &refusal) {
@@ -173,6 +176,12 @@ func tooLong(path string) bool {
 // programError tells what namespaces refuse from what is wrong with a file.
 func programError(err error) error {
 	var le *reexec.LaunchError
+	if hint := launchHint(err); hint != "" { // EAGAIN
+		if errors.As(err, &le) && le.Path != "" {
+			err = &fs.PathError{Op: "exec", Path: le.Path, Err: le.Err}
+		}
+		return newError("start", 0, "", err).withHint(hint)
+	}
 	switch {
 	case !errors.As(err, &le):
 		return err

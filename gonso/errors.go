@@ -166,7 +166,10 @@ func refused(op string, types Type, err error) *Error {
 func launchError(types Type, err error) error {
 	var le *reexec.LaunchError
 	if !errors.As(err, &le) {
-		return newError("launch", types, "", err)
+		return newError("launch", types, "", err).withHint(launchHint(err))
+	}
+	if le.Limit != nil {
+		return limitError(le)
 	}
 	if le.Type != 0 {
 		types = Type(le.Type)

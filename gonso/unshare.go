@@ -76,7 +76,7 @@ func (o *unshareOptions) check(types Type) error {
 		return err
 	}
 	needs := func(t Type, option string) error {
-		return fmt.Errorf("%s needs %v among the types: %w", option, t, os.ErrInvalid)
+		return fmt.Errorf("%s needs %v among the types, to make one: %w", option, t, os.ErrInvalid)
 	}
 	if types&User == 0 {
 		switch {
@@ -92,7 +92,7 @@ func (o *unshareOptions) check(types Type) error {
 	}
 	switch {
 	case o.clockOffsets != nil && types&Time == 0:
-		return needs(Time, "ClockOffsets (those of a time namespace in use cannot be changed)")
+		return fmt.Errorf("ClockOffsets needs time among the types, to make one: the clocks of a time namespace that is in use cannot be set: %w", os.ErrInvalid)
 	case o.mountProc && types&Mount == 0:
 		return needs(Mount, "MountProc")
 	case o.loopbackUp && types&Net == 0:

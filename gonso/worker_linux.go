@@ -115,16 +115,6 @@ func (c *core) refuseUnmapped(op, field string) error {
 	return nil
 }
 
-// mapped reports whether an id of outside has one inside.
-func mapped(maps []IDMap, id uint32) bool {
-	for _, m := range maps {
-		if id >= m.HostID && uint64(id) < uint64(m.HostID)+uint64(m.Size) {
-			return true
-		}
-	}
-	return false
-}
-
 func (c *core) getWorker() *reexec.Worker {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()

@@ -21,7 +21,7 @@ type launch struct {
 	launcher.List
 	about map[int]uint32
 	paths map[int]string // of steps that are about a file
-	asked map[int]string // the caller's option that steps are for
+	asked map[int]asked  // the caller's option that steps are for
 	shut  map[int]string // why the kernel may answer ENOENT to steps that have no file to find
 	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
 	// lasting: it ends with the thread that starts it, which has to be one that lasts
@@ -30,7 +30,7 @@ type launch struct {
 }
 
 func newLaunch() *launch {
-	return &launch{about: make(map[int]uint32), paths: make(map[int]string), asked: make(map[int]string), shut: make(map[int]string)}
+	return &launch{about: make(map[int]uint32), paths: make(map[int]string), asked: make(map[int]asked), shut: make(map[int]string)}
 }
 
 // Descriptors of a starting worker, in the order of launcher.Cmd.Files.
@@ -59,7 +59,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.cross(crossing{own: how.own, user: joinsType(joins, newUser), protect: o.Protect, top: top, hold: how.hold, worker: true})
 	for _, r := range o.Rlimits { // before the privileges of outside are gone
-		l.of("Rlimits", l.Prlimit(r.Resource, r.Soft, r.Hard))
+		l.asked[l.Prlimit(r.Resource, r.Soft, r.Hard).Index()] = asked{"Rlimits", &r}
 	}
 	l.enter(joins, workerJoins, o.KeepIDs)
 	if l.forks {
@@ -228,12 +228,6 @@ func (l *launch) mountProc() {
 // on remembers which namespaces a step is about.
 func (l *launch) on(types uint32, s *launcher.Step) *launcher.Step {
 	l.about[s.Index()] = types
-	return s
-}
-
-// of remembers which option of the caller's a step is for.
-func (l *launch) of(option string, s *launcher.Step) *launcher.Step {
-	l.asked[s.Index()] = option
 	return s
 }
 

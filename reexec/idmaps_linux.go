@@ -12,41 +12,65 @@ import (
 // maxIDMapFile is more than a map of 340 lines takes.
 const maxIDMapFile = 64 << 10
 
-// IDMaps reads the id maps of the user namespace that joins lead to, as this
-// process's user namespace sees them. A launcher goes there, because only the
-// files of a member in /proc have them.
-func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, err error) {
-	if handshake.Pending() {
-		return "", "", errSecondGeneration
-	}
+// UserNS is what a user namespace has for ids.
+type UserNS struct {
+	UIDMap, GIDMap  string // as in uid_map and gid_map of a member in /proc
+	SetgroupsDenied bool
+}
+
+// LookAtUserNS looks at the user namespace that joins lead to; outside ids are those that this
+// process's user namespace has. A launcher goes there, because only the files of a member in /proc have
+// them.
+func LookAtUserNS(ctx context.Context, joins []Join, protect bool) (*UserNS, error) {
 	l := composeMember(joins, protect, os.Geteuid() != 0)
-	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)})
+	var u *UserNS
+	err := l.visit(ctx, &launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)}, func(pid int) error {
+		d, err := procfs.Process(pid)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		u, err = readUserNS(d.ReadFile)
+		return err
+	})
+	return u, err
+}
+
+// LookAtOwnUserNS looks at this process's own user namespace; outside ids are those of its parent.
+func LookAtOwnUserNS() (*UserNS, error) {
+	return readUserNS(func(name string, limit int64) (string, error) { return procfs.ReadFile("thread-self/"+name, limit) })
+}
+
+func readUserNS(read func(name string, limit int64) (string, error)) (*UserNS, error) {
+	u, setgroups := &UserNS{}, ""
+	for _, f := range []struct {
+		name string
+		to   *string
+	}{{"uid_map", &u.UIDMap}, {"gid_map", &u.GIDMap}, {"setgroups", &setgroups}} {
+		var err error
+		if *f.to, err = read(f.name, maxIDMapFile); err != nil {
+			return nil, err
+		}
+	}
+	u.SetgroupsDenied = setgroups == "deny\n"
+	return u, nil
+}
+
+// visit starts a launcher whose list ends with Sync and Wait, calls look when it has got there, and
+// ends it.
+func (l *launch) visit(ctx context.Context, cmd *launcher.Cmd, look func(pid int) error) error {
+	if handshake.Pending() {
+		return errSecondGeneration
+	}
+	p, err := l.start(cmd)
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	defer p.Reap(exitTimeout)
 	defer p.Close()
-	if err := p.Next(ctx); err != nil {
-		p.Kill()
-		return "", "", l.ended("joining the user namespace", err)
-	}
 	defer p.Kill() // it waits, and has nothing left to do
-	d, err := procfs.Process(p.Pid)
-	if err != nil {
-		return "", "", err
+	if err := p.Next(ctx); err != nil {
+		return l.ended("joining the user namespace", err)
 	}
-	defer d.Close()
-	return readIDMaps(d.ReadFile)
-}
-
-// OwnIDMaps reads the id maps of this process's own user namespace.
-func OwnIDMaps() (uid, gid string, err error) {
-	return readIDMaps(func(name string, limit int64) (string, error) { return procfs.ReadFile("thread-self/"+name, limit) })
-}
-
-func readIDMaps(read func(name string, limit int64) (string, error)) (uid, gid string, err error) {
-	if uid, err = read("uid_map", maxIDMapFile); err == nil {
-		gid, err = read("gid_map", maxIDMapFile)
-	}
-	return uid, gid, err
+	return look(p.Pid)
 }

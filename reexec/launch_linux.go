@@ -35,7 +35,8 @@ func (l *launch) explain(err error) error {
 	if !errors.As(err, &se) {
 		return nil
 	}
-	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Option: l.asked[se.Index], Err: se.Errno}
+	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+	le.Option, le.Limit = l.asked[se.Index].option, l.asked[se.Index].limit
 	if why := l.shut[se.Index]; why != "" && se.Errno == unix.ENOENT {
 		le.Err = fmt.Errorf("%w: %s", se.Errno, why)
 	}

@@ -160,6 +160,7 @@ type LaunchError struct {
 	// Option is that of the caller's that the step was for, as it is called in Program and
 	// WorkerOptions, or "".
 	Option string
+	Limit  *Rlimit // of Option, if that is Rlimits
 	Err    error
 }
 
