@@ -82,6 +82,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.Close(workerSocket)
 	l.CloseRange(workerJoins, 0)
+	l.giveBack(how.own, joinsType(joins, newUser), o.Protect)
 	l.Vouch()
 	l.execute(workerExe, how.exe, o.Protect)
 	return l

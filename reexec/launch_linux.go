@@ -6,18 +6,28 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// start starts the launcher on l.
+// start starts the launcher on l. It is lent the capabilities that it would not have otherwise.
 func (l *launch) start(cmd *launcher.Cmd) (*launcher.Process, error) {
 	cmd.List = &l.List
+	if lent := sys.Lendable(); lent != 0 {
+		attr := syscall.SysProcAttr{}
+		if cmd.Sys != nil {
+			attr = *cmd.Sys
+		}
+		attr.AmbientCaps = lent.List()
+		cmd.Sys = &attr
+	}
 	return launcher.Start(cmd)
 }
 

@@ -79,9 +79,9 @@ func (g *Program) Prepare() (*Prepared, error) {
 	if g.Search && len(g.Paths) == 0 {
 		return nil, &exec.Error{Name: g.Name, Err: exec.ErrNotFound}
 	}
-	caps, _ := sys.ThreadCaps() // without, there are none to keep
 	g.own = lookAtOwn(g.Protect)
-	steps := composeProgram(g, uint64(caps.Permitted))
+	lent := sys.Lendable()
+	steps := composeProgram(g, uint64(permitted(lent)))
 	all := append(files(g.Join), g.Files...)
 	if g.Exe != nil {
 		all = append(all, g.Exe)
@@ -90,11 +90,20 @@ func (g *Program) Prepare() (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	attr := &syscall.SysProcAttr{}
+	attr := &syscall.SysProcAttr{AmbientCaps: lent.List()}
 	if g.Cgroup != nil {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(g.Cgroup.Fd())
 	}
 	return &Prepared{l.Path, l.Files, attr, g, steps, l}, nil
+}
+
+// permitted are the capabilities that the launcher has: what was lent, or root's.
+func permitted(lent sys.CapSet) sys.CapSet {
+	if lent != 0 {
+		return lent
+	}
+	caps, _ := sys.ThreadCaps() // without, there are none to keep
+	return caps.Permitted
 }
 
 // Close releases what was for the start.
@@ -186,6 +195,7 @@ func composeProgram(g *Program, own uint64) *launch {
 	if user {
 		own = 1<<(unix.CAP_LAST_CAP+1) - 1
 	}
+	l.giveBack(g.own, user, g.Protect)
 	l.become(g, own)
 	switch {
 	case g.Dir != "":

@@ -60,6 +60,7 @@ type Creation struct {
 type own struct {
 	spared  bool // it has a negative oom_score_adj
 	grouped bool // it has supplementary groups
+	lent    bool // the launcher has capabilities that what it becomes is not to have
 }
 
 // WorkerOptions says where and how a worker runs. Zero durations take the defaults.
