@@ -71,11 +71,13 @@ type Cmd struct {
 
 	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
 	// CAP_SETGID, which who joins a user namespace of the Set has there. With nil, they
-	// are as KeepIDs says.
+	// are as KeepIDs says. With another uid than 0 the program has no capabilities but
+	// AmbientCaps, and Dir and the program are looked up without others.
 	Credential *Credential
 
 	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps. Empty
-	// asks for none.
+	// asks for none; but where the Set's user namespace maps no uid 0, and neither
+	// Credential nor KeepIDs is set, the program has all of them, as root would.
 	AmbientCaps []uintptr
 
 	// Setsid gives the program a new session, and Setctty gives that session Ctty, a

@@ -122,10 +122,17 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			if err == nil {
 				return process, nil
 			}
+			hint := ""
+			if le, ok := errors.AsType[*reexec.LaunchError](err); ok {
+				hint = core.optionHint(le, g)
+			}
 			err = why.explain(err)
 			var refusal *Error
 			if g.Exe != nil && core.foreign&Mount != 0 && errors.Is(err, fs.ErrNotExist) && errors.As(err, &refusal) {
 				refusal.Hint = why.whyExe(g.Exe)
+			}
+			if hint != "" && errors.As(err, &refusal) {
+				refusal.Hint = hint
 			}
 			return process, err
 		},
@@ -235,6 +242,12 @@ func tooLong(path string) bool {
 // programError tells what namespaces refuse from what is wrong with a file.
 func programError(err error) error {
 	var le *reexec.LaunchError
+	if hint := launchHint(err); hint != "" { // EAGAIN
+		if errors.As(err, &le) && le.Path != "" {
+			err = &fs.PathError{Op: "exec", Path: le.Path, Err: le.Err}
+		}
+		return newError("start", 0, "", err).withHint(hint)
+	}
 	switch {
 	case !errors.As(err, &le):
 		return err

@@ -181,6 +181,10 @@
 // inside, if id 0 is mapped there and [Worker].KeepIDs is not set. A refusal is an [*Error] whose Hint,
 // if there is one, comes from what was found afterwards: sysctls, seccomp, capabilities.
 //
+// A plain user's program that has capabilities by its file (setcap(8)) makes and enters namespaces with
+// them, in processes too, but programs that it runs do not have them (capabilities(7)). It
+// cannot be a worker outside of a user namespace, or whoever starts it could choose what it runs.
+//
 // # Somebody else's Set
 //
 // A Set counts as somebody else's where it has user, pid or mnt namespaces that were opened from

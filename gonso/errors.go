@@ -183,9 +183,11 @@ func optionError(le *reexec.LaunchError) error {
 func launchError(types Type, err error) error {
 	var le *reexec.LaunchError
 	if !errors.As(err, &le) {
-		return newError("launch", types, "", err)
+		return newError("launch", types, "", err).withHint(launchHint(err))
 	}
 	switch {
+	case le.Limit != nil:
+		return limitError(le)
 	case le.Option != "":
 		return newError("launch", 0, "", optionError(le))
 	case le.Type != 0:

@@ -52,7 +52,7 @@ func TestErrorsBeginWithGonsoOnce(t *testing.T) {
 	closed.Close()
 	_, errs["closed"] = closed.Dup()
 	errs["closed for closures"] = closed.Plan().Closures.Err
-	ev := &subIDEvidence{user: "x"}
+	ev := &subIDEvidence{subIDUser: subIDUser{user: "x"}}
 	_, errs["no subordinate ids"] = ev.maps(os.Getpagesize())
 	for name, err := range errs {
 		if err == nil || !strings.HasPrefix(err.Error(), "gonso: ") || strings.Count(err.Error(), "gonso: ") != 1 {

@@ -20,6 +20,11 @@ type evidence struct {
 	appArmor  bool           // kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu's)
 	seccomp   bool           // a filter is active
 	chrooted  bool           // root is not that of the mount namespace
+	limitsIn  string         // where limits are, if that is not this user namespace: " in ..."
+	ids       bool           // it was looked which rule for ids was broken
+	idRule    string         // that rule, or ""
+	processes processLimits
+	trace     *traceEvidence
 }
 
 // pinEvidence is what was read off the system after pinning was refused.
@@ -82,6 +87,9 @@ func (r *refusal) tooMany() bool {
 	return r.is(syscall.ENOSPC) || r.is(syscall.EUSERS) && r.about(User)
 }
 
+// writes: a filter of system calls does not see which file it is.
+func (r *refusal) writes() bool { return strings.HasPrefix(r.op, "write") }
+
 func (r *refusal) deniedUser() bool { return r.denied() && r.op == "unshare" && r.about(User) }
 
 // lacksSysAdmin: it is known that this thread has no CAP_SYS_ADMIN.
@@ -107,14 +115,14 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool { return r.tooMany() && len(r.limited(true)) > 0 },
 		proven:  true,
 		say: func(r *refusal) string {
-			return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0", r.limited(true)[0])
+			return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0%s", r.limited(true)[0], r.limitsIn)
 		},
 	}, {
 		matches: func(r *refusal) bool { return r.tooMany() && len(r.limited(false)) > 0 },
 		say: func(r *refusal) string {
 			var texts []string
 			for _, t := range r.limited(false) {
-				texts = append(texts, fmt.Sprintf("the limit user.max_%v_namespaces of %d is reached, here or in a parent user namespace", t, r.limits[t]))
+				texts = append(texts, fmt.Sprintf("the limit user.max_%v_namespaces of %d is reached%s, here or in a parent user namespace", t, r.limits[t], r.limitsIn))
 			}
 			return strings.Join(texts, or)
 		},
@@ -142,14 +150,18 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool { return r.denied() && r.op == "setns" && r.lacksSysAdmin() },
 		text:    "it needs CAP_SYS_ADMIN in the user namespace that owns it, which this process does not have in its own; a Set that has that user namespace too would",
 	}, {
-		matches: func(r *refusal) bool { return r.denied() && r.seccomp },
+		matches: func(r *refusal) bool { return r.denied() && r.idRule != "" },
+		proven:  true,
+		say:     func(r *refusal) string { return r.idRule },
+	}, {
+		matches: func(r *refusal) bool { return r.denied() && r.seccomp && !r.writes() },
 		text:    seccompIsActive,
 	}, {
 		matches: func(r *refusal) bool { return r.denied() && r.op == "mount" && r.about(Mount) },
 		text: "parts of /proc or /sys are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)" +
 			or + "what it would show (/proc a pid namespace, /sys a net namespace) was not made along with it and belongs to another user namespace",
 	}, {
-		matches: func(r *refusal) bool { return r.denied() && strings.HasPrefix(r.op, "write") && r.lacksSysAdmin() },
+		matches: func(r *refusal) bool { return r.denied() && r.writes() && !r.ids && r.lacksSysAdmin() },
 		text:    "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied",
 	}, {
 		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "unshare" },
@@ -169,8 +181,9 @@ var hintRules = []rule{
 	},
 }
 
-const seccompIsActive = "a seccomp filter is active, which whoever started this program has to change: docker and podman run with " +
-	"--security-opt seccomp=PROFILE, Kubernetes with securityContext.seccompProfile, systemd with RestrictNamespaces= and SystemCallFilter="
+// seccompIsActive: a filter cannot be read without privileges, so that it is one is all that is known.
+const seccompIsActive = "a seccomp filter is active, as in most containers; a profile that allows the call lifts it " +
+	"(docker run --security-opt seccomp=FILE; securityContext.seccompProfile; RestrictNamespaces= and SystemCallFilter= of systemd)"
 
 // pinHint is hint for mounts; t is 0 for unmounting.
 func pinHint(t Type, err error, ev *pinEvidence) string {

@@ -2,4 +2,14 @@
 
 package gonso
 
+import (
+	"errors"
+
+	"github.com/gonso/gonso/reexec"
+)
+
 func findHint(string, Type, error) string { return "namespaces are a feature of Linux" }
+
+func launchHint(error) string { return "" }
+
+func limitError(*reexec.LaunchError) *Error { return refused("start worker", 0, errors.ErrUnsupported) }

@@ -499,7 +499,7 @@ func TestSetgroups(t *testing.T) {
 			testenv.Leaks(t)
 			s, err := Unshare(User, c.opts...)
 			if c.want == "allow" && !root {
-				wantError(t, "without CAP_SETGID", err, unix.EPERM, "gid_map", "possibly", "setgroups denied")
+				wantError(t, "without CAP_SETGID", err, unix.EPERM, "Setgroups(true)", "gid map", "CAP_SETGID", "setgroups denied")
 				return
 			}
 			s = owned(t)(s, err)
@@ -568,7 +568,7 @@ func TestIDMaps(t *testing.T) {
 		testenv.Leaks(t)
 		for _, maps := range [][]IDMap{{{0, uid, 2}}, {{0, 0, 1}}, {{0, uid, 1}, {1, 100000, 10}}} {
 			_, err := Unshare(User|Net, IDMaps(maps, []IDMap{{0, gid, 1}}))
-			wantError(t, formatIDMaps(maps), err, unix.EPERM, "uid_map", "user", "possibly", "own effective uid")
+			wantError(t, formatIDMaps(maps), err, unix.EPERM, "uid_map", "user", "(uid map: without CAP_SETUID", "own effective uid")
 		}
 	})
 	t.Run("refused by the kernel in the parent", func(t *testing.T) {

@@ -100,7 +100,7 @@ func openPaths(paths []string) (*core, error) {
 func (c *core) addPath(path string) error {
 	ns, err := nsfs.OpenAt(unix.AT_FDCWD, path)
 	if err != nil {
-		return stale(newError("open", 0, path, err), unix.AT_FDCWD, path)
+		return withTraceHintFor(stale(newError("open", 0, path, err), unix.AT_FDCWD, path), path)
 	}
 	if err := c.addUnknown(ns); err != nil {
 		return newError("open", 0, path, err)
@@ -206,7 +206,7 @@ func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 
 // openProcess opens the namespaces of a process.
 func openProcess(d *procfs.Dir, types Type, optional bool) (*core, error) {
-	return collect("open", d.String()+"/ns", d.FD(), types, optional, true, func(fd int, name string, typ uint32) (*nsfs.NS, error) {
+	c, err := collect("open", d.String()+"/ns", d.FD(), types, optional, true, func(fd int, name string, typ uint32) (*nsfs.NS, error) {
 		ns, err := nsfs.OpenProc(fd, "ns/"+name, typ)
 		if errors.Is(err, fs.ErrNotExist) && home[Type(typ).index()] != nil {
 			// The kernel has the type, so it is the process that is gone.
@@ -214,6 +214,7 @@ func openProcess(d *procfs.Dir, types Type, optional bool) (*core, error) {
 		}
 		return ns, err
 	})
+	return c, withTraceHint(err, d)
 }
 
 // openDir takes files by their names or, where none is named like a type, by
@@ -234,12 +235,15 @@ func openDir(dir string, types Type, optional bool) (*core, error) {
 		}
 		return matchName(ns, name)
 	})
-	if err == nil && c.types == 0 {
+	if err != nil {
+		return nil, withTraceHintFor(err, dir)
+	}
+	if c.types == 0 {
 		c.release()
 		return nil, newError("open", 0, dir, fs.ErrNotExist).
 			withHint("of the files that are named like namespace types all are dangling links")
 	}
-	return c, err
+	return c, nil
 }
 
 func hasTypeNames(dirfd int) bool {

@@ -47,21 +47,31 @@ func (c *core) ownerUID() (uint32, error) {
 	return uid, nil
 }
 
-func (c *core) idMaps() (uid, gid string, err error) {
+// userNS looks at the user namespace that work in the Set is in.
+func (c *core) userNS(op string) (*reexec.UserNS, error) {
 	if c.foreign&User == 0 {
-		if uid, gid, err = reexec.OwnIDMaps(); err != nil {
-			err = newError("id maps", User, "", err)
+		u, err := reexec.LookAtOwnUserNS()
+		if err != nil {
+			err = newError(op, User, "", err)
 		}
-		return uid, gid, err
+		return u, err
 	}
-	if err := c.intact("id maps"); err != nil {
-		return "", "", err
+	if err := c.intact(op); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
 	defer cancel()
-	uid, gid, err = reexec.IDMaps(ctx, c.joins(User), c.exposes(User))
+	u, err := reexec.LookAtUserNS(ctx, c.joins(User), c.exposes(User))
 	if err != nil {
 		err = launchError(User, err)
 	}
-	return uid, gid, err
+	return u, err
+}
+
+func (c *core) idMaps() (uid, gid string, err error) {
+	u, err := c.userNS("id maps")
+	if err != nil {
+		return "", "", err
+	}
+	return u.UIDMap, u.GIDMap, nil
 }

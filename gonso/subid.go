@@ -33,7 +33,8 @@ import (
 // [os.ErrPermission] where the program would get no privileges: it is neither
 // setuid root nor has the file capability, or is on a file system mounted nosuid,
 // or no_new_privs is set on the calling thread, which is looked at because the
-// programs are started from there. Without ranges it matches [ErrNoSubIDs]. A
+// programs are started from there, or where the user has no name or another group
+// than its primary one, as after newgrp(1). Without ranges it matches [ErrNoSubIDs]. A
 // program that refuses, or has to be killed because it does not end, is named
 // along with what it printed. No newer kernel is needed than for the package.
 //
@@ -153,6 +154,28 @@ func passwdName(content, uid string) string {
 	return ""
 }
 
+// passwdGroup gives the primary group of a uid in such lines.
+func passwdGroup(content, uid string) (gid uint32, ok bool) {
+	for line := range strings.Lines(content) {
+		if f := strings.SplitN(line, ":", 5); len(f) == 5 && f[2] == uid {
+			n, err := strconv.ParseUint(f[3], 10, 32)
+			return uint32(n), err == nil
+		}
+	}
+	return 0, false
+}
+
+// auxGroupsGranted reports whether a file like /etc/login.defs lets newuidmap work for who has
+// another group than his primary one.
+func auxGroupsGranted(content string) (granted bool) {
+	for line := range strings.Lines(content) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "GRANT_AUX_GROUP_SUBIDS" {
+			granted = strings.EqualFold(strings.Trim(f[1], `"`), "yes")
+		}
+	}
+	return granted
+}
+
 // subIDMap maps 0 to own and the ranges to what comes behind it, as far as the
 // kernel takes it. Ids that are mapped already are left out: it refuses lines
 // that overlap.
@@ -208,14 +231,23 @@ var subIDKinds = [2]struct {
 
 // subIDEvidence is what decides whether and how subordinate ids can be mapped.
 type subIDEvidence struct {
-	user       string // name, or number
-	direct     bool   // the caller may write the maps itself
-	noNewPrivs bool   // of the thread that starts the tools
-	of         [2]struct {
+	direct     bool // the caller may write the maps itself
+	noNewPrivs bool // of the thread that starts the tools
+	subIDUser
+	of [2]struct {
 		real, effective uint32
 		tool            idMapTool
 		subIDSource
 	}
+}
+
+// subIDUser is the user that the tools go by.
+type subIDUser struct {
+	user      string // name, or number
+	nameless  bool   // no source of users has the uid
+	group     uint32 // primary
+	hasGroup  bool   // group is known
+	auxGroups bool   // the tools do not care for that
 }
 
 // idMapTool is newuidmap or newgidmap.
@@ -261,6 +293,25 @@ func (ev *subIDEvidence) checkTools() error {
 		case of.real != of.effective:
 			return refusal(syscall.EPERM, "it goes by the real %s, %d, and would not map the effective one, %d", k.what, of.real, of.effective)
 		}
+	}
+	return nil
+}
+
+// checkUser says why the tools would not work for the user: the rules of newuidmap.c and newgidmap.c.
+func (ev *subIDEvidence) checkUser() error {
+	if ev.direct {
+		return nil
+	}
+	k, of := subIDKinds[0], ev.of[1]
+	refusal := func(format string, args ...any) error {
+		return newError("unshare", User, ev.of[0].tool.path, syscall.EPERM).withHint(k.tool + " " + fmt.Sprintf(format, args...))
+	}
+	switch {
+	case ev.nameless:
+		return refusal("serves users with a name alone, and neither /etc/passwd nor getent has one for uid %s", ev.user)
+	case ev.hasGroup && !ev.auxGroups && of.real != ev.group:
+		return refusal("serves user %s with the primary group alone, %d, and this process has the gid %d, as after newgrp(1): "+
+			"start it with the primary group, or set GRANT_AUX_GROUP_SUBIDS in /etc/login.defs", ev.user, ev.group, of.real)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 // Where users and their ids are looked up; tests have their own.
 var (
 	passwdFile = "/etc/passwd"
+	loginDefs  = "/etc/login.defs"
 	subIDFiles = [2]string{"/etc/subuid", "/etc/subgid"}
 )
 
@@ -38,6 +39,9 @@ func subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 		return err
 	}
 	maps, err := ev.maps(os.Getpagesize())
+	if err == nil {
+		err = ev.checkUser()
+	}
 	if err != nil {
 		return err
 	}
@@ -92,37 +96,41 @@ func lookAtTool(name string, capability uint) idMapTool {
 // gatherRanges looks up the ranges of the real uid, by which the tools go.
 func (ev *subIDEvidence) gatherRanges(ctx context.Context) error {
 	uid := strconv.Itoa(os.Getuid())
-	name, err := userName(ctx, uid)
+	user, err := lookUpUser(ctx, uid)
 	if err != nil {
 		return err
 	}
-	ev.user = name
+	ev.subIDUser = user
 	for i := range ev.of {
-		ev.of[i].subIDSource = lookUpSubIDs(ctx, i, name, uid)
+		ev.of[i].subIDSource = lookUpSubIDs(ctx, i, user.user, uid)
 	}
 	return nil
 }
 
-// userName gives the name of a uid, or else its number. Not by os/user, which
+// lookUpUser gives the name of a uid, or else its number. Not by os/user, which
 // makes every program that imports it a dynamic one where there is a C compiler;
 // who is not in the file is asked for with getent, which knows all sources.
-func userName(ctx context.Context, uid string) (string, error) {
-	content, err := os.ReadFile(passwdFile)
+func lookUpUser(ctx context.Context, uid string) (subIDUser, error) {
+	var u subIDUser
+	b, err := os.ReadFile(passwdFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", newError("unshare", User, passwdFile, err)
+		return u, newError("unshare", User, passwdFile, err)
 	}
-	name := passwdName(string(content), uid)
-	if name == "" {
-		out, err := askTool(ctx, "getent", "passwd", uid)
-		if err != nil {
-			return "", newError("unshare", User, "", err)
+	content, asked := string(b), false
+	if u.user = passwdName(content, uid); u.user == "" {
+		if content, asked, err = askTool(ctx, "getent", "passwd", uid); err != nil {
+			return u, newError("unshare", User, "", err)
 		}
-		name = passwdName(out, uid)
+		u.user = passwdName(content, uid)
 	}
-	if name == "" {
-		name = uid
+	u.group, u.hasGroup = passwdGroup(content, uid)
+	if u.user == "" {
+		u.user, u.nameless = uid, asked
 	}
-	return name, nil
+	if b, err := os.ReadFile(loginDefs); err == nil {
+		u.auxGroups = auxGroupsGranted(string(b))
+	}
+	return u, nil
 }
 
 // lookUpSubIDs asks getsubids, and then the file.
@@ -132,7 +140,7 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 	if kind == 1 {
 		args = []string{"-g", name}
 	}
-	out, err := askTool(ctx, "getsubids", args...)
+	out, _, err := askTool(ctx, "getsubids", args...)
 	if err == nil {
 		s.ranges, err = parseGetSubIDs(out)
 	}
@@ -153,20 +161,20 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 }
 
 // askTool gives what a program that looks something up prints, nothing if it is
-// missing or fails: both getent and getsubids fail where there is nothing to be
+// missing, and was not asked, or fails: both getent and getsubids fail where there is nothing to be
 // found. Not answering in time is an error.
-func askTool(ctx context.Context, name string, args ...string) (string, error) {
+func askTool(ctx context.Context, name string, args ...string) (out string, asked bool, err error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", nil // it is one of several sources
+		return "", false, nil // it is one of several sources
 	}
 	// Who started a program with more privileges has also chosen its PATH.
 	if secure, err := sys.Secure(); secure || err != nil {
-		return "", nil
+		return "", false, nil
 	}
-	out, err := reexec.RunTool(ctx, path, args...)
+	out, err = reexec.RunTool(ctx, path, args...)
 	if err != nil && ctx.Err() == nil {
-		return "", nil
+		return "", true, nil
 	}
-	return out, err
+	return out, true, err
 }

@@ -140,10 +140,11 @@ var chownInside = Register("test.chown", func(_ context.Context, in struct {
 // are made by hand, of what is in the files.
 func ownMaps(t testing.TB) (maps [2]string, first [2]int) {
 	t.Helper()
-	name, err := userName(t.Context(), strconv.Itoa(os.Getuid()))
+	user, err := lookUpUser(t.Context(), strconv.Itoa(os.Getuid()))
 	if err != nil {
 		t.Fatal(err)
 	}
+	name := user.user
 	for i, own := range []int{os.Getuid(), os.Getgid()} {
 		content, err := os.ReadFile(subIDFiles[i])
 		if err != nil {

@@ -139,7 +139,7 @@ func TestSubIDMap(t *testing.T) {
 
 // good is the evidence of a plain user for whom all is well.
 func good() *subIDEvidence {
-	ev := &subIDEvidence{user: "anna"}
+	ev := &subIDEvidence{subIDUser: subIDUser{user: "anna", group: 1001, hasGroup: true}}
 	for i, k := range subIDKinds {
 		ev.of[i].real, ev.of[i].effective = 1000+uint32(i), 1000+uint32(i)
 		ev.of[i].tool = idMapTool{path: "/usr/bin/" + k.tool, setuid: true}
@@ -163,12 +163,16 @@ func TestSubIDsAreRefusedWithAReason(t *testing.T) {
 		"nosuid":                 {func(ev *subIDEvidence) { ev.of[1].tool.nosuid = true }, syscall.EPERM, []string{"/usr/bin/newgidmap", "nosuid"}},
 		"no_new_privs":           {func(ev *subIDEvidence) { ev.noNewPrivs = true }, syscall.EPERM, []string{"/usr/bin/newuidmap", "no_new_privs", "this thread"}},
 		"a setuid program":       {func(ev *subIDEvidence) { ev.of[0].effective = 0 }, syscall.EPERM, []string{"real uid, 1000", "effective one, 0"}},
+		"no name":                {func(ev *subIDEvidence) { ev.nameless = true }, syscall.EPERM, []string{"/usr/bin/newuidmap", "name", "getent"}},
+		"newgrp":                 {func(ev *subIDEvidence) { ev.group = 50 }, syscall.EPERM, []string{"/usr/bin/newuidmap", "user anna", "primary group alone, 50", "gid 1001", "GRANT_AUX_GROUP_SUBIDS"}},
+		"newgrp, granted":        {change: func(ev *subIDEvidence) { ev.group, ev.auxGroups = 50, true }},
+		"group not known":        {change: func(ev *subIDEvidence) { ev.hasGroup = false }},
 		"no uids":                {func(ev *subIDEvidence) { ev.of[0].ranges = nil }, ErrNoSubIDs, []string{"user /etc/subuid: ", "user anna", "range of uids", "usermod --add-subuids"}},
 		"no gids":                {func(ev *subIDEvidence) { ev.of[1].ranges = nil }, ErrNoSubIDs, []string{"user /etc/subgid: ", "range of gids", "usermod --add-subgids"}},
 		"a line that is ignored": {func(ev *subIDEvidence) { ev.of[1].ranges, ev.of[1].ignored = nil, 7 }, ErrNoSubIDs, []string{"line 7", "NAME:FIRST:COUNT"}},
 		"unreadable":             {func(ev *subIDEvidence) { ev.of[1].err = os.ErrPermission }, os.ErrPermission, []string{"/etc/subgid"}},
 		"root needs no tools": {change: func(ev *subIDEvidence) {
-			*ev = subIDEvidence{direct: true, of: ev.of}
+			*ev = subIDEvidence{direct: true, subIDUser: subIDUser{nameless: true}, of: ev.of}
 			ev.of[0].tool, ev.of[1].tool = idMapTool{}, idMapTool{}
 		}},
 		"root without ranges": {func(ev *subIDEvidence) { ev.direct, ev.user, ev.of[0].ranges = true, "root", nil }, ErrNoSubIDs,
@@ -180,6 +184,9 @@ func TestSubIDsAreRefusedWithAReason(t *testing.T) {
 		var maps [2][]IDMap
 		if err == nil {
 			maps, err = ev.maps(4096)
+		}
+		if err == nil {
+			err = ev.checkUser()
 		}
 		if len(c.words) == 0 {
 			if want := [2][]IDMap{{{0, 1000, 1}, {1, 100000, 10}}, {{0, 1001, 1}, {1, 200000, 10}}}; err != nil || fmt.Sprint(maps) != fmt.Sprint(want) {
@@ -253,6 +260,8 @@ func FuzzSubIDs(f *testing.F) {
 	f.Add(strings.Repeat("anna:1:4294967290\nanna:7:3\n", 300), uint32(8))
 	f.Fuzz(func(t *testing.T, text string, own uint32) {
 		_ = passwdName(text, "1001")
+		_, _ = passwdGroup(text, "1001")
+		_ = auxGroupsGranted(text)
 		fromFile, ignored, err := parseSubIDs(text, "anna", "1001")
 		if err != nil && (fromFile != nil || ignored != 0) || ignored > strings.Count(text, "\n")+1 {
 			t.Errorf("%v, %d, %v", fromFile, ignored, err)

@@ -79,7 +79,7 @@ func (o *unshareOptions) check(types Type) error {
 		return err
 	}
 	needs := func(t Type, option string) error {
-		return fmt.Errorf("%s needs %v among the types: %w", option, t, os.ErrInvalid)
+		return fmt.Errorf("%s needs %v among the types, to make one: %w", option, t, os.ErrInvalid)
 	}
 	if types&User == 0 {
 		switch {
@@ -95,7 +95,7 @@ func (o *unshareOptions) check(types Type) error {
 	}
 	switch {
 	case o.clockOffsets != nil && types&Time == 0:
-		return needs(Time, "ClockOffsets (those of a time namespace in use cannot be changed)")
+		return needs(Time, "ClockOffsets (the clocks of a time namespace that is in use cannot be set)")
 	case len(o.fresh) > 0 && types&Mount == 0:
 		return needs(Mount, o.fresh[0].option)
 	case o.loopbackUp && types&Net == 0:

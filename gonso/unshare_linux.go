@@ -158,14 +158,18 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 		runtime.LockOSThread() // subIDMaps says why
 		defer runtime.UnlockOSThread()
 	}
-	if types&User != 0 && !o.noIDMaps {
-		if err := o.maps(ctx, spec, base&User != 0); err != nil {
+	if types&User != 0 {
+		nested := base&User != 0
+		if err := c.refuseSetgroups(o, nested); err != nil {
+			return nil, err
+		}
+		if err := o.maps(ctx, spec, nested); err != nil {
 			return nil, err
 		}
 	}
 	from, err := reexec.Create(ctx, spec)
 	if err != nil {
-		return nil, launchError(types, err)
+		return nil, c.creationError(types, base, spec, err)
 	}
 	made := newCore()
 	made.copied = c.copies(types, base)
@@ -198,9 +202,13 @@ func (c *core) keepAlive(reaper *reexec.Reaper, base Type) (letGo func()) {
 	}
 }
 
-// maps fills in the id maps. In a nested user namespace the helper has become
-// its root, whose ids are 0, and has all capabilities there.
+// maps fills in the id maps and whether setgroups is denied. In a nested user namespace the helper
+// has become its root, whose ids are 0, and has all capabilities there.
 func (o *unshareOptions) maps(ctx context.Context, spec *reexec.Creation, nested bool) error {
+	if o.noIDMaps {
+		spec.DenySetgroups = o.setgroups != nil && !*o.setgroups
+		return nil
+	}
 	uid, gid := o.uid, o.gid
 	if !o.idMaps && !o.subIDs {
 		var u, g uint32

@@ -74,8 +74,10 @@ type Worker struct {
 	// KeepIDs leaves the worker the uid and gid of this process. Without it, it
 	// becomes uid and gid 0 of the Set's user namespace, if 0 is mapped there and
 	// it is not this process's own. Supplementary groups are dropped either way.
-	// Capabilities inside are what exec leaves to the uid: all if it is 0 inside,
-	// else none (capabilities(7)).
+	// Capabilities inside are then what exec leaves to the uid: all if it is 0 inside,
+	// else none (capabilities(7)). Without KeepIDs the worker has all of them; where uid 0
+	// is not mapped they are ambient ones, which the programs that functions start have as
+	// well, whatever ids those get.
 	//
 	// In a user namespace that somebody else made it is refused where this process's
 	// ids are not mapped inside: root there would have them by way of the worker.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -70,7 +71,15 @@ func (c *core) warm(ctx context.Context) error {
 func (c *core) checkedWorker() (*reexec.Worker, error) {
 	c.workerMu.Lock()
 	unchecked := c.worker == nil && c.workerAs.KeepIDs
+	elevated := c.worker == nil && c.workerAs.Path == "" && c.foreign&User == 0 && !c.exposes(c.foreign)
 	c.workerMu.Unlock()
+	if elevated {
+		if secure, err := sys.Secure(); secure || err != nil { // it would not know either
+			return nil, newError("start worker", 0, "", errElevated).
+				withHint("call the function with InThread; or let the program have its capabilities as ambient ones, by setpriv --ambient-caps or AmbientCapabilities= of systemd, " +
+					"and not from its file; or name a helper without them, Worker.Path")
+		}
+	}
 	if unchecked {
 		if err := c.refuseUnmapped("start worker", "Worker.KeepIDs"); err != nil {
 			return nil, err
@@ -78,6 +87,10 @@ func (c *core) checkedWorker() (*reexec.Worker, error) {
 	}
 	return c.getWorker(), nil
 }
+
+// errElevated: the worker would be this program once more, and refuses to serve.
+var errElevated = fmt.Errorf("this program has privileges by its file, a setuid or setgid bit or capabilities, and with these it cannot be a worker, "+
+	"or whoever starts it could choose what it runs (AT_SECURE): %w", os.ErrPermission)
 
 // refuseUnmapped refuses to keep ids in a user namespace of somebody else in which
 // root has not got them anyway. Root inside may trace what runs there, and would act
@@ -113,16 +126,6 @@ func (c *core) refuseUnmapped(op, field string) error {
 		}
 	}
 	return nil
-}
-
-// mapped reports whether an id of outside has one inside.
-func mapped(maps []IDMap, id uint32) bool {
-	for _, m := range maps {
-		if id >= m.HostID && uint64(id) < uint64(m.HostID)+uint64(m.Size) {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *core) getWorker() *reexec.Worker {

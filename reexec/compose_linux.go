@@ -19,11 +19,11 @@ import (
 // with: a step list that remembers which namespace a step is about.
 type launch struct {
 	launcher.List
-	about   map[int]uint32
-	paths   map[int]string // of steps that are about a file
-	options map[int]string // of steps that are for an option of the caller's; nil if none is
-	shut    map[int]string // why the kernel may answer ENOENT to steps that have no file to find
-	forks   bool           // it goes on in a child of this process, for launcher.Process.Follow
+	about map[int]uint32
+	paths map[int]string // of steps that are about a file
+	asked map[int]asked  // the caller's option that steps are for; nil if none is
+	shut  map[int]string // why the kernel may answer ENOENT to steps that have no file to find
+	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
 	// lasting: it ends with the thread that starts it, which has to be one that lasts
 	lasting bool
 	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
@@ -59,7 +59,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.cross(crossing{own: how.own, user: joinsType(joins, newUser), protect: o.Protect, top: top, hold: how.hold, worker: true})
 	for _, r := range o.Rlimits { // before the privileges of outside are gone
-		l.Prlimit(r.Resource, r.Soft, r.Hard)
+		l.ofLimit("Worker.Rlimits", &r, func() { l.Prlimit(r.Resource, r.Soft, r.Hard) })
 	}
 	l.enter(joins, workerJoins, o.KeepIDs)
 	if l.forks {
@@ -82,6 +82,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.Close(workerSocket)
 	l.CloseRange(workerJoins, 0)
+	l.giveBack(how.own, joinsType(joins, newUser), o.Protect)
 	l.Vouch()
 	l.execute(workerExe, how.exe, o.Protect)
 	return l
@@ -233,15 +234,23 @@ func (l *launch) mountFresh(all []Fresh) {
 	}
 }
 
+// asked is an option of the caller's.
+type asked struct {
+	option string
+	limit  *Rlimit // that the option gives
+}
+
 // of remembers which option of the caller's the steps are for that add adds.
-func (l *launch) of(option string, add func()) {
+func (l *launch) of(option string, add func()) { l.ofLimit(option, nil, add) }
+
+func (l *launch) ofLimit(option string, limit *Rlimit, add func()) {
 	from := l.Len()
 	add()
-	if l.options == nil {
-		l.options = make(map[int]string)
+	if l.asked == nil {
+		l.asked = make(map[int]asked)
 	}
 	for i := from; i < l.Len(); i++ {
-		l.options[i] = option
+		l.asked[i] = asked{option, limit}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	manyCaps  = regexp.MustCompile(`(?m)^.*PR_CAP_AMBIENT_RAISE, [1-9].*\n`)
+	manyCaps  = regexp.MustCompile(`(?m)^.*if #\d+: .*PR_CAP_AMBIENT_RAISE, [1-9].*\n`)
 	stepIndex = regexp.MustCompile(`(?m)^\d+ `)
 )
 

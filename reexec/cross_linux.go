@@ -7,6 +7,7 @@ import (
 
 	"github.com/gonso/gonso/internal/launcher"
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // What of this process crosses into a Set is decided here, once, for workers,
@@ -80,8 +81,17 @@ func (l *launch) cross(c crossing) {
 	l.Prlimit(unix.RLIMIT_CORE, 0, 0) // those that are asked for come later
 }
 
-// lookAtOwn is for launches into somebody else's Set.
+// giveBack takes back the capabilities that the launcher was lent, before it becomes a program. In
+// somebody else's Set that is done, and below a user namespace there are none of outside.
+func (l *launch) giveBack(o own, user, protect bool) {
+	if o.lent && !user && !protect {
+		l.ClearInheritable()
+	}
+}
+
+// lookAtOwn looks at this process; the most of it is for launches into somebody else's Set.
 func lookAtOwn(protect bool) (o own) {
+	o.lent = sys.Lendable() != 0
 	if !protect {
 		return o
 	}

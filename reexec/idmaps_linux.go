@@ -9,25 +9,39 @@ import (
 // maxIDMapFile is more than a map of 340 lines takes.
 const maxIDMapFile = 64 << 10
 
-// IDMaps reads the id maps of the user namespace that joins lead to, as this
-// process's user namespace sees them. A launcher goes there, because only the
-// files of a member in /proc have them.
-func IDMaps(ctx context.Context, joins []Join, protect bool) (uid, gid string, err error) {
+// UserNS is what a user namespace has for ids.
+type UserNS struct {
+	UIDMap, GIDMap  string // as in uid_map and gid_map of a member in /proc
+	SetgroupsDenied bool
+}
+
+// LookAtUserNS looks at the user namespace that joins lead to; outside ids are those that this
+// process's user namespace has. A launcher goes there, because only the files of a member in /proc have
+// them.
+func LookAtUserNS(ctx context.Context, joins []Join, protect bool) (u *UserNS, err error) {
 	err = withMember(ctx, joins, protect, "joining the user namespace", func(d *procfs.Dir) (err error) {
-		uid, gid, err = readIDMaps(d.ReadFile)
+		u, err = readUserNS(d.ReadFile)
 		return err
 	})
-	return uid, gid, err
+	return u, err
 }
 
-// OwnIDMaps reads the id maps of this process's own user namespace.
-func OwnIDMaps() (uid, gid string, err error) {
-	return readIDMaps(func(name string, limit int64) (string, error) { return procfs.ReadFile("thread-self/"+name, limit) })
+// LookAtOwnUserNS looks at this process's own user namespace; outside ids are those of its parent.
+func LookAtOwnUserNS() (*UserNS, error) {
+	return readUserNS(func(name string, limit int64) (string, error) { return procfs.ReadFile("thread-self/"+name, limit) })
 }
 
-func readIDMaps(read func(name string, limit int64) (string, error)) (uid, gid string, err error) {
-	if uid, err = read("uid_map", maxIDMapFile); err == nil {
-		gid, err = read("gid_map", maxIDMapFile)
+func readUserNS(read func(name string, limit int64) (string, error)) (*UserNS, error) {
+	u, setgroups := &UserNS{}, ""
+	for _, f := range []struct {
+		name string
+		to   *string
+	}{{"uid_map", &u.UIDMap}, {"gid_map", &u.GIDMap}, {"setgroups", &setgroups}} {
+		var err error
+		if *f.to, err = read(f.name, maxIDMapFile); err != nil {
+			return nil, err
+		}
 	}
-	return uid, gid, err
+	u.SetgroupsDenied = setgroups == "deny\n"
+	return u, nil
 }

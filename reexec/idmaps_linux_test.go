@@ -49,10 +49,11 @@ func TestIDMapsOfNamespaceWithoutMembers(t *testing.T) {
 	defer sys.CloseFiles(fs)
 	join := []Join{{Type: unix.CLONE_NEWUSER, File: fs[0]}}
 	for _, protect := range []bool{false, true} {
-		uid, gid, err := IDMaps(t.Context(), join, protect)
+		ns, err := LookAtUserNS(t.Context(), join, protect)
 		u, g := fmt.Sprintf("0 %d 1", os.Geteuid()), fmt.Sprintf("0 %d 1", os.Getegid())
-		if err != nil || strings.Join(strings.Fields(uid), " ") != u || strings.Join(strings.Fields(gid), " ") != g {
-			t.Errorf("protect %v: %q, %q, %v; want %q, %q", protect, uid, gid, err, u, g)
+		if err != nil || strings.Join(strings.Fields(ns.UIDMap), " ") != u || strings.Join(strings.Fields(ns.GIDMap), " ") != g ||
+			ns.SetgroupsDenied != ownUser().DenySetgroups {
+			t.Errorf("protect %v: %+v, %v; want %q, %q", protect, ns, err, u, g)
 		}
 	}
 
@@ -61,7 +62,7 @@ func TestIDMapsOfNamespaceWithoutMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer uts.Close()
-	_, _, err = IDMaps(t.Context(), []Join{{Type: unix.CLONE_NEWUSER, File: uts}}, false)
+	_, err = LookAtUserNS(t.Context(), []Join{{Type: unix.CLONE_NEWUSER, File: uts}}, false)
 	var le *LaunchError
 	if !errors.As(err, &le) || le.Op != "setns" || le.Type != unix.CLONE_NEWUSER || !errors.Is(err, unix.EINVAL) {
 		t.Errorf("of a uts namespace: %v", err)

@@ -14,27 +14,34 @@ import (
 // withMember calls f with the directory in /proc of a launcher that is where joins lead to, for what
 // only the files of a member show.
 func withMember(ctx context.Context, joins []Join, protect bool, doing string, f func(d *procfs.Dir) error) error {
+	l := composeMember(joins, protect, os.Geteuid() != 0)
+	return l.visit(ctx, &launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)}, doing, func(pid int) error {
+		d, err := procfs.Process(pid)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return f(d)
+	})
+}
+
+// visit starts a launcher whose list ends with Sync and Wait, calls look when it has got there, and
+// ends it.
+func (l *launch) visit(ctx context.Context, cmd *launcher.Cmd, doing string, look func(pid int) error) error {
 	if handshake.Pending() {
 		return errSecondGeneration
 	}
-	l := composeMember(joins, protect, os.Geteuid() != 0)
-	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)})
+	p, err := l.start(cmd)
 	if err != nil {
 		return err
 	}
 	defer p.Reap(exitTimeout)
 	defer p.Close()
+	defer p.Kill() // it waits, and has nothing left to do
 	if err := p.Next(ctx); err != nil {
-		p.Kill()
 		return l.ended(doing, err)
 	}
-	defer p.Kill() // it waits, and has nothing left to do
-	d, err := procfs.Process(p.Pid)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return f(d)
+	return look(p.Pid)
 }
 
 // Root opens the root directory that a process has that joins namespaces. It takes the right to trace

@@ -6,18 +6,28 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// start starts the launcher on l.
+// start starts the launcher on l. It is lent the capabilities that it would not have otherwise.
 func (l *launch) start(cmd *launcher.Cmd) (*launcher.Process, error) {
 	cmd.List = &l.List
+	if lent := sys.Lendable(); lent != 0 {
+		attr := syscall.SysProcAttr{}
+		if cmd.Sys != nil {
+			attr = *cmd.Sys
+		}
+		attr.AmbientCaps = lent.List()
+		cmd.Sys = &attr
+	}
 	return launcher.Start(cmd)
 }
 
@@ -35,7 +45,8 @@ func (l *launch) explain(err error) error {
 	if !errors.As(err, &se) {
 		return nil
 	}
-	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Option: l.options[se.Index], Err: se.Errno}
+	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+	le.Option, le.Limit = l.asked[se.Index].option, l.asked[se.Index].limit
 	if why := l.shut[se.Index]; why != "" && se.Errno == unix.ENOENT {
 		le.Err = fmt.Errorf("%w: %s", se.Errno, why)
 	}

@@ -79,9 +79,9 @@ func (g *Program) Prepare() (*Prepared, error) {
 	if g.Search && len(g.Paths) == 0 {
 		return nil, &SearchError{Name: g.Name}
 	}
-	caps, _ := sys.ThreadCaps() // without, there are none to keep
 	g.own = lookAtOwn(g.Protect)
-	steps := composeProgram(g, uint64(caps.Permitted))
+	lent := sys.Lendable()
+	steps := composeProgram(g, uint64(permitted(lent)))
 	all := append(files(g.Join), g.Files...)
 	if g.Exe != nil {
 		all = append(all, g.Exe)
@@ -90,11 +90,20 @@ func (g *Program) Prepare() (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	attr := &syscall.SysProcAttr{}
+	attr := &syscall.SysProcAttr{AmbientCaps: lent.List()}
 	if g.Cgroup != nil {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(g.Cgroup.Fd())
 	}
 	return &Prepared{l.Path, l.Files, attr, g, steps, l}, nil
+}
+
+// permitted are the capabilities that the launcher has: what was lent, or root's.
+func permitted(lent sys.CapSet) sys.CapSet {
+	if lent != 0 {
+		return lent
+	}
+	caps, _ := sys.ThreadCaps() // without, there are none to keep
+	return caps.Permitted
 }
 
 // Close releases what was for the start.
@@ -229,6 +238,7 @@ func composeProgram(g *Program, own uint64) *launch {
 	if user {
 		own = 1<<(unix.CAP_LAST_CAP+1) - 1
 	}
+	l.giveBack(g.own, user, g.Protect)
 	l.become(g, own)
 	switch {
 	case g.Dir != "":
@@ -265,27 +275,37 @@ func composeProgram(g *Program, own uint64) *launch {
 }
 
 // become takes on the ids and capabilities that were asked for.
+//
+// Who is not root afterwards has the ambient capabilities and no others, from here on: the kernel
+// takes them away with the last id 0 (capabilities(7)), but not where 0 is not mapped, which no
+// process had then, and joinUser has made all capabilities ambient. What is looked up from here on
+// is looked up with those ids, as by os/exec.
 func (l *launch) become(g *Program, own uint64) {
 	if len(g.AmbientCaps) > 0 {
 		l.Prctl(unix.PR_SET_KEEPCAPS, 1)
-	}
-	if c := g.Credential; c != nil {
-		if !c.KeepGroup {
-			l.SetgroupsTo(c.Groups)
-		}
-		l.Setresgid(int(c.GID))
-		l.Setresuid(int(c.UID))
-	}
-	if len(g.AmbientCaps) == 0 {
-		return
 	}
 	var raised uint64
 	for _, c := range g.AmbientCaps {
 		raised |= 1 << (c & 63)
 	}
-	l.Capset(own|raised, own|raised, raised)
+	others := g.Credential != nil && g.Credential.UID != 0
+	if others {
+		own = 0
+	}
+	if c := g.Credential; c != nil {
+		if !c.KeepGroup {
+			l.of("Credential", func() { l.SetgroupsTo(c.Groups) })
+		}
+		l.of("Credential", func() {
+			l.Setresgid(int(c.GID))
+			l.Setresuid(int(c.UID))
+		})
+	}
+	if others || len(g.AmbientCaps) > 0 {
+		l.of("AmbientCaps", func() { l.Capset(own|raised, own|raised, raised) })
+	}
 	for _, c := range g.AmbientCaps {
-		l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, int(c))
+		l.of("AmbientCaps", func() { l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, int(c)) })
 	}
 }
 

@@ -102,7 +102,7 @@ func TestComposeProgram(t *testing.T) {
 			setgroups(2, [9 10]) = 0
 			setresgid(8, 8, 8) = 0
 			setresuid(7, 7, 7) = 0
-			capset(self, {0x1ffffffffff, 0x1ffffffffff, 0x10000000020}) = 0
+			capset(self, {0x10000000020, 0x10000000020, 0x10000000020}) = 0
 			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 5) = 0
 			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 40) = 0
 			chdir("/") = 0
@@ -118,6 +118,33 @@ func TestComposeProgram(t *testing.T) {
 			writev(status, [reached, #29], 2) = 16
 			exit_group(127)
 `},
+		"other ids": {Program{Join: []Join{{Type: user}}, Paths: []string{"x"}, Dir: "d", Credential: &Credential{UID: 7, GID: 8, KeepGroup: true}}, triesNewKeyring + asRoot(2,
+			`setns(6, CLONE_NEWUSER) = 0`) + `
+			setresgid(8, 8, 8) = 0
+			setresuid(7, 7, 7) = 0
+			capset(self, {0x0, 0x0, 0x0}) = 0
+			chdir("d") = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 7) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			close(6) = 0 or EBADF
+			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
+			writev(status, [reached, #58], 2) = 16
+			exit_group(127)
+`},
+		"root": {Program{Paths: []string{"x"}, Credential: &Credential{}}, `
+			setgroups(0, NULL) = 0
+			setresgid(0, 0, 0) = 0
+			setresuid(0, 0, 0) = 0
+			fcntl(4, F_DUPFD_CLOEXEC, 6) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
+			writev(status, [reached, #8], 2) = 16
+			exit_group(127)
+`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := composeProgram(&tt.g, 0)
@@ -127,7 +154,7 @@ func TestComposeProgram(t *testing.T) {
 			}
 			tt.want = closesFirst(top) + tt.want
 			want := strings.ReplaceAll(strings.TrimLeft(strings.ReplaceAll(tt.want, "\t", ""), "\n"), "\n\n", "\n")
-			got := stepIndex.ReplaceAllString(l.List.String(), "")
+			got := printed(l)
 			if got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}

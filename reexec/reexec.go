@@ -63,6 +63,7 @@ type Fresh struct{ FS, Dir string }
 type own struct {
 	spared  bool // it has a negative oom_score_adj
 	grouped bool // it has supplementary groups
+	lent    bool // the launcher has capabilities that what it becomes is not to have
 }
 
 // WorkerOptions says where and how a worker runs. Zero durations take the defaults.
@@ -162,7 +163,9 @@ type LaunchError struct {
 	Path string // the file it was about, or ""
 	Err  error
 
-	Option string // of the caller's that it was for, or ""
+	// Option is that of the caller's that the step was for, or "".
+	Option string
+	Limit  *Rlimit // of Option, if that is Worker.Rlimits
 }
 
 func (e *LaunchError) Error() string {

@@ -216,7 +216,7 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 		process, err = os.StartProcess(p.Path, args, attr)
 	}
 	if err != nil {
-		return nil, err
+		return nil, p.notStarted(err)
 	}
 	proven.Store(true)
 	started, err := p.Started(process)
@@ -226,12 +226,30 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 	return started, err
 }
 
-// devNull returns nil if no stream of c needs it.
+// notStarted says what was not started in other words than a path that means nothing to anybody.
+func (p *Prepared) notStarted(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Path == p.Path {
+		return fmt.Errorf("starting the launcher: %w", pe.Err)
+	}
+	return err
+}
+
+// devNull returns nil if no stream of c needs it. Where there is no /dev/null, as in a chroot, it
+// is the end of a pipe that nobody has the other end of: there is nothing to be read from it.
 func devNull(c *Cmd) (*os.File, error) {
 	if c.Stdin != nil && c.Stdout != nil && c.Stderr != nil {
 		return nil, nil
 	}
-	return os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err == nil {
+		return null, nil
+	}
+	r, w, perr := os.Pipe()
+	if perr != nil {
+		return nil, errors.Join(err, perr)
+	}
+	w.Close()
+	return r, nil
 }
 
 // Next waits until the launcher reaches the next Sync or Send of its list and returns nil, or a [*StepError] if a step

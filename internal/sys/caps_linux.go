@@ -9,7 +9,7 @@ type CapSet uint64
 func (s CapSet) Has(capability uint) bool { return s&(1<<capability) != 0 }
 
 // Caps are the capabilities of a thread.
-type Caps struct{ Effective, Permitted CapSet }
+type Caps struct{ Effective, Permitted, Inheritable CapSet }
 
 // ThreadCaps asks for those of the calling thread.
 func ThreadCaps() (Caps, error) {
@@ -22,5 +22,41 @@ func ThreadCaps() (Caps, error) {
 	return Caps{
 		Effective: both(data[0].Effective, data[1].Effective),
 		Permitted: both(data[0].Permitted, data[1].Permitted),
+
+		Inheritable: both(data[0].Inheritable, data[1].Inheritable),
 	}, nil
+}
+
+// Lendable are capabilities that the calling thread has in effect, and that a program it executes has
+// only if they are made ambient for it: those of a program with file capabilities that is not root's
+// (capabilities(7)). There are none where somebody has made some inheritable already, as nobody could
+// tell them apart afterwards.
+func Lendable() (lent CapSet) {
+	if unix.Geteuid() == 0 {
+		return 0
+	}
+	caps, err := ThreadCaps()
+	if err != nil || caps.Effective == 0 || caps.Inheritable != 0 {
+		return 0
+	}
+	const noAmbientRaise = 1 << 6 // SECBIT_NO_CAP_AMBIENT_RAISE
+	if bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0); err != nil || bits&noAmbientRaise != 0 {
+		return 0
+	}
+	for _, c := range caps.Effective.List() {
+		if bound, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err == nil && bound == 1 {
+			lent |= 1 << c
+		}
+	}
+	return lent
+}
+
+// List lists the set.
+func (s CapSet) List() (caps []uintptr) {
+	for c := range uintptr(64) {
+		if s.Has(uint(c)) {
+			caps = append(caps, c)
+		}
+	}
+	return caps
 }

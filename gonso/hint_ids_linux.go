@@ -1,0 +1,174 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/reexec"
+)
+
+// gatherIDs looks at the user namespace that work in the Set is in, or, with inside unset, at this
+// process's own.
+func (c *core) gatherIDs(inside bool) *idEvidence {
+	ev := &idEvidence{setfcap: kernelIs(5, 12), euid: uint32(os.Geteuid()), egid: uint32(os.Getegid())}
+	var u *reexec.UserNS
+	var err error
+	if inside && c.foreign&User != 0 {
+		ev.where, ev.who, ev.inside = "the Set's user namespace", "the launcher", true
+		ev.caps, ev.permitted, ev.capsKnown = math.MaxUint64, math.MaxUint64, true // who joins has all (setns(2))
+		u, err = c.userNS("id maps")
+	} else {
+		ev.where, ev.who = "this process's user namespace", "this process"
+		if caps, err := sys.ThreadCaps(); err == nil {
+			ev.caps, ev.permitted, ev.capsKnown = capSet(caps.Effective), capSet(caps.Permitted), true
+		}
+		ev.ownUIDs, ev.ownGIDs = ownIDs()
+		u, err = reexec.LookAtOwnUserNS()
+	}
+	if err == nil {
+		uid, uerr := parseIDMaps(u.UIDMap)
+		gid, gerr := parseIDMaps(u.GIDMap)
+		if ev.known = errors.Join(uerr, gerr) == nil; ev.known {
+			ev.uid, ev.gid, ev.setgroupsDenied = uid, gid, u.SetgroupsDenied
+		}
+	}
+	return ev
+}
+
+func ownIDs() (uids, gids []uint32) {
+	ruid, euid, suid := unix.Getresuid()
+	rgid, egid, sgid := unix.Getresgid()
+	return []uint32{uint32(ruid), uint32(euid), uint32(suid)}, []uint32{uint32(rgid), uint32(egid), uint32(sgid)}
+}
+
+// kernelIs reports whether the kernel is known to be of a version, or later.
+func kernelIs(major, minor int) bool {
+	var u unix.Utsname
+	var maj, min int
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &maj, &min)
+	return n == 2 && (maj > major || maj == major && min >= minor)
+}
+
+// creationError is launchError where the options and the Set say more about why.
+func (c *core) creationError(types, base Type, spec *reexec.Creation, err error) error {
+	e := launchError(types, err)
+	var le *reexec.LaunchError
+	refusal, ok := e.(*Error)
+	if !ok || !errors.As(err, &le) {
+		return e
+	}
+	ev := gatherEvidence(types)
+	switch {
+	case writesMap(le):
+		uid, uerr := parseIDMaps(spec.UIDMap)
+		gid, gerr := parseIDMaps(spec.GIDMap)
+		if errors.Join(uerr, gerr) == nil {
+			ids := c.gatherIDs(base&User != 0)
+			ev.idRule, ev.ids = ids.refusedMaps(uid, gid, spec.DenySetgroups), true
+		}
+	case le.Op == "unshare" && le.Type&unix.CLONE_NEWUSER != 0 && errors.Is(le.Err, unix.EPERM):
+		ids := c.gatherIDs(base&User != 0)
+		ev.idRule = ids.refusedOwner()
+	case errors.Is(le.Err, unix.ENOSPC) && base&User != 0:
+		ev.limits, ev.limitsIn = c.limitsInside(types)
+	}
+	refusal.Hint = hint(refusal.Op, refusal.Type, le.Err, ev)
+	return refusal
+}
+
+// writesMap reports whether an id map was to be written, by this process or by a launcher.
+func writesMap(le *reexec.LaunchError) bool {
+	return le.Type&unix.CLONE_NEWUSER != 0 && (strings.HasPrefix(le.Op, "write") || strings.HasPrefix(le.Op, "open"))
+}
+
+// limitsInside are those of the Set's user namespace or, where one of these is 0 in a user namespace
+// between that and this process's own, of that one.
+func (c *core) limitsInside(types Type) (limits map[Type]int64, in string) {
+	var names []string
+	types.each(func(i int, _ Type) { names = append(names, "max_"+typeTable[i].name+"_namespaces") })
+	for i, user := range slices.Backward(c.users) {
+		ctx, cancel := createContext()
+		join := []reexec.Join{{Type: unix.CLONE_NEWUSER, File: user.File()}}
+		read, err := reexec.NamespaceLimits(ctx, join, c.exposes(User), names)
+		cancel()
+		if err != nil {
+			return nil, ""
+		}
+		here, zero := make(map[Type]int64), false
+		types.each(func(i int, t Type) {
+			if v, ok := read["max_"+typeTable[i].name+"_namespaces"]; ok {
+				here[t], zero = v, zero || v == 0
+			}
+		})
+		switch {
+		case zero && i < len(c.users)-1:
+			return here, " in a user namespace above the Set's"
+		case zero:
+			return here, " in the Set's user namespace"
+		case limits == nil:
+			limits, in = here, " in the Set's user namespace"
+		}
+	}
+	own := namespaceLimits(types)
+	for _, v := range own {
+		if v == 0 {
+			return own, " in this process's user namespace"
+		}
+	}
+	return limits, in
+}
+
+// optionHint is for a step of a program's launch that an option asked for.
+func (c *core) optionHint(le *reexec.LaunchError, g *reexec.Program) string {
+	switch cr := g.Credential; {
+	case le.Option == "Credential" && cr != nil:
+		return c.gatherIDs(true).refusedCredential(&Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, NoSetGroups: cr.KeepGroup})
+	case le.Option == "AmbientCaps":
+		last := int64(-1)
+		if n, ok := sysctl("kernel/cap_last_cap"); ok {
+			last = n
+		}
+		return c.gatherIDs(true).refusedAmbient(g.AmbientCaps, last)
+	}
+	return ""
+}
+
+// refuseSetgroups refuses Setgroups(true) where it would change nothing, or the gid map would be
+// refused.
+func (c *core) refuseSetgroups(o *unshareOptions, nested bool) error {
+	if o.setgroups == nil || !*o.setgroups {
+		return nil
+	}
+	bad := func(hint string) error {
+		return newError("unshare", User, "", fmt.Errorf("Setgroups(true): %w", unix.EPERM)).withHint(hint)
+	}
+	if !nested && !o.subIDs && !o.noIDMaps && !hasCapability(unix.CAP_SETGID) {
+		return bad("this process lacks CAP_SETGID, and the kernel takes its gid map only with setgroups denied (user_namespaces(7)); SubIDs has both")
+	}
+	where := "this process's user namespace"
+	var u *reexec.UserNS
+	var err error
+	if nested {
+		where = "the Set's user namespace"
+		u, err = c.userNS("unshare")
+	} else {
+		u, err = reexec.LookAtOwnUserNS()
+	}
+	if err != nil {
+		return newError("unshare", User, "", fmt.Errorf("Setgroups(true): whether %s allows it is not known: %w", where, err))
+	}
+	if u.SetgroupsDenied {
+		return bad("setgroups is denied in " + where + ", and so in all that are made below it")
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package gonso
+
+import (
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
+)
+
+// launchHint is for what keeps the launcher from being started.
+func launchHint(err error) string {
+	if !errors.Is(err, syscall.EAGAIN) {
+		return ""
+	}
+	return processHint(gatherProcessLimits())
+}
+
+func gatherProcessLimits() *processLimits {
+	p := &processLimits{uid: uint32(unix.Getuid())}
+	var r unix.Rlimit
+	if unix.Prlimit(0, unix.RLIMIT_NPROC, nil, &r) == nil && r.Cur != unix.RLIM_INFINITY {
+		p.limit, p.known = r.Cur, true
+	}
+	// kernel/fork.c; in user namespaces these capabilities do not count, and uid 0 is another.
+	caps, err := sys.ThreadCaps()
+	if u, uerr := procfs.ReadFile("thread-self/uid_map", maxEvidence); err == nil && uerr == nil && strings.Join(strings.Fields(u), " ") == "0 0 4294967295" {
+		p.exempt = p.uid == 0 || caps.Effective.Has(unix.CAP_SYS_RESOURCE) || caps.Effective.Has(unix.CAP_SYS_ADMIN)
+	}
+	if p.limited() {
+		p.have = countTasks(p.uid)
+	}
+	p.findFullCgroup()
+	return p
+}
+
+// countTasks counts the threads of a real uid that can be seen.
+func countTasks(uid uint32) (n uint64) {
+	fd, err := procfs.Open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return 0
+	}
+	dir := os.NewFile(uintptr(fd), "/proc")
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	want := strconv.FormatUint(uint64(uid), 10)
+	for _, name := range names {
+		if name[0] < '1' || name[0] > '9' {
+			continue
+		}
+		status, err := procfs.ReadFile(name+"/status", maxEvidence)
+		if err != nil {
+			continue
+		}
+		var threads uint64
+		mine := false
+		for line := range strings.Lines(status) {
+			switch f := strings.Fields(line); {
+			case len(f) > 1 && f[0] == "Uid:":
+				mine = f[1] == want
+			case len(f) > 1 && f[0] == "Threads:":
+				threads, _ = strconv.ParseUint(f[1], 10, 32)
+			}
+		}
+		if mine {
+			n += threads
+		}
+	}
+	return n
+}
+
+// findFullCgroup looks for a cgroup of this process, or one above, that takes no more processes. It
+// goes by where cgroups are usually mounted.
+func (p *processLimits) findFullCgroup() {
+	own, err := procfs.ReadFile("self/cgroup", maxEvidence)
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(own) {
+		id, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, path, _ := strings.Cut(rest, ":")
+		top := "/sys/fs/cgroup"
+		switch {
+		case id == "0" && controllers == "":
+		case controllers == "pids":
+			top += "/pids"
+		default:
+			continue
+		}
+		for path = filepath.Clean("/" + path); ; path = filepath.Dir(path) {
+			most, current := readCount(top+path+"/pids.max"), readCount(top+path+"/pids.current")
+			if most != math.MaxUint64 && current != math.MaxUint64 && current >= most {
+				p.cgroup, p.cgroupMax, p.inside = path, most, current
+				return
+			}
+			if path == "/" {
+				break
+			}
+		}
+	}
+}
+
+// readCount gives the number in a file, or the greatest one where there is none.
+func readCount(path string) uint64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return math.MaxUint64
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return math.MaxUint64
+	}
+	return n
+}

@@ -1,0 +1,37 @@
+package gonso
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/reexec"
+)
+
+// limitNames are the resources of setrlimit(2).
+var limitNames = map[int]string{
+	unix.RLIMIT_AS: "RLIMIT_AS", unix.RLIMIT_CORE: "RLIMIT_CORE", unix.RLIMIT_CPU: "RLIMIT_CPU", unix.RLIMIT_DATA: "RLIMIT_DATA",
+	unix.RLIMIT_FSIZE: "RLIMIT_FSIZE", unix.RLIMIT_LOCKS: "RLIMIT_LOCKS", unix.RLIMIT_MEMLOCK: "RLIMIT_MEMLOCK",
+	unix.RLIMIT_MSGQUEUE: "RLIMIT_MSGQUEUE", unix.RLIMIT_NICE: "RLIMIT_NICE", unix.RLIMIT_NOFILE: "RLIMIT_NOFILE",
+	unix.RLIMIT_NPROC: "RLIMIT_NPROC", unix.RLIMIT_RSS: "RLIMIT_RSS", unix.RLIMIT_RTPRIO: "RLIMIT_RTPRIO",
+	unix.RLIMIT_RTTIME: "RLIMIT_RTTIME", unix.RLIMIT_SIGPENDING: "RLIMIT_SIGPENDING", unix.RLIMIT_STACK: "RLIMIT_STACK",
+}
+
+// limitError is for one of [Worker].Rlimits that the kernel refused.
+func limitError(le *reexec.LaunchError) *Error {
+	r := le.Limit
+	e := newError("start worker", 0, "", fmt.Errorf("Worker.Rlimits: %s of %d, at most %d: %w", limitNames[r.Resource], r.Soft, r.Hard, le.Err))
+	if le.Err != unix.EPERM {
+		return e
+	}
+	if most, ok := sysctl("fs/nr_open"); ok && r.Resource == unix.RLIMIT_NOFILE && r.Hard > uint64(most) {
+		return e.withHint(fmt.Sprintf("the sysctl fs.nr_open allows nobody more than %d", most))
+	}
+	var now unix.Rlimit
+	caps, err := sys.ThreadCaps()
+	if err == nil && !caps.Effective.Has(unix.CAP_SYS_RESOURCE) && unix.Prlimit(0, r.Resource, nil, &now) == nil && r.Hard > now.Max {
+		return e.withHint(fmt.Sprintf("the hard limit of this process is %d, and raising it takes CAP_SYS_RESOURCE in the user namespace of the host", now.Max))
+	}
+	return e
+}
