@@ -67,9 +67,7 @@ func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcom
 }
 
 func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
-	if d, ok := ctx.Deadline(); ok {
-		req.Deadline = d.UnixNano()
-	}
+	req.Deadline = deadlineOf(ctx)
 	c := &call{p: p, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
 	defer close(c.over)
 	p.mu.Lock()
@@ -164,9 +162,11 @@ func (p *process) receive(f wire.Frame) error {
 func (c *call) cancelled(ctx context.Context) {
 	grace := time.NewTimer(c.p.owner.opts.Grace)
 	defer grace.Stop()
-	if errors.Is(ctx.Err(), context.Canceled) {
-		go c.sendCancel() // may block behind a large frame
-	} // else the function's context has the same deadline
+	end := wire.Cancel
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		end = wire.Expire
+	}
+	go c.sendEnd(end) // may block behind a large frame
 	select {
 	case <-c.over:
 		return
@@ -239,15 +239,36 @@ func allOver(calls []*call) <-chan struct{} {
 	return all
 }
 
-// sendCancel comes behind the request: for a call that it does not know, a cancel means nothing to the
-// worker.
-func (c *call) sendCancel() {
+// deadlineOf is the deadline of ctx by the clock of the system as it is now; the zero time is none.
+func deadlineOf(ctx context.Context) time.Time {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return time.Time{}
+	}
+	now := time.Now()
+	return byWall(d, now, now.Round(0))
+}
+
+// byWall is d without its monotonic reading. Where the clock of the system was set meanwhile, what is left
+// by the monotonic one counts. now is read off that, and wall off the other.
+func byWall(d, now, wall time.Time) time.Time {
+	const noise = time.Millisecond // two readings of clocks that nobody has set
+	left := d.Sub(now)
+	if off := d.Round(0).Sub(wall) - left; off < -noise || off > noise {
+		return wall.Add(left)
+	}
+	return d.Round(0)
+}
+
+// sendEnd tells the worker that the context of the call has ended: Cancel or Expire. It comes behind the
+// request: for a call that it does not know, it means nothing to the worker.
+func (c *call) sendEnd(typ wire.FrameType) {
 	select {
 	case <-c.sent:
 	case <-c.over:
 		return
 	}
-	f := wire.Frame{Type: wire.Cancel, ID: c.id}
+	f := wire.Frame{Type: typ, ID: c.id}
 	if err := c.p.conn.Write(&f); err != nil {
 		c.p.hangUp()
 	}

@@ -181,7 +181,7 @@ func (p *process) shutdown() {
 		t.Stop()
 	}()
 	for _, c := range calls {
-		go c.sendCancel() // it may not read
+		go c.sendEnd(wire.Cancel) // it may not read
 	}
 }
 
