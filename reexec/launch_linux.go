@@ -119,6 +119,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		return nil, nil, err
 	}
 	defer stderrW.Close()
+	handshake.Mark(sock, perCall)
 	how, cmd := w.prepare(perCall, sock, exe)
 	cmd.Stdout, cmd.Stderr = stderrW, stderrW
 	var proc *launcher.Process
