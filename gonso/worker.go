@@ -200,5 +200,5 @@ func (s *Set) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return callError(c.types, c.warm(ctx))
+	return workerError("warm", c.types, "", c.warm(ctx))
 }

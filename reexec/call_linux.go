@@ -3,6 +3,8 @@ package reexec
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gonso/gonso/internal/codec"
@@ -13,6 +15,7 @@ import (
 type call struct {
 	p    *process
 	id   uint64
+	name string // of the function
 	done chan struct{}
 	out  *wire.Outcome
 	err  error
@@ -68,7 +71,7 @@ func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcom
 
 func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	req.Deadline = deadlineOf(ctx)
-	c := &call{p: p, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
+	c := &call{p: p, name: req.Name, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
 	defer close(c.over)
 	p.mu.Lock()
 	if p.calls == nil { // it ended since enter
@@ -107,7 +110,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	}
 	p.turns.await(c.done)
 	if c.err != nil && ctx.Err() != nil {
-		return nil, errors.Join(ctx.Err(), c.err)
+		return nil, &ctxError{ctx.Err(), c.err}
 	}
 	return c.out, c.err
 }
@@ -194,13 +197,30 @@ var (
 )
 
 // forCall is what the end of the worker means to one of its calls.
-func (e *DiedError) forCall(c *call) *DiedError {
-	if !errors.Is(e.Cause, errOverdue) || c.isOverdue() {
-		return e
+func (e *DiedError) forCall(c *call, all map[uint64]*call) *DiedError {
+	own := *e
+	var overdue, beside []string
+	for _, other := range all {
+		if other != c {
+			beside = append(beside, other.name)
+		}
+		if other.isOverdue() {
+			overdue = append(overdue, other.name)
+		}
 	}
-	other := *e
-	other.Cause = errAnother
-	return &other
+	switch {
+	case !errors.Is(e.Cause, errOverdue):
+		own.Beside = each(beside)
+	case !c.isOverdue():
+		own.Cause = fmt.Errorf("%w (%s)", errAnother, list(each(overdue), 8))
+	}
+	return &own
+}
+
+// each lists names once.
+func each(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (c *call) isOverdue() bool {
