@@ -223,14 +223,19 @@ func (p *process) abandon(l *launch, alive bool, err error) error {
 // init of the worker says that it is alive before main runs; only a worker that
 // did so can have forgotten Init. If this process has called it, so would have the worker.
 func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *DiedError) error {
-	forgotten := died.said.inMain || !handshake.Initialized() && !died.crashed() && !strings.HasPrefix(died.Status, "signal: ")
+	known := died.said.inMain
+	forgotten := known || !handshake.Initialized() && !died.crashed() && !strings.HasPrefix(died.Status, "signal: ")
 	switch {
 	case alive && timedOut && !handshake.Initialized():
 		died.Cause = Phrase(ErrNotInitialized, "it did not come to Init within %v, so probably %s", limit, Clause(ErrNotInitialized))
 	case alive && timedOut:
 		died.Cause = fmt.Errorf("it did not come to gonso.Init() within %v: an init function, or what main does before, does not return", limit)
 	case alive && errors.Is(err, io.EOF) && forgotten:
-		died.Cause = Phrase(ErrNotInitialized, "%s: its main ended without", Clause(ErrNotInitialized))
+		probably := "probably "
+		if known {
+			probably = ""
+		}
+		died.Cause = Phrase(ErrNotInitialized, "%s%s: its main ended without", probably, Clause(ErrNotInitialized))
 	case alive && errors.Is(err, io.EOF):
 		died.Cause = errInInit
 	case timedOut:
