@@ -96,7 +96,7 @@ func (x *executable) open(protect bool) (f *os.File, done func(), err error) {
 // find opens the file by what it is named.
 func (x *executable) find() (fd int, err error) {
 	if x.self {
-		return procfs.Link("self/exe", unix.O_PATH)
+		return openOwnFile()
 	}
 	procfs.AtHome(func() { fd, err = unix.Open(x.path, unix.O_PATH|unix.O_CLOEXEC, 0) })
 	if err != nil {

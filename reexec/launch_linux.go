@@ -132,6 +132,9 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had its list
 			err = &DiedError{Stderr: said.text, said: said, Cause: err}
 		}
+		if errors.Is(err, unix.E2BIG) {
+			err = fmt.Errorf("%w: %s", err, largeEnv(cmd.Env))
+		}
 		return nil, nil, err
 	}
 	p := newProcess(w, conn, proc, tail)

@@ -216,6 +216,10 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 		process, err = os.StartProcess(p.Path, args, attr)
 	}
 	if err != nil {
+		var pe *fs.PathError
+		if errors.As(err, &pe) && pe.Path == p.Path { // a name for people; the path means nothing outside
+			pe.Path = args[0]
+		}
 		return nil, err
 	}
 	proven.Store(true)
