@@ -17,6 +17,8 @@ type ValueError struct {
 	Why  string // may be ""
 
 	Closed bool // a file is closed: it matches os.ErrClosed too
+
+	Errno error `json:"-"` // what the kernel said about a file, or nil; it crosses as what is wrapped
 }
 
 func (e *ValueError) Error() string {
@@ -33,6 +35,9 @@ func (e *ValueError) Error() string {
 func (e *ValueError) Is(target error) bool {
 	return target == ErrValue || target == os.ErrClosed && e.Closed
 }
+
+// Unwrap returns Errno.
+func (e *ValueError) Unwrap() error { return e.Errno }
 
 // in puts a step of the path in front, "" for none.
 func (e *ValueError) in(step string) *ValueError {
