@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -288,7 +289,8 @@ func TestServing(t *testing.T) {
 	if o := w.outcome(t, 1); !errors.Is(o.Err, context.Canceled) {
 		t.Errorf("%+v", o)
 	}
-	w.call(t, 5, wire.Request{Name: "wait", Deadline: 1})
+	w.call(t, 5, wire.Request{Name: "wait", Deadline: time.Unix(1, 0)}) // which is the parent's affair
+	w.send(t, wire.Frame{Type: wire.Expire, ID: 5}, nil)
 	if o := w.outcome(t, 5); !errors.Is(o.Err, context.DeadlineExceeded) {
 		t.Errorf("%+v", o)
 	}

@@ -21,6 +21,9 @@ var perCall struct {
 // takeMountArgs looks for what the parent said, and hides it from main.
 func takeMountArgs() error {
 	if len(os.Args) != 3 || os.Args[1] != handshake.MountArg {
+		if handshake.EntersMount() {
+			return errArguments
+		}
 		return nil
 	}
 	perCall.on, perCall.dir = true, os.Args[2]
@@ -28,6 +31,8 @@ func takeMountArgs() error {
 	_, err := unix.FcntlInt(handshake.MountFD, unix.F_SETFD, unix.FD_CLOEXEC)
 	return os.NewSyscallError("fcntl", err)
 }
+
+var errArguments = errors.New("an init function of the program has changed os.Args before package gonso was initialized, and with it the directory that calls are to run in")
 
 const dynamicRemedy = "this program is dynamically linked and finds no loader in the Set's mount namespace: " +
 	"build it with CGO_ENABLED=0, or have a static program as helper (Worker.Path)"

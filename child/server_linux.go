@@ -20,11 +20,11 @@ type server struct {
 	turns  turns      // in reading conn
 
 	mu    sync.Mutex
-	calls map[uint64]context.CancelFunc
+	calls map[uint64]*callContext
 }
 
 func newServer(conn *wire.Conn) *server {
-	s := &server{conn: conn, failed: make(chan error, 1), calls: make(map[uint64]context.CancelFunc)}
+	s := &server{conn: conn, failed: make(chan error, 1), calls: make(map[uint64]*callContext)}
 	s.turns.read = s.serve
 	return s
 }
@@ -60,23 +60,29 @@ func (s *server) receive(f wire.Frame) (reads bool, err error) {
 		return s.begin(f.ID, &req), nil
 	}
 	f.Close()
-	if f.Type != wire.Cancel {
+	var why error
+	switch f.Type {
+	case wire.Cancel:
+		why = context.Canceled
+	case wire.Expire:
+		why = context.DeadlineExceeded
+	default:
 		return true, fmt.Errorf("%w: a %v frame from the parent", wire.ErrProtocol, f.Type)
 	}
 	s.mu.Lock()
-	cancel := s.calls[f.ID]
+	ctx := s.calls[f.ID]
 	s.mu.Unlock()
-	if cancel != nil { // else it ended meanwhile
-		cancel()
+	if ctx != nil { // else it ended meanwhile
+		ctx.end(why)
 	}
 	return true, nil
 }
 
 // begin runs a call that has come in, or refuses it. It reports what run does.
 func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
-	ctx, cancel := newContext(req.Deadline)
+	ctx := newContext(req.Deadline)
 	s.mu.Lock()
-	s.calls[id] = cancel
+	s.calls[id] = ctx
 	alone := len(s.calls) == 1
 	s.mu.Unlock()
 	done := func(out *wire.Outcome) {
@@ -84,7 +90,7 @@ func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 		s.mu.Lock()
 		delete(s.calls, id)
 		s.mu.Unlock()
-		cancel()
+		ctx.end(context.Canceled)
 	}
 	refuse := func(out *wire.Outcome) bool {
 		req.Close()
@@ -134,14 +140,6 @@ func ownThread(place sys.Place) error {
 		return err
 	}
 	return place.Take()
-}
-
-// newContext has a deadline, in nanoseconds since the Unix epoch, or 0.
-func newContext(deadline int64) (context.Context, context.CancelFunc) {
-	if deadline == 0 {
-		return context.WithCancel(context.Background())
-	}
-	return context.WithDeadline(context.Background(), time.Unix(0, deadline))
 }
 
 // answer sends an outcome, or why that cannot be sent. If that fails the parent is gone, or a

@@ -139,7 +139,8 @@
 // /proc/sys/fs/pipe-user-pages-soft allows): with the usual 64 KiB each side would spend its time on
 // waiting for the other.
 //
-// Context values do not cross; deadline and cancellation do. Of errors, what errors.Is and errors.As
+// Context values do not cross. The deadline does, and the context of the function ends when, and as,
+// that of the caller does. Of errors, what errors.Is and errors.As
 // find keeps working for errno, fs.PathError, os.LinkError, os.SyscallError, net.OpError,
 // net.DNSError, the sentinels of io, io/fs, os, net and context, gonso's own, and those of
 // [RegisterError]; others keep their text.

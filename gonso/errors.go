@@ -200,21 +200,22 @@ func launchError(types Type, err error) error {
 	return e
 }
 
-// callError is what a failed call of a Set's worker means to who has made it.
-func callError(types Type, err error) error {
+// workerError is what an error of a Set's worker means to who has asked op of it, with the function's name
+// or "".
+func workerError(op string, types Type, name string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, reexec.ErrWorkerClosed):
-		return newError("call", 0, "", ErrClosed)
+		return newError(op, 0, name, ErrClosed)
 	case tooLarge(err):
-		return newError("call", 0, "", err).withHint(resultHint(err))
-	case errors.As(err, new(*Error)):
+		return newError(op, 0, name, err).withHint(resultHint(err))
+	case errors.As(err, new(*Error)), err == context.Canceled, err == context.DeadlineExceeded:
 		return err
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, reexec.ErrWorkerDied):
-		return err
+	case errors.As(err, new(*reexec.LaunchError)) && !errors.Is(err, reexec.ErrWorkerDied):
+		return launchError(types, err)
 	}
-	return launchError(types, err)
+	return newError(op, 0, name, err)
 }
 
 // tooLarge reports whether a result was too large to be received.

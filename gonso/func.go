@@ -116,8 +116,9 @@ func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcom
 // waits for it. Others in a worker that has to be killed may finish first, for
 // as long again; if they do not, their error says that they may be retried.
 //
-// If the worker dies, the error matches [ErrWorkerDied] and holds its wait status
-// and the last of what it printed; if the program did not call [Init], the error
+// If the worker dies, the error matches [ErrWorkerDied] and holds the name of the function, the wait status,
+// what is known of who killed it, and what it printed before; of a crash that this program's
+// standard error shows, it holds the cause alone. If the program did not call [Init], the error
 // matches [ErrNotInitialized] too. The next call starts another. When several in
 // a row fail to start, or end before they have answered a call, the second retry
 // waits 10 ms, and each further one twice as long, up to 2 s; a call whose ctx is
@@ -222,7 +223,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	} else {
 		grace = c.grace()
 		outcome, err = c.callInProcess(ctx, f.name, f.most, arg, o)
-		err = callError(c.types, err)
+		err = workerError("call", c.types, f.name, err)
 	}
 	return outcome, grace, st.finish(ctx), err
 }

@@ -16,11 +16,16 @@ func init() { mobyreexec.Register(handshake.Name, child.Main) }
 // becomes one. In a worker Init never returns; in the program itself it returns
 // at once. Closures do not need it.
 //
-// Programs that call Init of github.com/moby/sys/reexec need nothing more: Init
-// is that, except that it ends the process itself after any initializer that
-// returns, so that its result cannot be misread.
+// Programs that call Init of github.com/moby/sys/reexec need nothing more, unless
+// they change os.Args[0] before, by which that finds out what to do. Init is that, except
+// that it knows a worker whatever has become of os.Args, and that it ends the process
+// itself after any initializer that returns, so that its result cannot be misread.
 func Init() {
-	if mobyreexec.Init() {
+	handshake.SetInitialized()
+	if handshake.IsWorker() {
+		child.Main()
+	}
+	if len(os.Args) > 0 && mobyreexec.Init() {
 		os.Exit(0)
 	}
 }

@@ -27,9 +27,18 @@ var isSelf = func() bool {
 // be found inside, and is the same one even if its file was replaced; in
 // namespaces that somebody else made it is a sealed copy.
 func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
-	c := s.Command(ctx, os.Args[0], args...)
+	c := s.Command(ctx, ownName(), args...)
 	c.self = true
 	return c
+}
+
+// ownName is what this program was started as. Whoever did may have given it no name, or none that
+// says anything, and an init function may have changed os.Args.
+func ownName() string {
+	if len(os.Args) == 0 || os.Args[0] == "" {
+		return "/proc/self/exe"
+	}
+	return os.Args[0]
 }
 
 var errLoop = errors.New("this program was itself started by Self, and would start itself again and again: what decides to call RunAndExit does not change inside")
@@ -100,4 +109,4 @@ func exitWith(code int, err error) {
 	os.Exit(code)
 }
 
-func complain(err error) { os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n") }
+func complain(err error) { os.Stderr.WriteString(ownName() + ": " + err.Error() + "\n") }

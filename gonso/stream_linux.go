@@ -19,7 +19,7 @@ import (
 type streams struct {
 	list  []*stream
 	grace time.Duration
-	over  atomic.Int64 // when ctx was done, in nanoseconds since the Unix epoch, or 0
+	over  atomic.Pointer[time.Time] // when ctx was done, or nil
 	stop  func() bool
 }
 
@@ -91,7 +91,10 @@ func (st *streams) start(ctx context.Context) {
 	if st == nil {
 		return
 	}
-	st.stop = context.AfterFunc(ctx, func() { st.over.Store(time.Now().UnixNano()) })
+	st.stop = context.AfterFunc(ctx, func() {
+		now := time.Now() // with its monotonic reading: clocks step
+		st.over.Store(&now)
+	})
 	for _, s := range st.list {
 		s.theirs.Close()
 		if s.src != nil {
@@ -109,8 +112,8 @@ func (st *streams) finish(ctx context.Context) error {
 		return nil
 	}
 	st.stop()
-	if t := st.over.Load(); t != 0 { // grace began then, for the function and for what it leaves
-		st.grace = max(st.grace-time.Since(time.Unix(0, t)), min(st.grace, lateDrain))
+	if over := st.over.Load(); over != nil { // grace began then, for the function and for what it leaves
+		st.grace = max(st.grace-time.Since(*over), min(st.grace, lateDrain))
 	}
 	for _, s := range st.list { // all of them first: they end at the same time
 		s.mu.Lock()

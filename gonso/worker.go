@@ -25,7 +25,7 @@ type Worker struct {
 	Path string
 
 	// Env is the environment, as of exec.Cmd; of variables that come twice the last
-	// counts. Nil is this process's, or, in Sets with user, pid or mnt
+	// counts, and entries that have no "=" are left as they are. Nil is this process's, or, in Sets with user, pid or mnt
 	// namespaces that somebody else made, PATH, LANG, TZ and what the Go runtime reads.
 	Env []string
 
@@ -166,17 +166,26 @@ func (w Worker) normalized() (Worker, error) {
 }
 
 // lastOfEach copies an environment and keeps the last of the variables that come
-// twice, in the place of the first; nil stays nil.
+// twice; nil stays nil. As package exec it takes what os.Environ may give: entries without a
+// name, or without "=", which whoever has started this program may have passed (execve(2)).
 func lastOfEach(given []string) (env []string, err error) {
 	if given == nil {
 		return nil, nil
 	}
 	env, at := make([]string, 0, len(given)), make(map[string]int)
 	for _, kv := range given {
-		name, _, ok := strings.Cut(kv, "=")
-		if !ok || name == "" || strings.ContainsRune(kv, 0) {
-			return nil, fmt.Errorf("%s has %q, which is not a name, = and a value", "Env", kv)
+		if strings.ContainsRune(kv, 0) {
+			return nil, fmt.Errorf("%s has %q, which has a zero byte", "Env", kv)
 		}
+		if kv == "" {
+			continue
+		}
+		i := strings.IndexByte(kv[1:], '=') + 1 // "=" may be the first byte of a name
+		if i == 0 {
+			env = append(env, kv)
+			continue
+		}
+		name := kv[:i]
 		if i, ok := at[name]; ok {
 			env[i] = kv
 			continue
@@ -212,5 +221,5 @@ func (s *Set) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return callError(c.types, c.warm(ctx))
+	return workerError("warm", c.types, "", c.warm(ctx))
 }

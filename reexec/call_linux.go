@@ -3,6 +3,8 @@ package reexec
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gonso/gonso/internal/codec"
@@ -13,6 +15,7 @@ import (
 type call struct {
 	p    *process
 	id   uint64
+	name string // of the function
 	done chan struct{}
 	out  *wire.Outcome
 	err  error
@@ -67,10 +70,8 @@ func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcom
 }
 
 func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
-	if d, ok := ctx.Deadline(); ok {
-		req.Deadline = d.UnixNano()
-	}
-	c := &call{p: p, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
+	req.Deadline = deadlineOf(ctx)
+	c := &call{p: p, name: req.Name, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
 	defer close(c.over)
 	p.mu.Lock()
 	if p.calls == nil { // it ended since enter
@@ -109,7 +110,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	}
 	p.turns.await(c.done)
 	if c.err != nil && ctx.Err() != nil {
-		return nil, errors.Join(ctx.Err(), c.err)
+		return nil, &ctxError{ctx.Err(), c.err}
 	}
 	return c.out, c.err
 }
@@ -164,9 +165,11 @@ func (p *process) receive(f wire.Frame) error {
 func (c *call) cancelled(ctx context.Context) {
 	grace := time.NewTimer(c.p.owner.opts.Grace)
 	defer grace.Stop()
-	if errors.Is(ctx.Err(), context.Canceled) {
-		go c.sendCancel() // may block behind a large frame
-	} // else the function's context has the same deadline
+	end := wire.Cancel
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		end = wire.Expire
+	}
+	go c.sendEnd(end) // may block behind a large frame
 	select {
 	case <-c.over:
 		return
@@ -194,13 +197,30 @@ var (
 )
 
 // forCall is what the end of the worker means to one of its calls.
-func (e *DiedError) forCall(c *call) *DiedError {
-	if !errors.Is(e.Cause, errOverdue) || c.isOverdue() {
-		return e
+func (e *DiedError) forCall(c *call, all map[uint64]*call) *DiedError {
+	own := *e
+	var overdue, beside []string
+	for _, other := range all {
+		if other != c {
+			beside = append(beside, other.name)
+		}
+		if other.isOverdue() {
+			overdue = append(overdue, other.name)
+		}
 	}
-	other := *e
-	other.Cause = errAnother
-	return &other
+	switch {
+	case !errors.Is(e.Cause, errOverdue):
+		own.Beside = each(beside)
+	case !c.isOverdue():
+		own.Cause = fmt.Errorf("%w (%s)", errAnother, list(each(overdue), 8))
+	}
+	return &own
+}
+
+// each lists names once.
+func each(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (c *call) isOverdue() bool {
@@ -239,15 +259,36 @@ func allOver(calls []*call) <-chan struct{} {
 	return all
 }
 
-// sendCancel comes behind the request: for a call that it does not know, a cancel means nothing to the
-// worker.
-func (c *call) sendCancel() {
+// deadlineOf is the deadline of ctx by the clock of the system as it is now; the zero time is none.
+func deadlineOf(ctx context.Context) time.Time {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return time.Time{}
+	}
+	now := time.Now()
+	return byWall(d, now, now.Round(0))
+}
+
+// byWall is d without its monotonic reading. Where the clock of the system was set meanwhile, what is left
+// by the monotonic one counts. now is read off that, and wall off the other.
+func byWall(d, now, wall time.Time) time.Time {
+	const noise = time.Millisecond // two readings of clocks that nobody has set
+	left := d.Sub(now)
+	if off := d.Round(0).Sub(wall) - left; off < -noise || off > noise {
+		return wall.Add(left)
+	}
+	return d.Round(0)
+}
+
+// sendEnd tells the worker that the context of the call has ended: Cancel or Expire. It comes behind the
+// request: for a call that it does not know, it means nothing to the worker.
+func (c *call) sendEnd(typ wire.FrameType) {
 	select {
 	case <-c.sent:
 	case <-c.over:
 		return
 	}
-	f := wire.Frame{Type: wire.Cancel, ID: c.id}
+	f := wire.Frame{Type: typ, ID: c.id}
 	if err := c.p.conn.Write(&f); err != nil {
 		c.p.hangUp()
 	}

@@ -1,6 +1,7 @@
 package reexec
 
 import (
+	"fmt"
 	"os"
 	"strings"
 )
@@ -21,4 +22,19 @@ func Environment(protect bool) []string {
 		}
 	}
 	return env
+}
+
+// maxString is MAX_ARG_STRLEN, what a string may have that is passed to a program (execve(2)).
+const maxString = 128<<10 - 1
+
+// largeEnv says what is too large in an environment, by which E2BIG comes.
+func largeEnv(env []string) string {
+	sum := 0
+	for _, kv := range env {
+		if name, _, _ := strings.Cut(kv, "="); len(kv) > maxString {
+			return fmt.Sprintf("Env: the variable %.64q has %d bytes, and no more than %d can be passed on", name, len(kv), maxString)
+		}
+		sum += len(kv) + 1
+	}
+	return fmt.Sprintf("Env: %d variables of %d bytes together; a quarter of the limit of the stack (RLIMIT_STACK), and no more than 6 MiB, can be passed on", len(env), sum)
 }

@@ -138,7 +138,7 @@ func onNoexec(f *os.File) bool {
 // find opens the file by what it is named.
 func (x *executable) find() (fd int, err error) {
 	if x.self {
-		return procfs.Link("self/exe", unix.O_PATH)
+		return openOwnFile()
 	}
 	procfs.AtHome(func() { fd, err = unix.Open(x.path, unix.O_PATH|unix.O_CLOEXEC, 0) })
 	if err != nil {

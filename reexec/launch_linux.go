@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -166,6 +167,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		return nil, nil, err
 	}
 	defer stderrW.Close()
+	handshake.Mark(sock, perCall)
 	how, cmd := w.prepare(perCall, sock, exe)
 	cmd.Stdout, cmd.Stderr = stderrW, stderrW
 	var proc *launcher.Process
@@ -175,11 +177,16 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		conn.Close()
 		said := tail.stop()
 		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had its list
-			err = &DiedError{Stderr: said, Cause: err}
+			err = &DiedError{Stderr: said.text, said: said, Cause: err}
+		}
+		if errors.Is(err, unix.E2BIG) {
+			err = fmt.Errorf("%w: %s", err, largeEnv(cmd.Env))
 		}
 		return nil, nil, err
 	}
-	return newProcess(w, conn, proc, tail), l, nil
+	p := newProcess(w, conn, proc, tail)
+	p.exe, p.oom = fileIDOf(exe), countOOM(w.opts.Cgroup) // while the other process is at work
+	return p, l, nil
 }
 
 // prepare says what the launcher is to be given.
@@ -264,13 +271,23 @@ func (p *process) abandon(l *launch, alive bool, err error) error {
 
 // comeUpError tells apart, as far as can be known, why nobody answered. Package
 // init of the worker says that it is alive before main runs; only a worker that
-// did so can have forgotten Init.
+// did so can have forgotten Init. If this process has called it, so would have the worker.
 func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *DiedError) error {
+	known := died.said.inMain
+	forgotten := known || !handshake.Initialized() && !died.crashed() && !strings.HasPrefix(died.Status, "signal: ")
 	switch {
-	case alive && timedOut:
+	case alive && timedOut && !handshake.Initialized():
 		died.Cause = Phrase(ErrNotInitialized, "it did not come to Init within %v, so probably %s", limit, Clause(ErrNotInitialized))
+	case alive && timedOut:
+		died.Cause = fmt.Errorf("it did not come to gonso.Init() within %v: an init function, or what main does before, does not return", limit)
+	case alive && errors.Is(err, io.EOF) && forgotten:
+		probably := "probably "
+		if known {
+			probably = ""
+		}
+		died.Cause = Phrase(ErrNotInitialized, "%s%s: its main ended without", probably, Clause(ErrNotInitialized))
 	case alive && errors.Is(err, io.EOF):
-		died.Cause = Phrase(ErrNotInitialized, "%s: its main ended without", Clause(ErrNotInitialized))
+		died.Cause = errInInit
 	case timedOut:
 		died.Cause = fmt.Errorf("it did not start within %v: its runtime reads files below /proc and /sys, which may block inside", limit)
 	case errors.Is(err, io.EOF):
@@ -280,3 +297,6 @@ func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *Die
 	}
 	return died
 }
+
+// errInInit: nothing says that main had begun.
+var errInInit = errors.New("it ended before it came to gonso.Init(): in an init function of the program, or in what its main does before")

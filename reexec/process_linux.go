@@ -23,6 +23,8 @@ type process struct {
 	intake *intake
 	proc   *launcher.Process
 	stderr *stderrTail
+	exe    fileID   // of the program that it runs
+	oom    oomCount // from before it ran
 
 	since    time.Time // when it came up
 	answered bool      // a call, ever; belongs to who reads
@@ -181,7 +183,7 @@ func (p *process) shutdown() {
 		t.Stop()
 	}()
 	for _, c := range calls {
-		go c.sendCancel() // it may not read
+		go c.sendEnd(wire.Cancel) // it may not read
 	}
 }
 
@@ -214,7 +216,14 @@ func (p *process) end(err error) {
 		p.kill(err)
 	}
 	p.hangUp()
+	took := ""
+	if cause == nil && p.busy() {
+		took = p.took() // before it can have ended
+	}
 	died := p.reap(cause)
+	if took != "" {
+		died.Why = took
+	}
 	if p.pidfd != nil {
 		p.pidfd.Close()
 	}
@@ -225,10 +234,17 @@ func (p *process) end(err error) {
 	p.mu.Unlock()
 	p.owner.judge(p, told, died)
 	for _, c := range calls {
-		c.finish(nil, died.forCall(c))
+		c.finish(nil, died.forCall(c, calls))
 	}
 	p.owner.forget(p, true)
 	close(p.ended)
+}
+
+// busy reports whether calls are in flight.
+func (p *process) busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.calls) > 0
 }
 
 // exitTimeout is how long a worker without a socket may take to end by itself.
@@ -256,7 +272,8 @@ func (p *process) reap(cause error) *DiedError {
 		p.proc.Kill()
 		return max(sys.KillTimeout-time.Since(p.killed), minReap)
 	})
-	died := &DiedError{Stderr: p.stderr.stop(), Cause: cause}
+	said := p.stderr.stop()
+	died := &DiedError{Stderr: said.text, said: said, Cause: cause}
 	p.mu.Lock()
 	if p.cause != nil {
 		died.Cause = p.cause
@@ -266,6 +283,9 @@ func (p *process) reap(cause error) *DiedError {
 	switch {
 	case err == nil:
 		died.Status = state.String()
+		if died.Cause == nil {
+			died.Why = p.why(state)
+		}
 	case errors.As(err, &stuck):
 		died.Stuck = stuck
 	}

@@ -46,7 +46,13 @@ type Program struct {
 	Cgroup          *os.File
 
 	own own
+	// manyFiles is the hard limit of open files, if the program's may be above the soft one: that is what
+	// package exec goes by, as Go programs raise the one to the other and take it back for what they execute.
+	manyFiles uint64
 }
+
+// fewFiles are below every limit.
+const fewFiles = 8
 
 // Credential is that of package syscall; ids are those inside.
 type Credential struct {
@@ -80,6 +86,12 @@ func (g *Program) Prepare() (*Prepared, error) {
 		return nil, &SearchError{Name: g.Name}
 	}
 	g.own = lookAtOwn(g.Protect)
+	if len(g.Files) > fewFiles {
+		var limit unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
+			g.manyFiles = limit.Max
+		}
+	}
 	lent := sys.Lendable()
 	steps := composeProgram(g, uint64(permitted(lent)))
 	all := append(files(g.Join), g.Files...)
@@ -223,6 +235,12 @@ func composeProgram(g *Program, own uint64) *launch {
 	if g.Exe != nil {
 		top++
 	}
+	raise, putBack := func() {}, func() {}
+	if g.manyFiles > 0 { // first: whatever is opened on the way comes behind the files
+		limit := l.Keep(unix.RLIMIT_NOFILE, g.manyFiles)
+		raise, putBack = limit.Raise, limit.PutBack
+	}
+	raise()
 	leads := g.Setsid || g.Protect && !g.KeepSession
 	l.cross(crossing{own: g.own, user: user, protect: g.Protect, top: top, session: leads})
 	l.enter(g.Join, launcher.FirstFileFD, g.KeepIDs)
@@ -254,13 +272,21 @@ func composeProgram(g *Program, own uint64) *launch {
 		l.of("Pdeathsig", func() { l.Prctl(unix.PR_SET_PDEATHSIG, int(g.Pdeathsig)) })
 	}
 	if g.Exe != nil {
+		putBack()
 		l.execute(exe, g.Name, g.Protect)
 		return l
 	}
-	for _, path := range g.Paths {
+	if !g.outside() {
+		putBack()
+	}
+	for i, path := range g.Paths {
 		if g.outside() {
+			if i > 0 {
+				raise()
+			}
 			open := l.TryOpen(path)
 			l.Send(open)
+			putBack()
 			try := l.TryExecveat(open)
 			l.paths[open.Index()], l.paths[try.Index()], l.shut[try.Index()] = path, path, handedOn
 			l.Send(try)

@@ -24,6 +24,18 @@ func TestComposeProgram(t *testing.T) {
 			writev(status, [reached, #5], 2) = 16
 			exit_group(127)
 `},
+		"more files than a soft limit may allow": {Program{Paths: []string{"/bin/true"}, Files: make([]*os.File, 2), manyFiles: 4096}, `
+			fcntl(4, F_DUPFD_CLOEXEC, 8) = status
+			close(3) = 0 or EBADF
+			close(4) = 0 or EBADF
+			close(5) = 0 or EBADF
+			close(6) = 0 or EBADF
+			close(7) = 0 or EBADF
+			prlimit64(0, 7, kept, NULL) = 0
+			execve("/bin/true", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
+			writev(status, [reached, #10], 2) = 16
+			exit_group(127)
+`},
 		"several places": {Program{Join: []Join{{Type: net}, {Type: mnt}}, Protect: true, Dir: "d", Paths: []string{"/a/x", "/b/x"}}, hides + "\n\t\tsetsid() >= 0" + dropsAll + `
 			setns(6, CLONE_NEWNET) = 0
 			setns(7, CLONE_NEWNS) = 0
@@ -153,6 +165,9 @@ func TestComposeProgram(t *testing.T) {
 				top++
 			}
 			tt.want = closesFirst(top) + tt.want
+			if tt.g.manyFiles > 0 {
+				tt.want = "prlimit64(0, 7, NULL, kept) = 0\nprlimit64(0, 7, {4096, 4096}, NULL) = 0 or EPERM\n" + tt.want
+			}
 			want := strings.ReplaceAll(strings.TrimLeft(strings.ReplaceAll(tt.want, "\t", ""), "\n"), "\n\n", "\n")
 			got := printed(l)
 			if got != want {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gonso/gonso/internal/codec"
@@ -173,42 +172,3 @@ func (e *LaunchError) Error() string {
 }
 
 func (e *LaunchError) Unwrap() error { return e.Err }
-
-// DiedError is how a worker ended that was not told to.
-type DiedError struct {
-	Status string // as os.ProcessState prints it
-	Stderr string // the end of what it printed, control characters escaped
-	Cause  error  // why this process ended it, or nil
-	Stuck  error  // why it could not be reaped although it was killed, or nil
-}
-
-func (e *DiedError) Error() string {
-	var b strings.Builder
-	b.WriteString(ErrWorkerDied.Error())
-	if e.Status != "" {
-		b.WriteString(": " + e.Status)
-	}
-	if e.Cause != nil {
-		b.WriteString(": " + Clause(e.Cause))
-	}
-	if e.Stuck != nil {
-		b.WriteString(": " + Clause(e.Stuck))
-	}
-	if s := strings.TrimSpace(e.Stderr); s != "" {
-		b.WriteString("; it printed last:\n" + s)
-	}
-	return b.String()
-}
-
-// Is makes every DiedError match ErrWorkerDied.
-func (e *DiedError) Is(target error) bool { return target == ErrWorkerDied }
-
-func (e *DiedError) Unwrap() []error {
-	var errs []error
-	for _, err := range []error{e.Cause, e.Stuck} {
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errs
-}

@@ -12,20 +12,18 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// tailSize is how much of what a worker printed is kept for its obituary.
-const tailSize = 8 << 10
-
-// stderrTail passes on what a worker prints and remembers the end of it. What
+// stderrTail passes on what a worker prints and remembers what its obituary is to say of it. What
 // the worker started may keep its end of the pipe, so nobody waits for the end
 // of the stream once the worker is dead. Nothing else is kept: who prints faster
 // than the writer takes it waits.
 type stderrTail struct {
-	r    *os.File
-	to   io.Writer
-	done chan struct{} // closed when pump is over
+	r     *os.File
+	to    io.Writer
+	shown bool          // to is where this program's own complaints go
+	done  chan struct{} // closed when pump is over
 
 	mu   sync.Mutex
-	tail []byte
+	said lastWords
 }
 
 func newStderrTail(to io.Writer) (*stderrTail, *os.File, error) {
@@ -33,10 +31,11 @@ func newStderrTail(to io.Writer) (*stderrTail, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if marked, ok := to.(textOnly); ok {
-		to = &escaping{to: marked.Writer}
-	}
 	t := &stderrTail{r: r, to: to, done: make(chan struct{})}
+	if marked, ok := to.(textOnly); ok {
+		t.to, to = &escaping{to: marked.Writer}, marked.Writer
+	}
+	t.shown = to == io.Writer(os.Stderr)
 	go t.pump()
 	return t, w, nil
 }
@@ -63,10 +62,7 @@ func (t *stderrTail) take(b []byte) {
 		return
 	}
 	t.mu.Lock()
-	t.tail = append(t.tail, b...)
-	if over := len(t.tail) - tailSize; over > 0 {
-		t.tail = append(t.tail[:0], t.tail[over:]...)
-	}
+	t.said.take(b)
 	t.mu.Unlock()
 	_, _ = t.to.Write(b) // its errors are its owner's
 }
@@ -89,9 +85,9 @@ func (t *stderrTail) drain(buf []byte) {
 	})
 }
 
-// stop ends the copying and returns the tail, as text. It waits, for a bounded time, for
+// stop ends the copying and returns the words. It waits, for a bounded time, for
 // a writer that does not take what it is given.
-func (t *stderrTail) stop() string {
+func (t *stderrTail) stop() said {
 	_ = t.r.SetReadDeadline(time.Unix(1, 0))
 	limit := time.NewTimer(sys.KillTimeout)
 	defer limit.Stop()
@@ -101,5 +97,7 @@ func (t *stderrTail) stop() string {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return printable(t.tail, tailSize)
+	w := t.said.words()
+	w.shown = t.shown
+	return w
 }

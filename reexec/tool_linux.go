@@ -49,7 +49,7 @@ func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 		err = waitForTool(ctx, c)
 	}
 	out.stop()
-	said := strings.TrimSpace(errs.stop())
+	said := strings.TrimSpace(errs.stop().text)
 	text, complete := answer.take()
 	if err == nil && !complete {
 		err = fmt.Errorf("it printed more than %d bytes", maxToolOutput)

@@ -21,3 +21,9 @@ type phrase struct {
 
 func (p *phrase) Error() string { return p.text }
 func (p *phrase) Unwrap() error { return p.err }
+
+// ctxError is the end of a worker of which a context was the reason.
+type ctxError struct{ ctx, died error }
+
+func (e *ctxError) Error() string   { return e.ctx.Error() + ": " + Clause(e.died) }
+func (e *ctxError) Unwrap() []error { return []error{e.ctx, e.died} }

@@ -512,7 +512,7 @@ func TestStderrTail(t *testing.T) {
 		}
 		defer w.Close() // a survivor has it open
 		io.WriteString(w, "before the end")
-		if got := tail.stop(); got != "before the end" {
+		if got := tail.stop().text; got != "before the end" {
 			t.Errorf("%q", got)
 		}
 		if got := b.String(); got != "before the end" {
@@ -527,7 +527,7 @@ func TestStderrTail(t *testing.T) {
 		}
 		io.WriteString(w, "words")
 		w.Close()
-		if got := tail.stop(); got != "words" {
+		if got := tail.stop().text; got != "words" {
 			t.Errorf("%q", got)
 		}
 		close(free)
@@ -547,7 +547,7 @@ func TestStderrTail(t *testing.T) {
 				}
 			}
 		}()
-		if got := tail.stop(); len(got) > tailSize {
+		if got := tail.stop().text; len(got) > tailSize {
 			t.Errorf("%d bytes", len(got))
 		}
 		receive(t, "the survivor's EPIPE", printing)

@@ -18,6 +18,8 @@ type ValueError struct {
 
 	Closed bool // a file is closed: it matches os.ErrClosed too
 	Large  bool // it needs more memory than there is for it: it matches ErrTooLarge too
+
+	Errno error `json:"-"` // what the kernel said about a file, or nil; it crosses as what is wrapped
 }
 
 func (e *ValueError) Error() string {
@@ -34,6 +36,9 @@ func (e *ValueError) Error() string {
 func (e *ValueError) Is(target error) bool {
 	return target == ErrValue || target == os.ErrClosed && e.Closed || target == ErrTooLarge && e.Large
 }
+
+// Unwrap returns Errno.
+func (e *ValueError) Unwrap() error { return e.Errno }
 
 // in puts a step of the path in front, "" for none.
 func (e *ValueError) in(step string) *ValueError {

@@ -99,6 +99,9 @@ func duplicate(at reflect.Value, sh *shape) (*os.File, *ValueError) {
 	if err != nil {
 		bad := sh.fault(shortWhy(err))
 		bad.Closed = errors.Is(err, os.ErrClosed)
+		if pe := (*os.PathError)(nil); errors.As(err, &pe) && !bad.Closed {
+			bad.Errno = pe.Err
+		}
 		return nil, bad
 	}
 	return dup, nil

@@ -96,6 +96,7 @@ func TestErrorsCross(t *testing.T) {
 		"list":            {err: listErr{[]error{errMine, nil, io.EOF}}, is: []error{errMine, io.EOF}},
 		"Is":              {err: fmt.Errorf("x: %w", isErr{}), is: []error{fs.ErrNotExist}, not: []error{fs.ErrExist}},
 		"sentinels":       {err: errors.Join(fs.ErrClosed, os.ErrProcessDone, os.ErrDeadlineExceeded, os.ErrNoDeadline, context.DeadlineExceeded, errors.ErrUnsupported, io.ErrUnexpectedEOF), is: []error{os.ErrClosed, os.ErrProcessDone, os.ErrDeadlineExceeded, os.ErrNoDeadline, context.DeadlineExceeded, errors.ErrUnsupported, io.ErrUnexpectedEOF}},
+		"value of a file": {err: &codec.ValueError{Op: "encode", Type: "*os.File", Errno: syscall.EMFILE}, is: []error{codec.ErrValue, syscall.EMFILE}},
 		"value":           {err: &codec.ValueError{Op: "encode", Type: "chan int", Path: "X", Root: "T"}, is: []error{codec.ErrValue}},
 		"size":            {err: &codec.SizeError{What: "value", Size: 5, Max: 4}, is: []error{codec.ErrTooLarge}},
 		"no sentinel":     {err: errors.New("EOF"), not: []error{io.EOF}},

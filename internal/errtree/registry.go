@@ -215,8 +215,22 @@ func init() {
 			return &os.SyscallError{Syscall: call, Err: err}, bad
 		})
 	registerType("codec.ValueError",
-		func(e *codec.ValueError) (codec.ValueError, []error) { return *e, nil },
-		func(f codec.ValueError, _ []error) (*codec.ValueError, error) { return &f, nil })
+		func(e *codec.ValueError) (codec.ValueError, []error) {
+			f := *e
+			f.Errno = nil
+			if e.Errno == nil {
+				return f, nil
+			}
+			return f, []error{e.Errno}
+		},
+		func(f codec.ValueError, w []error) (*codec.ValueError, error) {
+			if len(w) == 0 {
+				return &f, nil
+			}
+			var bad error
+			f.Errno, bad = wrappedOne(w)
+			return &f, bad
+		})
 	registerType("codec.SizeError",
 		func(e *codec.SizeError) (codec.SizeError, []error) { return *e, nil },
 		func(f codec.SizeError, _ []error) (*codec.SizeError, error) { return &f, nil })

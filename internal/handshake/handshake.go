@@ -23,10 +23,20 @@ const (
 	MountFD = 5
 )
 
-// IsWorker reports whether this process was started as a worker.
-func IsWorker() bool { return len(os.Args) > 0 && os.Args[0] == Name }
+// mark is what the parent has put on the worker's socket, or 0. An init function of the program may
+// change os.Args before that of this package runs: packages are initialized in the order of their
+// paths. The socket it cannot change without knowing of it.
+var mark = readMark()
 
-var pending atomic.Bool
+var isWorker = mark != 0 || len(os.Args) > 0 && os.Args[0] == Name
+
+// IsWorker reports whether this process was started as a worker, whatever has become of os.Args.
+func IsWorker() bool { return isWorker }
+
+// EntersMount reports whether the parent has marked the worker as one with a MountArg.
+func EntersMount() bool { return mark == markMount }
+
+var pending, initialized atomic.Bool
 
 // SetPending is called by package init of a worker, with true, and once its main has come to Init.
 func SetPending(p bool) { pending.Store(p) }
@@ -35,3 +45,10 @@ func SetPending(p bool) { pending.Store(p) }
 // process starts no workers: a main that never calls Init would go on for ever, each generation
 // starting the next.
 func Pending() bool { return pending.Load() }
+
+// SetInitialized is called by gonso.Init.
+func SetInitialized() { initialized.Store(true) }
+
+// Initialized reports whether this process has called gonso.Init. Then a worker, which is the same
+// program, would have done so too, had it come so far.
+func Initialized() bool { return initialized.Load() }

@@ -114,6 +114,30 @@ func (l *List) Prlimit(resource int, soft, hard uint64) *Step {
 	return l.add("prlimit64", unix.SYS_PRLIMIT64, number(0), number(resource), limit, null)
 }
 
+// A Limit is one of the launcher itself that is raised for a while.
+type Limit struct {
+	list         *List
+	resource     int
+	kept, raised arg
+}
+
+// Keep keeps a limit, to be raised to a hard limit, that of this program, and put back.
+func (l *List) Keep(resource int, hard uint64) *Limit {
+	m := &Limit{l, resource, memory(words(0, 0), "kept"), memory(words(hard, hard), fmt.Sprintf("{%d, %d}", hard, hard))}
+	m.add(null, m.kept)
+	return m
+}
+
+// Raise raises it. Where the hard limit of the launcher is another one, it stays.
+func (m *Limit) Raise() { m.add(m.raised, null).Tolerate(unix.EPERM) }
+
+// PutBack makes it what it was.
+func (m *Limit) PutBack() { m.add(m.kept, null) }
+
+func (m *Limit) add(set, get arg) *Step {
+	return m.list.add("prlimit64", unix.SYS_PRLIMIT64, number(0), number(m.resource), set, get)
+}
+
 // JoinSessionKeyring leaves the session keyring for a new, anonymous one. Kernels may lack keys (ENOSYS); container
 // runtimes may deny them (EPERM).
 func (l *List) JoinSessionKeyring() *Step {

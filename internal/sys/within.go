@@ -21,7 +21,7 @@ import (
 //	reexec/call_linux.go
 //	  call          | write: who does not read               | ctx + Grace               | TestWaits/reads_nothing, drip
 //	                | write: who answers unread              | the answer + Grace        | TestWaits/answers_unread
-//	  sendCancel    | write: behind a large frame            | a goroutine; the kill     | TestWaits/reads_nothing
+//	  sendEnd       | write: behind a large frame            | a goroutine; the kill     | TestWaits/reads_nothing
 //	  cancelled     | wait: others in the same worker        | Grace again               | TestKilledWorkersCallsAreToldWhy
 //	reexec/launch_linux.go
 //	  setOut        | open, read: Worker.Path                | StartTimeout, Close       | TestCloseDuringStart.../path

@@ -29,6 +29,8 @@ var (
 
 	Terminals = Req{"pseudo terminals", []string{"pty"}, noTerminals}
 	Cgroup2   = Req{"cgroup v2, to be written to", []string{"cgroup2"}, noCgroup2}
+
+	MemoryCgroup = Req{"cgroups with a limit of memory", []string{"memcg"}, noMemoryCgroup}
 )
 
 // Tool is a program that can be found.

@@ -33,3 +33,5 @@ func Self(testing.TB, string) string { return "" }
 func Home(string) string { return "" }
 
 func userNS() string { return "not Linux" }
+
+func noMemoryCgroup() string { return "not Linux" }

@@ -307,8 +307,8 @@ func (c *Conn) write(h header, f *Frame, oob []byte) error {
 	}
 	err = c.waitErr(err)
 	switch {
-	case err != nil && op.sent == 0 && errors.Is(err, unix.ETOOMANYREFS):
-		err = &UnsentError{err} // too many descriptors of this user are on the way (unix(7))
+	case op.sent == 0 && (errors.Is(err, unix.ETOOMANYREFS) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)):
+		err = &UnsentError{err} // too many descriptors of this user are on the way (unix(7)), or no memory
 	case err != nil && op.sent > 0:
 		c.writeErr = fmt.Errorf("wire: an earlier frame was cut short: %w", err)
 	}

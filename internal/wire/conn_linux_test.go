@@ -646,7 +646,7 @@ func TestReadAllocation(t *testing.T) {
 func ExampleHello() {
 	_, err := ParseHello(Hello{Protocol: Version + 1}.Frame(Alive).Payload)
 	fmt.Println(err)
-	// Output: wire: protocol violated: the peer speaks version 4, this program 3
+	// Output: wire: protocol violated: the peer speaks version 5, this program 4
 }
 
 // await polls how many bytes wait to be read from c.

@@ -14,7 +14,7 @@ import (
 
 // Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer
 // is something else.
-const Version = 3
+const Version = 4
 
 // Caps. Both sides check them, when writing and when reading.
 const (
@@ -41,14 +41,15 @@ func violation(format string, args ...any) error {
 type FrameType uint8
 
 // The dialogue. The worker sends [Alive] from package init and [Ready] once main has called Init;
-// from then on the parent sends [Call] and [Cancel], and the worker answers every Call with one
-// [Result]. The end of the connection ends the worker.
+// from then on the parent sends [Call], [Cancel] and [Expire], and the worker answers every Call with
+// one [Result]. The end of the connection ends the worker.
 const (
 	Alive  FrameType = 1 + iota // worker: this binary speaks the protocol; a [Hello]
 	Ready                       // worker: main called Init; a [Hello]
 	Result                      // worker: what became of call ID; an [Outcome]
 	Call                        // parent: run a function; a [Request]
-	Cancel                      // parent: cancel the context of call ID; empty
+	Cancel                      // parent: the context of call ID was cancelled; empty
+	Expire                      // parent: the context of call ID is over its deadline; empty
 
 	endOfTypes
 )
@@ -65,6 +66,8 @@ func (t FrameType) String() string {
 		return "Call"
 	case Cancel:
 		return "Cancel"
+	case Expire:
+		return "Expire"
 	}
 	return "FrameType(" + strconv.Itoa(int(t)) + ")"
 }
@@ -74,7 +77,7 @@ func (t FrameType) limits() (payload, files int) {
 	switch t {
 	case Result, Call:
 		return MaxPayload, MaxFiles
-	case Cancel:
+	case Cancel, Expire:
 		return 0, 0
 	}
 	return maxControl, 0

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/sys"
@@ -35,8 +36,8 @@ func ParseHello(payload []byte) (Hello, error) {
 // A Request is the payload of [Call]. Its files belong to whoever has made it, by hand or with
 // ParseRequest.
 type Request struct {
-	Name     string // of the registered function
-	Deadline int64  // of its context, in nanoseconds since the Unix epoch; 0 is none
+	Name     string    // of the registered function
+	Deadline time.Time // that of its context, for the function to look at; the zero time is none
 	Value    codec.Value
 	Place    sys.Place
 
@@ -70,7 +71,7 @@ func (r *Request) Frame(id uint64) (Frame, error) {
 		}
 	}
 	b := codec.AppendString(make([]byte, 0, binary.MaxVarintLen32+len(r.Name)+16), r.Name)
-	b = binary.LittleEndian.AppendUint64(b, uint64(r.Deadline))
+	b = appendDeadline(b, r.Deadline)
 	b = r.appendPlace(b)
 	files := r.Value.Files
 	if r.Place.Root != nil {
@@ -91,11 +92,11 @@ func ParseRequest(f Frame) (r Request, err error) {
 	if err != nil {
 		return Request{}, err
 	}
-	if len(rest) < 8 {
-		return Request{}, violation("request cut short")
+	r = Request{Name: string(name), Value: codec.Value{Files: f.Files}}
+	if r.Deadline, rest, err = cutDeadline(rest); err != nil {
+		return Request{}, err
 	}
-	r = Request{Name: string(name), Deadline: int64(binary.LittleEndian.Uint64(rest)), Value: codec.Value{Files: f.Files}}
-	r.Value.Bytes, err = r.cutPlace(rest[8:])
+	r.Value.Bytes, err = r.cutPlace(rest)
 	if err == nil && len(r.Value.Bytes) > codec.MaxValue {
 		err = violation("a value of %d bytes", len(r.Value.Bytes))
 	}
@@ -112,4 +113,33 @@ func cutString(b []byte, limit int) (s, rest []byte, err error) {
 		err = violation("%v", err)
 	}
 	return s, rest, err
+}
+
+// A deadline is seconds and nanoseconds: nanoseconds alone end in the year 2262.
+const (
+	deadlineSize = 12
+	noDeadline   = 1<<32 - 1 // in place of the nanoseconds
+)
+
+func appendDeadline(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		b = binary.LittleEndian.AppendUint64(b, 0)
+		return binary.LittleEndian.AppendUint32(b, noDeadline)
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.Unix()))
+	return binary.LittleEndian.AppendUint32(b, uint32(t.Nanosecond()))
+}
+
+func cutDeadline(b []byte) (t time.Time, rest []byte, err error) {
+	if len(b) < deadlineSize {
+		return t, nil, violation("request cut short")
+	}
+	switch sec, nsec := int64(binary.LittleEndian.Uint64(b)), binary.LittleEndian.Uint32(b[8:]); {
+	case nsec == noDeadline && sec == 0:
+	case nsec >= 1e9:
+		return t, nil, violation("a deadline with %d nanoseconds", nsec)
+	default:
+		t = time.Unix(sec, int64(nsec))
+	}
+	return t, b[deadlineSize:], nil
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/errtree"
@@ -120,7 +121,7 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestRequests(t *testing.T) {
-	r := Request{Name: "f" + notUTF8, Deadline: -5,
+	r := Request{Name: "f" + notUTF8, Deadline: time.Unix(-5, 7),
 		Value: codec.Value{Bytes: []byte("value"), Files: []*os.File{os.Stdin}},
 		Place: sys.Place{Root: os.Stdout, Dir: "/a" + notUTF8, HasUmask: true, Umask: 0o27, Whole: true, Theirs: true}, EndThread: true}
 	f, err := r.Frame(9)
@@ -129,6 +130,16 @@ func TestRequests(t *testing.T) {
 	}
 	if got, err := ParseRequest(whole(f)); err != nil || !reflect.DeepEqual(got, r) || f.ID != 9 || f.Type != Call || len(f.Files) != 2 {
 		t.Errorf("%+v, %v", got, err)
+	}
+	for _, d := range []time.Time{{}, time.Unix(0, 0), time.Unix(1<<55, 999999999), time.Unix(-1<<55, 0)} {
+		r := Request{Name: "f", Deadline: d}
+		f, err := r.Frame(9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ParseRequest(whole(f)); err != nil || !got.Deadline.Equal(d) || got.Deadline.IsZero() != d.IsZero() {
+			t.Errorf("%v: %v, %v", d, got.Deadline, err)
+		}
 	}
 	for n := range len(f.Payload) {
 		if _, err := ParseRequest(Frame{Payload: f.Payload[:n]}); !errors.Is(err, ErrProtocol) {

@@ -1,0 +1,173 @@
+package gonso_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
+)
+
+// Ways in which functions end their worker.
+var ends = map[string]func(){
+	"panic":       func() { go crashingHere() },
+	"nil pointer": func() { go func() { *nowhere = 1 }() },
+	"stack overflow": func() {
+		debug.SetMaxStack(1 << 24)
+		go deeper(0)
+	},
+	"concurrent map": func() {
+		m := make(map[int]int)
+		for range 4 {
+			go func() {
+				for {
+					m[1]++
+				}
+			}()
+		}
+	},
+	"processor time": func() {
+		for {
+			spin++
+		}
+	},
+	"memory": func() {
+		for {
+			b := make([]byte, 1<<20)
+			for i := 0; i < len(b); i += 4096 {
+				b[i] = 1
+			}
+			hoard = append(hoard, b)
+		}
+	},
+	"exec": func() {
+		path, err := exec.LookPath("sleep")
+		if err == nil {
+			err = syscall.Exec(path, []string{"sleep", "600"}, os.Environ())
+		}
+		panic(err)
+	},
+	"exec of a short one": func() {
+		path, err := exec.LookPath("true")
+		if err == nil {
+			err = syscall.Exec(path, []string{"true"}, os.Environ())
+		}
+		panic(err)
+	},
+}
+
+var (
+	spin    int
+	hoard   [][]byte
+	nowhere *int
+)
+
+func crashingHere() { panic("crashed on purpose") }
+
+func deeper(n int) int {
+	var room [1 << 16]byte
+	room[n%len(room)] = 1
+	return deeper(n+1) + int(room[0])
+}
+
+var ender = gonso.Register("test.ender", func(ctx context.Context, how string) (struct{}, error) {
+	for range 300 { // whose traces stand between the cause and the end of what is printed
+		go func() { <-ctx.Done() }()
+	}
+	ends[how]()
+	<-ctx.Done()
+	return struct{}{}, ctx.Err()
+})
+
+func init() { testenv.Program("has its worker end", hasItsWorkerEnd) }
+
+// hasItsWorkerEnd prints the error.
+func hasItsWorkerEnd() {
+	os.Unsetenv(testenv.ProgramEnv)
+	os.Setenv("GOTRACEBACK", "all")
+	gonso.Init()
+	if len(os.Args) > 2 {
+		if err := os.WriteFile(os.Args[2], []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			panic(err)
+		}
+	}
+	s := new(gonso.Set)
+	if os.Args[1] == "processor time" {
+		if err := s.SetWorker(gonso.Worker{Rlimits: []gonso.Rlimit{{Resource: unix.RLIMIT_CPU, Soft: 1, Hard: 1}}}); err != nil {
+			panic(err)
+		}
+	}
+	_, err := ender.Do(context.Background(), s, os.Args[1], gonso.Isolated(), gonso.InProcess())
+	fmt.Println(errors.Is(err, gonso.ErrWorkerDied), err)
+}
+
+// hashicorp/terraform#26694: "plugin exited" and the trace of some goroutine, where the cause was printed long before.
+// The error has the cause, the function and the call; the trace is on standard error, once.
+func TestCauseOfACrashCannotGetLost(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("sleep"), testenv.Tool("true"))
+	testenv.Leaks(t)
+	for how, want := range map[string][]string{
+		"panic":               {"panic: crashed on purpose", "gonso_test.crashingHere"},
+		"nil pointer":         {"panic: runtime error: invalid memory address", "SIGSEGV"},
+		"stack overflow":      {"fatal error: stack overflow", "runtime: goroutine stack exceeds", "gonso_test.deeper"},
+		"concurrent map":      {"fatal error: concurrent map"},
+		"processor time":      {"signal: killed", "RLIMIT_CPU", "is 1 s"},
+		"exec":                {"executed /", "/sleep in its place", "os/exec"},
+		"exec of a short one": {"in its place, as execve(2) does"}, // it may have ended before it is looked at
+		"memory":              {"signal: killed", "probably by the kernel, for lack of memory", "oom_kill in /sys/fs/cgroup/"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			c := testenv.Command(t, "has its worker end", how)
+			if how == "memory" {
+				c.Args = append(c.Args, testenv.LimitedMemory(t, 160<<20))
+			}
+			var stdout, stderr bytes.Buffer
+			c.Stdout, c.Stderr = &stdout, &stderr
+			if err := c.Run(); err != nil {
+				t.Fatalf("%v: %s%.2000s", err, &stdout, &stderr)
+			}
+			got := stdout.String()
+			for _, words := range append(want, "true gonso: call test.ender: worker died: ") {
+				if !strings.Contains(got, words) {
+					t.Errorf("no %q in %s", words, got)
+				}
+			}
+			if strings.Contains(got, "\ngoroutine ") {
+				t.Errorf("the trace is in the error too: %s", got)
+			}
+			crashed := strings.Contains(got, "panic: ") || strings.Contains(got, "fatal error: ")
+			if crashed && (len(got) > 2500 || strings.Count(stderr.String(), "\ngoroutine ") < 300) {
+				t.Errorf("the error has %d bytes, and standard error %d", len(got), stderr.Len())
+			}
+		})
+	}
+}
+
+// containers/podman#18120 and many more: "signal: killed", and nobody knows by whom.
+func TestKilledFromOutsideCannotLookLikeLackOfMemory(t *testing.T) {
+	s := newSet(t, gonso.User)
+	pid := call(t, workerPID, s, struct{}{})
+	errs := waitIn(t, t.Context(), s, 2)
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		err := <-errs
+		for _, words := range []string{"gonso: call worker.wait: worker died: signal: killed", "by another process", "it ran worker.wait as well"} {
+			if !errors.Is(err, gonso.ErrWorkerDied) || !strings.Contains(err.Error(), words) {
+				t.Errorf("got %v, want %q in it", err, words)
+			}
+		}
+	}
+}

@@ -1,0 +1,35 @@
+package handshake
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
+)
+
+// The marks are values of SO_PEEK_OFF (socket(7)): an option of the socket that nobody else sets, that both
+// ends of this conversation have no use for, and that whoever has the socket can read without taking
+// anything from it.
+const (
+	markWorker = 0x676e736f
+	markMount  = markWorker + 1
+)
+
+// Mark marks the socket of a worker that is to be started. Where the kernel has no such option, the
+// worker goes by os.Args alone.
+func Mark(socket *os.File, entersMount bool) {
+	m := markWorker
+	if entersMount {
+		m = markMount
+	}
+	_ = sys.OnFD(socket, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, m) })
+}
+
+func readMark() int {
+	m, err := unix.GetsockoptInt(SocketFD, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
+	if err != nil || m != markWorker && m != markMount {
+		return 0
+	}
+	return m
+}

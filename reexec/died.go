@@ -1,0 +1,79 @@
+package reexec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// DiedError is how a worker ended that was not told to.
+type DiedError struct {
+	Status string   // as os.ProcessState prints it
+	Why    string   // what was found out about it, or ""
+	Stderr string   // what counts of what it printed, control characters escaped
+	Cause  error    // why this process ended it, or nil
+	Stuck  error    // why it could not be reaped although it was killed, or nil
+	Beside []string // the functions of the other calls that it ran, each once
+
+	said said
+}
+
+func (e *DiedError) Error() string {
+	var b strings.Builder
+	b.WriteString(ErrWorkerDied.Error())
+	for _, s := range []string{e.Status, e.Why} {
+		if s != "" {
+			b.WriteString(": " + s)
+		}
+	}
+	for _, err := range []error{e.Cause, e.Stuck} {
+		if err != nil {
+			b.WriteString(": " + Clause(err))
+		}
+	}
+	if len(e.Beside) > 0 {
+		fmt.Fprintf(&b, "; it ran %s as well", list(e.Beside, 8))
+	}
+	switch s := strings.TrimSpace(e.Stderr); {
+	case e.crashed() && e.said.shown: // the trace is there to be read
+		b.WriteString("; it crashed:\n" + e.said.crash)
+		if e.said.where != "" {
+			b.WriteString("\nin " + e.said.where)
+		}
+		b.WriteString("\n(all that it printed is on standard error)")
+	case s != "":
+		b.WriteString("; it printed last:\n" + s)
+	}
+	return b.String()
+}
+
+// crashed reports whether the Go runtime ended the worker, and said why.
+func (e *DiedError) crashed() bool {
+	return e.said.crash != "" && (e.Status == "exit status 2" || strings.HasPrefix(e.Status, "signal: aborted"))
+}
+
+// Is makes every DiedError match ErrWorkerDied.
+func (e *DiedError) Is(target error) bool { return target == ErrWorkerDied }
+
+func (e *DiedError) Unwrap() []error {
+	var errs []error
+	for _, err := range []error{e.Cause, e.Stuck} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// list names some of names.
+func list(names []string, most int) string {
+	names = slices.Clone(names)
+	if over := len(names) - most; over > 0 {
+		names = append(names[:most], fmt.Sprintf("%d others", over))
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}

@@ -1,0 +1,105 @@
+package reexec
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// fileID tells files apart.
+type fileID struct{ dev, ino uint64 }
+
+func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
+
+// fileIDOf is the zero fileID if that of f is not known.
+func fileIDOf(f *os.File) (id fileID) {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) == nil {
+		id = idOf(&st)
+	}
+	return id
+}
+
+// took tells of an end that came from a function which has executed another program: exec closes
+// the worker's socket. The process is still there, or nothing is known.
+func (p *process) took() string {
+	d, err := procfs.Process(p.proc.Pid)
+	if err != nil {
+		return ""
+	}
+	defer d.Close()
+	other := ""
+	var st unix.Stat_t
+	if unix.Fstatat(d.FD(), "exe", &st, 0) == nil {
+		if p.exe == (fileID{}) || idOf(&st) == p.exe {
+			return ""
+		}
+		path := make([]byte, unix.PathMax)
+		n, _ := unix.Readlinkat(d.FD(), "exe", path)
+		other = string(path[:max(n, 0)])
+	} else { // who is not dumpable shows no more than this, and that is hidden in no other way
+		args, _ := d.ReadFile("cmdline", 1<<20)
+		other, _, _ = strings.Cut(args, "\x00")
+		if other == handshake.Name {
+			return ""
+		}
+	}
+	if other == "" {
+		return ""
+	}
+	text, _ := appendEscaped(nil, []byte(other), true)
+	return fmt.Sprintf("a function of it executed %s in its place, as execve(2) does; os/exec, or Set.Command, starts another process", text)
+}
+
+// why tells what is known of a worker's end that this process has not caused.
+func (p *process) why(state *os.ProcessState) string {
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	if !ok || !ws.Signaled() {
+		if ok && ws.ExitStatus() == 0 && p.busy() {
+			return "possibly by os.Exit, or by executing another program in its place, as execve(2) does"
+		}
+		return ""
+	}
+	switch ws.Signal() {
+	case unix.SIGSYS:
+		return "possibly by a seccomp filter"
+	case unix.SIGKILL:
+	default:
+		return ""
+	}
+	// The limit goes by ticks, which are more than what is told here where the machine is shared.
+	if limit := p.cpuLimit(); limit < 1<<31 {
+		if used := state.UserTime() + state.SystemTime(); used >= time.Duration(limit)*time.Second/2 {
+			return fmt.Sprintf("probably by the kernel: it had used %v of processor time, and its hard limit (RLIMIT_CPU) is %d s", used.Round(10*time.Millisecond), limit)
+		}
+	}
+	text := p.oom.since(readOOM(p.owner.opts.Cgroup))
+	if text == "" {
+		return ""
+	}
+	if joinsType(p.owner.opts.Join, newPID) {
+		text += "; in a pid namespace, that is also how the end of its init looks"
+	}
+	return text
+}
+
+// cpuLimit is the hard limit of processor time that the worker has, in seconds.
+func (p *process) cpuLimit() uint64 {
+	for _, r := range p.owner.opts.Rlimits {
+		if r.Resource == unix.RLIMIT_CPU {
+			return r.Hard
+		}
+	}
+	var own unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_CPU, &own) != nil {
+		return unix.RLIM_INFINITY
+	}
+	return own.Max
+}

@@ -1,0 +1,213 @@
+package reexec
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// said is what a worker has printed, as text of a bounded size.
+type said struct {
+	text   string // its beginning, where it crashed, and its end; control characters escaped
+	crash  string // the lines in which the Go runtime says why it ended the worker, or ""
+	where  string // the function that it names first, or ""
+	inMain bool   // main had begun, by what it printed
+	shown  bool   // this program's standard error has all of it
+}
+
+// What is kept of a stream: its beginning, its end, and what follows the first and the last line that says
+// why a Go program crashes. The traces of thousands of goroutines may stand between that and the end
+// (hashicorp/terraform#26694).
+const (
+	tailSize  = 8 << 10 // of all of it, as text
+	headSize  = 1 << 10
+	crashSize = 1536
+)
+
+// crashMarks begin the lines in which the Go runtime says why it ends the program.
+var crashMarks = []string{"panic: ", "fatal error: ", "runtime: ", "SIG", "unexpected fault address "}
+
+// lastWords takes a stream and remembers what counts at the end.
+type lastWords struct {
+	n    int64 // bytes so far
+	head []byte
+	tail []byte // the last of them
+
+	first, last crashBlock
+	line        []byte // the beginning of a line, until it can be told whether it is marked
+	inLine      bool   // the rest of the line is of no interest
+}
+
+// crashBlock is a marked line and what follows it.
+type crashBlock struct {
+	at int64 // where in the stream
+	b  []byte
+}
+
+func (c *crashBlock) filling() bool { return len(c.b) > 0 && len(c.b) < crashSize }
+
+func (l *lastWords) take(b []byte) {
+	if room := headSize - len(l.head); room > 0 {
+		l.head = append(l.head, b[:min(room, len(b))]...)
+	}
+	l.tail = append(l.tail, b...)
+	if over := len(l.tail) - tailSize; over > 0 {
+		l.tail = append(l.tail[:0], l.tail[over:]...)
+	}
+	for len(b) > 0 {
+		b = b[l.step(b):]
+	}
+}
+
+// step looks for marks in the beginning of b, up to the end of a line, and says how much that was.
+func (l *lastWords) step(b []byte) (n int) {
+	if end := bytes.IndexByte(b, '\n'); end >= 0 {
+		b = b[:end+1]
+	}
+	ends := b[len(b)-1] == '\n'
+	switch block := l.block(); {
+	case block != nil:
+		block.b = append(block.b, b[:min(len(b), crashSize-len(block.b))]...)
+		l.inLine = true
+	case !l.inLine:
+		l.line = append(l.line, b...)
+		switch marked, open := markedLine(l.line); {
+		case marked:
+			to := &l.last
+			if len(l.first.b) == 0 {
+				to = &l.first
+			}
+			to.at = l.n + int64(len(b)-len(l.line))
+			to.b = append(to.b[:0], l.line[:min(len(l.line), crashSize)]...)
+			l.inLine = true
+		case !open:
+			l.inLine = true
+		}
+		if l.inLine {
+			l.line = l.line[:0]
+		}
+	}
+	if ends {
+		l.inLine, l.line = false, l.line[:0]
+	}
+	l.n += int64(len(b))
+	return len(b)
+}
+
+// block is the one that is being filled, or nil.
+func (l *lastWords) block() *crashBlock {
+	for _, c := range []*crashBlock{&l.first, &l.last} {
+		if c.filling() && c.at+int64(len(c.b)) == l.n {
+			return c
+		}
+	}
+	return nil
+}
+
+// markedLine reports whether a line, of which there may be more, begins with a mark, or may yet do so.
+func markedLine(line []byte) (marked, open bool) {
+	for _, m := range crashMarks {
+		switch {
+		case len(line) >= len(m):
+			marked = marked || string(line[:len(m)]) == m
+		case strings.HasPrefix(m, string(line)):
+			open = true
+		}
+	}
+	return marked, open && !marked
+}
+
+// words is what is left of the stream.
+func (l *lastWords) words() said {
+	w := said{text: l.text()}
+	final := &l.first
+	if len(l.last.b) > 0 {
+		final = &l.last
+	}
+	trace := string(final.b)
+	w.crash, w.where = crashIn(trace)
+	w.inMain = strings.Contains(trace, "\nmain.main(") || strings.Contains(string(l.tail), "\nmain.main(")
+	return w
+}
+
+func (l *lastWords) text() string {
+	if l.n <= tailSize {
+		return printable(l.tail, tailSize)
+	}
+	type part struct {
+		at   int64
+		raw  int
+		text string
+	}
+	var parts []part
+	const notes = 128 // what is said of the gaps takes less
+	at, room := int64(0), tailSize-notes
+	keep := func(from int64, b []byte) {
+		if from < at { // the part before has some of it
+			b = b[min(at-from, int64(len(b))):]
+			from = at
+		}
+		text, _ := appendEscaped(nil, b, true)
+		if len(b) == 0 || len(text) > room/2 || from >= l.n-int64(room-len(text)) {
+			return // or the end has it
+		}
+		parts = append(parts, part{from, len(b), string(text)})
+		at = from + int64(len(b))
+		room -= len(text)
+	}
+	keep(0, l.head)
+	keep(l.first.at, l.first.b)
+	keep(l.last.at, l.last.b)
+	var b strings.Builder
+	pos := int64(0)
+	for _, p := range parts {
+		if p.at > pos {
+			b.WriteString(gapNote(p.at - pos))
+		}
+		b.WriteString(p.text)
+		pos = p.at + int64(p.raw)
+	}
+	// How much of the end there is room for depends on the length of the last note.
+	start := l.n
+	for range 2 {
+		start = max(pos, l.n-int64(tailSize-b.Len()-len(gapNote(start-pos))))
+	}
+	if start > pos {
+		b.WriteString(gapNote(start - pos))
+	}
+	b.WriteString(printable(l.tail[len(l.tail)-int(l.n-start):], tailSize-b.Len()))
+	return b.String()
+}
+
+func gapNote(n int64) string { return fmt.Sprintf("\n[... %d bytes ...]\n", n) }
+
+// maxCrashLines is how many lines crashIn gives, the last ones.
+const maxCrashLines = 12
+
+// crashIn gives the lines before the trace, and the function on top of that which is none of the runtime's.
+func crashIn(block string) (crash, where string) {
+	var lines []string
+	traced := false
+	for line := range strings.Lines(block) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "goroutine "), strings.HasPrefix(line, "runtime stack:"):
+			traced = true
+		case !traced && line != "":
+			text, _ := appendEscaped(nil, []byte(line), true)
+			lines = append(lines, string(text))
+		case !traced || line == "" || line[0] == '\t' || strings.HasPrefix(line, "runtime."), strings.HasPrefix(line, "panic("),
+			strings.HasPrefix(line, "created by "), strings.HasPrefix(line, "..."):
+		default:
+			if i := strings.LastIndexByte(line, '('); i > 0 {
+				text, _ := appendEscaped(nil, []byte(line[:i]), true)
+				where = string(text)
+			}
+		}
+		if where != "" {
+			break
+		}
+	}
+	lines = lines[max(0, len(lines)-maxCrashLines):]
+	return strings.Join(lines, "\n"), where
+}

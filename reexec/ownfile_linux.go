@@ -1,0 +1,87 @@
+package reexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// openOwnFile opens the file of this program. /proc/self/exe is that of a loader, where the program was started
+// as its argument: ld-linux.so ./program. The file that this code is mapped from is told by /proc/self/maps.
+func openOwnFile() (fd int, err error) {
+	fd, err = procfs.Link("self/exe", unix.O_PATH)
+	if err != nil {
+		return -1, err
+	}
+	exe, err := linkOf("self/exe")
+	if err != nil {
+		return fd, nil
+	}
+	maps, err := procfs.ReadFile("self/maps", 64<<20)
+	if err != nil {
+		return fd, nil
+	}
+	own, ino := mappedFrom(maps, uint64(reflect.ValueOf(openOwnFile).Pointer()))
+	if own == "" || own == exe {
+		return fd, nil
+	}
+	unix.Close(fd)
+	var st unix.Stat_t
+	procfs.AtHome(func() { fd, err = unix.Open(own, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	if err == nil {
+		if err = unix.Fstat(fd, &st); err == nil && st.Ino != ino {
+			err = errReplaced
+		}
+		if err == nil {
+			return fd, nil
+		}
+		unix.Close(fd)
+	}
+	return -1, &os.PathError{Op: "open", Path: own, Err: fmt.Errorf("%w; it is this program, which was started by way of %s", err, exe)}
+}
+
+var errReplaced = errors.New("the file was replaced since it was started")
+
+// linkOf is where a link of this process leads, in words.
+func linkOf(name string) (string, error) {
+	dir, base, _ := strings.Cut(name, "/")
+	fd, err := procfs.Open(dir, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, base, b)
+	return string(b[:max(n, 0)]), err
+}
+
+// mappedFrom gives the path and the inode number of the file that an address is mapped from, or "". See
+// proc_pid_maps(5).
+func mappedFrom(maps string, addr uint64) (path string, ino uint64) {
+	for line := range strings.Lines(maps) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 6)
+		if len(f) < 6 {
+			continue
+		}
+		from, to, _ := strings.Cut(f[0], "-")
+		low, err1 := strconv.ParseUint(from, 16, 64)
+		high, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 != nil || err2 != nil || addr < low || addr >= high {
+			continue
+		}
+		ino, _ = strconv.ParseUint(f[4], 10, 64)
+		path = strings.ReplaceAll(strings.TrimLeft(f[5], " "), `\012`, "\n")
+		if !strings.HasPrefix(path, "/") {
+			return "", 0 // not a file's
+		}
+		return path, ino
+	}
+	return "", 0
+}
