@@ -621,5 +621,5 @@ func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileM
 	if c.anyFile {
 		theirs = anyFile
 	}
-	return s.openFile(ctx, name, flag, perm, ownFile, theirs)
+	return s.openFile(ctx, name, flag, perm, theirs)
 }

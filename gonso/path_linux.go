@@ -189,14 +189,17 @@ var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os
 
 // openFile does not care for the caches that a foreign mount namespace can fill:
 // open(2) fills none.
-func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode, own, theirs caution) (*os.File, error) {
+func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode, theirs caution) (*os.File, error) {
 	foreign, opened, err := s.foreignTypes("open")
 	if err != nil {
 		return nil, err
 	}
-	a := openArgs{Name: name, Flag: flag, Perm: perm, Caution: own}
-	if opened&Mount != 0 {
+	a := openArgs{Name: name, Flag: flag, Perm: perm}
+	switch {
+	case opened&Mount != 0:
 		a.Caution = theirs
+	case theirs == socketFile:
+		a.Caution = ownSocket
 	}
 	if foreign != 0 {
 		a.Name = threadsOwn(name)
@@ -214,7 +217,7 @@ func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileM
 
 // findSocket finds one without connecting to it.
 func (s *Set) findSocket(ctx context.Context, name string) (*os.File, error) {
-	return s.openFile(ctx, name, unix.O_PATH, 0, ownSocket, socketFile)
+	return s.openFile(ctx, name, unix.O_PATH, 0, socketFile)
 }
 
 // procPath is a path to what f refers to, on threads that are at home.
