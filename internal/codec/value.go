@@ -124,7 +124,7 @@ func (sh *shape) lookAt(v any) (utc bool, err error) {
 	case l.endless:
 		return false, &SizeError{What: "value", Size: MaxValue + 1, Max: MaxValue}
 	case bad != nil:
-		bad.Root = sh.t.String()
+		bad.Root = sh.name()
 		return false, bad
 	}
 	return l.utc, nil
