@@ -113,8 +113,8 @@
 // and strings that may be any bytes; up to 64 MiB encoded, nested up to 256 deep. What the result of a
 // process takes of this program's memory is bounded by [Worker].MaxResult. Types that hold
 // functions or interfaces with methods cannot (but for readers, writers and channels in arguments);
-// every Do then returns an error that says so. What an any holds comes back as nil, bool, int64, float64, string,
-// []byte, []any, map[string]any or time.Time.
+// every Do then returns an error that says so. What an any holds comes back as nil, bool, int64,
+// float64, string, []byte, []any, map[string]any or time.Time.
 //
 // An *os.File crosses as a descriptor, up to 250 of them in a value, anywhere but within an any or the
 // key of a map. Files in the argument stay the caller's: the function gets duplicates, which are
@@ -128,7 +128,7 @@
 // Context values do not cross; deadline and cancellation do. Of errors, what errors.Is and errors.As
 // find keeps working for errno, fs.PathError, os.LinkError, os.SyscallError, net.OpError,
 // net.DNSError, the sentinels of io, io/fs, os, net and context, gonso's own, and those of
-// [RegisterError]; others keep their text.
+// [RegisterError] and [RegisterErrorType]; others keep their text.
 //
 // # Readers and writers
 //
