@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/nsfs"
 	"github.com/gonso/gonso/reexec"
 )
@@ -37,6 +38,8 @@ type core struct {
 	workerMu sync.Mutex
 	workerAs Worker
 	worker   *reexec.Worker
+
+	workerItems *codec.Items // under workerMu too; nil before the first channel
 }
 
 func newCore() *core {

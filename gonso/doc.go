@@ -126,9 +126,9 @@
 // so that a call means the same wherever it runs. They cross as CBOR: exported fields, maps, slices,
 // and strings that may be any bytes; up to 64 MiB encoded, nested up to 256 deep. What the result of a
 // process takes of this program's memory is bounded by [Worker].MaxResult. Types that hold
-// channels, functions or interfaces with methods (but for readers and writers) cannot; every Do then
-// returns an error that says so. What an any holds comes back as nil, bool, int64, float64, string,
-// []byte, []any, map[string]any or time.Time.
+// functions or interfaces with methods cannot (but for readers, writers and channels in arguments);
+// every Do then returns an error that says so. What an any holds comes back as nil, bool, int64,
+// float64, string, []byte, []any, map[string]any or time.Time.
 //
 // An *os.File crosses as a descriptor, up to 250 of them in a value, anywhere but within an any or the
 // key of a map. Files in the argument stay the caller's: the function gets duplicates, which are
@@ -143,7 +143,7 @@
 // that of the caller does. Of errors, what errors.Is and errors.As
 // find keeps working for errno, fs.PathError, os.LinkError, os.SyscallError, net.OpError,
 // net.DNSError, the sentinels of io, io/fs, os, net and context, gonso's own, and those of
-// [RegisterError]; others keep their text.
+// [RegisterError] and [RegisterErrorType]; others keep their text.
 //
 // # Readers and writers
 //
@@ -160,6 +160,36 @@
 // returned cannot be ended: Do waits for it for a tenth of a second and then leaves it and its
 // goroutine behind, so that a terminal or an idle connection does not keep Do. A Write of a writer is
 // waited for until it returns, or the grace period after ctx is done.
+//
+// # Channels
+//
+// An argument may have fields and elements of type chan<- T, on which the function sends, and <-chan
+// T, from which it receives, on both backends: progress, results as they come, work as it is found. T
+// is any type that can cross and holds no files, readers, writers or channels; a value has up to 4 MiB
+// encoded, and a channel counts as two of the argument's 250 files. The function gets a channel of its
+// own, without a buffer. A nil channel arrives as nil.
+//
+// Of a chan<- T, what the function sends is sent on the caller's channel, in order, while Do runs. So
+// somebody has to receive meanwhile, or the channel needs a buffer. The function waits for that: it
+// can be 16 values ahead. Do returns when the channel has all that the function has sent, also if it
+// panicked; of a worker that died, what it had passed on. Do does not close the channel, as it does
+// not close a writer: the caller closes it after Do has returned, and several calls may share one. The
+// function may close its own; that only says that it sends no more.
+//
+// Of a <-chan T, values are taken from the caller's channel as the function receives them, one ahead.
+// When the caller closes the channel, the function's is closed once it has received what was sent.
+// What it has not received when it returns stays in the caller's channel, but for that one value,
+// which is lost. Do then returns, whether or not somebody goes on sending.
+//
+// When ctx is done, channels go on for half of the grace period ([Worker].Grace), or for a tenth of a
+// second if the function has returned. Then they are cut off: what the function sends is dropped, and
+// what it receives from is closed, so that one that does not look at its context returns too. Do's
+// error then matches that of ctx, also if the function returned none.
+//
+// Values that cannot cross, because an any holds a function or they are too large, end their channel,
+// and the error is joined to Do's: what is sent after that is dropped. Goroutines that the function
+// leaves behind have nobody to send to. What comes from a worker and waits for its receiver has one
+// bound for all channels of a Set: where 96 MiB are waiting, further large values wait for these.
 //
 // # Descriptors
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 
 	"github.com/gonso/gonso/internal/errtree"
 )
@@ -28,6 +29,38 @@ func init() {
 // It panics if err is nil or of a type that cannot be compared, if name is empty
 // or longer than 128 bytes, or if either is registered already.
 func RegisterError(name string, err error) { errtree.RegisterSentinel(name, err) }
+
+// RegisterErrorType makes errors.As find errors of type T in errors of registered
+// functions when they come from a worker, as it does for *fs.PathError:
+//
+//	type ExitError struct {
+//		Tool string
+//		Code int
+//		Err  error
+//	}
+//
+//	func init() { gonso.RegisterErrorType[*ExitError]() }
+//
+// T is the type that errors.As is asked for, pointer or not. Its exported fields
+// cross, and those of structs that it embeds: errors and slices of errors as the
+// errors that they are, all others as results do. The text stays the same, and so
+// does what errors.Is and errors.As find behind it, also where unexported fields,
+// which are zero then, said so. A type that encodes itself (MarshalBinary and
+// UnmarshalBinary) crosses that way. If a method of T panics on what came, the
+// error has no known type and keeps text and tree.
+//
+// The fields come from inside: in somebody else's Set, methods of T get what root
+// there has made up, though no more of it than the budget of all errors allows.
+//
+// Like [Register] it belongs in an init function. A type may be registered again,
+// by another package. It panics if T is an interface, has no exported fields but
+// others, or has one that cannot cross.
+func RegisterErrorType[T error]() {
+	t := reflect.TypeFor[T]()
+	if err := errtree.RegisterGoType(t); err != nil {
+		panic("gonso: RegisterErrorType of " + t.String() + ": " + err.Error())
+	}
+}
 
 type errorFields struct {
 	Op   string

@@ -17,12 +17,13 @@ import (
 // Func is a registered function: one that can run in another process, which is
 // this program started again and so knows the function by the same name.
 type Func[In, Out any] struct {
-	name string
-	cfg  funcConfig
-	bad  error // why its types cannot cross
-	give bool  // results may hold files
-	pipe bool  // arguments may hold readers and writers
-	most int   // bytes of an encoded result
+	name  string
+	cfg   funcConfig
+	bad   error // why its types cannot cross
+	give  bool  // results may hold files
+	pipe  bool  // arguments may hold readers, writers and channels
+	chans bool  // arguments may hold channels
+	most  int   // bytes of an encoded result
 
 	in, out bool // argument, result are interfaces: their type says less than what is in them
 
@@ -34,9 +35,16 @@ type Func[In, Out any] struct {
 //
 //	var mounts = gonso.Register("mounts", listMounts)
 //
-// What In and Out may hold is said in the sections "Arguments and results" and
-// "Readers and writers" of the package's documentation: data, files, and in In
-// also readers and writers. It panics if fn is nil or the name is empty or taken.
+// What In and Out may hold is said in the sections "Arguments and results",
+// "Readers and writers" and "Channels" of the package's documentation: data,
+// files, and in In also readers, writers, and channels with a direction:
+//
+//	type build struct {
+//		Steps    <-chan Step    // the function receives until the caller closes it
+//		Progress chan<- Percent // the function sends; the caller closes it after Do
+//	}
+//
+// It panics if fn is nil or the name is empty or taken.
 func Register[In, Out any](name string, fn func(context.Context, In) (Out, error), opts ...FuncOption) *Func[In, Out] {
 	if fn == nil {
 		panic("gonso: Register of a nil function")
@@ -50,6 +58,7 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 	f.bad = badTypes(codec.CheckArgument(reflect.TypeFor[In]()), codec.CheckType(reflect.TypeFor[Out]()))
 	f.in, f.out = reflect.TypeFor[In]().Kind() == reflect.Interface, reflect.TypeFor[Out]().Kind() == reflect.Interface
 	f.give, f.pipe = codec.HasFiles(reflect.TypeFor[Out]()), codec.HasStreams(reflect.TypeFor[In]())
+	f.chans = codec.HasChannels(reflect.TypeFor[In]())
 	if f.bad == nil {
 		f.most = codec.MaxSize(reflect.TypeFor[Out]())
 	}
@@ -78,10 +87,33 @@ func pointerTo[T any](v T) any { return &v }
 // wire.
 func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcome {
 	var in In
+	if f.chans {
+		return f.serveChannels(ctx, arg)
+	}
 	if err := arg.Decode(&in); err != nil {
 		return &wire.Outcome{Kind: wire.Unserved, Err: err}
 	}
-	out, ferr := f.fn(ctx, in)
+	return f.outcome(f.fn(ctx, in))
+}
+
+// serveChannels is serve for an argument that may hold channels.
+func (f *Func[In, Out]) serveChannels(ctx context.Context, arg codec.Value) *wire.Outcome {
+	var in In
+	var chans functionChannels
+	if err := arg.DecodeArgument(&in, chans.attach); err != nil {
+		return &wire.Outcome{Kind: wire.Unserved, Err: err}
+	}
+	chans.start()
+	defer chans.finish() // where fn does not return
+	out, err := f.fn(ctx, in)
+	if unsent := chans.finish(); unsent != nil {
+		err = errors.Join(err, unsent)
+	}
+	return f.outcome(out, err)
+}
+
+// outcome is for what the function has returned.
+func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 	var value any = out
 	if f.out {
 		value = pointerTo(out)
@@ -200,23 +232,26 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		return nil, 0, nil, err
 	}
 	var st *streams
-	var value any = in
+	var value, wide any = in, nil
 	if f.in { // it is decoded as what its type says
 		value = pointerTo(in)
 	}
 	if f.pipe {
 		connected := in
-		if st, err = connectStreams(&connected, c.grace()); err != nil {
+		if st, value, err = c.connectStreams(&connected); err != nil {
 			return nil, 0, nil, newError("encode argument of", 0, f.name, err)
 		}
-		value = &connected // which may be an interface itself
+		wide = &connected // without the pipes of channels, in which little is at a time
 	}
 	arg, err := codec.Encode(value)
 	if err != nil {
 		st.abandon()
 		return nil, 0, nil, newError("encode argument of", 0, f.name, err)
 	}
-	defer widen(codec.FilesIn(value))()
+	if wide == nil {
+		wide = value
+	}
+	defer widen(codec.FilesIn(wide))()
 	st.start(ctx)
 	if d.backend == ThreadBackend {
 		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean && !o.endThread, o)
@@ -225,7 +260,11 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		outcome, err = c.callInProcess(ctx, f.name, f.most, arg, o)
 		err = workerError("call", c.types, f.name, err)
 	}
-	return outcome, grace, st.finish(ctx), err
+	called := err
+	if outcome != nil {
+		called = outcome.Err
+	}
+	return outcome, grace, st.finish(ctx, called), err
 }
 
 // withoutValues is a context whose values do not cross, as on the other backend.

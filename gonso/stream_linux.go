@@ -21,6 +21,7 @@ type streams struct {
 	grace time.Duration
 	over  atomic.Pointer[time.Time] // when ctx was done, or nil
 	stop  func() bool
+	chans callerChannels
 }
 
 // stream is one of them. A goroutine copies.
@@ -49,30 +50,44 @@ const (
 	readerPatience = 100 * time.Millisecond
 )
 
-// connectStreams replaces the readers and writers in the value that in points to,
-// by pipes. Copying begins with start.
-func connectStreams(in any, grace time.Duration) (*streams, error) {
-	st := &streams{grace: grace}
-	err := codec.Connect(in, func(path string, v any, writer bool) (*os.File, error) {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, err
-		}
-		widen([]*os.File{w})
-		s := &stream{path: path, done: make(chan struct{}), grace: grace}
-		if writer {
-			s.dst, s.ours, s.theirs = v.(io.Writer), r, w
-		} else {
-			s.src, s.ours, s.theirs = v.(io.Reader), w, r
-		}
-		st.list = append(st.list, s)
-		return s.theirs, nil
-	})
+// connectStreams gives what the value that in points to crosses as, with pipes in place of its
+// readers, writers and channels. Copying begins with start.
+func (c *core) connectStreams(in any) (*streams, any, error) {
+	st := &streams{grace: c.grace()}
+	st.chans = callerChannels{grace: st.grace, items: c.items()}
+	connected, err := codec.Connect(in, codec.Connector{Stream: st.connect, Channel: st.chans.connect})
 	if err != nil {
 		st.abandon()
+		return nil, nil, err
+	}
+	return st, connected, nil
+}
+
+// items bounds what the values of channels from the Set's worker take, of all its calls.
+func (c *core) items() *codec.Items {
+	c.workerMu.Lock()
+	defer c.workerMu.Unlock()
+	if c.workerItems == nil {
+		c.workerItems = codec.NewItems()
+	}
+	return c.workerItems
+}
+
+// connect makes the pipe of a reader or writer.
+func (st *streams) connect(path string, v any, writer bool) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
 		return nil, err
 	}
-	return st, nil
+	widen([]*os.File{w})
+	s := &stream{path: path, done: make(chan struct{}), grace: st.grace}
+	if writer {
+		s.dst, s.ours, s.theirs = v.(io.Writer), r, w
+	} else {
+		s.src, s.ours, s.theirs = v.(io.Reader), w, r
+	}
+	st.list = append(st.list, s)
+	return s.theirs, nil
 }
 
 // abandon is for a call that is not made.
@@ -84,6 +99,7 @@ func (st *streams) abandon() {
 		s.ours.Close()
 		s.theirs.Close()
 	}
+	st.chans.abandon()
 }
 
 // start is called when the call has duplicates of its ends.
@@ -95,6 +111,7 @@ func (st *streams) start(ctx context.Context) {
 		now := time.Now() // with its monotonic reading: clocks step
 		st.over.Store(&now)
 	})
+	st.chans.start(ctx)
 	for _, s := range st.list {
 		s.theirs.Close()
 		if s.src != nil {
@@ -106,8 +123,8 @@ func (st *streams) start(ctx context.Context) {
 }
 
 // finish is called when the call is over and its ends are closed. It waits for
-// what is still in the pipes, and gives the errors of copying.
-func (st *streams) finish(ctx context.Context) error {
+// what is still in the pipes, and gives the errors of copying; called is the call's own.
+func (st *streams) finish(ctx context.Context, called error) error {
 	if st == nil {
 		return nil
 	}
@@ -121,7 +138,7 @@ func (st *streams) finish(ctx context.Context) error {
 		s.mu.Unlock()
 		s.stop()
 	}
-	var errs []error
+	errs := []error{st.chans.finish(ctx, called)}
 	for _, s := range st.list {
 		if s.src != nil {
 			s.awaitSource()

@@ -9,12 +9,17 @@ import (
 	"time"
 )
 
+const (
+	copySize       = 64 << 10
+	readerPatience = 100 * time.Millisecond
+)
+
 // streams are never made where nothing can be called.
 type streams struct{}
 
-func connectStreams(any, time.Duration) (*streams, error) { return nil, errors.ErrUnsupported }
+func (c *core) connectStreams(any) (*streams, any, error) { return nil, nil, errors.ErrUnsupported }
 func (*streams) abandon()                                 {}
 func (*streams) start(context.Context)                    {}
-func (*streams) finish(context.Context) error             { return nil }
+func (*streams) finish(context.Context, error) error      { return nil }
 
 func widen([]*os.File) (restore func()) { return func() {} }

@@ -214,7 +214,7 @@ func (w *fileWalk) walk(v reflect.Value) *ValueError {
 	sh := shapeOf(v.Type())
 	bad := w.at(v, sh, depth{})
 	if bad != nil {
-		bad.Root = sh.t.String()
+		bad.Root = sh.name()
 	}
 	return bad
 }

@@ -59,6 +59,9 @@ func (l *look) dynamic(v reflect.Value, d depth) *ValueError {
 		bad := *sh.bad
 		return &bad
 	}
+	if sh.holds.has(channel) {
+		return sh.fault("channels cannot cross within interfaces")
+	}
 	if sh.holds.has(file) {
 		return sh.fault("files cannot cross within interfaces such as any: give it the type " + typeName(sh.t))
 	}

@@ -26,7 +26,7 @@ var (
 // CheckType reports whether values of type t can cross, as far as a type tells: an error matching
 // ErrValue names the first part that cannot. What cannot:
 //
-//   - channels, functions, unsafe pointers, uintptr, complex numbers,
+//   - functions, unsafe pointers, uintptr, complex numbers,
 //   - interfaces with methods: what is in them could not be made again,
 //   - files that are no *os.File, or keys of maps,
 //   - structs of which nothing would cross because no field is exported,
@@ -35,14 +35,18 @@ func CheckType(t reflect.Type) error {
 	if err := CheckArgument(t); err != nil {
 		return err
 	}
+	if HasChannels(t) {
+		return &ValueError{Op: "encode", Type: t.String(), Why: "channels cross in arguments only"}
+	}
 	if HasStreams(t) {
 		return &ValueError{Op: "encode", Type: t.String(), Why: "readers and writers cross in arguments only; an *os.File crosses both ways"}
 	}
 	return nil
 }
 
-// CheckArgument is CheckType for arguments, which may hold streams too: io.Reader, io.Writer,
-// io.ReadCloser and io.WriteCloser.
+// CheckArgument is CheckType for arguments, which may hold streams and channels too: io.Reader,
+// io.Writer, io.ReadCloser and io.WriteCloser; chan<- T and <-chan T, where T can cross and holds
+// neither files nor any of these.
 func CheckArgument(t reflect.Type) error {
 	if t == nil {
 		return &ValueError{Op: "encode", Type: "nil"}
@@ -56,6 +60,9 @@ func CheckArgument(t reflect.Type) error {
 // HasStreams reports whether values of type t, which can cross, may hold readers or writers.
 func HasStreams(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(stream) }
 
+// IsLeaf reports whether values of type t are encoded as a whole, by methods of theirs for example.
+func IsLeaf(t reflect.Type) bool { return shapeOf(t).kind == reflect.Invalid }
+
 // HasFiles reports whether values of type t, which can cross, may hold files.
 func HasFiles(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(file) }
 
@@ -66,6 +73,8 @@ type shape struct {
 	elem   *shape
 	key    *shape
 	fields []shapeField
+	item   *shape       // of a channel: what it carries, which is no part of the value
+	mirror reflect.Type // of a root that holds channels: what it crosses as
 
 	is    traits // its own
 	holds traits // those of all that its values may be made of, and its own
@@ -81,6 +90,7 @@ type traits uint8
 const (
 	file     traits = 1 << iota // a leaf: *os.File, or a stream
 	stream                      // a leaf: io.Reader or the like, which is filled with a file
+	channel                     // a leaf that has no encoding of its own: see mirrorOf
 	surprise                    // only a value can tell about it: an interface, a time, a cycle
 	anything                    // every shape has it
 )
@@ -106,8 +116,8 @@ func shapeOf(t reflect.Type) *shape {
 	if bad != nil {
 		bad.Root = t.String()
 		root.bad = bad
-	} else {
-		b.analyse(root)
+	} else if b.analyse(root); root.bad != nil {
+		root.bad.Root = t.String()
 	}
 	sh, _ := shapes.LoadOrStore(t, root)
 	return sh.(*shape)
@@ -129,6 +139,9 @@ func (b *shapeBuilder) build(t reflect.Type) (*shape, *ValueError) {
 	leaf, bad := sh.leaf()
 	if leaf {
 		sh.kind = reflect.Invalid
+		if sh.is.has(channel) && bad == nil {
+			sh.item, bad = b.buildPart(t.Elem(), "[]")
+		}
 	} else if bad == nil {
 		bad = b.buildParts(sh)
 	}
@@ -152,7 +165,12 @@ func (sh *shape) leaf() (bool, *ValueError) {
 	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Interface:
 		return false, nil // methods count where the value is
 	}
-	return sh.encodesItself()
+	itself, bad := sh.encodesItself()
+	if !itself && bad == nil && t.Kind() == reflect.Chan {
+		sh.is |= file | stream | channel
+		return true, sh.channelFault()
+	}
+	return itself, bad
 }
 
 // encodesItself looks for methods that encode, and the way back.
@@ -182,7 +200,7 @@ func (sh *shape) encodesItself() (bool, *ValueError) {
 // buildParts makes the shapes of what values of sh are made of.
 func (b *shapeBuilder) buildParts(sh *shape) (bad *ValueError) {
 	switch sh.kind {
-	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64, reflect.Complex128:
+	case reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64, reflect.Complex128:
 		return sh.fault("")
 	case reflect.Interface:
 		if sh.t.NumMethod() > 0 {
@@ -333,4 +351,5 @@ func (b *shapeBuilder) analyse(root *shape) {
 		}
 	}
 	b.estimate(root)
+	root.bad = b.checkChannels(root)
 }

@@ -23,15 +23,29 @@ func isStream(t reflect.Type) bool {
 	return is
 }
 
-// Connect replaces every stream in the value that p points to, if it is not nil and not a file, by
-// what connect makes of it. What holds streams is copied first, as others may have it too.
-func Connect(p any, connect func(path string, stream any, writer bool) (*os.File, error)) (err error) {
+// A Connector gives files in place of streams, and ends in place of channels, that are not nil.
+type Connector struct {
+	Stream  func(path string, stream any, writer bool) (*os.File, error)
+	Channel func(path string, ch reflect.Value) (*Ends, error)
+}
+
+// Connect gives a pointer to what the value that p points to crosses as: each stream in it that is
+// not a file is replaced by what c makes of it, and each channel. What holds streams is copied
+// first, as others may have it too. For a value without channels it gives p.
+func Connect(p any, c Connector) (connected any, err error) {
 	v := reflect.ValueOf(p).Elem()
 	sh := shapeOf(v.Type())
 	defer catch(nil, &err, "encode", p)
 	if bad := (&look{}).at(v, sh, false, depth{}); bad != nil { // a cycle cannot be copied
-		bad.Root = sh.t.String()
-		return bad
+		bad.Root = sh.name()
+		return nil, bad
+	}
+	if sh.holds.has(channel) {
+		m, err := mirror(v, sh, c.Channel)
+		if err != nil {
+			return nil, err
+		}
+		p, v = m.Interface(), m.Elem()
 	}
 	w := fileWalk{set: true, own: true}
 	w.visit = func(at reflect.Value, sh *shape) *ValueError {
@@ -41,7 +55,7 @@ func Connect(p any, connect func(path string, stream any, writer bool) (*os.File
 			}
 			return nil
 		}
-		f, failed := connect(pathOf(w.path), at.Interface(), streamTypes[sh.t])
+		f, failed := c.Stream(pathOf(w.path), at.Interface(), streamTypes[sh.t])
 		if failed != nil {
 			err = failed
 			return sh.fault(failed.Error())
@@ -52,7 +66,7 @@ func Connect(p any, connect func(path string, stream any, writer bool) (*os.File
 	if bad := w.walk(v); bad != nil && err == nil {
 		err = bad
 	}
-	return err
+	return p, err
 }
 
 func pathOf(steps []string) (path string) {

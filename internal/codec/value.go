@@ -124,11 +124,7 @@ func (sh *shape) lookAt(v any) (utc bool, err error) {
 	case l.endless:
 		return false, &SizeError{What: "value", Size: MaxValue + 1, Max: MaxValue}
 	case bad != nil:
-		t := sh.t
-		if t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Interface {
-			t = t.Elem() // the caller's way to say what type it is
-		}
-		bad.Root = t.String()
+		bad.Root = sh.name()
 		return false, bad
 	}
 	return l.utc, nil

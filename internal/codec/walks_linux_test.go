@@ -120,15 +120,15 @@ func TestWalksEnd(t *testing.T) {
 	self.L[0] = self
 	two := &ring{F: f}
 	two.L = []*ring{{F: f, Next: map[string]*ring{"b": two}}}
-	never := func(path string, _ any, _ bool) (*os.File, error) {
+	never := Connector{Stream: func(path string, _ any, _ bool) (*os.File, error) {
 		t.Errorf("connects %s", path)
 		return nil, errors.ErrUnsupported
-	}
+	}}
 	for what, v := range map[string]*ring{"a map": loop, "a slice": self, "several": two} {
 		if enc, err := Encode(v); !errors.Is(err, ErrValue) || !strings.Contains(err.Error(), "cycle") || enc.Files != nil {
 			t.Errorf("cycle through %s: Encode: %v, %d files", what, err, len(enc.Files))
 		}
-		if err := Connect(&v, never); !errors.Is(err, ErrValue) || !strings.Contains(err.Error(), "cycle") {
+		if _, err := Connect(&v, never); !errors.Is(err, ErrValue) || !strings.Contains(err.Error(), "cycle") {
 			t.Errorf("cycle through %s: Connect: %v", what, err)
 		}
 		if n := len(FilesIn(v)); n == 0 || n > 2*decodeDepth {
@@ -149,7 +149,7 @@ func TestWalksEnd(t *testing.T) {
 	for _, v := range []any{none, ring{}, []*ring{nil}, []ring(nil), map[int]ring{}, map[int]*ring{1: nil}, [1]*ring{}} {
 		p := reflect.New(reflect.TypeOf(v))
 		p.Elem().Set(reflect.ValueOf(v))
-		if err := Connect(p.Interface(), never); err != nil || !reflect.DeepEqual(p.Elem().Interface(), v) {
+		if _, err := Connect(p.Interface(), never); err != nil || !reflect.DeepEqual(p.Elem().Interface(), v) {
 			t.Errorf("Connect: %#v became %#v, %v", v, p.Elem(), err)
 		}
 		got := reflect.New(reflect.TypeOf(v))
@@ -171,13 +171,13 @@ func TestConnectCopiesWhatIsShared(t *testing.T) {
 	list := []*ring{shared, nil, {L: []*ring{shared}}}
 	v := ring{Next: inner, L: list, R: (*os.File)(nil)}
 	var paths []string
-	if err := Connect(&v, func(path string, stream any, writer bool) (*os.File, error) {
+	if _, err := Connect(&v, Connector{Stream: func(path string, stream any, writer bool) (*os.File, error) {
 		paths = append(paths, path)
 		if _, ok := stream.(*strings.Reader); !ok || writer {
 			t.Errorf("%s is a %T, %v", path, stream, writer)
 		}
 		return f[1+len(paths)], nil
-	}); err != nil {
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"Next[].R", "Next[].R", "L[].R", "L[].L[].R"}; !reflect.DeepEqual(paths, want) {
@@ -209,7 +209,8 @@ func TestConnectWritesToNobodysMap(t *testing.T) {
 			_ = m[1]
 		}
 	}()
-	if err := Connect(&v, func(string, any, bool) (*os.File, error) { return os.Stdin, nil }); err != nil {
+	stdin := func(string, any, bool) (*os.File, error) { return os.Stdin, nil }
+	if _, err := Connect(&v, Connector{Stream: stdin}); err != nil {
 		t.Error(err)
 	}
 	<-done

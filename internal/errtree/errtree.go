@@ -1,6 +1,7 @@
 package errtree
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -361,31 +362,38 @@ func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []
 		d.fail("unknown type of error %.64q", name)
 		return nil
 	}
+	unknown := func() error { // its text and what it wraps are there
+		wrapped = slices.DeleteFunc(wrapped, func(err error) bool { return err == nil })
+		return &opaqueMany{opaque{text: text, typ: cmp.Or(et.goType, et.name)}, wrapped}
+	}
+	refuse := func(why string) error {
+		if et.goType != "" {
+			return unknown()
+		}
+		d.fail("error of type %s: %s", name, codec.Shorten(why, shortText))
+		return nil
+	}
 	defer func() {
 		if r := recover(); r != nil {
-			d.fail("error of type %s: panic: %s", name, codec.Shorten(codec.Sprint(r), shortText))
-			err = nil
+			err = refuse("panic: " + codec.Sprint(r))
 		}
 	}()
-	err, bad := et.decode(fields, wrapped, &d.room)
-	if bad == errRoom { // its text and what it wraps are there
-		wrapped = slices.DeleteFunc(wrapped, func(err error) bool { return err == nil })
-		return &opaqueMany{opaque{text: text, typ: et.name}, wrapped}
+	err, bad := et.decode(fields, slices.Clone(wrapped), &d.room)
+	if bad == errRoom {
+		return unknown()
 	}
 	if bad == nil && err == nil {
 		bad = errors.New("nothing decoded")
 	}
 	if bad != nil {
-		d.fail("error of type %s: %s", name, codec.Shorten(bad.Error(), shortText))
-		return nil
+		return refuse(bad.Error())
 	}
 	got, ok := safeText(err)
 	if !ok {
-		d.fail("error of type %s: %s", name, codec.Shorten(got, shortText))
-		return nil
+		return refuse(got)
 	}
 	if got != text {
-		return &texted{text, err}
+		return withText(err, text)
 	}
 	return err
 }

@@ -45,8 +45,8 @@ func TypeName(err error) string {
 	switch e := err.(type) {
 	case interface{ self() *opaque }:
 		return e.self().typ
-	case *texted:
-		return TypeName(e.err)
+	case interface{ original() error }:
+		return TypeName(e.original())
 	}
 	return fmt.Sprintf("%T", err)
 }
@@ -58,8 +58,17 @@ type texted struct {
 	err  error
 }
 
-func (e *texted) Error() string { return e.text }
-func (e *texted) Unwrap() error { return e.err }
+func (e *texted) Error() string   { return e.text }
+func (e *texted) Unwrap() error   { return e.err }
+func (e *texted) original() error { return e.err }
+
+// withText gives err a text that it does not have itself.
+func withText(err error, text string) error {
+	if a, ok := err.(*accompanied); ok {
+		return &accompanied{texted{text, a.err}, a.beside}
+	}
+	return &texted{text, err}
+}
 
 // safeText is err.Error() of an error that may be anything. ok is false if the method panicked.
 func safeText(err error) (text string, ok bool) {

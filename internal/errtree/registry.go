@@ -38,6 +38,10 @@ type errorType struct {
 	encode func(error) (fields []byte, wrapped []error, err error)
 	// decode takes the memory for fields out of room. errRoom says that there is not enough.
 	decode func(fields []byte, wrapped []error, room *int64) (error, error)
+
+	// goType is the type of one whose methods nobody has looked at (see RegisterGoType). What cannot
+	// be made again of it is then an error of no known type, and no violation.
+	goType string
 }
 
 // maxDecoded is the memory that the fields of all errors in a tree may take.
