@@ -323,6 +323,15 @@ func TestOtherGroupCannotFailWithoutAReason(t *testing.T) {
 		line := fmt.Sprintf("%d:700000:10\n", os.Getuid())
 		subIDsIn(t, line, line)
 		loginDefs = "/nonexistent"
+		if os.Getgid() != os.Getegid() {
+			p := goIn(t, unshare(t, User|Mount|Net)) // the launcher, which exec leaves undumpable, can be looked at
+			if want := fmt.Sprintf("0 %d 1", os.Getegid()); p.GIDMap != want || procFile(t, p.PID, "gid_map") != want {
+				t.Errorf("gid map %s, want %s", p.GIDMap, want)
+			}
+			_, err := Unshare(User, SubIDs())
+			wantError(t, "egid", err, unix.EPERM, "newgidmap", "real gid", "effective one")
+			return
+		}
 		_, err := Unshare(User, SubIDs())
 		if os.Getuid() == 4711 {
 			wantError(t, "no name", err, unix.EPERM, "unshare user /", "newuidmap", "name", "4711")
@@ -332,10 +341,11 @@ func TestOtherGroupCannotFailWithoutAReason(t *testing.T) {
 		return
 	}
 	testenv.Need(t, testenv.Root, testenv.UserNS, testenv.Process, testenv.Tool("setpriv"), testenv.Tool("newuidmap"), testenv.Tool("newgidmap"), testenv.Tool("getent"))
-	uid, _ := someoneWithSubIDs(t)
+	uid, gid := someoneWithSubIDs(t)
 	for name, ids := range map[string][]string{
 		"newgrp": {fmt.Sprintf("--reuid=%d", uid), "--regid=50"},
 		"nobody": {"--reuid=4711", "--regid=4711"},
+		"setgid": {fmt.Sprintf("--reuid=%d", uid), fmt.Sprintf("--rgid=%d", gid), "--egid=50"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testenv.Again(t, append(append([]string{"setpriv"}, ids...), "--clear-groups")...)

@@ -132,8 +132,8 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	if dumpable && c.Protect && user {
 		l.emptyRoot(c.chrooted) // others may look from here on
 	}
-	if dumpable && (c.Protect || user) {
-		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids took it away
+	if dumpable && (c.Protect || user || c.own.mixed) {
+		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids, or exec with ids that differ, took it away
 	}
 	l.on(c.Unshare, l.Unshare(int(c.Unshare)))
 	if c.Propagation != 0 {
@@ -270,8 +270,11 @@ func composeMapper(c *Creation, user Join) *launch {
 	l.join([]Join{user}, launcher.FirstFileFD)
 	for _, w := range c.procFiles() {
 		fd := l.Openat(launcher.FirstFileFD+1, w.name, unix.O_WRONLY)
-		l.on(w.about, fd)
-		l.on(w.about, l.Write(fd, w.content))
+		write := l.Write(fd, w.content)
+		for _, step := range []*launcher.Step{fd, write} {
+			l.on(w.about, step)
+			l.paths[step.Index()] = w.name
+		}
 		l.Close(fd)
 	}
 	return l

@@ -1,6 +1,7 @@
 package reexec
 
 import (
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -92,6 +93,7 @@ func (l *launch) giveBack(o own, user, protect bool) {
 // lookAtOwn looks at this process; the most of it is for launches into somebody else's Set.
 func lookAtOwn(protect bool) (o own) {
 	o.lent = sys.Lendable() != 0
+	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	if !protect {
 		return o
 	}

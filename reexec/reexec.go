@@ -62,6 +62,7 @@ type Fresh struct{ FS, Dir string }
 type own struct {
 	spared  bool // it has a negative oom_score_adj
 	grouped bool // it has supplementary groups
+	mixed   bool // its real ids are not its effective ones
 	lent    bool // the launcher has capabilities that what it becomes is not to have
 }
 
