@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // A socket belongs to the net namespace where socket(2) was called. So that is
@@ -99,7 +102,6 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		if err != nil {
 			return fail(err)
 		}
-		defer f.Close()
 		return dialFound(ctx, &nd, network, f)
 	}
 	if foreign&Net == 0 {
@@ -126,14 +128,22 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	return dialOneOf(ctx, &nd, network, with, ips)
 }
 
-// dialFound connects to the socket that f was opened for with O_PATH. The thread of this goroutine
-// may be in a Set: /proc would be what somebody else has there. That of a new one is not.
+// dialFound connects to the socket that f was opened for with O_PATH, and closes f. The thread of this
+// goroutine may be in a Set: /proc would be what somebody else has there. That of a new one is not.
+//
+// The socket may be on a file system that does not answer who wants to connect: then the goroutine is
+// left behind.
 func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) (net.Conn, error) {
+	ctx, cancelDialer := within(ctx, nd)
+	ctx, cancelLimit := context.WithTimeout(ctx, dialLimit)
+	cancel := func() { cancelLimit(); cancelDialer() }
 	var d dialed
 	var panicked any
 	ended, done := false, make(chan struct{})
 	go func() {
 		defer close(done)
+		defer cancel()
+		defer f.Close()
 		defer func() { panicked = recover() }() // of a Control function
 		path, err := procPath(f)
 		if err == nil {
@@ -143,7 +153,19 @@ func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) 
 		}
 		d.err, ended = err, true
 	}()
-	<-done
+	select {
+	case <-done:
+	case <-ctx.Done():
+		if sys.Done(done, dialPatience) {
+			break
+		}
+		go func() {
+			if <-done; d.conn != nil {
+				d.conn.Close()
+			}
+		}()
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.Join(context.Cause(ctx), sys.ErrLeftBehind)}
+	}
 	switch {
 	case panicked != nil:
 		panic(panicked)
@@ -152,6 +174,13 @@ func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) 
 	}
 	return d.conn, d.err
 }
+
+// dialLimit is how long connecting to a socket that is a file may take, which never waits for who
+// listens; dialPatience is how long it may take to end once its context is done.
+const (
+	dialLimit    = 30 * time.Second
+	dialPatience = 100 * time.Millisecond
+)
 
 // nameIn finds the host name in an address, "" if there is none to be resolved,
 // and gives what makes the same address with an IP address in its place.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -62,6 +63,8 @@ func insideSet[In any](ctx context.Context, s *Set, op string, typ Type, fn *Fun
 	case c.foreign&typ == 0:
 		return f()
 	case c.foreign&(User|Time) != 0:
+		ctx, cancel := context.WithTimeout(ctx, stepTimeout) // it is not the caller's own function
+		defer cancel()
 		return fn.Do(ctx, s, in, InProcess())
 	}
 	join := []Type{typ}
@@ -175,10 +178,15 @@ var lookupInside = Register("gonso.lookup", func(ctx context.Context, a lookupAr
 	return net.DefaultResolver.LookupNetIP(ctx, a.Network, a.Host)
 }, StartsGoroutines())
 
+// lookupTimeout is how long a resolver inside may take, whatever is configured there.
+const lookupTimeout = 2 * time.Minute
+
 // lookup resolves a name inside. Without need of a worker it does without: the
 // program may have no Init.
 func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (ips []netip.Addr, err error) {
 	if foreign&(User|Time|Mount) != 0 {
+		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+		defer cancel()
 		ips, err = lookupInside.Do(ctx, s, lookupArgs{network, host}, InProcess())
 	} else {
 		r := &net.Resolver{PreferGo: true, Dial: s.DialContext}

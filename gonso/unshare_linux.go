@@ -54,9 +54,10 @@ func (o *unshareOptions) mountFlags() uintptr {
 // mountProc mounts a procfs on the calling thread. What was on /proc might be
 // shared with where it was copied from.
 func mountProc() error {
-	err := unix.Mount("none", "/proc", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	const dir = "/proc" // path: where the new one is wanted
+	err := unix.Mount("none", dir, "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == nil || err == unix.EINVAL { // nothing was
-		err = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		err = unix.Mount("proc", dir, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
 	if err != nil {
 		return refused("mount", Mount, err)

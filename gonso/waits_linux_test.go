@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/reexec"
@@ -148,7 +149,7 @@ func TestTracedCommandCannotKeepUsWaiting(t *testing.T) {
 			testenv.Traced(t, c.Process.Pid)
 			cancel()
 			returnsWithin(t, 2*waitsGrace+time.Second, "Wait", func() {
-				if err := c.Wait(); !errors.Is(err, sys.ErrTraced) || !errors.Is(err, context.Canceled) {
+				if err := c.Wait(); !errors.Is(err, procfs.ErrTraced) || !errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
 			})

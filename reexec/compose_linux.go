@@ -99,7 +99,8 @@ func (l *launch) execute(fd launcher.FD, name string, protect bool) {
 	}
 	// TOMOYO looks for /dev/fd and answers ENOENT where that is missing.
 	s.Tolerate(unix.ENOENT)
-	l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", fd)).Index()] = name
+	path := fmt.Sprintf("/proc/self/fd/%d", fd) // path: in one's own Set, or at home
+	l.paths[l.Execve(path).Index()] = name
 }
 
 const shutOut = "it is executed by descriptor alone, as somebody else may be root inside; possibly an interpreter was registered for it there " +
@@ -194,8 +195,9 @@ func (l *launch) becomeReaper(c *Creation) {
 // mountProc mounts the procfs of the pid namespace that the launcher is in. What
 // was on /proc might be shared with where it was copied from.
 func (l *launch) mountProc() {
-	l.on(unix.CLONE_NEWNS, l.Mount("none", "/proc", "", unix.MS_REC|unix.MS_PRIVATE, "")).Tolerate(unix.EINVAL) // nothing was
-	l.on(unix.CLONE_NEWNS, l.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
+	const dir = "/proc"                                                                                     // path: where the new one is wanted
+	l.on(unix.CLONE_NEWNS, l.Mount("none", dir, "", unix.MS_REC|unix.MS_PRIVATE, "")).Tolerate(unix.EINVAL) // nothing was
+	l.on(unix.CLONE_NEWNS, l.Mount("proc", dir, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
 }
 
 // on remembers which namespaces a step is about.

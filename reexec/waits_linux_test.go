@@ -18,7 +18,7 @@ import (
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/handshake"
-	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
@@ -98,6 +98,15 @@ func lingering() int {
 
 var keep []any
 
+// unready is a file that does not block, on a file system that does not answer whether it is ready.
+func unready() int {
+	fd, err := unix.Open(os.Getenv(unreadyDir)+"/file", unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	check(err)
+	return fd
+}
+
+const unreadyDir = "GONSO_TEST_UNREADY_DIR"
+
 // hostile workers, which do all they can to keep a call, or Close, waiting.
 var hostile = map[string]func(f *fake){
 	"child keeps the socket":  func(f *fake) { f.call(); keepSocket(f); os.Exit(7) },
@@ -126,6 +135,24 @@ var hostile = map[string]func(f *fake){
 		f.raw(append(header(byte(wire.Result), 1, 2, f.call().ID+77), byte(wire.Returned), 0), fd)
 		unix.Close(fd)
 	},
+	// Whoever asks such a file whether it is ready waits, with the lock of all that asks along with it.
+	"unready result": func(f *fake) {
+		id, fd := f.call().ID, unready()
+		f.raw(append(header(byte(wire.Result), 1, 2, id), byte(wire.Returned), 0), fd)
+		unix.Close(fd)
+	},
+	"unready, unexpected": func(f *fake) {
+		fd := unready()
+		f.raw(append(header(byte(wire.Result), 1, 2, f.call().ID+77), byte(wire.Returned), 0), fd)
+	},
+	"unready, in another poller": func(f *fake) {
+		id, fd := f.call().ID, unready()
+		poller, err := unix.EpollCreate1(0)
+		check(err)
+		go unix.EpollCtl(poller, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}) // it waits
+		check(unix.SetNonblock(poller, true))
+		f.raw(append(header(byte(wire.Result), 1, 2, id), byte(wire.Returned), 0), poller)
+	},
 	"lingering, queued": func(f *fake) {
 		fd := lingering()
 		f.call()
@@ -150,6 +177,16 @@ func init() {
 func TestWaits(t *testing.T) {
 	for name := range hostile {
 		t.Run(name, func(t *testing.T) {
+			end := func() {}
+			if strings.HasPrefix(name, "unready") {
+				testenv.Need(t, testenv.Root)
+				dir := t.TempDir()
+				var err error
+				end, err = testenv.SilentFSAfter("/dev/fuse", dir, testenv.Lookups|testenv.Stats|testenv.Opens|testenv.AlsoFlushes)
+				need(t, "fuse", err)
+				t.Cleanup(end)
+				t.Setenv(unreadyDir, dir)
+			}
 			t.Setenv(testenv.ProgramEnv, fakePrefix+name)
 			file := filepath.Join(t.TempDir(), "pid")
 			t.Setenv(pidFile, file)
@@ -180,6 +217,7 @@ func TestWaits(t *testing.T) {
 			if strings.Contains(heard.String(), fakePrefix) {
 				t.Errorf("the fake failed: %s", heard)
 			}
+			end() // it keeps the worker
 			eventually(t, "descriptors are closed", func() bool { return len(descriptors()) <= len(before) })
 		})
 	}
@@ -198,7 +236,7 @@ func TestTracedWorkerCannotKeepUsWaiting(t *testing.T) {
 				var err error
 				returnsWithin(t, limit+grace+tolerant, "Do", func() { _, err = w.Call(ctx, name, nil) })
 				t.Log(err)
-				if name != "wait" && !errors.Is(err, sys.ErrTraced) {
+				if name != "wait" && !errors.Is(err, procfs.ErrTraced) {
 					t.Errorf("it does not say who traces: %v", err)
 				}
 			}

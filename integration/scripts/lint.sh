@@ -78,6 +78,16 @@ for file in "${files[@]}"; do
 done
 refuse 'cgo' '^import "C"|^[[:space:]]+"C"$|^//go:cgo_' "${go_files[@]}"
 refuse 'go:linkname' '^//go:linkname' "${go_files[@]}"
+# SECURITY.md, the second rule. The list is what may be shown, mounted on, or executed; each line says why.
+asks=()
+for file in "${go_files[@]}"; do
+	case $file in
+	*_test.go | internal/procfs/* | internal/testenv/* | integration/*) ;;
+	*) asks+=("$file") ;;
+	esac
+done
+found=$(grep -nHE '["`]/proc[/"`]' "${asks[@]}" /dev/null | grep -v ' // path: ' || true)
+[ -z "$found" ] || fail "a path below /proc; read it by package procfs, or say behind it '// path:' and why:"$'\n'"$found"
 # In brackets, so that this line is not found itself.
 refuse 'a path outside of the repository' '[.]\./shared|/work/(shared|[.]library|main)' "${files[@]}"
 

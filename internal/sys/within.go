@@ -78,6 +78,9 @@ import (
 // CloseTimeout is how long a file that came from somebody else may take to be closed.
 const CloseTimeout = 100 * time.Millisecond
 
+// KillTimeout is how long a process may take to end, and to be reaped, once it was killed.
+const KillTimeout = 500 * time.Millisecond
+
 // ErrLeftBehind is matched by the error of what has not let go in time.
 var ErrLeftBehind = errors.New("the kernel does not let go of it; a goroutine of this program is left behind, and waits on")
 
