@@ -181,10 +181,7 @@ func TestWaits(t *testing.T) {
 			if strings.HasPrefix(name, "unready") {
 				testenv.Need(t, testenv.Root)
 				dir := t.TempDir()
-				var err error
-				end, err = testenv.SilentFSAfter("/dev/fuse", dir, testenv.Lookups|testenv.Stats|testenv.Opens|testenv.AlsoFlushes)
-				need(t, "fuse", err)
-				t.Cleanup(end)
+				end = testenv.Silent(t, dir, testenv.Lookups|testenv.Stats|testenv.Opens|testenv.AlsoFlushes)
 				t.Setenv(unreadyDir, dir)
 			}
 			t.Setenv(testenv.ProgramEnv, fakePrefix+name)

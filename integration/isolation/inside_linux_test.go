@@ -236,6 +236,8 @@ func newPTY(t *testing.T) (pty, tty *os.File) {
 	return pty, tty
 }
 
+const none = "0000000000000000" // of capabilities
+
 // CVE-2022-29162 and others: what a program was started with is of use inside.
 func TestStateOfTheCallerCannotComeAlong(t *testing.T) {
 	for _, k := range some(uns, nouns, ptr) {
@@ -256,21 +258,25 @@ func TestStateOfTheCallerCannotComeAlong(t *testing.T) {
 				}
 				got[f[0]+" "+f[1]] = strings.Join(f[2:], " ")
 			}
-			ignored, _ := strconv.ParseUint(got["worker SigIgn"], 16, 64)
-			if ignored&(1<<(unix.SIGHUP-1)|1<<(unix.SIGINT-1)|1<<(unix.SIGUSR1-1)) != 0 {
-				t.Errorf("ignored signals %x", ignored)
+			const set = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGUSR1-1)
+			for who, want := range map[string]uint64{"here": set, "worker": 0, "command": set} {
+				if ignored, err := strconv.ParseUint(got[who+" SigIgn"], 16, 64); err != nil || ignored&set != want {
+					t.Errorf("%s ignores signals %x, want %x of them: %v", who, ignored, want, err)
+				}
 			}
-			for _, key := range []string{"worker Score", "command Score"} {
-				if v := got[key]; v == "" || v[0] == '-' {
+			// What it was started with is there to come along.
+			want := map[string]string{"here Score": "-500", "here Groups": "7 8", "here Umask": "0000", "worker Core": "0"}
+			for key, v := range got {
+				if strings.HasPrefix(key, "here Cap") && strings.Trim(v, "0") == "" {
 					t.Errorf("%s: %q", key, v)
 				}
 			}
-			for key, want := range map[string]string{
-				"worker Groups": "", "worker CapInh": "0000000000000000", "worker CapAmb": "0000000000000000",
-				"worker Umask": "0022", "worker Core": "0",
-				"command Groups": "", "command CapInh": "0000000000000000", "command CapAmb": "0000000000000000",
-				"command Umask": "0022",
-			} {
+			for _, who := range []string{"worker", "command", "original", "init"} {
+				for key, v := range map[string]string{"Groups": "", "CapInh": none, "CapAmb": none, "Umask": "0022", "Score": "0"} {
+					want[who+" "+key] = v
+				}
+			}
+			for key, want := range want {
 				if v, ok := got[key]; v != want || !ok {
 					t.Errorf("%s: %q, want %q", key, v, want)
 				}

@@ -88,6 +88,8 @@ func (w *waiting) start(types gonso.Type, what string, args ...string) *dialogue
 		types = w.inside()
 	}
 	c := exec.Command(w.program, append([]string{fmt.Sprint(w.pid), fmt.Sprint(int(types)), what}, args...)...)
+	// What others mount meanwhile is none of its doing.
+	c.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(w.program))
 	if w.kind == plain {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUID, Gid: plainUID}}
 	}

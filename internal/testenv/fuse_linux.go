@@ -2,10 +2,14 @@ package testenv
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +17,52 @@ import (
 // SilentFS mounts a FUSE file system at dir that takes every request and answers none: who asks
 // it something waits in the kernel, and cannot be killed. end aborts it, and unmounts it.
 func SilentFS(dir string) (end func(), err error) { return SilentFSAfter("/dev/fuse", dir, 0) }
+
+// Silent is SilentFSAfter by another process, for tests in which this one may come to wait there: killed, it
+// would keep what answers, and so itself. What it returns ends that before the test does.
+func Silent(t testing.TB, dir string, answers Answers) (end func()) {
+	t.Helper()
+	c := Command(t, "silent file system", dir, strconv.Itoa(int(answers)))
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	var said strings.Builder
+	c.Stderr = &said
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = sync.OnceFunc(func() {
+		in.Close()
+		c.Wait()
+		_ = unix.Unmount(dir, unix.MNT_DETACH) // if it was killed
+	})
+	t.Cleanup(end)
+	if n, _ := out.Read(make([]byte, 10)); n == 0 {
+		end()
+		Found(t, FUSE, errors.New(said.String()))
+	}
+	return end
+}
+
+func init() {
+	Program("silent file system", func() {
+		answers, _ := strconv.Atoi(os.Args[2])
+		end, err := SilentFSAfter("/dev/fuse", os.Args[1], Answers(answers))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("mounted")
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		end()
+	})
+}
 
 // Answers are what a file system of SilentFSAfter answers after all.
 type Answers int
@@ -109,6 +159,7 @@ func (s *fuseServer) answer(op uint32, node uint64, arg []byte) (body []byte, ok
 		return body, true
 	case fuseLookup:
 		name, _, _ := strings.Cut(string(arg), "\x00")
+		name = fmt.Sprintf("%s in %d", name, node)
 		body = make([]byte, 40) // struct fuse_entry_out: the next time it is asked again
 		binary.NativeEndian.PutUint64(body, s.node(name))
 		return append(body, s.attr(s.node(name))...), may(Lookups)

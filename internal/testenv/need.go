@@ -27,6 +27,19 @@ var (
 	Process = Req{"the process backend", []string{"process"}, noProcess}
 	SubIDs  = Req{"subordinate ids", []string{"subids"}, noSubIDs}
 
+	// For Found.
+	Setuid     = Req{"setuid programs", []string{"setuid"}, nil}
+	FileCaps   = Req{"file capabilities", []string{"filecaps"}, nil}
+	FUSE       = Req{"FUSE", []string{"fuse"}, nil}
+	Freezer    = Req{"the freezer of cgroup v2", []string{"freezer"}, nil}
+	Ptrace     = Req{"ptrace", []string{"ptrace"}, nil}
+	Keyrings   = Req{"keyrings", []string{"keyrings"}, nil}
+	Interp     = Req{"binfmt_misc of user namespaces", []string{"binfmt_misc"}, nil}
+	Source     = Req{"the source", []string{"source"}, nil}
+	Alone      = Req{"memory as it is without the race detector", nil, nil}
+	SmallPages = Req{"small pages", nil, nil}
+	SysctlExec = Req{"vm.memfd_noexec", nil, nil}
+
 	Terminals = Req{"pseudo terminals", []string{"pty"}, noTerminals}
 	Cgroup2   = Req{"cgroup v2, to be written to", []string{"cgroup2"}, noCgroup2}
 )
@@ -51,6 +64,15 @@ func Need(t testing.TB, reqs ...Req) {
 			t.Fatalf("needs %s, which GONSO_TEST_REQUIRE promises: %s", r.name, why)
 		}
 		t.Skipf("skip: needs %s: %s", r.name, why)
+	}
+}
+
+// Found is Need for what only the test can find out: missing says why r is not there, and nil that it is.
+func Found(t testing.TB, r Req, missing error) {
+	t.Helper()
+	if missing != nil {
+		r.missing = missing.Error
+		Need(t, r)
 	}
 }
 

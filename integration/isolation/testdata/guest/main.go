@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 var (
@@ -246,6 +247,23 @@ func cross(ctx context.Context, pid int) {
 	out, err := s.Command(ctx, "sh", "-c", "cat /proc/self/status; echo -n 'Score:'; cat /proc/self/oom_score_adj").Output()
 	check(err)
 	show("command", string(out))
+	// What makes namespaces stays with a pid namespace, in two processes.
+	made := must(s.Unshare(gonso.PID))
+	defer made.Close()
+	show("here", statusOf("self"))
+	for _, original := range testenv.ChildrenNamed(os.Getpid(), "gonso-init") {
+		show("original", statusOf(strconv.Itoa(original)))
+		for _, init := range testenv.ChildrenNamed(original, "gonso-init") {
+			show("init", statusOf(strconv.Itoa(init)))
+		}
+	}
+}
+
+// statusOf has what look has, of another process.
+func statusOf(process string) string {
+	status := must(os.ReadFile("/proc/" + process + "/status"))
+	score := must(os.ReadFile("/proc/" + process + "/oom_score_adj"))
+	return fmt.Sprintf("%sScore:\t%s", status, score)
 }
 
 // ids is about keeping those of outside.
