@@ -115,7 +115,8 @@ var hostile = map[string]func(f *fake){
 	"answers unread":          func(f *fake) { f.answer(f.someOfCall(20), "soon") },
 	"reads nothing":           func(f *fake) {},
 	"drip": func(f *fake) {
-		for f.someOfCall(20); ; time.Sleep(50 * time.Millisecond) {
+		f.someOfCall(20)
+		for range time.Tick(50 * time.Millisecond) {
 			f.someOfCall(20)
 		}
 	},

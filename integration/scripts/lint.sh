@@ -78,6 +78,19 @@ for file in "${files[@]}"; do
 done
 refuse 'cgo' '^import "C"|^[[:space:]]+"C"$|^//go:cgo_' "${go_files[@]}"
 refuse 'go:linkname' '^//go:linkname' "${go_files[@]}"
+# CONTRIBUTING.md, the house rules about tests.
+tests=() skipping=()
+for file in "${go_files[@]}"; do
+	case $file in
+	internal/testenv/need.go | internal/testenv/recorder_linux_test.go | gonso/gonsotest/*) ;;
+	*_test.go | internal/testenv/*) skipping+=("$file") ;;
+	esac
+	case $file in
+	*_test.go | */testdata/* | internal/testenv/*) tests+=("$file") ;;
+	esac
+done
+refuse 'a test that sleeps; wait for an event, poll (testenv.Eventually), or let a bubble pass time (testenv.Pass)' 'time\.Sleep\(' "${tests[@]}"
+refuse 'a test that skips by itself; testenv.Need and testenv.Found have reasons' '\<(t|b|f|tb)\.Skip(f|Now)?\(' "${skipping[@]}"
 # SECURITY.md, the second rule. The list is what may be shown, mounted on, or executed; each line says why.
 asks=()
 for file in "${go_files[@]}"; do

@@ -45,7 +45,7 @@ func Silent(t testing.TB, dir string, answers Answers) (end func()) {
 	t.Cleanup(end)
 	if n, _ := out.Read(make([]byte, 10)); n == 0 {
 		end()
-		Found(t, FUSE, errors.New(said.String()))
+		Found(t, "fuse", errors.New(said.String()))
 	}
 	return end
 }

@@ -56,6 +56,6 @@ func Traced(t testing.TB, pid int) {
 	})
 	if n, _ := out.Read(make([]byte, 10)); n == 0 {
 		c.Wait()
-		Found(t, Ptrace, errors.New(said.String()))
+		Found(t, "ptrace", errors.New(said.String()))
 	}
 }
