@@ -57,7 +57,7 @@ func (c *core) idMaps() (uid, gid string, err error) {
 	if err := c.intact("id maps"); err != nil {
 		return "", "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+	ctx, cancel := createContext()
 	defer cancel()
 	uid, gid, err = reexec.IDMaps(ctx, c.joins(User), c.exposes(User))
 	if err != nil {

@@ -403,6 +403,51 @@ func TestFrozenCgroup(t *testing.T) {
 	})
 }
 
+func init() {
+	testenv.Program("clones into what is frozen meanwhile", func() {
+		os.Unsetenv(testenv.ProgramEnv)
+		dir := os.Args[1]
+		cgroup, err := OpenCgroup(dir)
+		check(err)
+		c := exec.Command("sleep", "30")
+		c.SysProcAttr = workerSysProcAttr()
+		c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
+		err = CloneInto(cgroup, func() error {
+			check(os.WriteFile(dir+"/cgroup.freeze", []byte("1"), 0))
+			return c.Start()
+		})
+		os.Stdout.WriteString(strconv.FormatBool(errors.Is(err, ErrFrozen)) + "\n")
+	})
+}
+
+// Where /proc is another pid namespace's, the ids of cgroup.procs are strangers there.
+func TestForeignProcCannotHideWhoIsFrozen(t *testing.T) {
+	for name, args := range map[string][]string{
+		"a parent's":      {"--fork", "--pid", "--kill-child"},
+		"a grandparent's": {"--fork", "--pid", "--kill-child", "unshare", "--fork", "--pid", "--kill-child"},
+		"its own":         {"--fork", "--pid", "--kill-child", "--mount-proc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testenv.Need(t, testenv.Root, testenv.UtilLinux("unshare"))
+			dir, freeze := frozenCgroup(t)
+			exe, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := exec.Command("unshare", append(args, exe, dir)...)
+			c.Env = append(os.Environ(), testenv.ProgramEnv+"=clones into what is frozen meanwhile")
+			kill := time.AfterFunc(20*time.Second, func() {
+				c.Process.Kill()
+				freeze(false)
+			})
+			defer kill.Stop()
+			if out, err := c.CombinedOutput(); err != nil || string(out) != "true\n" {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+}
+
 // stoppedInit prints the two processes of a pid namespace's init, after stopping some of them.
 func stoppedInit(stop func(original, init int)) {
 	os.Unsetenv(testenv.ProgramEnv)
