@@ -78,7 +78,7 @@ func TestShortCallsStayOnTheReader(t *testing.T) {
 				ran = append(ran, n) // no other goroutine writes it
 				return true
 			}}
-			time.Sleep(patience / 3) // the timer comes again and again
+			testenv.Pass(patience / 3) // the timer comes again and again
 		}
 		in.reading(t, 1)
 		if len(ran) != 100 || !slices.IsSorted(ran) {
@@ -96,7 +96,7 @@ func TestLongCallIsRelieved(t *testing.T) {
 		end := make(chan struct{})
 		in.calls <- incomingCall{true, func() bool { <-end; return true }}
 		in.nobodyReads(t)
-		time.Sleep(patience * 9 / 10)
+		testenv.Pass(patience * 9 / 10)
 		in.nobodyReads(t)
 		begin := time.Now()
 		in.calls <- incomingCall{true, nothing} // who takes it
@@ -118,7 +118,7 @@ func TestRelievedCallDoesNotReadToo(t *testing.T) {
 		in := newIncoming(t)
 		end := make(chan struct{})
 		in.calls <- incomingCall{true, func() bool { <-end; return true }}
-		time.Sleep(2 * patience)
+		testenv.Pass(2 * patience)
 		in.reading(t, 2)
 		close(end)
 		in.reading(t, 2)
@@ -299,28 +299,5 @@ func BenchmarkTurns(b *testing.B) {
 	inTurns, handsOver := start("echo in turns"), start("echo that hands over")
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	const batch = 100
-	var turn, hand []time.Duration
-	timed := func(to *[]time.Duration, f func()) {
-		for range batch / 10 { // the other one had the processor
-			f()
-		}
-		begin := time.Now()
-		for range batch {
-			f()
-		}
-		*to = append(*to, time.Since(begin)/batch)
-	}
-	for b.Loop() {
-		timed(&turn, inTurns)
-		timed(&hand, handsOver)
-	}
-	median := func(d []time.Duration) float64 {
-		slices.Sort(d)
-		return float64(d[len(d)/2].Nanoseconds())
-	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(turn), "turns-ns")
-	b.ReportMetric(median(hand), "handed-over-ns")
-	b.ReportMetric(median(hand)/median(turn), "ratio")
+	testenv.Contest(b, "turns", inTurns, "handed-over", handsOver)
 }

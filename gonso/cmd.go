@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -380,12 +381,12 @@ func (c *Cmd) await(in *exec.Cmd) error {
 		case <-time.After(killedPoll):
 		}
 		switch reaped := errors.Is(in.Process.Signal(syscall.Signal(0)), os.ErrProcessDone); {
-		case reaped || !sys.Killed(pid):
+		case reaped || !procfs.Killed(pid):
 			stuck = time.Time{} // what keeps its streams is WaitDelay's affair
 		case stuck.IsZero():
 			stuck = time.Now()
 		case time.Since(stuck) >= sys.KillTimeout:
-			return errors.Join(c.ctx.Err(), newError("wait", 0, "", sys.Stuck(pid)))
+			return errors.Join(c.ctx.Err(), newError("wait", 0, "", procfs.Stuck(pid)))
 		}
 	}
 }

@@ -40,6 +40,8 @@ func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.
 		return nil, err
 	}
 	if c.foreign&^threadEnters != 0 {
+		ctx, cancel := context.WithTimeout(ctx, stepTimeout) // it is not the caller's own function
+		defer cancel()
 		return fn.Do(ctx, s, in, InProcess())
 	}
 	var file *os.File

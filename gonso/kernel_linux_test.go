@@ -199,10 +199,10 @@ func TestTimeNamespace(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.Tool("unshare"), testenv.Tool("sleep"))
 	testenv.Leaks(t)
 	if testenv.Home("time") == "" {
-		t.Skip("skip: needs time namespaces: Linux 5.6")
+		testenv.Found(t, "time", errors.New("there is no ns/time"))
 	}
 	if out, err := exec.Command("unshare", "--time", "--fork", "true").CombinedOutput(); err != nil {
-		t.Skipf("skip: needs an unshare that knows --time, of util-linux 2.36: %v: %s", err, out)
+		testenv.Found(t, "tools", fmt.Errorf("unshare --time, of util-linux 2.36: %v: %s", err, out))
 	}
 	// --fork: offsets hold for children only.
 	pid := descendant(t, "unshare", "--time", "--boottime", "123456789", "--fork", "--kill-child", "sleep", "600")

@@ -188,7 +188,7 @@ func TestClosedHomeCannotSendThreadsElsewhere(t *testing.T) {
 	testenv.Need(t, testenv.UserNS)
 	probe := unix.CloseRange(math.MaxInt32-1, math.MaxInt32-1, 0)
 	if probe == unix.ENOSYS {
-		t.Skip("skip: needs close_range (Linux 5.9)")
+		testenv.Found(t, "close_range", probe)
 	}
 	for _, moment := range []string{"first in main", "between", "under a Set", "while a closure runs"} {
 		for _, debug := range []string{"", "threads"} {

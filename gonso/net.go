@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // A socket belongs to the net namespace where socket(2) was called. So that is
@@ -211,39 +214,74 @@ func (s *Set) dialUnix(ctx context.Context, foreign Type, nd *net.Dialer, networ
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
-	defer f.Close()
+	return dialFound(ctx, nd, network, f)
+}
+
+// dialFound connects to the socket that f was opened for with O_PATH, and closes f. It may be on a file
+// system that does not answer who wants to connect: then the goroutine is left behind.
+func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) (net.Conn, error) {
+	ctx, cancelDialer := within(ctx, nd)
+	defer cancelDialer()
+	ctx, cancelLimit := context.WithTimeout(ctx, dialLimit)
+	defer cancelLimit()
 	var conn net.Conn
-	err = atHome(func() error {
+	over, err := atHome(ctx, func() error {
+		defer f.Close()
 		path, err := procPath(f)
 		if err != nil {
 			return &net.OpError{Op: "dial", Net: network, Err: err}
 		}
 		conn, err = nd.DialContext(ctx, network, path)
 		return err
+	}, func() {
+		if conn != nil {
+			conn.Close()
+		}
 	})
+	if !over {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
 	return conn, err
 }
 
+// dialLimit is how long connecting to a socket that is a file may take, which never waits for who
+// listens; homePatience is how long what runs at home may take to end once its context is done.
+const (
+	dialLimit    = 30 * time.Second
+	homePatience = 100 * time.Millisecond
+)
+
 // atHome runs f on a thread that is not in a Set, as that of this goroutine may be: its /proc would
-// be what somebody else has there.
-func atHome(f func() error) error {
-	var err error
+// be what somebody else has there. If f is not over soon after ctx is done, it is left behind, and
+// late is called in the end.
+func atHome(ctx context.Context, f func() error, late func()) (over bool, err error) {
+	var ferr error // once done is closed
 	var panicked any
 	ended, done := false, make(chan struct{})
 	go func() {
 		defer close(done)
 		defer func() { panicked = recover() }() // of a Control function
-		err = f()
+		ferr = f()
 		ended = true
 	}()
-	<-done
+	select {
+	case <-done:
+	case <-ctx.Done():
+		if !sys.Done(done, homePatience) {
+			go func() {
+				<-done
+				late()
+			}()
+			return false, errors.Join(context.Cause(ctx), sys.ErrLeftBehind)
+		}
+	}
 	switch {
 	case panicked != nil:
 		panic(panicked)
 	case !ended:
 		runtime.Goexit()
 	}
-	return err
+	return true, ferr
 }
 
 // nameIn finds the host name in an address, "" if there is none to be resolved,

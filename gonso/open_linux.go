@@ -51,7 +51,7 @@ func openThread(op string, types Type, optional, opened bool) (*core, error) {
 	// Another thread may have ended by the time that its directory is read.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	const dir = "/proc/thread-self/ns"
+	const dir = "/proc/thread-self/ns" // path: for errors
 	fd, err := procfs.Open("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, newError(op, types, dir, err)
@@ -61,12 +61,13 @@ func openThread(op string, types Type, optional, opened bool) (*core, error) {
 }
 
 func openPID(pid int, types Type, optional bool) (*core, error) {
+	path := "/proc/" + strconv.Itoa(pid) // path: for errors
 	if pid <= 0 {
-		return nil, newError("open", 0, "/proc/"+strconv.Itoa(pid), os.ErrInvalid).withHint("process ids are positive")
+		return nil, newError("open", 0, path, os.ErrInvalid).withHint("process ids are positive")
 	}
 	d, err := procfs.Process(pid)
 	if err != nil {
-		return nil, newError("open", 0, "/proc/"+strconv.Itoa(pid), err)
+		return nil, newError("open", 0, path, err)
 	}
 	defer d.Close()
 	return openProcess(d, types, optional)

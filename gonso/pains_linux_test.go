@@ -247,12 +247,11 @@ func TestForgottenInitCannotForkOrGoUnnoticed(t *testing.T) {
 // containers/storage#1036: cgo needed. containerd#10611, buildkit#3738: fork
 // hooks by go:linkname, which a new Go release breaks.
 func TestSourceCannotNeedCgoOrLinkname(t *testing.T) {
-	if _, err := os.Stat("../go.mod"); err != nil {
-		t.Skipf("skip: needs source: %v", err)
-	}
+	_, err := os.Stat("../go.mod")
+	testenv.Found(t, "source", err)
 	fset := token.NewFileSet()
 	files := 0
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -718,7 +717,7 @@ func TestHostsKeysCannotBeReadInside(t *testing.T) {
 	testenv.Need(t, testenv.Process, testenv.UserNS)
 	out := program(t, "keys", nil)
 	if why, ok := strings.CutPrefix(out, "skip: "); ok {
-		t.Skip("skip: needs keyrings: " + why)
+		testenv.Found(t, "keyrings", errors.New(why))
 	}
 	var got [2]keyring
 	if err := json.Unmarshal([]byte(out), &got); err != nil {

@@ -50,7 +50,7 @@ func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
 	var err error
 	switch a.Caution {
 	case ownFile:
-		return os.OpenFile(a.Name, flag, a.Perm)
+		fd, err = openat(a.Name, flag, a.Perm)
 	case anyFile:
 		fd, err = openat2(unix.AT_FDCWD, a.Name, a.how(flag, unix.RESOLVE_NO_MAGICLINKS))
 	case ownSocket:
@@ -63,7 +63,17 @@ func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: a.Name, Err: err}
 	}
-	return os.NewFile(uintptr(fd), a.Name), nil
+	return sys.NewFile(fd, a.Name), nil
+}
+
+// openat is open(2), with the mode of package os and not interrupted by the runtime's signals.
+func openat(name string, flag int, perm os.FileMode) (int, error) {
+	for {
+		fd, err := unix.Open(name, flag|unix.O_CLOEXEC|unix.O_LARGEFILE, uint32(modeBits(perm)))
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
 }
 
 // how is what openat2(2) takes, which calls a mode an error where none is needed.
@@ -223,15 +233,17 @@ func (s *Set) findSocket(ctx context.Context, name string) (*os.File, error) {
 // procPath is a path to what f refers to, on threads that are at home.
 func procPath(f *os.File) (path string, err error) {
 	err = sys.OnFD(f, func(fd int) error {
-		path = fmt.Sprintf("/proc/self/fd/%d", fd)
-		var st, is unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
+		path = fmt.Sprintf("/proc/self/fd/%d", fd) // path: for connect(2), and looked at
+		// What the kernel knows already: the file system need not answer.
+		const known = unix.AT_STATX_DONT_SYNC
+		var st, is unix.Statx_t
+		if err := unix.Statx(unix.AT_FDCWD, path, known, unix.STATX_INO, &st); err != nil {
 			return &os.PathError{Op: "stat", Path: path, Err: err}
 		}
-		if err := unix.Fstat(fd, &is); err != nil {
-			return os.NewSyscallError("fstat", err)
+		if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|known, unix.STATX_INO, &is); err != nil {
+			return os.NewSyscallError("statx", err)
 		}
-		if st.Dev != is.Dev || st.Ino != is.Ino {
+		if st.Dev_major != is.Dev_major || st.Dev_minor != is.Dev_minor || st.Ino != is.Ino {
 			return &os.PathError{Op: "stat", Path: path, Err: errOthersProc}
 		}
 		return nil

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // Most of these tests run in a bubble of testing/synctest: time in it goes on
@@ -415,7 +417,7 @@ func TestCloseLeavesNoCallBehind(t *testing.T) {
 		m := newMaker()
 		p := newPool(t, func(ctx context.Context) (*Set, error) {
 			<-ctx.Done()
-			time.Sleep(time.Second)
+			<-time.After(time.Second) // of the bubble's clock
 			return m.make(context.Background())
 		}, PoolOptions{Size: 1})
 		synctest.Wait()
@@ -475,7 +477,7 @@ func TestPoolPausesBetweenFailures(t *testing.T) {
 			}
 			return s, err
 		}, PoolOptions{Size: 3, Parallel: 1})
-		time.Sleep(40 * time.Second)
+		testenv.Pass(40 * time.Second)
 		synctest.Wait()
 		want, at := []time.Duration{0}, time.Duration(0)
 		for pause := firstPause; at+pause < 40*time.Second; pause = min(2*pause, lastPause) {
@@ -495,7 +497,7 @@ func TestPoolPausesBetweenFailures(t *testing.T) {
 		}
 
 		works.Store(true)
-		time.Sleep(lastPause)
+		testenv.Pass(lastPause)
 		wantStats(t, p, PoolStats{Ready: 3, Made: 3, Failed: uint64(len(want))})
 		if err := p.Stats().Err; err != nil {
 			t.Error(err)
@@ -507,7 +509,7 @@ func TestPoolPausesBetweenFailures(t *testing.T) {
 		if _, err := p.Get(t.Context()); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(firstPause)
+		testenv.Pass(firstPause)
 		synctest.Wait()
 		if have := m.calls(); fmt.Sprint(have) != fmt.Sprint([]time.Duration{0, firstPause}) {
 			t.Errorf("tried after %v", have)
@@ -526,7 +528,7 @@ func TestGetCannotGetAnOldError(t *testing.T) {
 			}
 			return nil, fmt.Errorf("try %d", tries.Add(1))
 		}, PoolOptions{Size: 1})
-		time.Sleep(15 * time.Second)
+		testenv.Pass(15 * time.Second)
 		synctest.Wait()
 		for range 3 {
 			want := fmt.Sprintf("try %d", tries.Load()+1)
@@ -596,7 +598,7 @@ func TestPoolTimeout(t *testing.T) {
 			t.Error(g.err)
 		}
 		// It has returned, so the next try has begun after a pause.
-		time.Sleep(firstPause)
+		testenv.Pass(firstPause)
 		wantStats(t, p, PoolStats{Creating: 1, Failed: 1})
 	})
 }
@@ -617,7 +619,7 @@ func TestHangingFunctionCannotBlockThePool(t *testing.T) {
 			t.Error(g.err)
 		}
 		wantStats(t, p, PoolStats{Creating: 1, Made: 1, Given: 1})
-		time.Sleep(time.Minute)
+		testenv.Pass(time.Minute)
 		wantStats(t, p, PoolStats{Hung: 1, Made: 1, Given: 1, Failed: 1})
 		m.order <- m.good // after a pause
 		wantStats(t, p, PoolStats{Ready: 1, Hung: 1, Made: 2, Given: 1, Failed: 1})
@@ -641,7 +643,7 @@ func TestHangingFunctionCannotBlockThePool(t *testing.T) {
 		if !errors.Is(g.err, context.DeadlineExceeded) {
 			t.Error(g.err)
 		}
-		time.Sleep(time.Hour)
+		testenv.Pass(time.Hour)
 		wantStats(t, p, PoolStats{Hung: most, Made: 2, Given: 2, Failed: most})
 		if m.most != most {
 			t.Errorf("%d calls at once", m.most)
@@ -680,7 +682,7 @@ func TestPoolMakesNoMoreAtOnceThanItMay(t *testing.T) {
 			m.now++
 			m.most = max(m.most, m.now)
 			m.mu.Unlock()
-			time.Sleep(time.Second)
+			<-time.After(time.Second) // of the bubble's clock
 			m.mu.Lock()
 			m.now--
 			m.mu.Unlock()
@@ -696,7 +698,7 @@ func TestPoolMakesNoMoreAtOnceThanItMay(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		time.Sleep(time.Minute)
+		testenv.Pass(time.Minute)
 		wantStats(t, p, PoolStats{Ready: 20, Made: 50, Given: 30})
 		if m.most != 3 {
 			t.Errorf("%d at once", m.most)

@@ -313,7 +313,7 @@ func TestProgramCannotGetAnothersNamespacesByItsProc(t *testing.T) {
 		for _, k := range procfsKinds {
 			t.Run(user+"/"+k.name, func(t *testing.T) {
 				if k.host && first != nil {
-					t.Skip("skip: needs root: /proc is locked")
+					testenv.Found(t, "root", errors.New("/proc is locked"))
 				}
 				args := append(first, "--mount", "--uts", "--fork", "--pid", "--kill-child", "sh", "-ec", k.script, "sh", exe, exe)
 				c := exec.Command("unshare", args...)

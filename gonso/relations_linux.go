@@ -1,7 +1,6 @@
 package gonso
 
 import (
-	"context"
 	"errors"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +58,7 @@ func (c *core) userNS(op string) (*reexec.UserNS, error) {
 	if err := c.intact(op); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+	ctx, cancel := createContext()
 	defer cancel()
 	u, err := reexec.LookAtUserNS(ctx, c.joins(User), c.exposes(User))
 	if err != nil {

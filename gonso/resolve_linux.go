@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 type lookupArgs struct{ Network, Host string }
@@ -13,10 +14,15 @@ var lookupInside = Register("gonso.lookup", func(ctx context.Context, a lookupAr
 	return lookupIn(ctx, net.DefaultResolver, a.Network, a.Host)
 }, StartsGoroutines())
 
+// lookupTimeout is how long a resolver inside may take, whatever is configured there.
+const lookupTimeout = 2 * time.Minute
+
 // lookup resolves a name inside. Without need of a worker it does without: the
 // program may have no Init.
 func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (ips []netip.Addr, err error) {
 	if foreign&(User|Time|Mount) != 0 {
+		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+		defer cancel()
 		ips, err = traced(ctx, network, host, func() ([]netip.Addr, error) {
 			return lookupInside.Do(ctx, s, lookupArgs{network, host}, InProcess())
 		})

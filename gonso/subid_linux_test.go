@@ -519,9 +519,7 @@ func TestSubIDsWithFileCapabilities(t *testing.T) {
 		attr := make([]byte, 20)
 		binary.LittleEndian.PutUint32(attr, 0x02000001) // VFS_CAP_REVISION_2, effective
 		binary.LittleEndian.PutUint32(attr[4:], 1<<k.capability)
-		if err := unix.Setxattr(filepath.Join(dir, k.tool), "security.capability", attr, 0); err != nil {
-			t.Skipf("skip: needs a file system with file capabilities: %v", err)
-		}
+		testenv.Found(t, "filecaps", unix.Setxattr(filepath.Join(dir, k.tool), "security.capability", attr, 0))
 	}
 	c := testenv.Again(t)
 	// The folder that this binary is in may be closed to others.
@@ -551,7 +549,7 @@ func someoneWithSubIDs(t testing.TB) (uid, gid uint32) {
 	}
 	ranges, err := os.ReadFile("/etc/subuid")
 	if err != nil || !strings.Contains("\n"+string(ranges), "\n"+name+":") {
-		t.Skipf("skip: needs a user %s with subordinate ids: %v", name, err)
+		testenv.Found(t, "subids", fmt.Errorf("%s has none: %v", name, err))
 	}
 	for line := range strings.Lines(string(users)) {
 		if f := strings.Split(line, ":"); f[0] == name && len(f) > 3 {
@@ -560,6 +558,6 @@ func someoneWithSubIDs(t testing.TB) (uid, gid uint32) {
 			return uint32(u), uint32(g)
 		}
 	}
-	t.Skipf("skip: needs a user %s", name)
+	testenv.Found(t, "subids", fmt.Errorf("there is no user %s", name))
 	return 0, 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -68,25 +69,13 @@ func (c *unixgramConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 }
 
 func (c *unixgramConn) WriteToUnix(b []byte, addr *net.UnixAddr) (n int, err error) {
-	err = c.found(addr, func(addr *net.UnixAddr) (err error) {
-		n, err = c.UnixConn.WriteToUnix(b, addr)
-		return err
-	})
+	n, _, err = c.WriteMsgUnix(b, nil, addr)
 	return n, err
 }
 
 func (c *unixgramConn) WriteMsgUnix(b, oob []byte, addr *net.UnixAddr) (n, oobn int, err error) {
-	err = c.found(addr, func(addr *net.UnixAddr) (err error) {
-		n, oobn, err = c.UnixConn.WriteMsgUnix(b, oob, addr)
-		return err
-	})
-	return n, oobn, err
-}
-
-// found has write write to the socket that addr means inside.
-func (c *unixgramConn) found(addr *net.UnixAddr, write func(*net.UnixAddr) error) error {
 	if addr == nil || addr.Net != "unixgram" || !isPath(addr.Net, addr.Name) {
-		return write(addr)
+		return c.UnixConn.WriteMsgUnix(b, oob, addr)
 	}
 	c.mu.Lock()
 	until := c.until
@@ -96,22 +85,33 @@ func (c *unixgramConn) found(addr *net.UnixAddr, write func(*net.UnixAddr) error
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
-	f, err := c.s.findSocket(ctx, addr.Name)
-	if err == nil {
-		defer f.Close()
-		err = atHome(func() error {
-			path, err := procPath(f)
-			if err == nil {
-				err = write(&net.UnixAddr{Name: path, Net: addr.Net})
-			}
-			return err
-		})
-	}
+	sent, err := c.writeInside(ctx, slices.Clone(b), slices.Clone(oob), addr) // what is left behind goes on to read them
 	if err != nil {
 		if ctx.Err() != nil {
 			err = os.ErrDeadlineExceeded
 		}
-		return packetError("write", c.UnixConn, addr, err)
+		return 0, 0, packetError("write", c.UnixConn, addr, err)
 	}
-	return nil
+	return sent[0], sent[1], nil
+}
+
+// writeInside writes to the socket that addr means inside.
+func (c *unixgramConn) writeInside(ctx context.Context, b, oob []byte, addr *net.UnixAddr) (sent [2]int, err error) {
+	f, err := c.s.findSocket(ctx, addr.Name)
+	if err != nil {
+		return sent, err
+	}
+	var n [2]int // once it is over
+	over, err := atHome(ctx, func() error {
+		defer f.Close()
+		path, err := procPath(f)
+		if err == nil {
+			n[0], n[1], err = c.UnixConn.WriteMsgUnix(b, oob, &net.UnixAddr{Name: path, Net: addr.Net})
+		}
+		return err
+	}, func() {})
+	if over {
+		sent = n
+	}
+	return sent, err
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/reexec"
@@ -43,9 +44,7 @@ func silentInside(t *testing.T, w Worker) (*Set, string) {
 	testenv.Need(t, testenv.Root, testenv.Process)
 	dir := t.TempDir()
 	end, err := testenv.SilentFS(dir)
-	if err != nil {
-		t.Skipf("skip: needs FUSE: %v", err)
-	}
+	testenv.Found(t, "fuse", err)
 	t.Cleanup(end)
 	s := unshare(t, Mount)
 	if w.Dir != "" {
@@ -148,7 +147,7 @@ func TestTracedCommandCannotKeepUsWaiting(t *testing.T) {
 			testenv.Traced(t, c.Process.Pid)
 			cancel()
 			returnsWithin(t, 2*waitsGrace+time.Second, "Wait", func() {
-				if err := c.Wait(); !errors.Is(err, sys.ErrTraced) || !errors.Is(err, context.Canceled) {
+				if err := c.Wait(); !errors.Is(err, procfs.ErrTraced) || !errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
 			})
@@ -182,14 +181,10 @@ func TestFrozenCgroupIsSaid(t *testing.T) {
 		top = "/sys/fs/cgroup/unified"
 	}
 	dir, err := os.MkdirTemp(top, "gonso-waits-")
-	if err != nil {
-		t.Skipf("skip: needs cgroup v2: %v", err)
-	}
+	testenv.Found(t, "cgroup2", err)
 	defer func() { testenv.Eventually(t, "the cgroup is empty", func() bool { return os.Remove(dir) == nil }) }()
 	freeze := filepath.Join(dir, "cgroup.freeze")
-	if err := os.WriteFile(freeze, []byte("1"), 0); err != nil {
-		t.Skipf("skip: needs the freezer of cgroup v2 (Linux 5.2): %v", err)
-	}
+	testenv.Found(t, "freezer", os.WriteFile(freeze, []byte("1"), 0))
 	defer os.WriteFile(freeze, []byte("0"), 0)
 	s := unshare(t, UTS)
 	f, err := os.Open(dir)

@@ -54,7 +54,8 @@ func (l *launch) cross(c crossing) {
 		l.Wait()
 	}
 	if c.protect && c.spared { // while its files in /proc are its own
-		f := l.Openat(launcher.FD(unix.AT_FDCWD), "/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC).Tolerate(unix.ENOENT, unix.EACCES)
+		const path = "/proc/self/oom_score_adj" // path: launchers start at home, where self is right in every procfs
+		f := l.Openat(launcher.FD(unix.AT_FDCWD), path, unix.O_WRONLY|unix.O_CLOEXEC).Tolerate(unix.ENOENT, unix.EACCES)
 		l.Write(f, "0").Tolerate(unix.EBADF)
 		l.Close(f).Tolerate(unix.EBADF)
 	}

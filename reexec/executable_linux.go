@@ -50,7 +50,7 @@ const (
 
 // thisProgram is opened by a link that means the file that is running, whatever
 // has become of its path.
-var thisProgram = &executable{path: "/proc/self/exe", self: true}
+var thisProgram = &executable{path: "/proc/self/exe", self: true} // path: for errors
 
 // open returns a descriptor of the program and what to do when the launch is
 // over. Where somebody else may be root inside, it is a sealed copy: they could

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -97,23 +98,40 @@ const forkNoExec = 0x40
 
 // killUnexecuted kills the children of this process in a cgroup that have not executed anything.
 func killUnexecuted(cgroup *os.File) (any bool) {
-	for _, pid := range strings.Fields(readIn(cgroup, "cgroup.procs")) {
-		stat, err := os.ReadFile("/proc/" + pid + "/stat")
-		i := strings.LastIndexByte(string(stat), ')')
-		if err != nil || i < 0 {
-			continue
-		}
-		// state, ppid, pgrp, session, tty, tpgid, flags
-		f := strings.Fields(string(stat[i+1:]))
-		if len(f) < 7 || f[1] != strconv.Itoa(os.Getpid()) {
-			continue
-		}
-		flags, _ := strconv.ParseUint(f[6], 10, 64)
-		if n, err := strconv.Atoi(pid); err == nil && flags&forkNoExec != 0 {
-			any = unix.Kill(n, unix.SIGKILL) == nil || any
+	for _, s := range strings.Fields(readIn(cgroup, "cgroup.procs")) { // ids are the reader's
+		pid, err := strconv.Atoi(s)
+		if err == nil && isChild(pid) && !hasExecuted(pid) {
+			any = unix.Kill(pid, unix.SIGKILL) == nil || any
 		}
 	}
 	return any
+}
+
+// isChild reports whether pid is a child of this process. Once it is, it stays that until it is reaped.
+func isChild(pid int) bool {
+	const look = unix.WEXITED | unix.WNOHANG | unix.WNOWAIT | unix.WALL
+	return pid > 0 && unix.Waitid(unix.P_PID, pid, nil, look, nil) == nil
+}
+
+// hasExecuted reports whether a process is known to have executed something since it was forked.
+func hasExecuted(pid int) bool {
+	d, err := procfs.Process(pid)
+	if err != nil {
+		return true
+	}
+	defer d.Close()
+	stat, err := d.ReadFile("stat", 1<<12)
+	i := strings.LastIndexByte(stat, ')')
+	if err != nil || i < 0 {
+		return true
+	}
+	// state, ppid, pgrp, session, tty, tpgid, flags (proc_pid_stat(5))
+	f := strings.Fields(stat[i+1:])
+	if len(f) < 7 {
+		return true
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 64)
+	return err != nil || flags&forkNoExec == 0
 }
 
 // isFrozen reports whether the Worker's cgroup is frozen.

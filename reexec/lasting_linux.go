@@ -1,12 +1,16 @@
 package reexec
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
 )
 
 // Workers are started on a thread that lasts as long as this program. What a worker is, it
@@ -63,21 +67,28 @@ func likeLastingThread() (same bool) {
 
 // threadIdentity is what a process inherits from the calling thread, or "" if that is not known.
 func threadIdentity() string {
+	runtime.LockOSThread() // another thread may be another one's
+	defer runtime.UnlockOSThread()
+	d, err := procfs.Thread()
+	if err != nil {
+		return ""
+	}
+	defer d.Close()
 	var b strings.Builder
 	for _, link := range []string{
 		"root", "cwd", "ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid_for_children", "ns/time_for_children", "ns/user", "ns/uts",
 	} {
-		target, err := os.Readlink("/proc/thread-self/" + link)
-		if err != nil && !os.IsNotExist(err) {
+		target, err := d.Readlink(link)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return ""
 		}
 		b.WriteString(target + "\n")
 	}
-	status, err := os.ReadFile("/proc/thread-self/status")
+	status, err := d.ReadFile("status", 1<<20)
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(status)) {
+	for line := range strings.Lines(status) {
 		name, _, _ := strings.Cut(line, ":")
 		switch name {
 		case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters":

@@ -425,7 +425,7 @@ func TestRefusedCgroupIsTold(t *testing.T) {
 			return
 		}
 	}
-	t.Skip("skip: needs cgroup v2: it is not mounted")
+	need(t, "cgroup2", errors.New("it is not mounted"))
 }
 
 func refusedCgroup(t *testing.T, dir string) {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -178,19 +177,13 @@ func leaks(before map[string]string, goroutines int) string {
 // need skips, or fails if this run promises it, where what is missing.
 func need(t testing.TB, what string, missing error) {
 	t.Helper()
-	if missing == nil {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ","), what) {
-		t.Fatalf("promised by GONSO_TEST_REQUIRE, but missing: %s: %v", what, missing)
-	}
-	t.Skipf("skip: needs %s: %v", what, missing)
+	testenv.Found(t, what, missing)
 }
 
 func needProcess(t testing.TB) {
 	t.Helper()
 	if err := Supported(); err != nil {
-		t.Skipf("skip: needs process: %v", err)
+		need(t, "process", err)
 	}
 }
 

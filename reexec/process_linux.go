@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/launcher"
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/internal/wire"
 )
@@ -279,7 +280,7 @@ func (p *process) reap(cause error) *DiedError {
 		died.Cause = p.cause
 	}
 	p.mu.Unlock()
-	var stuck *sys.StuckError
+	var stuck *procfs.StuckError
 	switch {
 	case err == nil:
 		died.Status = state.String()

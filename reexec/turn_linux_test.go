@@ -144,7 +144,7 @@ func TestEndOfTheConversationWakesEverybody(t *testing.T) {
 			for n := range callers {
 				returned = append(returned, k.call(n))
 			}
-			time.Sleep(10 * quiet) // of the bubble's clock
+			testenv.Pass(10 * quiet)
 			close(k.frames)
 			for _, c := range returned {
 				<-c
@@ -162,7 +162,7 @@ func TestWatchReadsWhileNobodyCalls(t *testing.T) {
 		k := newTalk(t)
 		go k.watch()
 		for n := range 10 { // no pause is long enough
-			time.Sleep(quiet * 2 / 3)
+			testenv.Pass(quiet * 2 / 3)
 			synctest.Wait()
 			if k.readers.Load() != 0 {
 				t.Fatalf("after %d calls: somebody reads, though nobody waits and there were calls", n)
@@ -171,7 +171,7 @@ func TestWatchReadsWhileNobodyCalls(t *testing.T) {
 			k.frames <- n
 			<-c
 		}
-		time.Sleep(2 * quiet)
+		testenv.Pass(2 * quiet)
 		synctest.Wait()
 		if k.readers.Load() != 1 {
 			t.Fatal("nobody reads, though there were no calls")
@@ -183,7 +183,7 @@ func TestWatchReadsWhileNobodyCalls(t *testing.T) {
 		if k.readers.Load() != 0 {
 			t.Error("watch goes on")
 		}
-		time.Sleep(2 * quiet)
+		testenv.Pass(2 * quiet)
 		synctest.Wait()
 		if k.readers.Load() != 1 {
 			t.Error("watch has not come back")
@@ -326,30 +326,7 @@ func BenchmarkTurns(b *testing.B) {
 	})
 	handedOver := func() { <-ask() }
 
-	const batch = 100
-	var turn, hand []time.Duration
-	timed := func(to *[]time.Duration, f func()) {
-		for range batch / 10 { // the other one had the processor
-			f()
-		}
-		begin := time.Now()
-		for range batch {
-			f()
-		}
-		*to = append(*to, time.Since(begin)/batch)
-	}
-	for b.Loop() {
-		timed(&turn, inTurns)
-		timed(&hand, handedOver)
-	}
+	testenv.Contest(b, "turns", inTurns, "handed-over", handedOver)
 	conn.Close()
 	reader.Wait()
-	median := func(d []time.Duration) float64 {
-		slices.Sort(d)
-		return float64(d[len(d)/2].Nanoseconds())
-	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(turn), "turns-ns")
-	b.ReportMetric(median(hand), "handed-over-ns")
-	b.ReportMetric(median(hand)/median(turn), "ratio")
 }

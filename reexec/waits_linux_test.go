@@ -18,7 +18,7 @@ import (
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/handshake"
-	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
@@ -98,6 +98,15 @@ func lingering() int {
 
 var keep []any
 
+// unready is a file that does not block, on a file system that does not answer whether it is ready.
+func unready() int {
+	fd, err := unix.Open(os.Getenv(unreadyDir)+"/file", unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	check(err)
+	return fd
+}
+
+const unreadyDir = "GONSO_TEST_UNREADY_DIR"
+
 // hostile workers, which do all they can to keep a call, or Close, waiting.
 var hostile = map[string]func(f *fake){
 	"child keeps the socket":  func(f *fake) { f.call(); keepSocket(f); os.Exit(7) },
@@ -106,7 +115,8 @@ var hostile = map[string]func(f *fake){
 	"answers unread":          func(f *fake) { f.answer(f.someOfCall(20), "soon") },
 	"reads nothing":           func(f *fake) {},
 	"drip": func(f *fake) {
-		for f.someOfCall(20); ; time.Sleep(50 * time.Millisecond) {
+		f.someOfCall(20)
+		for range time.Tick(50 * time.Millisecond) {
 			f.someOfCall(20)
 		}
 	},
@@ -125,6 +135,24 @@ var hostile = map[string]func(f *fake){
 		fd := lingering()
 		f.raw(append(header(byte(wire.Result), 1, 2, f.call().ID+77), byte(wire.Returned), 0), fd)
 		unix.Close(fd)
+	},
+	// Whoever asks such a file whether it is ready waits, with the lock of all that asks along with it.
+	"unready result": func(f *fake) {
+		id, fd := f.call().ID, unready()
+		f.raw(append(header(byte(wire.Result), 1, 2, id), byte(wire.Returned), 0), fd)
+		unix.Close(fd)
+	},
+	"unready, unexpected": func(f *fake) {
+		fd := unready()
+		f.raw(append(header(byte(wire.Result), 1, 2, f.call().ID+77), byte(wire.Returned), 0), fd)
+	},
+	"unready, in another poller": func(f *fake) {
+		id, fd := f.call().ID, unready()
+		poller, err := unix.EpollCreate1(0)
+		check(err)
+		go unix.EpollCtl(poller, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}) // it waits
+		check(unix.SetNonblock(poller, true))
+		f.raw(append(header(byte(wire.Result), 1, 2, id), byte(wire.Returned), 0), poller)
 	},
 	"lingering, queued": func(f *fake) {
 		fd := lingering()
@@ -150,6 +178,13 @@ func init() {
 func TestWaits(t *testing.T) {
 	for name := range hostile {
 		t.Run(name, func(t *testing.T) {
+			end := func() {}
+			if strings.HasPrefix(name, "unready") {
+				testenv.Need(t, testenv.Root)
+				dir := t.TempDir()
+				end = testenv.Silent(t, dir, testenv.Lookups|testenv.Stats|testenv.Opens|testenv.AlsoFlushes)
+				t.Setenv(unreadyDir, dir)
+			}
 			t.Setenv(testenv.ProgramEnv, fakePrefix+name)
 			file := filepath.Join(t.TempDir(), "pid")
 			t.Setenv(pidFile, file)
@@ -180,6 +215,7 @@ func TestWaits(t *testing.T) {
 			if strings.Contains(heard.String(), fakePrefix) {
 				t.Errorf("the fake failed: %s", heard)
 			}
+			end() // it keeps the worker
 			eventually(t, "descriptors are closed", func() bool { return len(descriptors()) <= len(before) })
 		})
 	}
@@ -198,7 +234,7 @@ func TestTracedWorkerCannotKeepUsWaiting(t *testing.T) {
 				var err error
 				returnsWithin(t, limit+grace+tolerant, "Do", func() { _, err = w.Call(ctx, name, nil) })
 				t.Log(err)
-				if name != "wait" && !errors.Is(err, sys.ErrTraced) {
+				if name != "wait" && !errors.Is(err, procfs.ErrTraced) {
 					t.Errorf("it does not say who traces: %v", err)
 				}
 			}
@@ -366,6 +402,51 @@ func TestFrozenCgroup(t *testing.T) {
 			c.Wait()
 		}
 	})
+}
+
+func init() {
+	testenv.Program("clones into what is frozen meanwhile", func() {
+		os.Unsetenv(testenv.ProgramEnv)
+		dir := os.Args[1]
+		cgroup, err := OpenCgroup(dir)
+		check(err)
+		c := exec.Command("sleep", "30")
+		c.SysProcAttr = workerSysProcAttr()
+		c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
+		err = CloneInto(cgroup, func() error {
+			check(os.WriteFile(dir+"/cgroup.freeze", []byte("1"), 0))
+			return c.Start()
+		})
+		os.Stdout.WriteString(strconv.FormatBool(errors.Is(err, ErrFrozen)) + "\n")
+	})
+}
+
+// Where /proc is another pid namespace's, the ids of cgroup.procs are strangers there.
+func TestForeignProcCannotHideWhoIsFrozen(t *testing.T) {
+	for name, args := range map[string][]string{
+		"a parent's":      {"--fork", "--pid", "--kill-child"},
+		"a grandparent's": {"--fork", "--pid", "--kill-child", "unshare", "--fork", "--pid", "--kill-child"},
+		"its own":         {"--fork", "--pid", "--kill-child", "--mount-proc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testenv.Need(t, testenv.Root, testenv.UtilLinux("unshare"))
+			dir, freeze := frozenCgroup(t)
+			exe, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := exec.Command("unshare", append(args, exe, dir)...)
+			c.Env = append(os.Environ(), testenv.ProgramEnv+"=clones into what is frozen meanwhile")
+			kill := time.AfterFunc(20*time.Second, func() {
+				c.Process.Kill()
+				freeze(false)
+			})
+			defer kill.Stop()
+			if out, err := c.CombinedOutput(); err != nil || string(out) != "true\n" {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
 }
 
 // stoppedInit prints the two processes of a pid namespace's init, after stopping some of them.

@@ -696,7 +696,7 @@ func substitute(t *testing.T, path string) {
 // Silence without a word of package child is not blamed on Init.
 func TestSilentProgramIsNotBlamedOnInit(t *testing.T) {
 	if path, err := filepath.EvalSymlinks("/bin/true"); err != nil || filepath.Base(path) == "busybox" {
-		t.Skipf("skip: needs a true of its own: %s, %v", path, err) // busybox goes by argv[0]
+		need(t, "tools", fmt.Errorf("/bin/true is %s, which goes by argv[0]: %v", path, err))
 	}
 	substitute(t, "/bin/true")
 	w, _ := newWorker(t, WorkerOptions{})
@@ -781,9 +781,7 @@ func TestSealedCopyCannotBeWritten(t *testing.T) {
 
 // The links in the worker's own /proc are only looked at through the socket.
 func TestProtectedWorkerOfAPlainUserIsNotDumpable(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("skip: needs plain: root may read files of any mode")
-	}
+	testenv.Need(t, testenv.Plain) // root may read files of any mode
 	w, _ := newWorker(t, WorkerOptions{Protect: true})
 	// Owner 0 means that the process is not dumpable, see proc(5).
 	var st unix.Stat_t

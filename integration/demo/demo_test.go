@@ -32,10 +32,7 @@ func TestMain(m *testing.M) {
 // lacks skips, or fails if the run promised what is missing.
 func lacks(t *testing.T, what string, why error) {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ","), what) {
-		t.Fatalf("this run promised %s: %v", what, why)
-	}
-	t.Skipf("skip: needs %s: %v", what, why)
+	testenv.Found(t, what, why)
 }
 
 func needUserns(t *testing.T) {

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 const root = "../.."
@@ -73,10 +75,7 @@ func build(t *testing.T, dir, name, source string) string {
 // lacks skips, or fails if the run promised what is missing.
 func lacks(t *testing.T, what string, why any) {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ","), what) {
-		t.Fatalf("this run promised %s: %v", what, why)
-	}
-	t.Skipf("skip: needs %s: %v", what, why)
+	testenv.Found(t, what, fmt.Errorf("%v", why))
 }
 
 // needGo asks for a go command that has the modules: a plain user often has

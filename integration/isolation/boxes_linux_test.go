@@ -55,6 +55,12 @@ const plainUID = 65534
 // newBox needs root and runc. The box is gone with the test.
 func newBox(t *testing.T, k kind) *box {
 	t.Helper()
+	return newBoxWith(t, k, func(map[string]any) {})
+}
+
+// newBoxWith is newBox with changes to what runc is told.
+func newBoxWith(t *testing.T, k kind, change func(config map[string]any)) *box {
+	t.Helper()
 	needRoot(t)
 	needTool(t, "runc", "runc")
 	needTool(t, "tools", "busybox")
@@ -80,7 +86,9 @@ func newBox(t *testing.T, k kind) *box {
 			t.Fatal(err)
 		}
 	}
-	config, err := json.Marshal(b.config())
+	told := b.config()
+	change(told)
+	config, err := json.Marshal(told)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,7 @@ import (
 func TestDynamicProgramInAForeignRoot(t *testing.T) {
 	needRoot(t)
 	needTool(t, "tools", "go")
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skipf("skip: needs gcc: %v", err)
-	}
+	needTool(t, "gcc", "gcc")
 	dir := t.TempDir()
 	static, dynamic := filepath.Join(dir, "static"), filepath.Join(dir, "dynamic")
 	build(t, "dynamic", static)

@@ -16,9 +16,7 @@ import (
 func TestRootInsideCannotOverwriteWhatCommandsExecute(t *testing.T) {
 	path := visitor(t, false)
 	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		t.Skipf("skip: needs tools: %v", err)
-	}
+	need(t, "tools", err)
 	b, err := os.ReadFile(busybox)
 	if err != nil {
 		t.Fatal(err)

@@ -214,7 +214,7 @@ func TestRootInsideCannotLeadADirectoryOutside(t *testing.T) {
 // CVE-2017-5226: what runs in the session of the caller has his terminal, and types there
 // (TIOCSTI).
 func TestRootInsideCannotReachTheTerminal(t *testing.T) {
-	for _, k := range some(uns, nouns, plain) {
+	for _, k := range some(uns, hostpid, nouns, plain) { // with a pid namespace and without
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
 			if err := unix.Mknod(b.rootfs+"/tty", unix.S_IFCHR|0o666, 5<<8); err != nil {
@@ -272,6 +272,8 @@ func newPTY(t *testing.T) (pty, tty *os.File) {
 	return pty, tty
 }
 
+const none = "0000000000000000" // of capabilities
+
 // CVE-2022-29162 and others: what a program was started with is of use inside.
 func TestStateOfTheCallerCannotComeAlong(t *testing.T) {
 	for _, k := range some(uns, nouns, ptr) {
@@ -292,21 +294,36 @@ func TestStateOfTheCallerCannotComeAlong(t *testing.T) {
 				}
 				got[f[0]+" "+f[1]] = strings.Join(f[2:], " ")
 			}
-			ignored, _ := strconv.ParseUint(got["worker SigIgn"], 16, 64)
-			if ignored&(1<<(unix.SIGHUP-1)|1<<(unix.SIGINT-1)|1<<(unix.SIGUSR1-1)) != 0 {
-				t.Errorf("ignored signals %x", ignored)
+			const set = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGUSR1-1)
+			for who, want := range map[string]uint64{"here": set, "worker": 0, "command": set} {
+				if ignored, err := strconv.ParseUint(got[who+" SigIgn"], 16, 64); err != nil || ignored&set != want {
+					t.Errorf("%s ignores signals %x, want %x of them: %v", who, ignored, want, err)
+				}
 			}
-			for _, key := range []string{"worker Score", "command Score"} {
-				if v := got[key]; v == "" || v[0] == '-' {
+			// What it was started with is there to come along.
+			want := map[string]string{"here Groups": "7 8", "here Umask": "0000", "worker Core": "0"}
+			score := "0"
+			if here := got["here Score"]; here != "-500" { // the privilege is missing, see TestScoreOfTheSparedCannotComeAlong
+				score = here
+			}
+			for key, v := range got {
+				if strings.HasPrefix(key, "here Cap") && strings.Trim(v, "0") == "" {
 					t.Errorf("%s: %q", key, v)
 				}
 			}
-			for key, want := range map[string]string{
-				"worker Groups": "", "worker CapInh": "0000000000000000", "worker CapAmb": "0000000000000000",
-				"worker Umask": "0022", "worker Core": "0",
-				"command Groups": "", "command CapInh": "0000000000000000", "command CapAmb": "0000000000000000",
-				"command Umask": "0022",
-			} {
+			for _, who := range []string{"worker", "command", "original", "init"} {
+				for key, v := range map[string]string{"Groups": "", "CapInh": none, "CapAmb": none, "Umask": "0022", "Score": score} {
+					want[who+" "+key] = v
+				}
+			}
+			if here := got["here Keyring"]; here != unix.ENOSYS.Error() {
+				for _, who := range []string{"worker", "command"} {
+					if id, err := strconv.Atoi(got[who+" Keyring"]); err != nil || strconv.Itoa(id) == here {
+						t.Errorf("the session keyring of the %s is %d, here it is %s: %v", who, id, here, err)
+					}
+				}
+			}
+			for key, want := range want {
 				if v, ok := got[key]; v != want || !ok {
 					t.Errorf("%s: %q, want %q", key, v, want)
 				}

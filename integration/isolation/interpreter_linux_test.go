@@ -36,9 +36,7 @@ func visitor(t *testing.T, cgo bool) string {
 		build(t, "visitor", path)
 		return path
 	}
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skipf("skip: needs gcc: %v", err)
-	}
+	needTool(t, "gcc", "gcc")
 	c := exec.Command("go", "build", "-o", path, "./testdata/visitor")
 	c.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=")
 	if out, err := c.CombinedOutput(); err != nil {
@@ -114,9 +112,7 @@ func TestRootInsideCannotInterpretWhatWeExecute(t *testing.T) {
 	for _, k := range some(uns, hostpid, plain) {
 		t.Run(string(k), func(t *testing.T) {
 			b := newBox(t, k)
-			if err := b.exec("/bin/sh", "-c", "mkdir -p /work/misc && mount -t binfmt_misc none /work/misc").Run(); err != nil {
-				t.Skipf("skip: needs binfmt_misc of user namespaces (Linux 6.7): %v", err)
-			}
+			need(t, "binfmt_misc", b.exec("/bin/sh", "-c", "mkdir -p /work/misc && mount -t binfmt_misc none /work/misc").Run())
 			// It says what a worker would not, and keeps what it got.
 			b.sh(t, `cat >/work/interpreter <<'END'
 #!/bin/sh
@@ -162,9 +158,7 @@ END`, magic(header), flags))
 func TestRootInsideCannotInterpretTheHostsPrograms(t *testing.T) {
 	path := visitor(t, false)
 	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		t.Skipf("skip: needs tools: %v", err)
-	}
+	need(t, "tools", err)
 	b, err := os.ReadFile(busybox)
 	if err != nil {
 		t.Fatal(err)
@@ -185,9 +179,7 @@ func TestRootInsideCannotInterpretTheHostsPrograms(t *testing.T) {
 	for _, k := range some(uns, hostpid, plain) {
 		t.Run(string(k), func(t *testing.T) {
 			box := newBox(t, k)
-			if err := box.exec("/bin/sh", "-c", "mkdir -p /work/misc && mount -t binfmt_misc none /work/misc").Run(); err != nil {
-				t.Skipf("skip: needs binfmt_misc of user namespaces (Linux 6.7): %v", err)
-			}
+			need(t, "binfmt_misc", box.exec("/bin/sh", "-c", "mkdir -p /work/misc && mount -t binfmt_misc none /work/misc").Run())
 			box.put(t, theirs, "/work/interpreter")
 			for _, types := range []gonso.Type{gonso.User, gonso.User | gonso.Net, gonso.User | gonso.Net | gonso.UTS | gonso.IPC} {
 				for _, name := range []string{"sh", program} {

@@ -2,6 +2,7 @@ package isolation
 
 import (
 	"debug/elf"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ func interpreterOf(t *testing.T, path string) string {
 			return strings.TrimRight(string(b), "\x00")
 		}
 	}
-	t.Skip("skip: needs cgo: the program is static all the same")
+	need(t, "cgo", errors.New("the program is static all the same"))
 	return ""
 }
 

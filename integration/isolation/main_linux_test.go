@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -29,13 +27,7 @@ func TestMain(m *testing.M) {
 // need skips, or fails if this run promises it, where what is missing.
 func need(t testing.TB, what string, missing error) {
 	t.Helper()
-	if missing == nil {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ","), what) {
-		t.Fatalf("promised by GONSO_TEST_REQUIRE, but missing: %s: %v", what, missing)
-	}
-	t.Skipf("skip: needs %s: %v", what, missing)
+	testenv.Found(t, what, missing)
 }
 
 func needRoot(t testing.TB) {
@@ -55,7 +47,7 @@ func needUserNS(t testing.TB) {
 	t.Helper()
 	s, err := gonso.Unshare(gonso.User)
 	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skipf("skip: needs process: %v", err)
+		need(t, "process", err)
 	}
 	need(t, "userns", err)
 	s.Close()

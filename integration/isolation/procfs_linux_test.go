@@ -120,6 +120,11 @@ func insideFake() {
 		if err := gonso.Unpin("/work"); err == nil {
 			wrong("Unpin", errors.New("/work was no pin"))
 		}
+		p, err := gonso.Unshare(gonso.PID) // which asks what this thread is
+		wrong("Unshare(PID) inside", err)
+		if err == nil {
+			p.Close()
+		}
 		u, err := gonso.Unshare(gonso.User)
 		wrong("Unshare(User) inside", err)
 		if err == nil {

@@ -255,7 +255,7 @@ func suidDir(t *testing.T, parent string) string {
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Flags&unix.ST_NOSUID != 0 {
-		t.Skipf("skip: needs suid: %s has none, %v", dir, err)
+		need(t, "suid", fmt.Errorf("%s has none, %v", dir, err))
 	}
 	return dir
 }

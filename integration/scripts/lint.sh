@@ -78,6 +78,29 @@ for file in "${files[@]}"; do
 done
 refuse 'cgo' '^import "C"|^[[:space:]]+"C"$|^//go:cgo_' "${go_files[@]}"
 refuse 'go:linkname' '^//go:linkname' "${go_files[@]}"
+# CONTRIBUTING.md, the house rules about tests.
+tests=() skipping=()
+for file in "${go_files[@]}"; do
+	case $file in
+	internal/testenv/need.go | internal/testenv/recorder_linux_test.go | gonso/gonsotest/*) ;;
+	*_test.go | internal/testenv/*) skipping+=("$file") ;;
+	esac
+	case $file in
+	*_test.go | */testdata/* | internal/testenv/*) tests+=("$file") ;;
+	esac
+done
+refuse 'a test that sleeps; wait for an event, poll (testenv.Eventually), or let a bubble pass time (testenv.Pass)' 'time\.Sleep\(' "${tests[@]}"
+refuse 'a test that skips by itself; testenv.Need and testenv.Found have reasons' '\<(t|b|f|tb)\.Skip(f|Now)?\(' "${skipping[@]}"
+# SECURITY.md, the second rule. The list is what may be shown, mounted on, or executed; each line says why.
+asks=()
+for file in "${go_files[@]}"; do
+	case $file in
+	*_test.go | internal/procfs/* | internal/testenv/* | integration/*) ;;
+	*) asks+=("$file") ;;
+	esac
+done
+found=$(grep -nHE '["`]/proc[/"`]' "${asks[@]}" /dev/null | grep -v ' // path: ' || true)
+[ -z "$found" ] || fail "a path below /proc; read it by package procfs, or say behind it '// path:' and why:"$'\n'"$found"
 # In brackets, so that this line is not found itself.
 refuse 'a path outside of the repository' '[.]\./shared|/work/(shared|[.]library|main)' "${files[@]}"
 

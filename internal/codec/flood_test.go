@@ -135,7 +135,7 @@ var floods = map[string]struct {
 // needMemory skips where the race detector has memory and time of its own.
 func needMemory(t *testing.T) {
 	if testenv.Race {
-		t.Skip("skip: needs memory as it is without the race detector")
+		testenv.Found(t, "norace", errors.New("it is on"))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -75,8 +74,9 @@ var helpers = map[string]func() error{
 			return err
 		}
 		fmt.Println(p.Pid)
-		time.Sleep(time.Minute)
-		return nil
+		for {
+			_ = unix.Pause()
+		}
 	},
 }
 
@@ -250,9 +250,7 @@ func output(t testing.TB, c *Cmd) string {
 
 func needLauncher(t testing.TB) {
 	t.Helper()
-	if err := Supported(); err != nil {
-		t.Skipf("skip: needs a launcher: %v", err)
-	}
+	testenv.Found(t, "process", Supported())
 }
 
 // needUserNS skips where user namespaces cannot be made.
@@ -262,14 +260,18 @@ func needUserNS(t testing.TB) {
 	l.Unshare(unix.CLONE_NEWUSER)
 	p := start(t, &Cmd{List: &l})
 	if err := p.Next(t.Context()); err != io.EOF {
-		t.Skipf("skip: needs user namespaces: %v", err)
+		testenv.Found(t, "userns", err)
 	}
 	expectExit(t, wait(t, p), 0)
 }
 
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skipf("skip: needs root: uid is %d", os.Getuid())
-	}
+	testenv.Need(t, testenv.Root)
+}
+
+func needMemfdNoexec(t testing.TB) {
+	t.Helper()
+	_, err := os.Stat("/proc/sys/vm/memfd_noexec")
+	testenv.Found(t, "memfd_noexec", err)
 }

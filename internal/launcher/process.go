@@ -89,7 +89,8 @@ func prepareEncoded(list *List, encoded []byte, files []*os.File) (_ *Prepared, 
 		return nil, err
 	}
 	// The number is the child's: the path is resolved when its files are in place.
-	p := &Prepared{Path: fmt.Sprintf("/proc/self/fd/%d", ImageFD), list: list, done: done}
+	path := fmt.Sprintf("/proc/self/fd/%d", ImageFD) // path: execve takes it, on a thread that is at home
+	p := &Prepared{Path: path, list: list, done: done}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -362,7 +363,7 @@ func write(control *os.File, b []byte) error {
 }
 
 // Reap waits for the end of the process. If it does not end by itself in time it is killed; if it cannot be reaped then,
-// the error is a [*sys.StuckError], and it is reaped when the kernel lets go.
+// the error is a [*procfs.StuckError], and it is reaped when the kernel lets go.
 func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
 	return Reap(p.Process, byItself, func() time.Duration {
 		p.Kill()
@@ -410,7 +411,7 @@ func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os
 	if sys.Done(done, kill()) {
 		return state, err
 	}
-	return nil, sys.Stuck(p.Pid)
+	return nil, procfs.Stuck(p.Pid)
 }
 
 // CloseControl makes the launcher fail at the next Wait, or at the one that it is in. Next reports it.

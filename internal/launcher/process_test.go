@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func TestSupported(t *testing.T) {
@@ -276,13 +278,7 @@ func alive(pid int) bool {
 
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for range 2000 {
-		if f() {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal("timed out waiting until " + what)
+	testenv.Eventually(t, what, f)
 }
 
 func TestExec(t *testing.T) {
@@ -358,9 +354,7 @@ func TestDescriptorsOfChild(t *testing.T) {
 		})
 	}
 	t.Run("close_range", func(t *testing.T) {
-		if err := unix.CloseRange(1<<20, 1<<20, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-			t.Skipf("skip: needs CLOSE_RANGE_CLOEXEC (Linux 5.11): %v", err)
-		}
+		testenv.Found(t, "cloexec", unix.CloseRange(1<<20, 1<<20, unix.CLOSE_RANGE_CLOEXEC))
 		var l List
 		l.CloseRange(ControlFD, unix.CLOSE_RANGE_CLOEXEC)
 		l.Execveat(FirstFileFD)
@@ -916,9 +910,7 @@ func TestDirAndStreams(t *testing.T) {
 // vm.memfd_noexec is a setting of the pid namespace.
 func TestMemfdNoexec(t *testing.T) {
 	needRoot(t)
-	if _, err := os.Stat("/proc/sys/vm/memfd_noexec"); err != nil {
-		t.Skipf("skip: needs vm.memfd_noexec (Linux 6.3): %v", err)
-	}
+	needMemfdNoexec(t)
 	var l List
 	l.Cloexec(StatusFD)
 	l.Execveat(FirstFileFD)
@@ -951,9 +943,7 @@ func TestForksOfOthersCannotKeepTheImageBusy(t *testing.T) {
 func noexec(t *testing.T, name string) string {
 	t.Helper()
 	needRoot(t)
-	if _, err := os.Stat("/proc/sys/vm/memfd_noexec"); err != nil {
-		t.Skipf("skip: needs vm.memfd_noexec (Linux 6.3): %v", err)
-	}
+	needMemfdNoexec(t)
 	var l List
 	l.Cloexec(StatusFD)
 	l.Execveat(FirstFileFD)

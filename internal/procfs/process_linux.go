@@ -17,7 +17,7 @@ type Dir struct {
 	fd   int
 	dev  uint64
 
-	// ID is the number that the procfs has for it.
+	// ID is the number that the procfs has for it; 0 where it was not asked for.
 	ID int
 }
 
@@ -90,6 +90,16 @@ func openDir(id int) (*Dir, error) {
 		return nil, err
 	}
 	return &Dir{file: os.NewFile(uintptr(fd), "/proc/"+strconv.Itoa(id)), fd: fd, dev: held.dev, ID: id}, nil
+}
+
+// Thread opens the directory of the calling thread, which has to stay the calling one.
+func Thread() (*Dir, error) {
+	const name = "thread-self"
+	fd, err := Open(name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{file: os.NewFile(uintptr(fd), "/proc/"+name), fd: fd, dev: held.dev}, nil
 }
 
 // parseID finds the id of a pidfd's process in fdinfo (proc_pid_fdinfo(5)).
@@ -169,4 +179,23 @@ func (d *Dir) Link(name string) (*os.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: d.String() + "/" + name, Err: err}
 	}
 	return os.NewFile(uintptr(fd), d.String()+"/"+name), nil
+}
+
+// Readlink says where a magic link leads to.
+func (d *Dir) Readlink(name string) (string, error) {
+	above, base := d.fd, name
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		fd, err := beneath(d.fd, d.dev, name[:i], unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return "", &fs.PathError{Op: "readlink", Path: d.String() + "/" + name, Err: err}
+		}
+		defer unix.Close(fd)
+		above, base = fd, name[i+1:]
+	}
+	b := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(above, base, b)
+	if err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: d.String() + "/" + name, Err: err}
+	}
+	return string(b[:n]), nil
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func TestIDOfPIDFD(t *testing.T) {
@@ -105,9 +107,7 @@ func TestHeldSurvivesBeingClosed(t *testing.T) {
 
 // A thread with a root of its own is not at home: a path means what is below that.
 func TestAway(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("skip: needs root: chroot")
-	}
+	testenv.Need(t, testenv.Root) // for chroot
 	dir := t.TempDir()
 	done := make(chan bool)
 	go func() {

@@ -26,3 +26,30 @@ func DupFile(f *os.File) (*os.File, error) {
 func DupFD(fd int) (int, error) {
 	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 }
+
+// NewFile is os.NewFile for what somebody else may have made. Of a file that does not block os.NewFile
+// asks its file system whether it is ready, for the runtime's poller (epoll_ctl(2)). A FUSE whose server
+// does not answer keeps the poller then, and with it every connection of this program
+// (fs/eventpoll.c, ep_insert, calls poll with the lock of all). So what a file system answers for is made
+// to block, as nearly all of it does anyway; and what has no type, which may be such a poller itself.
+func NewFile(fd int, name string) *os.File {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err == nil && flags&unix.O_NONBLOCK != 0 && !answersItself(fd) {
+		_ = unix.SetNonblock(fd, false)
+	}
+	return os.NewFile(uintptr(fd), name)
+}
+
+// answersItself reports whether the kernel alone knows when fd is ready. Devices are the host's to make.
+func answersItself(fd int) bool {
+	var st unix.Statx_t
+	// Of what it knows already, or the file system would be asked.
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
+		return false
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK, unix.S_IFIFO, unix.S_IFCHR:
+		return true
+	}
+	return false
+}

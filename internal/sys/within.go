@@ -53,6 +53,7 @@ import (
 //	  start         | clone, exec: the launcher's image, in memory | see CloneInto       | TestFrozenCgroup
 //	internal/wire/conn_linux.go
 //	  Read          | read: its user's affair                | SetReadDeadline, Shutdown | TestWaits
+//	                | epoll_ctl: files that came             | not asked: NewFile        | TestWaits/unready...
 //	  Write         | write: its user's affair               | Shutdown, Close           | TestWaits
 //	  Close         | close: what is queued in the socket    | CloseTimeout              | TestLingeringSocket...
 //	  recv          | close: what the kernel finds no room for | room for all of it      | TestLingeringSocket.../too_many
@@ -62,6 +63,10 @@ import (
 //	gonso/thread_linux.go
 //	  runOnThread   | open, chdir, setns on a thread         | ctx, stepTimeout (Coarse) | TestSilentFileSystem...
 //	                | a function of the caller's             | none: it is waited for    | TestFunctionOnThread...
+//	gonso/net.go
+//	  dialFound     | statx, connect: a file system          | ctx, dialLimit            | -
+//	gonso/net_linux.go
+//	  insideSet, lookup | wait: the worker                   | ctx, stepTimeout, lookupTimeout | TestSilentFileSystem...
 //	gonso/cmd.go
 //	  Start         | clone: Cmd.Cgroup; then as follow      | see CloneInto, follow     | TestFrozenCgroupIsSaid
 //	  Wait          | wait: who was killed                   | ctx, KillTimeout          | TestTracedCommand...
@@ -79,6 +84,9 @@ import (
 
 // CloseTimeout is how long a file that came from somebody else may take to be closed.
 const CloseTimeout = 100 * time.Millisecond
+
+// KillTimeout is how long a process may take to end, and to be reaped, once it was killed.
+const KillTimeout = 500 * time.Millisecond
 
 // ErrLeftBehind is matched by the error of what has not let go in time.
 var ErrLeftBehind = errors.New("the kernel does not let go of it; a goroutine of this program is left behind, and waits on")

@@ -26,6 +26,13 @@ func take() *snapshot {
 	return &snapshot{files: descriptors(), goroutines: goroutines(), children: children(os.Getpid()), mounts: mounts()}
 }
 
+// Leftovers is for programs that are no tests: what it returns says what there is that was not there
+// when Leftovers was called.
+func Leftovers() (left func() []string) {
+	before := take()
+	return func() []string { return before.left(Limit) }
+}
+
 // left says what is there now and was not before. What ends by itself gets
 // until limit to do so.
 func (before *snapshot) left(limit time.Duration) []string {

@@ -56,6 +56,52 @@ func Need(t testing.TB, reqs ...Req) {
 	}
 }
 
+// features are what only a test can find out that it lacks, for Found. GONSO_TEST_REQUIRE promises them by the
+// same names.
+var features = map[string]string{
+	"binfmt_misc":  "binfmt_misc of user namespaces (Linux 6.7)",
+	"cgo":          "a program that is dynamically linked",
+	"cgroup2":      "cgroup v2, to be written to",
+	"cloexec":      "CLOSE_RANGE_CLOEXEC (Linux 5.11)",
+	"close_range":  "close_range (Linux 5.9)",
+	"filecaps":     "a file system with file capabilities",
+	"freezer":      "the freezer of cgroup v2 (Linux 5.2)",
+	"fuse":         "FUSE",
+	"gcc":          "gcc",
+	"go":           "the go command, with modules",
+	"keyrings":     "keyrings",
+	"memfd_noexec": "vm.memfd_noexec (Linux 6.3)",
+	"norace":       "memory as it is without the race detector",
+	"overlay":      "overlayfs",
+	"pages":        "small pages",
+	"plain":        "a plain user",
+	"process":      "the process backend",
+	"ptrace":       "ptrace",
+	"pty":          "pseudo terminals",
+	"rights":       "rights that this user has not got",
+	"root":         "root",
+	"runc":         "runc",
+	"source":       "the source",
+	"subids":       "a user with subordinate ids",
+	"suid":         "a file system with setuid programs",
+	"time":         "time namespaces (Linux 5.6)",
+	"tools":        "a tool of the system",
+	"userns":       "user namespaces",
+}
+
+// Found is Need for what only the test can find out: missing says why one of features is not there, and nil
+// that it is.
+func Found(t testing.TB, what string, missing error) {
+	t.Helper()
+	name, ok := features[what]
+	if !ok {
+		t.Fatalf("there is no requirement %q", what)
+	}
+	if missing != nil {
+		Need(t, Req{name, []string{what}, missing.Error})
+	}
+}
+
 // Has reports whether all of reqs are there, for tests that do more where they
 // can.
 func Has(reqs ...Req) bool {

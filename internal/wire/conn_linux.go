@@ -203,7 +203,7 @@ func (c *Conn) Read() (Frame, error) {
 	if len(got.fds) > 0 {
 		f.Files = make([]*os.File, len(got.fds))
 		for i, fd := range got.fds {
-			f.Files[i] = os.NewFile(uintptr(fd), "received")
+			f.Files[i] = sys.NewFile(fd, "received")
 		}
 	}
 	return f, nil
@@ -257,7 +257,7 @@ func (op *recvOp) try(fd uintptr) bool {
 func closeFDs(fds []int) {
 	files := make([]*os.File, len(fds))
 	for i, fd := range fds {
-		files[i] = os.NewFile(uintptr(fd), "received")
+		files[i] = sys.NewFile(fd, "received")
 	}
 	sys.CloseReceived(files)
 }

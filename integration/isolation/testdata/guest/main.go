@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 var (
@@ -42,9 +43,18 @@ var (
 		score, serr := os.ReadFile("/proc/self/oom_score_adj")
 		var core unix.Rlimit
 		rerr := unix.Getrlimit(unix.RLIMIT_CORE, &core)
-		return fmt.Sprintf("%sScore:\t%sCore:\t%d", b, score, core.Max), errors.Join(err, serr, rerr)
+		return fmt.Sprintf("%sScore:\t%sCore:\t%d\nKeyring:\t%s\n", b, score, core.Max, keyring()), errors.Join(err, serr, rerr)
 	})
 )
+
+// keyring is that of the session.
+func keyring() string {
+	id, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+	if err != nil {
+		return err.Error()
+	}
+	return strconv.Itoa(id)
+}
 
 func check(err error) {
 	if err != nil {
@@ -78,8 +88,12 @@ func main() {
 		cross(ctx, pid)
 	case "ids":
 		ids(ctx, pid)
+	case "keyring":
+		fmt.Printf("Keyring:\t%s\n", keyring())
 	case "wait":
-		time.Sleep(time.Minute)
+		for {
+			unix.Pause()
+		}
 	}
 }
 
@@ -255,7 +269,7 @@ func cross(ctx context.Context, pid int) {
 		for line := range strings.Lines(status) {
 			name, value, _ := strings.Cut(line, ":")
 			switch name {
-			case "Groups", "CapInh", "CapAmb", "Umask", "SigIgn", "Score", "Core":
+			case "Groups", "CapInh", "CapAmb", "Umask", "SigIgn", "Score", "Core", "Keyring":
 				fmt.Printf("%s %s %s\n", who, name, strings.TrimSpace(value))
 			}
 		}
@@ -264,6 +278,25 @@ func cross(ctx context.Context, pid int) {
 	out, err := s.Command(ctx, "sh", "-c", "cat /proc/self/status; echo -n 'Score:'; cat /proc/self/oom_score_adj").Output()
 	check(err)
 	show("command", string(out))
+	// What makes namespaces stays with a pid namespace, in two processes.
+	made := must(s.Unshare(gonso.PID))
+	defer made.Close()
+	show("here", statusOf("self"))
+	fmt.Println("here Keyring", keyring())
+	show("command", string(must(s.Self(ctx, "keyring", "0").Output())))
+	for _, original := range testenv.ChildrenNamed(os.Getpid(), "gonso-init") {
+		show("original", statusOf(strconv.Itoa(original)))
+		for _, init := range testenv.ChildrenNamed(original, "gonso-init") {
+			show("init", statusOf(strconv.Itoa(init)))
+		}
+	}
+}
+
+// statusOf has what look has, of another process.
+func statusOf(process string) string {
+	status := must(os.ReadFile("/proc/" + process + "/status"))
+	score := must(os.ReadFile("/proc/" + process + "/oom_score_adj"))
+	return fmt.Sprintf("%sScore:\t%s", status, score)
 }
 
 // ids is about keeping those of outside.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 func main() {
@@ -34,6 +36,21 @@ func run(what string, args []string) error {
 			return err
 		}
 		return serve(l)
+	case "harass":
+		return harass(args[0])
+	case "freeze":
+		return freeze(args[0], args[1])
+	case "fuse":
+		answers, err := strconv.Atoi(args[1])
+		if err != nil {
+			return err
+		}
+		end, err := testenv.SilentFSAfter("/work/fuse", args[0], testenv.Answers(answers))
+		if err != nil {
+			return err
+		}
+		defer end()
+		return ready("mounted")
 	}
 	return fmt.Errorf("nobody knows %q", what)
 }

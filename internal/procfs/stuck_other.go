@@ -1,14 +1,8 @@
 //go:build !linux
 
-package sys
+package procfs
 
-import (
-	"errors"
-	"time"
-)
-
-// KillTimeout is how long a process may take to end once it was killed.
-const KillTimeout = 500 * time.Millisecond
+import "errors"
 
 // Stuck is for Linux.
 func Stuck(int) error { return errors.ErrUnsupported }

@@ -1,0 +1,14 @@
+package testenv
+
+import (
+	"testing/synctest"
+	"time"
+)
+
+// Pass lets d pass on the clock of the synctest bubble that it is called in, and everybody there come to
+// rest. Outside of one it panics: tests do not sleep.
+func Pass(d time.Duration) {
+	synctest.Wait()
+	<-time.After(d)
+	synctest.Wait()
+}
