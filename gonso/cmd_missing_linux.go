@@ -51,8 +51,8 @@ func (m *missing) explain(err error) error {
 	return programError(err)
 }
 
-// notFound is for a name that was looked for in PATH. What is there, and cannot be executed for want of
-// an interpreter, was found.
+// notFound is for a name that was looked for in PATH. What is there, and cannot be executed for want
+// of an interpreter, was found.
 func (m *missing) notFound(search *reexec.SearchError) error {
 	var look *insideView
 	for _, p := range search.Places {
@@ -226,7 +226,8 @@ func (l *insideView) why(path string) string {
 	})
 }
 
-// within runs what looks at files. If they do not answer in time, the goroutine that waits on has root.
+// within runs what looks at files. If they do not answer in time, root is the goroutine's that
+// waits on.
 func (l *insideView) within(look func() string) string {
 	last := *l
 	why, err := sys.Within(l.ctx, func() (string, error) { return look(), nil }, func(string) { last.closeRoot() })

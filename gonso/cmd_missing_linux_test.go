@@ -16,7 +16,7 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
-// programsWithout fills a directory with programs that lack something, and gives one that is not there.
+// programsWithout fills a directory with programs that lack something.
 func programsWithout(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -74,8 +74,8 @@ func missingSets(t *testing.T) map[string]*Set {
 	return sets
 }
 
-// The kernel says of a program without its interpreter what it says of one that is not there, and bare
-// "not found" of it was said to be missing in PATH (moby/moby#31344, containers/podman#8069).
+// The kernel says of a program without its interpreter what it says of one that is not there
+// (execve(2), ENOENT), and it was then said to be missing in PATH.
 func TestProgramThatIsThereCannotBeCalledMissing(t *testing.T) {
 	testenv.Need(t, testenv.Process)
 	dir := programsWithout(t)

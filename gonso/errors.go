@@ -154,7 +154,8 @@ func (e *Error) withHint(hint string) *Error {
 	return e
 }
 
-// invalid is the error for what the caller has passed: what names it first, and then says what is wrong.
+// invalid is the error for what the caller has passed: what names it first, and then says what is
+// wrong.
 func invalid(op, what string) *Error {
 	return newError(op, 0, "", fmt.Errorf("%s: %w", what, os.ErrInvalid))
 }

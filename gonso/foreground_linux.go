@@ -67,7 +67,7 @@ func (c *Cmd) takeTerminalBack() {
 }
 
 // setForeground is tcsetpgrp(3) for who is in the background: the kernel would stop the whole group
-// by SIGTTOU, unless the calling thread blocks that (__tty_check_change in drivers/tty/tty_jobctrl.c).
+// by SIGTTOU, unless the calling thread blocks that (drivers/tty/tty_jobctrl.c).
 func setForeground(tty, pgrp int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

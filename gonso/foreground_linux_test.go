@@ -103,8 +103,8 @@ func atTerminal() {
 	fmt.Printf("ran: %v, foreground %v %v\n", err, pgrp == unix.Getpgrp(), perr)
 }
 
-// An interactive shell in a pid namespace cannot give its terminal back: whoever ran it would be stopped
-// by SIGTTIN, or read EIO, from then on.
+// An interactive shell in a pid namespace cannot give its terminal back: whoever ran it would be
+// stopped by SIGTTIN, or read EIO, from then on.
 func TestShellInsideCannotKeepTheTerminalWhenItHasEnded(t *testing.T) {
 	testenv.Need(t, testenv.Process, testenv.UserNS, testenv.Terminals)
 	shell := func(arg string) []string {

@@ -183,7 +183,7 @@ func TestErrorAboutAValueIsOneThatCanBeRead(t *testing.T) {
 	wantError(t, "ParseType", err, os.ErrInvalid, `"network"`, "cgroup, ipc, mnt, net, pid, time, user, uts")
 }
 
-// A new net namespace has no 127.0.0.1 before lo is up (containernetworking/plugins#1091).
+// A new net namespace has no 127.0.0.1 before lo is up.
 func TestLoopbackThatIsDownCannotBeTakenForTheNetwork(t *testing.T) {
 	testenv.Need(t, testenv.Process, testenv.UserNS)
 	testenv.Leaks(t)

@@ -17,20 +17,21 @@ import (
 //
 //	func TestMain(m *testing.M) { gonsotest.Main(m) }
 //
-// A plain user's test binary is started once more in a new user namespace, where the user is root, in
-// the place of this one ([gonso.Cmd.RunAndExit]): tests may then make and enter namespaces ([New],
-// [Do]), mount in a mnt namespace of theirs, and set up networks. Arguments, standard streams,
-// environment and working directory are the same; signals, the exit status, coverage and the test cache
-// are as without Main. For root, that is where the effective uid is 0, Main just runs the tests.
+// A plain user's test binary is started once more in a new user namespace, where the user is root,
+// in the place of this one ([gonso.Cmd.RunAndExit]): tests may then make and enter namespaces
+// ([New], [Do]), mount in a mnt namespace of theirs, and set up networks. Arguments, standard
+// streams, environment and working directory are the same; signals, the exit status, coverage and
+// the test cache are as without Main. For root, that is where the effective uid is 0, Main just runs
+// the tests.
 //
-// It calls [gonso.Init] first, so that tests may call registered functions. A TestMain that prepares
-// something does so in an init function, or in a test. What TestMain did before it called Main was done
-// twice, outside and inside. Descriptors beyond the standard streams do not get inside.
+// It calls [gonso.Init] first, so that tests may call registered functions. What a TestMain does
+// before it calls Main is done twice, outside and inside. Descriptors beyond the standard streams do
+// not get inside.
 //
-// Root inside is root of nothing outside: files belong to the user, and only the user's own uid and gid
-// are mapped, both to 0. What needs the privileges of the machine's root, such as to load modules or
-// to make a device, fails as before. Where /proc is partly hidden, as in many containers, none can be
-// mounted.
+// Root inside is root of nothing outside: files belong to the user, and only the user's own uid and
+// gid are mapped, both to 0. What needs the privileges of the machine's root, such as to load
+// modules or to make a device, fails as before. Where /proc is partly hidden, as in many containers,
+// no other can be mounted.
 //
 // Where no user namespace can be made, no test is run. That is said, beginning with "skip: needs" as
 // for a test, and the go command says "[no tests to run]", and does not keep that in its cache. If
