@@ -3,6 +3,7 @@ package gonso
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"time"

@@ -32,7 +32,8 @@ var fakes = map[string]string{
 	"fifos": `mount -t tmpfs tmpfs /proc && mkdir -p /proc/sys/user /proc/thread-self/fdinfo /proc/self/fd && mkfifo /proc/thread-self/mountinfo /proc/thread-self/status &&
 		for d in thread-self self; do mkdir -p /proc/$d/ns /proc/$d/fd /proc/$d/fdinfo; for t in mnt net uts user pid; do mkfifo /proc/$d/ns/$t; done; done &&
 		for n in 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do for d in self thread-self; do mkfifo /proc/$d/fd/$n /proc/$d/fdinfo/$n; done; done`,
-	"plain files": `mount -t tmpfs tmpfs /proc && for d in thread-self self; do mkdir -p /proc/$d/ns /proc/$d/fd; for t in mnt net uts user pid; do echo >/proc/$d/ns/$t; done; done`,
+	"a fifo alone": `mount -t tmpfs tmpfs /proc && mkdir -p /proc/self/fd /proc/thread-self && mkfifo /proc/thread-self/status`,
+	"plain files":  `mount -t tmpfs tmpfs /proc && for d in thread-self self; do mkdir -p /proc/$d/ns /proc/$d/fd; for t in mnt net uts user pid; do echo >/proc/$d/ns/$t; done; done`,
 }
 
 // insideFake does everything that asks procfs, with a thread inside, and prints a line for what is wrong.
