@@ -20,9 +20,12 @@ import (
 // up and map subordinate ids some more.
 const createTimeout = 10 * time.Second
 
+var errCreateSlow = fmt.Errorf("the helper process did not go on within %v; possibly somebody inside has stopped it, or traces it: %w",
+	createTimeout, context.DeadlineExceeded)
+
 // createContext is that bound; in tests time is up when they say so.
 var createContext = func() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), createTimeout)
+	return context.WithTimeoutCause(context.Background(), createTimeout, errCreateSlow)
 }
 
 func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
