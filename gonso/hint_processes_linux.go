@@ -47,7 +47,7 @@ func countTasks(uid uint32) (n uint64) {
 	if err != nil {
 		return 0
 	}
-	dir := os.NewFile(uintptr(fd), "/proc")
+	dir := os.NewFile(uintptr(fd), "/proc") // path: a name for errors
 	defer dir.Close()
 	names, _ := dir.Readdirnames(-1)
 	want := strconv.FormatUint(uint64(uid), 10)

@@ -24,7 +24,7 @@ func withTraceHint(err error, d *procfs.Dir) error {
 
 // withTraceHintFor is withTraceHint for a path that may be in /proc/PID/ns.
 func withTraceHintFor(err error, path string) error {
-	rest, ok := strings.CutPrefix(path, "/proc/")
+	rest, ok := strings.CutPrefix(path, "/proc/") // path: what the caller has passed
 	id, below, _ := strings.Cut(rest, "/")
 	pid, perr := strconv.Atoi(id)
 	if err == nil || !ok || perr != nil || below != "ns" && !strings.HasPrefix(below, "ns/") {

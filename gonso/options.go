@@ -109,7 +109,7 @@ func ClockOffsets(monotonic, boottime time.Duration) UnshareOption {
 // user namespace the kernel also demands that a procfs that hides nothing is
 // mounted already (mount_too_revealing in fs/namespace.c), which is not so in
 // many containers. The error matches unix.EPERM.
-func MountProc(dirs ...string) UnshareOption { return mountFresh("MountProc", "proc", "/proc", dirs) }
+func MountProc(dirs ...string) UnshareOption { return mountFresh("MountProc", "proc", "/proc", dirs) } // path: where it is mounted
 
 // MountSys mounts a fresh sysfs on /sys of a new mount namespace, or on the directories that are given, as
 // [MountProc] does a procfs. Its /sys/class/net, and what else there is of networks, shows the net

@@ -58,7 +58,7 @@ func TestLoaderCannotBeTakenForTheProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	if loader == "" {
-		t.Skip("skip: needs a test binary that is dynamically linked")
+		testenv.Found(t, "dynamic", errors.New("it is static"))
 	}
 	exe, err := os.Executable()
 	if err != nil {

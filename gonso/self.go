@@ -36,7 +36,7 @@ func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
 // says anything, and an init function may have changed os.Args.
 func ownName() string {
 	if len(os.Args) == 0 || os.Args[0] == "" {
-		return "/proc/self/exe"
+		return "/proc/self/exe" // path: a name, which nobody opens
 	}
 	return os.Args[0]
 }

@@ -181,7 +181,7 @@ func threadsOwn(name string) string {
 			return name
 		}
 	}
-	rest, ok := strings.CutPrefix(path.Clean(name), "/proc/")
+	rest, ok := strings.CutPrefix(path.Clean(name), "/proc/") // path: what the caller has passed
 	if !ok {
 		return name
 	}
@@ -196,6 +196,6 @@ func threadsOwn(name string) string {
 	default:
 		return name
 	}
-	name = "/proc/thread-self/" + own + name[len(strings.TrimRight(name, "/")):]
+	name = "/proc/thread-self/" + own + name[len(strings.TrimRight(name, "/")):] // path: the caller's, opened inside
 	return name
 }

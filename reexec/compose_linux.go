@@ -101,7 +101,7 @@ func (l *launch) execute(fd launcher.FD, name string, protect bool) {
 	}
 	// TOMOYO looks for /dev/fd and answers ENOENT where that is missing.
 	s.Tolerate(unix.ENOENT)
-	l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", fd)).Index()] = name
+	l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", fd)).Index()] = name // path: in a Set of one's own alone
 }
 
 const shutOut = "it is executed by descriptor alone, as somebody else may be root inside; possibly an interpreter was registered for it there " +

@@ -21,7 +21,7 @@ func NamespaceLimits(ctx context.Context, joins []Join, protect bool, names []st
 	if err != nil {
 		return nil, err
 	}
-	dir := os.NewFile(uintptr(fd), "/proc/sys/user")
+	dir := os.NewFile(uintptr(fd), "/proc/sys/user") // path: a name for errors
 	defer dir.Close()
 	here, there, err := mailbox()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -55,8 +56,8 @@ func find() (dead []string, err error) {
 		"go.mod":  "module roots\n\ngo 1.26.0\n",
 		"go.work": fmt.Sprintf("go 1.26.0\n\nuse (\n\t.\n\t%q\n)\n", top),
 		// What is called by reflection may be any function that is a value somewhere.
-		"main.go": "package main\n\nimport (\n\t\"reflect\"\n\n\t\"github.com/gonso/gonso/gonso\"\n\t\"github.com/gonso/gonso/gonso/gonsotest\"\n)\n\n" +
-			"func main() {\n\tfor _, v := range []any{\n" + uses + "\t} {\n\t\treflect.ValueOf(v).Call(nil)\n\t}\n}\n",
+		"main.go": "package main\n\nimport (\n\t\"io/fs\"\n\t\"reflect\"\n\n\t\"github.com/gonso/gonso/gonso\"\n\t\"github.com/gonso/gonso/gonso/gonsotest\"\n)\n\n" +
+			"func main() {\n\tfor _, v := range []any{\n" + uses + "\t} {\n\t\treflect.ValueOf(v).Call(nil)\n\t}\n}\n\nvar _ fs.PathError\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return nil, err
@@ -91,8 +92,16 @@ func exported(top, pkg string) (uses string, err error) {
 			return
 		}
 		use := filepath.Base(pkg) + "." + name.Name
-		if n := params.NumFields(); n > 0 {
-			use += "[" + strings.TrimSuffix(strings.Repeat("int, ", n), ", ") + "]"
+		if params.NumFields() > 0 {
+			var args []string
+			for _, p := range params.List {
+				arg := "int"
+				if id, ok := p.Type.(*ast.Ident); ok && id.Name == "error" { // a constraint
+					arg = "*fs.PathError"
+				}
+				args = append(args, slices.Repeat([]string{arg}, len(p.Names))...)
+			}
+			use += "[" + strings.Join(args, ", ") + "]"
 		}
 		uses += fmt.Sprintf("\t\t"+format+",\n", use)
 	}
