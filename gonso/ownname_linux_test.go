@@ -58,7 +58,7 @@ func TestLoaderCannotBeTakenForTheProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	if loader == "" {
-		testenv.Found(t, "dynamic", errors.New("it is static"))
+		testenv.Found(t, "cgo", errors.New("it is static"))
 	}
 	exe, err := os.Executable()
 	if err != nil {

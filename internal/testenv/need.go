@@ -75,8 +75,6 @@ var features = map[string]string{
 	"overlay":      "overlayfs",
 	"pages":        "small pages",
 	"plain":        "a plain user",
-	"dynamic":      "a test binary that is dynamically linked",
-	"filecaps":     "a file system with file capabilities",
 	"process":      "the process backend",
 	"ptrace":       "ptrace",
 	"pty":          "pseudo terminals",
