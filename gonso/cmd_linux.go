@@ -147,7 +147,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 func (c *Cmd) checkFields() error {
 	for i, arg := range c.Args {
 		if strings.IndexByte(arg, 0) >= 0 {
-			return newError("start", 0, "", fmt.Errorf("Args[%d] is %.100q, which has a zero byte: %w", i, arg, unix.EINVAL)) // as of package exec
+			return newError("start", 0, "", fmt.Errorf("%s is %.100q, which has a zero byte: %w", fmt.Sprintf("Args[%d]", i), arg, unix.EINVAL)) // as of package exec
 		}
 	}
 	for _, p := range []struct{ name, path string }{{"Path", c.Path}, {"Dir", c.Dir}, {"Chroot", c.Chroot}} {

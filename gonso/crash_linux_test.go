@@ -78,7 +78,7 @@ func crashingHere() { panic("crashed on purpose") }
 func deeper(n int) int {
 	var room [1 << 16]byte
 	room[n%len(room)] = 1
-	return deeper(n+1) + int(room[0])
+	return deeper(n+1) + int(room[0]) //nolint:staticcheck // until the stack overflows
 }
 
 var ender = gonso.Register("test.ender", func(ctx context.Context, how string) (struct{}, error) {

@@ -104,7 +104,7 @@ func (f *Func[In, Out]) serveChannels(ctx context.Context, arg codec.Value) *wir
 		return &wire.Outcome{Kind: wire.Unserved, Err: err}
 	}
 	chans.start()
-	defer chans.finish() // where fn does not return
+	defer func() { _ = chans.finish() }() // where fn does not return
 	out, err := f.fn(ctx, in)
 	if unsent := chans.finish(); unsent != nil {
 		err = errors.Join(err, unsent)

@@ -312,7 +312,7 @@ func within(ctx context.Context, nd *net.Dialer) (context.Context, context.Cance
 		}
 	}
 	gone := nd.Cancel                                        //nolint:staticcheck // deprecated, and honoured
-	nd.Timeout, nd.Deadline, nd.Cancel = 0, time.Time{}, nil //nolint:staticcheck
+	nd.Timeout, nd.Deadline, nd.Cancel = 0, time.Time{}, nil //nolint:staticcheck // as above
 	cancel := func() {}
 	if !deadline.IsZero() {
 		ctx, cancel = context.WithDeadline(ctx, deadline)

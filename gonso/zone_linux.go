@@ -76,7 +76,7 @@ func nameZones(c syscall.Conn, local, remote net.Addr, asked string) {
 	if err != nil {
 		return
 	}
-	raw.Control(func(fd uintptr) {
+	_ = raw.Control(func(fd uintptr) {
 		if l != nil {
 			*l = zoneOfSocket(int(fd), syscall.Getsockname, asked)
 		}
