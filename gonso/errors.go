@@ -216,7 +216,7 @@ func workerError(op string, types Type, name string, err error) error {
 	case errors.As(err, new(*reexec.LaunchError)) && !errors.Is(err, reexec.ErrWorkerDied):
 		return launchError(types, err)
 	}
-	return newError(op, 0, name, err)
+	return newError(op, 0, name, err).withHint(launchHint(err))
 }
 
 // tooLarge reports whether a result was too large to be received.

@@ -50,7 +50,7 @@ func TestLongestIDMaps(t *testing.T) {
 	} {
 		children := countChildren(t)
 		_, err := Unshare(User, IDMaps(longest, c.maps))
-		wantError(t, what, err, os.ErrInvalid, "unshare user: gid map", c.word)
+		wantError(t, what, err, os.ErrInvalid, "unshare user: IDMaps: gid map", c.word)
 		if n := countChildren(t); n != children {
 			t.Errorf("%s: %d child processes more", what, n-children)
 		}

@@ -176,7 +176,7 @@ func TestRefusedCredentialCannotHideItsCause(t *testing.T) {
 		"gonso: start: Credential: setgroups", "uid 7 is not mapped in the Set's user namespace (mapped: 0)", "gid 8 is not mapped there", "set NoSetGroups")
 	wantError(t, "uid", try(s, Credential{UID: 7, NoSetGroups: true}), unix.EINVAL, "gonso: start: Credential: setresuid", "(uid 7 is not mapped")
 	wantError(t, "gid", try(s, Credential{GID: 8, NoSetGroups: true}), unix.EINVAL, "gonso: start: Credential: setresgid", "(gid 8 is not mapped")
-	wantError(t, "capability", try(s, Credential{NoSetGroups: true}, 99), unix.EINVAL, "gonso: start: AmbientCaps", "no capability 99")
+	wantError(t, "capability", try(s, Credential{NoSetGroups: true}, 60), unix.EINVAL, "gonso: start: AmbientCaps", "no capability 60")
 	if testenv.Has(testenv.Root) {
 		allowed := unshare(t, User)
 		wantError(t, "groups", try(allowed, Credential{Groups: []uint32{9}}), unix.EINVAL, "gonso: start: Credential: setgroups", "(gid 9 is not mapped")

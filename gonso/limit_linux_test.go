@@ -161,6 +161,13 @@ func TestLackOfDescriptorsCannotCostOtherCalls(t *testing.T) {
 			t.Errorf("%s: the worker was %d and is %d", what, pid, again)
 		}
 	}
+	closed := func() {
+		t.Helper()
+		testenv.Eventually(t, "the worker has closed all", func() bool { // after it has answered
+			dir, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
+			return err == nil && len(dir) <= 20
+		})
+	}
 	for range 3 {
 		_, err = countFiles.Do(ctx, s, files(2*limit))
 		lacks("the worker receives", err)
@@ -172,21 +179,21 @@ func TestLackOfDescriptorsCannotCostOtherCalls(t *testing.T) {
 		_, err = countFiles.Do(ctx, s, files(20))
 		restore()
 		lacks("this process duplicates", err)
+		closed()
 		// Its own descriptors take what there is: a result cannot be duplicated any more.
 		_, err = gathers.Do(ctx, s, limit*2/3)
 		lacks("the worker duplicates", err)
+		closed()
 		if n := call(t, countFiles, s, files(20)); n != 20 {
 			t.Errorf("%d files", n)
 		}
+		closed()
 		got := call(t, gathers, s, 20)
 		for _, f := range got {
 			f.Close()
 		}
 	}
-	testenv.Eventually(t, "the worker has closed all", func() bool { // after it has answered
-		dir, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
-		return err == nil && len(dir) <= 20
-	})
+	closed()
 	cancel()
 	for range 3 {
 		if err := <-others; !errors.Is(err, context.Canceled) || errors.Is(err, gonso.ErrWorkerDied) {

@@ -3,6 +3,7 @@ package gonso
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"reflect"
 	"strings"
@@ -83,6 +84,11 @@ func TestNilSetCannotPanic(t *testing.T) {
 		case *Cmd:
 			wantNilSet(t, name, got.Run())
 			callAll(t, reflect.ValueOf(got), "RunAndExit") // it ended the test
+		case *net.Resolver:
+			_, err := got.LookupHost(context.Background(), "gonso.example")
+			if err == nil || !strings.Contains(err.Error(), "the Set is nil") { // package net keeps the text alone
+				t.Errorf("%s: %v", name, err)
+			}
 		case *Dialer, *ListenConfig:
 			for method, results := range callAll(t, reflect.ValueOf(got)) {
 				err, _ := results[len(results)-1].Interface().(error)

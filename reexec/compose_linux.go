@@ -126,6 +126,7 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	// The new user namespace is owned by who makes it, and the default maps
 	// are those of the joined one's root.
 	l.enter(c.Join, creationJoins, false)
+	l.mayFly(c.own)
 	own := l.Openat(creationProc, "self/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	l.Dup3(own, creationProc, unix.O_CLOEXEC)
 	l.CloseRange(creationJoins, 0)
@@ -167,6 +168,14 @@ func (l *launch) sendOwn(types uint32, free launcher.FD) {
 	}
 	if len(fds) > 0 {
 		l.SendFiles(creationSocket, fds...)
+	}
+}
+
+// mayFly raises the soft limit of open files, which is also how many descriptors of the user may be in
+// flight, all processes together (ETOOMANYREFS, unix(7)). The launcher opens no more than before.
+func (l *launch) mayFly(o own) {
+	if o.hardFiles > 0 {
+		l.Prlimit(unix.RLIMIT_NOFILE, o.hardFiles, o.hardFiles)
 	}
 }
 

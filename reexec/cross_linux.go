@@ -94,6 +94,10 @@ func (l *launch) giveBack(o own, user, protect bool) {
 // lookAtOwn looks at this process; the most of it is for launches into somebody else's Set.
 func lookAtOwn(protect bool) (o own) {
 	o.lent = sys.Lendable() != 0
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
+		o.hardFiles = files.Max
+	}
 	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	if !protect {
 		return o

@@ -30,7 +30,7 @@ func NamespaceLimits(ctx context.Context, joins []Join, protect bool, names []st
 	defer here.Close()
 	defer there.Close()
 	limits := make(map[string]int64)
-	l := composeLimits(joins, protect, names)
+	l := composeLimits(joins, protect, lookAtOwn(protect), names)
 	cmd := &launcher.Cmd{Args: []string{"gonso-limits"}, Files: append(files(joins), dir, there)}
 	err = l.visit(ctx, cmd, "joining the user namespace", func(int) error {
 		got, err := sys.ReceiveFiles(here, len(names))
@@ -46,7 +46,7 @@ func NamespaceLimits(ctx context.Context, joins []Join, protect bool, names []st
 }
 
 // composeLimits opens the sysctls inside and sends them.
-func composeLimits(joins []Join, protect bool, names []string) *launch {
+func composeLimits(joins []Join, protect bool, o own, names []string) *launch {
 	l := newLaunch()
 	dir := launcher.FirstFileFD + launcher.FD(len(joins))
 	socket, first := dir+1, dir+2
@@ -58,6 +58,7 @@ func composeLimits(joins []Join, protect bool, names []string) *launch {
 		l.OpenAs(fd, dir, name, unix.O_RDONLY|unix.O_CLOEXEC)
 		opened = append(opened, fd)
 	}
+	l.mayFly(o)
 	l.SendFiles(socket, opened...)
 	l.Sync()
 	l.Wait()

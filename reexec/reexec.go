@@ -60,10 +60,11 @@ type Fresh struct{ FS, Dir string }
 
 // own is what of this process decides about the steps.
 type own struct {
-	spared  bool // it has a negative oom_score_adj
-	grouped bool // it has supplementary groups
-	mixed   bool // its real ids are not its effective ones
-	lent    bool // the launcher has capabilities that what it becomes is not to have
+	spared    bool   // it has a negative oom_score_adj
+	grouped   bool   // it has supplementary groups
+	hardFiles uint64 // the hard limit of open files
+	mixed     bool   // its real ids are not its effective ones
+	lent      bool   // the launcher has capabilities that what it becomes is not to have
 }
 
 // WorkerOptions says where and how a worker runs. Zero durations take the defaults.
