@@ -60,6 +60,7 @@ func inChroot(t *testing.T, mounted bool) (dir string, inside bool) {
 			}
 		}
 		unix.Unmount(dir+"/later", unix.MNT_DETACH)
+		check(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")) // as testenv.Again's mnt namespace was
 	})
 	return dir, true
 }

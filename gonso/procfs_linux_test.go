@@ -311,10 +311,10 @@ func TestProgramCannotGetAnothersNamespacesByItsProc(t *testing.T) {
 	}
 	for user, first := range users {
 		for _, k := range procfsKinds {
+			if k.host && first != nil {
+				continue // /proc is locked there
+			}
 			t.Run(user+"/"+k.name, func(t *testing.T) {
-				if k.host && first != nil {
-					testenv.Found(t, "root", errors.New("/proc is locked"))
-				}
 				args := append(first, "--mount", "--uts", "--fork", "--pid", "--kill-child", "sh", "-ec", k.script, "sh", exe, exe)
 				c := exec.Command("unshare", args...)
 				c.Env = append(os.Environ(), "D="+t.TempDir(), testenv.ProgramEnv+"=looks at what it gets", "GONSO_DEBUG=")
