@@ -134,7 +134,7 @@
 // key of a map. Files in the argument stay the caller's: the function gets duplicates, which are
 // closed when it has returned, so one that keeps a file duplicates it. Files in the result are given
 // away: the function's are closed, and what Do returns belongs to its caller. Of results that do not
-// block (O_NONBLOCK) only sockets, pipes and devices stay so, and have deadlines. The descriptors are
+// block (O_NONBLOCK) only sockets, pipes and devices have deadlines. The descriptors are
 // close-on-exec, and share offset and flags with those they were made of (dup(2)). Pipes of less than
 // 256 KiB capacity in the argument have that while the call lasts (F_SETPIPE_SZ; where
 // /proc/sys/fs/pipe-user-pages-soft allows): with the usual 64 KiB each side would spend its time on

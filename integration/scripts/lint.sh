@@ -99,7 +99,8 @@ for file in "${go_files[@]}"; do
 	*) asks+=("$file") ;;
 	esac
 done
-found=$(grep -nHE "[\"\`]/proc[/\"\`]" "${asks[@]}" /dev/null | grep -v ' // path: ' || true)
+quoted=$'["\x60]/proc[/"\x60]'
+found=$(grep -nHE "$quoted" "${asks[@]}" /dev/null | grep -v ' // path: ' || true)
 [ -z "$found" ] || fail "a path below /proc; read it by package procfs, or say behind it '// path:' and why:"$'\n'"$found"
 # In brackets, so that this line is not found itself.
 refuse 'a path outside of the repository' '[.]\./shared|/work/(shared|[.]library|main)' "${files[@]}"

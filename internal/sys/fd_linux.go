@@ -30,26 +30,25 @@ func DupFD(fd int) (int, error) {
 // NewFile is os.NewFile for what somebody else may have made. Of a file that does not block os.NewFile
 // asks its file system whether it is ready, for the runtime's poller (epoll_ctl(2)). A FUSE whose server
 // does not answer keeps the poller then, and with it every connection of this program
-// (fs/eventpoll.c, ep_insert, calls poll with the lock of all). So what a file system answers for is made
-// to block, as nearly all of it does anyway; and what has no type, which may be such a poller itself.
+// (fs/eventpoll.c, ep_insert, calls poll with the lock of all). So what a file system answers for is kept
+// from the poller, of no use to ordinary files anyway; and what has no type is made to block, as it may be
+// such a poller itself.
 func NewFile(fd int, name string) *os.File {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	if err == nil && flags&unix.O_NONBLOCK != 0 && !answersItself(fd) {
-		_ = unix.SetNonblock(fd, false)
+	if err != nil || flags&unix.O_NONBLOCK == 0 {
+		return os.NewFile(uintptr(fd), name)
 	}
-	return os.NewFile(uintptr(fd), name)
-}
-
-// answersItself reports whether the kernel alone knows when fd is ready. Devices are the host's to make.
-func answersItself(fd int) bool {
 	var st unix.Statx_t
-	// Of what it knows already, or the file system would be asked.
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
-		return false
-	}
+	// Of what it knows already, or the file system would be asked. What fails has no type.
+	_ = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFSOCK, unix.S_IFIFO, unix.S_IFCHR:
-		return true
+	case unix.S_IFSOCK, unix.S_IFIFO, unix.S_IFCHR: // devices are the host's to make
+		return os.NewFile(uintptr(fd), name)
 	}
-	return false
+	_ = unix.SetNonblock(fd, false)
+	f := os.NewFile(uintptr(fd), name)
+	if st.Mode&unix.S_IFMT != 0 {
+		_ = unix.SetNonblock(fd, true)
+	}
+	return f
 }
