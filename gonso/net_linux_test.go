@@ -866,7 +866,7 @@ func TestFIFOCannotHangOpenFile(t *testing.T) {
 		w.Close()
 		_, err = s.OpenFile(t.Context(), dir+"/fifo", os.O_WRONLY, 0, AnyFile())
 		wantError(t, name+": nobody reads", err, unix.ENXIO)
-		for _, flag := range []int{os.O_RDWR, os.O_RDWR | unix.O_NONBLOCK} { // which means nothing for those (sys.NewFile)
+		for flag, want := range map[int]int{os.O_RDWR: 0, os.O_RDWR | unix.O_NONBLOCK: unix.O_NONBLOCK} {
 			f, err := s.OpenFile(t.Context(), dir+"/file", flag, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -876,7 +876,7 @@ func TestFIFOCannotHangOpenFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			raw.Control(func(fd uintptr) {
-				if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
+				if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != want {
 					t.Errorf("%s: flags of a file %#x, %v", name, flags, err)
 				}
 			})
