@@ -213,7 +213,9 @@ func TestRootInsideCannotKeepUsWaitingByHoldingProcesses(t *testing.T) {
 			default:
 				kinds = []kind{ptr}
 			}
-			n++
+			if n++; n%2 == 0 && !testenv.Full() {
+				continue
+			}
 			t.Run(how+"/"+what, func(t *testing.T) {
 				ws.in(t, oneOf(n, kinds), func(t *testing.T, w *waiting) {
 					a, end := w.attack("harass", how)
@@ -247,7 +249,10 @@ func TestRootInsideCannotKeepUsWaitingByHoldingWhatComes(t *testing.T) {
 			if strings.HasPrefix(how, "seize") {
 				kinds = kinds[:4] // without the capability, root may not trace who has more of them
 			}
-			n++
+			// Each way and each thing comes, and not every pair.
+			if n++; n%4 > 1 && !testenv.Full() {
+				continue
+			}
 			t.Run(how+"/"+what, func(t *testing.T) {
 				ws.in(t, oneOf(n, kinds), func(t *testing.T, w *waiting) {
 					a, end := w.attack("harass", how)
@@ -303,7 +308,9 @@ func TestRootInsideCannotKeepUsWaitingByFUSE(t *testing.T) {
 	ws := newWaits(t)
 	n := 0
 	for name, answers := range fuses {
-		n++
+		if n++; n > 3 && !testenv.Full() { // others each time
+			break
+		}
 		t.Run(name, func(t *testing.T) {
 			ws.in(t, oneOf(n, []kind{plain, nouns, uns, hostpid, ptr}), func(t *testing.T, w *waiting) {
 				w.sh(t, "mkdir /silent")
@@ -404,8 +411,8 @@ func TestRootInsideCannotKeepUsWaitingByFreezing(t *testing.T) {
 				dir := w.cgroup()
 				a, end := w.attack("freeze", "/work/cgroup", how)
 				d := w.start(0, "cgroup", dir)
+				a.say(t, "freeze")
 				if how == "once" {
-					a.say(t, "freeze")
 					if s := w.hear(a); s != "frozen" {
 						t.Fatalf("root inside says %q", s)
 					}

@@ -92,13 +92,13 @@ func eachThread(pid int, do func(tid int) error) (any bool) {
 	return any
 }
 
-// freeze freezes a cgroup, once it is told to ("once"), or without end as soon as somebody comes.
+// freeze freezes a cgroup when it is told to, once, or again and again.
 func freeze(dir, how string) error {
 	write := func(s string) error { return os.WriteFile(filepath.Join(dir, "cgroup.freeze"), []byte(s), 0) }
 	in := bufio.NewReader(os.Stdin)
 	fmt.Println("ready")
+	in.ReadString('\n')
 	if how == "once" {
-		in.ReadString('\n')
 		if err := write("1"); err != nil {
 			return err
 		}

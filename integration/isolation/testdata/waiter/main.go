@@ -281,6 +281,8 @@ func (c *caller) all() {
 // files looks up what is below a directory, in every way that there is.
 func (c *caller) files(dir string) {
 	c.ready()
+	var calls sync.WaitGroup
+	turn := make(chan struct{}, 6)
 	for _, w := range []struct {
 		call string
 		f    func(ctx context.Context, s *gonso.Set) error
@@ -340,10 +342,15 @@ func (c *caller) files(dir string) {
 			return cmd.Run()
 		}},
 	} {
-		s := c.with(gonso.Worker{})
-		within(w.call, func(ctx context.Context) error { return w.f(ctx, s) })
-		timed("Close after "+w.call, "Close", s.Close)
+		calls.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			s := c.with(gonso.Worker{})
+			within(w.call, func(ctx context.Context) error { return w.f(ctx, s) })
+			timed("Close after "+w.call, "Close", s.Close)
+		})
 	}
+	calls.Wait()
 	s := c.with(gonso.Worker{Dir: dir + "/dir/dir"})
 	within("Worker.Dir", func(ctx context.Context) error { return ignore(pid.Do(ctx, s, struct{}{}, gonso.InProcess())) })
 	timed("Close after Worker.Dir", "Close", s.Close)
