@@ -69,6 +69,9 @@ func (c *unixgramConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 }
 
 func (c *unixgramConn) WriteToUnix(b []byte, addr *net.UnixAddr) (n int, err error) {
+	if addr == nil { // which package net calls missing here alone
+		return c.UnixConn.WriteToUnix(b, addr)
+	}
 	n, _, err = c.WriteMsgUnix(b, nil, addr)
 	return n, err
 }

@@ -70,7 +70,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
-	c.own, c.chrooted = lookAtOwn(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
+	c.own, c.chrooted = lookAtMaker(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
 	// A plain user may write to a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
 	dumpable := os.Geteuid() != 0 && len(c.procFiles()) > 0

@@ -94,11 +94,6 @@ func (l *launch) giveBack(o own, user, protect bool) {
 // lookAtOwn looks at this process; the most of it is for launches into somebody else's Set.
 func lookAtOwn(protect bool) (o own) {
 	o.lent = sys.Lendable() != 0
-	var files unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
-		o.hardFiles = files.Max
-	}
-	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	if !protect {
 		return o
 	}
@@ -106,6 +101,17 @@ func lookAtOwn(protect bool) (o own) {
 	o.spared = strings.HasPrefix(score, "-")
 	groups, err := unix.Getgroups()
 	o.grouped = err != nil || len(groups) > 0
+	return o
+}
+
+// lookAtMaker is lookAtOwn with what matters to launchers that make namespaces, or send descriptors.
+func lookAtMaker(protect bool) own {
+	o := lookAtOwn(protect)
+	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
+		o.hardFiles = files.Max
+	}
 	return o
 }
 

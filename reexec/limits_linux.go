@@ -30,7 +30,7 @@ func NamespaceLimits(ctx context.Context, joins []Join, protect bool, names []st
 	defer here.Close()
 	defer there.Close()
 	limits := make(map[string]int64)
-	l := composeLimits(joins, protect, lookAtOwn(protect), names)
+	l := composeLimits(joins, protect, lookAtMaker(protect), names)
 	cmd := &launcher.Cmd{Args: []string{"gonso-limits"}, Files: append(files(joins), dir, there)}
 	err = l.visit(ctx, cmd, "joining the user namespace", func(int) error {
 		got, err := sys.ReceiveFiles(here, len(names))
