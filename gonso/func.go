@@ -145,8 +145,8 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 // [ErrGoexit]. When ctx is done, so is that of the function. Do never returns
 // while the function runs: in a worker, one that has not returned some seconds
 // later is killed with the worker; on a thread, which nothing can kill, Do
-// waits for it. Others in a worker that has to be killed may finish first, for
-// as long again; if they do not, their error says that they may be retried.
+// waits for it. Other calls in a worker that has to be killed have half of Worker.Grace
+// to finish; if they do not, their error says that they may be retried.
 //
 // If the worker dies, the error matches [ErrWorkerDied] and holds the name of the function, the wait status,
 // what is known of who killed it, and what it printed before; of a crash that this program's

@@ -61,8 +61,8 @@ type Worker struct {
 	Idle time.Duration
 
 	// Grace is how long a function may take to return once its context is done,
-	// before it is killed along with its worker. Zero is 5 seconds. Other calls in
-	// that worker have as long again to return.
+	// before it is killed along with its worker. Zero is 5 seconds. When half of that is over,
+	// new calls go to another worker; the other calls in the old one have the other half to return.
 	Grace time.Duration
 
 	// MaxResult is how many bytes of this program's memory the result of one call may take, encoded and

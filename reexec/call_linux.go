@@ -161,10 +161,15 @@ func (p *process) receive(f wire.Frame) error {
 	return err
 }
 
-// cancelled runs in a goroutine of its own once the caller's ctx is done.
+// lastChance is how long a worker whose time is over is left to its other calls.
+const lastChance = 250 * time.Millisecond
+
+// cancelled runs in a goroutine of its own once the caller's ctx is done. From half of the grace
+// period on, the worker takes no new calls, so that those that it has can finish before it is killed.
 func (c *call) cancelled(ctx context.Context) {
-	grace := time.NewTimer(c.p.owner.opts.Grace)
-	defer grace.Stop()
+	grace := c.p.owner.opts.Grace
+	timer := time.NewTimer(grace / 2)
+	defer timer.Stop()
 	end := wire.Cancel
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		end = wire.Expire
@@ -173,17 +178,23 @@ func (c *call) cancelled(ctx context.Context) {
 	select {
 	case <-c.over:
 		return
-	case <-grace.C:
+	case <-timer.C:
+	}
+	c.p.retire()
+	timer.Reset(grace - grace/2)
+	select {
+	case <-c.over:
+		return
+	case <-timer.C:
 	}
 	close(c.overdue)
-	c.p.retire()
 	if others := c.p.others(); len(others) > 0 {
-		grace.Reset(c.p.owner.opts.Grace)
+		timer.Reset(min(grace, lastChance))
 		select {
 		case <-c.over:
 			return
 		case <-allOver(others):
-		case <-grace.C:
+		case <-timer.C:
 		}
 	}
 	c.p.kill(errOverdue)
