@@ -28,12 +28,15 @@ func Long(test func(*testing.T)) bool {
 
 // Full reports whether Long tests are to run at full length: otherwise they do
 // enough to see that all works, in a second or two.
-func Full() bool { return os.Getenv(stressEnv) != "" && !Race && !testing.Short() }
+func Full() bool { return os.Getenv(stressEnv) != "" && !Race && !short() }
+
+// short is testing.Short also in programs that tests start, which have no such flag.
+func short() bool { return testing.Testing() && flag.Parsed() && testing.Short() }
 
 // Bound is how long a thing may take that has d for it: more with the race detector, and where tests
 // are asked to be short, as on emulated processors.
 func Bound(d time.Duration) time.Duration {
-	if Race || testing.Short() {
+	if Race || short() {
 		return 3 * d
 	}
 	return d

@@ -237,41 +237,65 @@ func (c *caller) init() {
 // cold calls have somebody on the way.
 func (c *caller) cold() {
 	c.ready()
-	c.calls(c.with(gonso.Worker{}))
+	c.calls(c.with(gonso.Worker{}), testenv.Times(1, 4))
 }
 
-// calls are made one after the other, each where there is nobody yet.
-func (c *caller) calls(s *gonso.Set) {
-	within("isolated", func(ctx context.Context) error { return ignore(pid.Do(ctx, s, struct{}{}, gonso.Isolated())) })
-	within("Do", func(ctx context.Context) error { return ignore(pid.Do(ctx, s, struct{}{}, gonso.InProcess())) })
-	within("Do that heeds nothing", func(ctx context.Context) error {
-		return ignore(sleep.Do(ctx, s, struct{}{}, gonso.InProcess()))
-	})
-	within("Run", func(ctx context.Context) error { return s.Command(ctx, "id").Run() })
-	within("Output", func(ctx context.Context) error { return ignore(s.Command(ctx, "sleep", "600").Output()) })
-	within("Self", func(ctx context.Context) error { return s.Self(ctx, "0", "0", "sleep").Run() })
-	timed("Unshare(Net)", "own", func() error { return closing(s.Unshare(gonso.Net)) })
-	timed("Unshare(PID)", "own", func() error { return closing(s.Unshare(gonso.PID)) })
-	timed("Unshare(PID|Mount)", "own", func() error { return closing(s.Unshare(gonso.PID | gonso.Mount)) })
-	timed("Unshare(User)", "own", func() error { return closing(s.Unshare(gonso.User | gonso.UTS)) })
-	timed("IDMaps", "own", func() error {
-		_, _, err := s.IDMaps()
-		return err
-	})
-	within("DialContext", func(ctx context.Context) error { return closing(s.DialContext(ctx, "tcp", "127.0.0.1:1")) })
-	within("OpenFile", func(ctx context.Context) error { return closing(s.OpenFile(ctx, "/etc", os.O_RDONLY, 0)) })
+// calls are made where there is nobody yet, so many at a time, and Close in the end.
+func (c *caller) calls(s *gonso.Set, lanes int) {
+	ctxCalls := []struct {
+		call string
+		f    func(ctx context.Context) error
+	}{
+		{"isolated", func(ctx context.Context) error { return ignore(pid.Do(ctx, s, struct{}{}, gonso.Isolated())) }},
+		{"Do", func(ctx context.Context) error { return ignore(pid.Do(ctx, s, struct{}{}, gonso.InProcess())) }},
+		{"Do that heeds nothing", func(ctx context.Context) error { return ignore(sleep.Do(ctx, s, struct{}{}, gonso.InProcess())) }},
+		{"Run", func(ctx context.Context) error { return s.Command(ctx, "id").Run() }},
+		{"Output", func(ctx context.Context) error { return ignore(s.Command(ctx, "sleep", "600").Output()) }},
+		{"Self", func(ctx context.Context) error { return s.Self(ctx, "0", "0", "sleep").Run() }},
+		{"DialContext", func(ctx context.Context) error { return closing(s.DialContext(ctx, "tcp", "127.0.0.1:1")) }},
+		{"OpenFile", func(ctx context.Context) error { return closing(s.OpenFile(ctx, "/etc", os.O_RDONLY, 0)) }},
+	}
+	ownCalls := []struct {
+		call string
+		f    func() error
+	}{
+		{"Unshare(Net)", func() error { return closing(s.Unshare(gonso.Net)) }},
+		{"Unshare(PID)", func() error { return closing(s.Unshare(gonso.PID)) }},
+		{"Unshare(PID|Mount)", func() error { return closing(s.Unshare(gonso.PID | gonso.Mount)) }},
+		{"Unshare(User)", func() error { return closing(s.Unshare(gonso.User | gonso.UTS)) }},
+		{"IDMaps", func() error {
+			_, _, err := s.IDMaps()
+			return err
+		}},
+	}
+	var calls sync.WaitGroup
+	turn := make(chan struct{}, lanes)
+	in := func(f func()) {
+		turn <- struct{}{}
+		calls.Go(func() {
+			defer func() { <-turn }()
+			f()
+		})
+	}
+	for _, c := range ctxCalls {
+		in(func() { within(c.call, c.f) })
+	}
+	for _, c := range ownCalls {
+		in(func() { timed(c.call, "own", c.f) })
+	}
+	calls.Wait()
 	timed("Close of the Set", "Close", s.Close)
 }
 
 // all makes many calls at once, again and again.
 func (c *caller) all() {
 	c.ready()
-	rounds := testenv.Times(3, 1)
+	rounds := testenv.Times(2, 1)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for range rounds {
-				c.calls(c.with(gonso.Worker{}))
+				c.calls(c.with(gonso.Worker{}), 1)
 			}
 		})
 	}
