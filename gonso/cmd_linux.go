@@ -21,16 +21,30 @@ func (s *Set) exposed() bool {
 	return c.exposes(c.foreign)
 }
 
-// onThreadAtHome runs f where a path is what it is to this process: what a child executes is found by
-// one, and so are the files of /dev that exec.Cmd opens.
+// onThreadAtHome runs f where the program, which inherits what the Set does not have, gets that from this
+// program and not from a closure that starts it; where a path is what it is to this process, too: what a child
+// executes is found by one, and so are the files of /dev that exec.Cmd opens.
 func (c *Cmd) onThreadAtHome(f func()) {
-	if c.Pdeathsig != nil && c.Err == nil && procfs.Away() {
-		c.Err = newError("start", 0, "", errPdeathsig)
+	core, err := c.set.acquire("start")
+	if err != nil {
+		f() // says so, and closes what has to be closed
+		return
 	}
-	procfs.AtHome(f)
+	defer core.release()
+	if c.Pdeathsig != nil {
+		if away := awayFromHome(AllTypes &^ (core.foreign &^ Mount)); c.Err == nil && (away != 0 || procfs.Away()) {
+			c.Err = newError("start", away, "", errPdeathsig)
+		}
+		f()
+		return
+	}
+	if err := core.onHomeThread(f); err != nil {
+		c.Err = err
+		f()
+	}
 }
 
-var errPdeathsig = fmt.Errorf("%s: the calling thread is in a foreign mnt namespace or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure", "Pdeathsig")
+var errPdeathsig = fmt.Errorf("%s: the calling thread is in other namespaces than this program, or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure", "Pdeathsig")
 
 // apart reports whether the program has a process group of its own.
 func (c *Cmd) apart() bool {

@@ -28,7 +28,7 @@ type core struct {
 
 	copied bool // its mnt namespace shows the files of this program's, having been made from that
 
-	threadJoin []Type // for closures
+	threadJoin []Type // for closures: what is foreign
 	closureErr error  // why closures cannot run
 
 	factsOnce sync.Once

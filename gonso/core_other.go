@@ -31,6 +31,7 @@ func (c *core) runClosure(bool, func() bool, doConfig) error { return errors.Err
 func (c *core) grace() time.Duration                         { return 0 }
 func (c *core) setWorker(Worker) error                       { return errors.ErrUnsupported }
 func (c *core) workerHostFiles() bool                        { return false }
+func (c *core) noWayHome() Type                              { return 0 }
 func (c *core) warm(context.Context) error                   { return errors.ErrUnsupported }
 func (c *core) unshare(Type, *unshareOptions) (*core, error) { return nil, errors.ErrUnsupported }
 

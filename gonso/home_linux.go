@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/gonso/gonso/internal/nsfs"
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/reexec"
 )
 
 // Home is where this process was when the package was initialized: one held
@@ -23,6 +26,7 @@ var (
 )
 
 func init() {
+	reexec.Settle = func() error { return comeHome(awayFromHome(AllTypes)) }
 	dir, err := procfs.Open("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return
@@ -90,14 +94,78 @@ var errNoHome = errors.New("what this program was started in is not known")
 // type; GONSO_DEBUG=threads turns it on, and gonso's own tests run with it.
 var checkThreads = strings.Contains(os.Getenv("GONSO_DEBUG"), "threads")
 
-// awayFromHome returns the types in which the calling thread is not at home.
-func awayFromHome() Type {
+// noWayHome returns the types of the Set in which the kernel refuses home to a thread: where that
+// belongs to a user namespace other than this program's, or capabilities are missing. Which namespace
+// of the type the thread comes from is all the same to the kernel (setns(2)), so that one at home can try.
+func (c *core) noWayHome() (refused Type) {
+	tried := make(chan struct{})
+	go func() {
+		defer close(tried)
+		sys.LockThread()
+		(c.foreign & threadGoesHome).each(func(i int, t Type) {
+			if !enterHome(i) {
+				refused |= t
+			}
+		})
+		sys.UnlockThread()
+	}()
+	<-tried
+	return refused
+}
+
+// comeHome takes the calling thread home from where it is away. With a mnt namespace among that it
+// cannot be given back to others.
+func comeHome(away Type) (err error) {
+	(away &^ Mount).each(func(i int, t Type) {
+		if err == nil && !enterHome(i) {
+			err = newError("run", t, "", errThreadTainted)
+		}
+	})
+	if err == nil && away&Mount != 0 {
+		if merr := enterHomeMount(); merr != nil {
+			err = newError("run", Mount, "", fmt.Errorf("%w: %w", errThreadTainted, merr))
+		}
+	}
+	return err
+}
+
+// enterHomeMount takes the calling thread to the files of this process. It cannot be given back then.
+func enterHomeMount() error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if !enterHome(Mount.index()) {
+		return errNoHome
+	}
+	// setns has made them those of the namespace.
+	for _, of := range []struct {
+		link string
+		take func() error
+	}{{"self/root", func() error { return unix.Chroot(".") }}, {"self/cwd", func() error { return nil }}} {
+		fd, err := procfs.Open(of.link, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		err = unix.Fchdir(fd)
+		unix.Close(fd)
+		if err == nil {
+			err = of.take()
+		}
+		if err != nil {
+			return &os.PathError{Op: "enter", Path: "/proc/" + of.link, Err: err} // path: for errors
+		}
+	}
+	return nil
+}
+
+// awayFromHome returns the types, of those given, in which the calling thread is not at home.
+func awayFromHome(types Type) Type {
 	var away Type
 	dir, err := procfs.Open("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil {
 		defer unix.Close(dir)
 	}
-	AllTypes.each(func(i int, t Type) {
+	types.each(func(i int, t Type) {
 		if home[i] == nil {
 			return
 		}

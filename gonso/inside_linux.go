@@ -28,6 +28,16 @@ func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
 	return c.foreign, c.opened, nil
 }
 
+// onHomeThread is that of the core.
+func (s *Set) onHomeThread(op string, f func()) error {
+	c, err := s.acquire(op)
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	return c.onHomeThread(f)
+}
+
 // insideSet runs f inside the Set: on a thread of this process, where one can enter, or, as fn, in the
 // worker. With nothing to enter it is at home, wherever the caller is.
 func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.File], in In, f func() (*os.File, error)) (*os.File, error) {

@@ -112,7 +112,10 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	case strings.HasPrefix(network, "unix"):
 		return d.s.dialUnix(ctx, foreign, &nd, network, address)
 	case foreign == 0:
-		return nd.DialContext(ctx, network, address)
+		if d.s.Has(Net) {
+			nd.ControlContext, nd.Control = d.s.control(controlOf(&nd), nil), nil
+		}
+		return dialAtHome(ctx, &nd, network, address)
 	}
 	if nd.LocalAddr != nil {
 		if err := d.s.mayBind(ctx, foreign, network, nd.LocalAddr.String()); err != nil {
@@ -207,7 +210,15 @@ func (s *Set) dialUnix(ctx context.Context, foreign Type, nd *net.Dialer, networ
 			return s.bindAt(ctx, rc, local.Name)
 		}
 	}
-	if foreign == 0 || !isPath(network, address) {
+	if foreign == 0 {
+		var conn net.Conn
+		var derr error
+		if err := s.onHomeThread("dial", func() { conn, derr = nd.DialContext(ctx, network, address) }); err != nil {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+		}
+		return conn, derr
+	}
+	if !isPath(network, address) {
 		return nd.DialContext(ctx, network, address)
 	}
 	f, err := s.findSocket(ctx, address)
@@ -224,14 +235,26 @@ func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) 
 	defer cancelDialer()
 	ctx, cancelLimit := context.WithTimeout(ctx, dialLimit)
 	defer cancelLimit()
-	var conn net.Conn
-	over, err := atHome(ctx, func() error {
+	return connAtHome(ctx, network, func() (net.Conn, error) {
 		defer f.Close()
 		path, err := procPath(f)
 		if err != nil {
-			return &net.OpError{Op: "dial", Net: network, Err: err}
+			return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 		}
-		conn, err = nd.DialContext(ctx, network, path)
+		return nd.DialContext(ctx, network, path)
+	})
+}
+
+// dialAtHome connects as package net does, and looks names up with the program's own files, whatever
+// the caller's thread is in.
+func dialAtHome(ctx context.Context, nd *net.Dialer, network, address string) (net.Conn, error) {
+	return connAtHome(ctx, network, func() (net.Conn, error) { return nd.DialContext(ctx, network, address) })
+}
+
+func connAtHome(ctx context.Context, network string, dial func() (net.Conn, error)) (net.Conn, error) {
+	var conn net.Conn
+	over, err := atHome(ctx, func() (err error) {
+		conn, err = dial()
 		return err
 	}, func() {
 		if conn != nil {
@@ -480,7 +503,11 @@ func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net
 		}
 		return listener, err
 	}
-	ln, err := in.c.Listen(ctx, network, in.address)
+	var ln net.Listener
+	err = in.atHome("listen", network, func() (err error) {
+		ln, err = in.c.Listen(ctx, network, in.address)
+		return err
+	})
 	if err != nil {
 		return nil, l.s.loopbackHint(ctx, in.z.failed(err, nil))
 	}
@@ -501,7 +528,10 @@ func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string
 		defer in.bound.Close()
 		pc, err = net.FilePacketConn(in.bound)
 	default:
-		pc, err = in.c.ListenPacket(ctx, network, in.address)
+		err = in.atHome("listen", network, func() (err error) {
+			pc, err = in.c.ListenPacket(ctx, network, in.address)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, l.s.loopbackHint(ctx, in.z.failed(err, nil))
@@ -522,6 +552,17 @@ type listening struct {
 	bound   *os.File
 	z       *zones
 	foreign Type
+}
+
+// atHome has package net listen where the program's own files and sockets are.
+func (in *listening) atHome(op, network string, listen func() error) (err error) {
+	if in.foreign != 0 {
+		return listen() // what the socket is, and what names mean, is settled
+	}
+	if herr := in.z.s.onHomeThread(op, func() { err = listen() }); herr != nil {
+		return &net.OpError{Op: op, Net: network, Err: herr}
+	}
+	return err
 }
 
 func (l *ListenConfig) inside(ctx context.Context, network, address string, packets bool) (*listening, error) {

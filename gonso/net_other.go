@@ -16,6 +16,11 @@ func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
 	return 0, 0, err
 }
 
+func (s *Set) onHomeThread(op string, _ func()) error {
+	_, err := s.acquire(op)
+	return err
+}
+
 func (s *Set) socket(context.Context, int, int, int) (*os.File, error) {
 	_, err := s.acquire("socket")
 	return nil, err

@@ -49,6 +49,7 @@ type facts struct {
 	level [numTypes]int
 
 	opened    Type // somebody else's
+	noWayHome Type // a thread that has left home in these may not go back; known to Plan alone
 	hostFiles bool // its mnt namespace is this program's, or a copy of that
 }
 
@@ -276,7 +277,7 @@ type Route struct {
 }
 
 // Plan tells how work runs in a Set. It is for people to read: it promises
-// nothing, and reading it enters nothing.
+// nothing, and getting it runs nothing in the Set.
 type Plan struct {
 	Set      string // the Set, as its String method shows it
 	Closures Route  // Set.Do and Set.Run
@@ -329,7 +330,7 @@ func plan(f *facts, w work) Route {
 	}
 	if d.backend == ThreadBackend {
 		r.Join = threadOrder(f.foreign)
-		r.GivenBack = restorable(f.foreign) && w.closure
+		r.GivenBack = restorable(f.foreign) && f.foreign&f.noWayHome == 0 && w.closure
 		return r
 	}
 	for _, j := range processOrder(f) {

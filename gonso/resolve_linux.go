@@ -27,7 +27,16 @@ func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (i
 			return lookupInside.Do(ctx, s, lookupArgs{network, host}, InProcess())
 		})
 	} else {
-		ips, err = lookupIn(ctx, s.Resolver(), network, host)
+		// With the program's own files, whatever the caller's thread is in.
+		var found []netip.Addr
+		var over bool
+		over, err = atHome(ctx, func() (err error) {
+			found, err = lookupIn(ctx, s.Resolver(), network, host)
+			return err
+		}, func() {})
+		if over {
+			ips = found
+		}
 		// Package net has put them in the order that is right outside.
 		slices.SortStableFunc(ips, func(a, b netip.Addr) int { return s.unusable(ctx, a) - s.unusable(ctx, b) })
 	}

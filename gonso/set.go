@@ -17,6 +17,13 @@ import (
 // which its caller closes. Sets are safe for concurrent use. A Set must not be
 // copied.
 //
+// A Set means its own namespaces, and for the types that it does not have those of the program, whatever
+// the caller's thread is in: also when it is used in a closure of another Set. Work enters every namespace
+// of the Set anew, those included that are the program's own, so that a thread that other code has left
+// in another namespace does no harm. For the types that the Set does not have, work is where the Go
+// scheduler's threads are: with the program, unless other code unlocks a thread that it has moved. To rule
+// that out, add them: [Current] has all types.
+//
 // The zero Set has no namespaces and is ready to use: work runs where the
 // program is, in a new goroutine. Methods of a nil Set answer an error that
 // matches [os.ErrInvalid].
@@ -222,7 +229,9 @@ func (s *Set) Plan(opts ...DoOption) Plan {
 		p.Closures.Err, p.Functions.Err = err, err
 		return p
 	}
-	f := c.facts()
+	known := *c.facts()
+	f := &known
+	f.noWayHome = c.noWayHome()
 	p.Closures = plan(f, work{closure: true})
 	p.Functions = plan(f, work{inThread: o.inThread, inProcess: o.inProcess, hostFiles: c.workerHostFiles()})
 	return p

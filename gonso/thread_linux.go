@@ -78,6 +78,17 @@ func (c *core) runOnThread(ctx context.Context, join []Type, body func(r *thread
 	return r.err
 }
 
+// onHomeThread runs f where a process that f starts is in the program's own namespaces but for what it
+// enters itself: on a thread that is in the namespaces of the Set that are home, wherever the caller is.
+func (c *core) onHomeThread(f func()) error {
+	return c.runOnThread(context.Background(), nil, func(r *threadRun) bool {
+		if r.begin() {
+			f()
+		}
+		return true
+	}, nil)
+}
+
 // begin says that a function of the caller's runs from now on, unless nobody waits for it.
 func (r *threadRun) begin() bool { return r.phase.CompareAndSwap(ownSteps, theirs) }
 
@@ -125,7 +136,7 @@ func (r *threadRun) run() {
 	}
 	defer r.finish()
 	if checkThreads {
-		if away := awayFromHome(); away != 0 {
+		if away := awayFromHome(AllTypes); away != 0 {
 			r.entered |= away | Mount // somebody else's doing; not to be given back
 			r.err = newError("run", away, "", errThreadTainted)
 			return
@@ -140,7 +151,12 @@ func (r *threadRun) run() {
 
 var errThreadTainted = errors.New("the thread is not in the namespaces that this process was started in: some code changed it, unlocked it, and did not restore it")
 
+// enter enters what the Set has. Where the thread was before is not asked: somebody may have left
+// it elsewhere and given it back to the pool.
 func (r *threadRun) enter() error {
+	if err := r.settle(r.c.types &^ r.c.foreign); err != nil {
+		return err
+	}
 	for _, t := range r.join {
 		if t == Mount {
 			// setns refuses a mount namespace to a thread that shares root and
@@ -156,6 +172,34 @@ func (r *threadRun) enter() error {
 		r.entered |= t
 	}
 	return nil
+}
+
+// settle makes sure that the thread is at home in the given types. setns does so where it can be
+// undone, which costs less than to look; without the privilege for it, or where it costs the thread
+// its way back, the thread is looked at.
+func (r *threadRun) settle(types Type) error {
+	var look Type
+	may := true
+	types.each(func(i int, t Type) {
+		switch {
+		case t&threadGoesHome == 0:
+			look |= t
+		case may && enterHome(i):
+			r.entered |= t // f may leave it
+		default:
+			may = false
+			look |= t
+		}
+	})
+	if look == 0 {
+		return nil
+	}
+	away := awayFromHome(look)
+	if away == 0 {
+		return nil
+	}
+	r.entered |= away | Mount // not to be given back
+	return comeHome(away)
 }
 
 // takePlace gives the thread root, working directory and umask of its own, with
@@ -211,7 +255,7 @@ func (r *threadRun) goHome() bool {
 		}
 	}
 	if checkThreads {
-		if away := awayFromHome(); away != 0 {
+		if away := awayFromHome(AllTypes); away != 0 {
 			if r.err == nil {
 				r.err = newError("restore", away, "", errLeftElsewhere)
 			}

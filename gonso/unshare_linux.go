@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/nsfs"
-	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
@@ -132,11 +131,10 @@ func (c *core) copies(types, base Type) bool {
 }
 
 func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (made *core, err error) {
-	if o.subIDs { // looks up files, and what programs say
-		procfs.AtHome(func() { made, err = c.create(types, base, o) })
-		return made, err
+	if herr := c.onHomeThread(func() { made, err = c.create(types, base, o) }); herr != nil {
+		return nil, herr
 	}
-	return c.create(types, base, o)
+	return made, err
 }
 
 func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {

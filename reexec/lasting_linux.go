@@ -26,7 +26,7 @@ var lasting struct {
 func onLastingThread(f func()) {
 	lasting.Do(func() {
 		lasting.work = make(chan func())
-		go lastingThread()
+		go lastingThread(0)
 	})
 	done := make(chan struct{})
 	lasting.work <- func() {
@@ -36,16 +36,26 @@ func onLastingThread(f func()) {
 	<-done
 }
 
-func lastingThread() {
+// Settle has the calling thread enter the namespaces of this program, as far as it is not there. Package
+// gonso sets it: threads of the pool may have been left elsewhere.
+var Settle = func() error { return nil }
+
+// settleTries bounds how many threads are tried that cannot be settled.
+const settleTries = 64
+
+func lastingThread(tries int) {
 	runtime.LockOSThread()
-	if unix.Gettid() == os.Getpid() { // the main thread is others' as well
+	main := unix.Gettid() == os.Getpid() // which is others' as well
+	if main || tries < settleTries && Settle() != nil {
 		started := make(chan struct{})
 		go func() {
 			close(started)
-			lastingThread()
+			lastingThread(tries + 1)
 		}()
 		<-started
-		runtime.UnlockOSThread()
+		if main {
+			runtime.UnlockOSThread()
+		}
 		return
 	}
 	lastingIdentity = threadIdentity()
