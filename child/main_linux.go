@@ -95,6 +95,7 @@ func Main() {
 		os.Exit(126)
 	}
 	handshake.SetPending(false)
+	handshake.SetInitialized() // wherever main called this from
 	// Functions end threads, and the main thread cannot end: it stays this
 	// goroutine's, which only waits.
 	runtime.LockOSThread()

@@ -62,8 +62,8 @@
 //
 // [Init] must be called first in main, and in TestMain, of programs that run registered functions: a
 // worker is the same program, and Init is where it becomes one. Closures, and everything else in this
-// package, do without. A worker whose main does not call Init starts no processes, and its parent
-// answers [ErrNotInitialized] after a limited wait.
+// package, do without. Before main has called Init no worker is started: what needs one answers
+// [ErrNotInitialized]. [InitElsewhere] is for programs that call the Init of another package.
 //
 // # What threads cannot do
 //
@@ -157,10 +157,10 @@
 //
 // If the function left something behind that keeps a writer's pipe open, Do goes on as long as it says
 // something and for the grace period ([Worker].Grace) after that, or after ctx is done; the error then
-// matches os.ErrDeadlineExceeded. A Read of a reader that is still under way when the function has
-// returned cannot be ended: Do waits for it for a tenth of a second and then leaves it and its
-// goroutine behind, so that a terminal or an idle connection does not keep Do. A Write of a writer is
-// waited for until it returns, or the grace period after ctx is done.
+// matches os.ErrDeadlineExceeded. A Read of a reader, or a Write of a writer, that is still under way
+// when the function has returned cannot be ended. Do waits for it, as Wait of os/exec does, so that the
+// caller can use them again. With the option [WaitDelay] it does not wait longer than that: for a
+// connection that may be idle, for example. A terminal is an *os.File, for which nothing is copied.
 //
 // # Channels
 //

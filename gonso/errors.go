@@ -83,8 +83,8 @@ var (
 	// function and call it with Func.Do.
 	ErrNeedsProcess = errors.New("gonso: no thread of a Go program can enter it")
 
-	// ErrNotInitialized says that the program that was started as a worker did not call
-	// [Init] first in main (or TestMain), or, as a helper ([Worker].Path), at all.
+	// ErrNotInitialized says that this program has not called [Init] first in main (or TestMain), so
+	// that no worker was started; or that a helper program ([Worker].Path) did not call it.
 	ErrNotInitialized = reexec.ErrNotInitialized
 
 	// ErrNotNamespace says that a file is not a namespace file.

@@ -148,10 +148,10 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 // waits for it. Other calls in a worker that has to be killed have half of Worker.Grace
 // to finish; if they do not, their error says that they may be retried.
 //
+// If the program has not called [Init], no worker is started, and the error matches [ErrNotInitialized].
 // If the worker dies, the error matches [ErrWorkerDied] and holds the name of the function, the wait status,
 // what is known of who killed it, and what it printed before; of a crash that this program's
-// standard error shows, it holds the cause alone. If the program did not call [Init], the error
-// matches [ErrNotInitialized] too. The next call starts another. When several in
+// standard error shows, it holds the cause alone. The next call starts another. When several in
 // a row fail to start, or end before they have answered a call, the second retry
 // waits 10 ms, and each further one twice as long, up to 2 s; a call whose ctx is
 // done meanwhile returns its error, with the last failure in the text.
@@ -264,7 +264,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	if outcome != nil {
 		called = outcome.Err
 	}
-	return outcome, grace, st.finish(ctx, called), err
+	return outcome, grace, st.finish(ctx, called, o.waitDelay), err
 }
 
 // withoutValues is a context whose values do not cross, as on the other backend.

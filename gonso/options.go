@@ -172,6 +172,7 @@ type doConfig struct {
 	inThread, inProcess bool
 	isolated            bool
 	endThread           bool
+	waitDelay           time.Duration
 
 	place sys.Place
 	bad   error // what is wrong with an option, or with two of them together
@@ -230,6 +231,19 @@ func Isolated() DoOption { return func(c *doConfig) { c.inProcess, c.isolated = 
 // back where that is possible, and that of a registered function if it was
 // registered with [LeavesThreadClean].
 func EndThread() DoOption { return func(c *doConfig) { c.endThread = true } }
+
+// WaitDelay bounds how long [Func.Do] waits, once the function has returned, for the readers and writers
+// in its argument: for a Read or Write that is under way, and for what the function left behind that
+// keeps a writer's pipe open. What has not ended then is left behind with its goroutine, which goes on
+// to use the reader or writer, and the error matches [exec.ErrWaitDelay], as with WaitDelay of exec.Cmd.
+// Zero, the default, waits for a Read or Write until it returns. It concerns registered functions alone.
+func WaitDelay(d time.Duration) DoOption {
+	return func(c *doConfig) {
+		if c.waitDelay = d; d < 0 && c.bad == nil {
+			c.bad = fmt.Errorf("WaitDelay: %v is negative: %w", d, os.ErrInvalid)
+		}
+	}
+}
 
 // Root makes dir, a directory, the root of the work: what it finds at paths is
 // below that. The file stays the caller's. It needs CAP_SYS_CHROOT in the user

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // streams are the readers and writers of one call's argument, each with a pipe
@@ -38,13 +40,11 @@ type stream struct {
 	grace    time.Duration
 	returned bool // the function has
 	last     bool // no read may begin after the deadline that is set
-	reading  bool // from src
 }
 
 const (
 	copySize = 64 << 10
-	// readerPatience is how long Do waits for a Read of somebody else's that is
-	// under way when the function has returned.
+	// readerPatience is how long what is cut off may take to end.
 	// lateDrain is how long what is in a pipe may take once the grace period is over.
 	lateDrain      = 300 * time.Millisecond
 	readerPatience = 100 * time.Millisecond
@@ -124,9 +124,17 @@ func (st *streams) start(ctx context.Context) {
 
 // finish is called when the call is over and its ends are closed. It waits for
 // what is still in the pipes, and gives the errors of copying; called is the call's own.
-func (st *streams) finish(ctx context.Context, called error) error {
+// A Read or Write of the caller's that is under way is waited for, too, as nothing can end it and the
+// caller may go on to use what it reads into or from. With a delay, what has not ended then is left behind.
+func (st *streams) finish(ctx context.Context, called error, delay time.Duration) error {
 	if st == nil {
 		return nil
+	}
+	limit := context.Background()
+	if delay > 0 {
+		var cancel context.CancelFunc
+		limit, cancel = context.WithTimeout(limit, delay)
+		defer cancel()
 	}
 	st.stop()
 	if over := st.over.Load(); over != nil { // grace began then, for the function and for what it leaves
@@ -140,20 +148,11 @@ func (st *streams) finish(ctx context.Context, called error) error {
 	}
 	errs := []error{st.chans.finish(ctx, called)}
 	for _, s := range st.list {
-		if s.src != nil {
-			s.awaitSource()
-		} else {
-			s.awaitDrained(ctx)
-		}
-		select {
-		case <-s.done:
-			if s.err != nil {
-				errs = append(errs, s.failed(s.err))
-			}
-		default:
-			if s.dst != nil {
-				errs = append(errs, s.failed(context.Cause(ctx)))
-			}
+		switch {
+		case !s.await(ctx, limit):
+			errs = append(errs, s.failed(exec.ErrWaitDelay))
+		case s.err != nil:
+			errs = append(errs, s.failed(s.err))
 		}
 	}
 	return errors.Join(errs...)
@@ -165,7 +164,12 @@ func (s *stream) failed(err error) error {
 		op = "feed reader"
 	}
 	e := newError(op, 0, s.path, err)
-	if s.dst != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case err == exec.ErrWaitDelay && s.src != nil:
+		e.Hint = "a Read has not returned, and is left behind"
+	case err == exec.ErrWaitDelay:
+		e.Hint = "a Write has not returned, or something that the function started holds the pipe open; it is left behind"
+	case s.dst != nil && errors.Is(err, os.ErrDeadlineExceeded):
 		e.Hint = "the function has returned, but something that it started holds the pipe open and says nothing"
 	}
 	return e
@@ -184,45 +188,37 @@ func (s *stream) stop() {
 	}
 }
 
-// awaitSource waits for a Read that is under way only so long: nothing can end it.
-func (s *stream) awaitSource() {
-	s.mu.Lock()
-	reading := s.reading
-	s.mu.Unlock()
-	if !reading {
-		<-s.done
-		return
+// await waits for the end of copying. Of a writer that is the end of the pipe, or grace from when it last
+// said something, or grace after ctx is done. It returns false at the limit.
+func (s *stream) await(ctx, limit context.Context) bool {
+	over := ctx.Done()
+	if s.src != nil {
+		over = nil
 	}
-	t := time.NewTimer(readerPatience)
-	defer t.Stop()
 	select {
 	case <-s.done:
-	case <-t.C:
+		return true
+	case <-over:
+		s.endReading(s.grace)
+	case <-limit.Done():
 	}
+	select {
+	case <-s.done:
+		return true
+	case <-limit.Done():
+	}
+	if s.dst != nil {
+		s.endReading(0)
+	}
+	return sys.Done(s.done, readerPatience)
 }
 
-// awaitDrained waits for the end of the pipe, or grace from when it last said
-// something, or grace after ctx is done.
-func (s *stream) awaitDrained(ctx context.Context) {
-	select {
-	case <-s.done:
-		return
-	case <-ctx.Done():
-	}
+// endReading ends the reading of what the function has written, however much there is.
+func (s *stream) endReading(after time.Duration) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.last = true
-	s.ours.SetReadDeadline(time.Now().Add(s.grace))
-	s.mu.Unlock()
-	t := time.NewTimer(s.grace)
-	defer t.Stop()
-	select {
-	case <-s.done:
-	case <-t.C:
-		select { // the deadline's own time
-		case <-s.done:
-		case <-time.After(readerPatience):
-		}
-	}
+	s.ours.SetReadDeadline(time.Now().Add(after))
 }
 
 // feed copies from src until that ends, or the function has closed its end.
@@ -235,9 +231,6 @@ func (s *stream) feed() {
 			return
 		}
 		n, err := s.src.Read(buf)
-		s.mu.Lock()
-		s.reading = false
-		s.mu.Unlock()
 		if n > 0 {
 			if _, werr := s.ours.Write(buf[:n]); werr != nil {
 				// Not everything has to be read.
@@ -259,8 +252,7 @@ func (s *stream) feed() {
 func (s *stream) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reading = !s.returned
-	return s.reading
+	return !s.returned
 }
 
 // drain copies to dst until the last holder of the other end has closed it.

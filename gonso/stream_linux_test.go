@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,7 +169,8 @@ func TestStreamsDoNotKeepDo(t *testing.T) {
 		idle, end := io.Pipe()
 		defer end.Close() // ends the goroutine that is left
 		var w bytes.Buffer
-		if n, err := streamSay.Do(t.Context(), s, streamArgs{R: idle, W: &w, Say: "quick"}, o); err != nil || n != 5 || w.String() != "quick" {
+		n, err := streamSay.Do(t.Context(), s, streamArgs{R: idle, W: &w, Say: "quick"}, o, WaitDelay(50*time.Millisecond))
+		if wantMatch(err, exec.ErrWaitDelay, "feed reader R", "left behind") != nil || n != 5 || w.String() != "quick" {
 			t.Error(n, err)
 		}
 		w.Reset()
@@ -182,15 +184,92 @@ func TestStreamsDoNotKeepDo(t *testing.T) {
 				_, _ = p.Wait() // on the thread backend it is this process's child
 			}
 		}
-		// A writer that blocks is waited for until ctx is done and the grace period over.
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
 		r, stuck := io.Pipe()
 		defer r.Close()
-		if _, err := streamSay.Do(ctx, s, streamArgs{W: stuck, Say: "x"}, o); wantMatch(err, context.DeadlineExceeded, "drain writer") != nil {
+		_, err = streamSay.Do(t.Context(), s, streamArgs{W: stuck, Say: "x"}, o, WaitDelay(50*time.Millisecond))
+		if wantMatch(err, exec.ErrWaitDelay, "drain writer W", "left behind") != nil {
+			t.Error(err)
+		}
+		if _, err := streamSay.Do(t.Context(), s, streamArgs{}, o, WaitDelay(-1)); wantMatch(err, os.ErrInvalid, "WaitDelay") != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// Found in code with a sync.Pool of bufio.Readers: a Read that goes on after the call takes what the next user of the
+// reader is to read.
+func TestReadersAndWritersAreTheCallersAgainAfterDo(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, s *Set, o DoOption) {
+		for _, args := range []func(b *busy) streamArgs{
+			func(b *busy) streamArgs { return streamArgs{R: b, W: io.Discard, Say: "quick"} },
+			func(b *busy) streamArgs { return streamArgs{W: b, Say: "x"} },
+		} {
+			for _, cancelled := range []bool{false, true} {
+				for !staysInUse(t, s, o, args, cancelled) { // the function was over before a Read began
+				}
+			}
+		}
+	})
+}
+
+// staysInUse reports whether a Read or Write was under way when the function returned, and fails the
+// test if Do did not wait for it.
+func staysInUse(t *testing.T, s *Set, o DoOption, args func(b *busy) streamArgs, cancelled bool) bool {
+	t.Helper()
+	b := &busy{begun: make(chan struct{}), end: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	returned := make(chan error, 1)
+	go func() {
+		_, err := streamSay.Do(ctx, s, args(b), o)
+		b.used = false // by the next user, which the race detector sees
+		returned <- err
+	}()
+	select {
+	case <-b.begun:
+	case err := <-returned:
+		if err != nil {
+			t.Fatal(err)
+		}
+		return false
+	}
+	if cancelled {
+		cancel()
+	}
+	select {
+	case err := <-returned:
+		t.Errorf("cancelled %v: Do has returned, and it is in use: %v", cancelled, err)
+		returned <- err
+	case <-time.After(300 * time.Millisecond): // of waiting for what must not come
+	}
+	close(b.end)
+	if err := <-returned; err != nil && !cancelled {
+		t.Error(err)
+	}
+	return true
+}
+
+// busy is a reader and a writer whose first Read or Write takes until its end.
+type busy struct {
+	begun, end chan struct{}
+	once       sync.Once
+	used       bool
+}
+
+func (b *busy) use() {
+	b.once.Do(func() { close(b.begun) })
+	<-b.end
+	b.used = true
+}
+
+func (b *busy) Read([]byte) (int, error) {
+	b.use()
+	return 0, io.EOF
+}
+
+func (b *busy) Write(p []byte) (int, error) {
+	b.use()
+	return len(p), nil
 }
 
 func TestStreamsOfAWorkerThatDies(t *testing.T) {

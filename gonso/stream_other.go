@@ -17,9 +17,9 @@ const (
 // streams are never made where nothing can be called.
 type streams struct{}
 
-func (c *core) connectStreams(any) (*streams, any, error) { return nil, nil, errors.ErrUnsupported }
-func (*streams) abandon()                                 {}
-func (*streams) start(context.Context)                    {}
-func (*streams) finish(context.Context, error) error      { return nil }
+func (c *core) connectStreams(any) (*streams, any, error)           { return nil, nil, errors.ErrUnsupported }
+func (*streams) abandon()                                           {}
+func (*streams) start(context.Context)                              {}
+func (*streams) finish(context.Context, error, time.Duration) error { return nil }
 
 func widen([]*os.File) (restore func()) { return func() {} }

@@ -70,9 +70,15 @@ func (c *core) warm(ctx context.Context) error {
 // checkedWorker is getWorker where the ids that it keeps may be kept.
 func (c *core) checkedWorker() (*reexec.Worker, error) {
 	c.workerMu.Lock()
+	own := c.workerAs.Path == ""
 	unchecked := c.worker == nil && c.workerAs.KeepIDs
-	elevated := c.worker == nil && c.workerAs.Path == "" && c.foreign&User == 0 && !c.exposes(c.foreign)
+	elevated := c.worker == nil && own && c.foreign&User == 0 && !c.exposes(c.foreign)
 	c.workerMu.Unlock()
+	if own {
+		if err := checkInit(); err != nil {
+			return nil, err
+		}
+	}
 	if elevated {
 		if secure, err := sys.Secure(); secure || err != nil { // it would not know either
 			return nil, newError("start worker", 0, "", errElevated).
