@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -32,13 +31,13 @@ func (c *Cmd) onThreadAtHome(f func()) {
 	}
 	defer core.release()
 	if c.Pdeathsig != nil {
-		if away := awayFromHome(AllTypes &^ (core.foreign &^ Mount)); c.Err == nil && (away != 0 || procfs.Away()) {
+		if away := core.inheritsWrongly(); c.Err == nil && away != 0 {
 			c.Err = newError("start", away, "", errPdeathsig)
 		}
 		f()
 		return
 	}
-	if err := core.onHomeThread(f); err != nil {
+	if err := core.launchAtHome("start", f); err != nil {
 		c.Err = err
 		f()
 	}

@@ -448,3 +448,36 @@ func checkProgram(err error) {
 		os.Exit(2)
 	}
 }
+
+// A thread that has dropped privileges cannot get them back by starting a program, wherever it is.
+func TestCommandCannotGiveBackWhatItsCallerHasDropped(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	testenv.Leaks(t)
+	foreign, home := unshare(t, Net|UTS), owned(t)(Current())
+	for _, in := range []*Set{new(Set), foreign} {
+		for _, s := range []*Set{new(Set), home, foreign} {
+			if err := in.Run(func() error {
+				if err := dropSysAdmin(); err != nil {
+					return err
+				}
+				status := ""
+				err := s.Run(func() error { return nil }) // a thread of its own, as ever
+				out, cerr := s.Command(t.Context(), "cat", "/proc/self/status").Output()
+				if cerr == nil {
+					status = fields(string(out))["CapEff"]
+				}
+				_, uerr := s.Unshare(User)
+				switch {
+				case in == foreign && s != foreign:
+					wantError(t, "Command", cerr, errPrivileges, "outside of the closure")
+					wantError(t, "Unshare", uerr, errPrivileges, "outside of the closure")
+				case cerr == nil && status == fullCaps(t):
+					t.Errorf("in %v, %v: a program has %s", in, s, status)
+				}
+				return err
+			}, EndThread()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

@@ -78,17 +78,6 @@ func (c *core) runOnThread(ctx context.Context, join []Type, body func(r *thread
 	return r.err
 }
 
-// onHomeThread runs f where a process that f starts is in the program's own namespaces but for what it
-// enters itself: on a thread that is in the namespaces of the Set that are home, wherever the caller is.
-func (c *core) onHomeThread(f func()) error {
-	return c.runOnThread(context.Background(), nil, func(r *threadRun) bool {
-		if r.begin() {
-			f()
-		}
-		return true
-	}, nil)
-}
-
 // begin says that a function of the caller's runs from now on, unless nobody waits for it.
 func (r *threadRun) begin() bool { return r.phase.CompareAndSwap(ownSteps, theirs) }
 

@@ -131,7 +131,7 @@ func (c *core) copies(types, base Type) bool {
 }
 
 func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (made *core, err error) {
-	if herr := c.onHomeThread(func() { made, err = c.create(types, base, o) }); herr != nil {
+	if herr := c.launchAtHome("unshare", func() { made, err = c.create(types, base, o) }); herr != nil {
 		return nil, herr
 	}
 	return made, err

@@ -94,16 +94,9 @@ func threadIdentity() string {
 		}
 		b.WriteString(target + "\n")
 	}
-	status, err := d.ReadFile("status", 1<<20)
+	may, err := d.Privileges()
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(status) {
-		name, _, _ := strings.Cut(line, ":")
-		switch name {
-		case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters":
-			b.WriteString(line)
-		}
-	}
-	return b.String()
+	return b.String() + may
 }

@@ -199,3 +199,20 @@ func (d *Dir) Readlink(name string) (string, error) {
 	}
 	return string(b[:n]), nil
 }
+
+// Privileges are the lines of its status that say what it may do.
+func (d *Dir) Privileges() (string, error) {
+	status, err := d.ReadFile("status", 1<<20)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(status) {
+		name, _, _ := strings.Cut(line, ":")
+		switch name {
+		case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters":
+			b.WriteString(line)
+		}
+	}
+	return b.String(), nil
+}

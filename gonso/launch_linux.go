@@ -1,0 +1,81 @@
+package gonso
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// What is started has from the thread that starts it the namespaces that it does not enter itself, and
+// what it may do. A Set means the program's own namespaces for the former; the latter is that of the
+// caller, who may have dropped privileges on this thread.
+
+// onHomeThread runs f on a thread that is in the namespaces of the Set that are home, wherever the
+// caller is.
+func (c *core) onHomeThread(f func()) error {
+	return c.runOnThread(context.Background(), nil, func(r *threadRun) bool {
+		if r.begin() {
+			f()
+		}
+		return true
+	}, nil)
+}
+
+// launchAtHome runs f, which starts a process, on the calling thread where that is at home, else on another
+// one of the same privileges.
+func (c *core) launchAtHome(op string, f func()) error {
+	runtime.LockOSThread() // another thread may be elsewhere
+	away := c.inheritsWrongly()
+	if away == 0 {
+		defer runtime.UnlockOSThread()
+		f()
+		return nil
+	}
+	mine, err := threadPrivileges()
+	runtime.UnlockOSThread()
+	if err != nil {
+		return newError(op, 0, "", err)
+	}
+	var theirs string
+	var differ bool
+	if herr := c.onHomeThread(func() {
+		if theirs, err = threadPrivileges(); err != nil || theirs != mine {
+			differ = true
+			return
+		}
+		f()
+	}); herr != nil {
+		return herr
+	}
+	if differ {
+		return newError(op, away, "", errors.Join(errPrivileges, err))
+	}
+	return nil
+}
+
+// inheritsWrongly returns the types that a child of the calling thread would have from that, and in
+// which it is not with the program. A child that joins one need not, but that its files are found.
+func (c *core) inheritsWrongly() Type {
+	away := awayFromHome(AllTypes &^ (c.foreign &^ Mount))
+	if procfs.Away() { // it may have a root of its own
+		away |= Mount
+	}
+	return away
+}
+
+// threadPrivileges are those of the calling thread.
+func threadPrivileges() (string, error) {
+	d, err := procfs.Thread()
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	return d.Privileges()
+}
+
+var errPrivileges = fmt.Errorf("the calling thread is in namespaces, or at a root, other than the program's, and its privileges are not those of other threads, "+
+	"so that none can start it with just those; start it from outside of the closure: %w", os.ErrInvalid)
