@@ -49,8 +49,9 @@ type Cmd struct {
 	// which root could read it, PATH, LANG, TZ and what the Go runtime reads.
 	Env []string
 
-	// Dir is the working directory, inside. Empty is this process's or, in another
-	// mount namespace, its root, or that of Chroot. In another mount namespace no links
+	// Dir is the working directory, inside. Empty is this process's. In another mount
+	// namespace, in which it has to be looked up, that is so if Unshare made it from this process's
+	// and the path is there; else it is the root directory, or Chroot. In another mount namespace no links
 	// of procfs are followed on the way to it, or to Chroot.
 	Dir string
 

@@ -85,6 +85,9 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		KeepSession: c.KeepSession, Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
 		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
 	}
+	if core.copied && core.foreign&Mount != 0 && !protect {
+		g.KeepDir, _ = os.Getwd() // without a name it cannot be kept
+	}
 	if cr := c.Credential; cr != nil {
 		g.Credential = &reexec.Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, KeepGroup: cr.NoSetGroups}
 	}

@@ -24,8 +24,13 @@ var isSelf = func() bool {
 // Self returns the Cmd to run this very program in the Set: its main runs
 // inside, with the given arguments, as root where the Set has a user namespace.
 // [Init] returns there. The program is executed by descriptor, so that it need not
-// be found inside, and is the same one even if its file was replaced; in
-// namespaces that somebody else made it is a sealed copy.
+// be found inside, and is the same one even if its file was replaced.
+//
+// In a Set of the caller's own it is the file itself, which os.Executable finds where the Set shows it.
+// In namespaces that somebody else made ("Somebody else's Set" in the package's documentation) it is a
+// sealed copy in memory, which nobody inside can overwrite: /proc/self/exe names no file that exists, and
+// os.Executable answers something like "/memfd:gonso (deleted)". Making the copy costs about a
+// millisecond a MiB of the program, once for each, and as much memory as the program is large.
 func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
 	c := s.Command(ctx, ownName(), args...)
 	c.self = true

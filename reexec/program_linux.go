@@ -31,6 +31,7 @@ type Program struct {
 	Exe    *os.File // to be executed, from outside; belongs to the caller
 
 	Dir, Chroot string     // inside; empty leaves them
+	KeepDir     string     // without either: the working directory, if it is there inside
 	Files       []*os.File // the program's descriptors from 3 on; nil ones are closed
 
 	// KeepSession leaves the program the session of this process also where somebody
@@ -255,6 +256,9 @@ func composeProgram(g *Program, own uint64) *launch {
 	}
 	if user {
 		own = 1<<(unix.CAP_LAST_CAP+1) - 1
+	}
+	if g.Dir == "" && g.Chroot == "" && g.KeepDir != "" {
+		l.TryChdir(g.KeepDir) // before become: what is inherited takes no permission
 	}
 	l.giveBack(g.own, user, g.Protect)
 	l.become(g, own)

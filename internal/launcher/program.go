@@ -40,6 +40,15 @@ func (l *List) TryExecveat(opened *Step) *Step {
 	return s
 }
 
+// TryChdir changes the working directory where it can, and goes on in any case.
+func (l *List) TryChdir(path string) *Step {
+	s := l.Chdir(path)
+	low := -int64(maxErrno)
+	s.low, s.span = uint64(low), maxErrno
+	s.want = " or any error"
+	return s
+}
+
 // Setsid makes the process the leader of a session of its own.
 func (l *List) Setsid() *Step { return l.add("setsid", unix.SYS_SETSID).givesAny() }
 
