@@ -68,6 +68,10 @@ bench: ## measure against the floor and against peers, and print the ratios
 cross: ## type-check for every Linux architecture and for other systems
 	@$(scripts)/cross.sh
 
+.PHONY: toolchains
+toolchains: ## build and try it with the oldest Go that go.mod allows, and with the newest
+	@$(scripts)/toolchains.sh
+
 .PHONY: lint
 lint: ## vet, golangci-lint with the import table, dead code, shellcheck
 	@$(scripts)/lint.sh

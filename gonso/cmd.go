@@ -102,8 +102,8 @@ type Cmd struct {
 
 	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
 	// which Start was called: use runtime.LockOSThread. Executing a program that is
-	// setuid or has file capabilities takes it back. With nil it gets none. On a thread in
-	// a foreign mnt namespace Start refuses it: another thread has to start the program then.
+	// setuid or has file capabilities takes it back. With nil it gets none. On a thread that is
+	// not in this program's own namespaces Start refuses it: another thread has to start the program then.
 	Pdeathsig os.Signal
 
 	// Cgroup is a directory of cgroup v2, open, in which the program is started
@@ -148,6 +148,10 @@ type Credential struct {
 //
 // The context is that of exec.CommandContext: when it is done before the
 // command is, the process is killed.
+//
+// For the types that the Set does not have, the program is where this one is, also if Start is called in a
+// closure of another Set. Privileges that the calling thread has dropped the program does not have
+// either; on a thread that has dropped some and is in another Set, Start fails.
 //
 // It needs what joining the namespaces needs: CAP_SYS_ADMIN for those that a
 // user namespace of the Set does not own.
