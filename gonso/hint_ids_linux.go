@@ -69,6 +69,13 @@ func (c *core) creationError(types, base Type, spec *reexec.Creation, err error)
 	}
 	ev := gatherEvidence(types)
 	switch {
+	case le.Option == "OwnerUID":
+		refusal = newError("unshare", types, "", optionError(le))
+		ids := c.gatherIDs(base&User != 0)
+		if ids.known {
+			refusal.Hint = ids.unmapped(0, *spec.OwnerUID, 1)
+		}
+		return refusal
 	case writesMap(le):
 		uid, uerr := parseIDMaps(spec.UIDMap)
 		gid, gerr := parseIDMaps(spec.GIDMap)
@@ -141,6 +148,30 @@ func (c *core) optionHint(le *reexec.LaunchError, g *reexec.Program) string {
 		return c.gatherIDs(true).refusedAmbient(g.AmbientCaps, last)
 	}
 	return ""
+}
+
+// refuseOwner refuses OwnerUID to a caller who could not take on that id, or not write the maps then.
+func (o *unshareOptions) refuseOwner(nested bool) error {
+	if o.ownerUID == nil || nested || *o.ownerUID == uint32(os.Geteuid()) {
+		return nil
+	}
+	writes := !o.noIDMaps
+	for _, need := range []struct {
+		capability uint
+		needed     bool
+		name, why  string
+	}{
+		{unix.CAP_SETUID, true, "CAP_SETUID", fmt.Sprintf("to make a user namespace as uid %d", *o.ownerUID)},
+		{unix.CAP_SYS_ADMIN, writes, "CAP_SYS_ADMIN", "to write the id maps of a user namespace that somebody else owns; NoIDMaps leaves them to others"},
+		{unix.CAP_DAC_OVERRIDE, writes && os.Geteuid() != 0, "CAP_DAC_OVERRIDE", "to open the id maps without uid 0; NoIDMaps leaves them to others"},
+		{unix.CAP_SETGID, o.subIDs, "CAP_SETGID", "with SubIDs, as newuidmap serves the owner of a user namespace alone"},
+	} {
+		if need.needed && !hasCapability(need.capability) {
+			return newError("unshare", User, "", fmt.Errorf("%s: %w", "OwnerUID", unix.EPERM)).
+				withHint(fmt.Sprintf("this process lacks %s, which it needs %s", need.name, need.why))
+		}
+	}
+	return nil
 }
 
 // refuseSetgroups refuses Setgroups(true) where it would change nothing, or the gid map would be

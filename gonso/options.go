@@ -19,6 +19,7 @@ type unshareOptions struct {
 	noIDMaps    bool
 	subIDs      bool
 	setgroups   *bool
+	ownerUID    *uint32
 	propagation *MountPropagation
 
 	clockOffsets *clockOffsets
@@ -61,6 +62,24 @@ func NoIDMaps() UnshareOption {
 // with privileges, so that both are there for everybody, and true is the default.
 func Setgroups(allow bool) UnshareOption {
 	return func(o *unshareOptions) { o.setgroups = &allow }
+}
+
+// OwnerUID makes uid the owner of a new user namespace: the id that NS_GET_OWNER_UID of ioctl_nsfs(2)
+// shows, and [Set.OwnerUID]. The owner has all capabilities in it from outside (user_namespaces(7)), and
+// it counts for the owner's limit of user namespaces. Without this option the owner is who makes it, by
+// the effective uid. The id is one of the parent user namespace: this process's, or that of the Set
+// whose Unshare method is called. It does not change the id maps, of which the default still maps id 0
+// to the caller's effective ids.
+//
+// The kernel takes the owner from the effective uid of who makes the namespace (create_user_ns in
+// kernel/user_namespace.c). So the helper process takes on uid before. For another id than the
+// caller's own that needs CAP_SETUID, and, unless [NoIDMaps] is given, CAP_SYS_ADMIN to write the maps
+// of what somebody else owns; a caller without uid 0 also needs CAP_DAC_OVERRIDE, to open them. With
+// [SubIDs] CAP_SETGID is needed as well: newuidmap serves the owner alone. In a Set with a user
+// namespace of its own the helper has all of these. Without them the error matches [os.ErrPermission]
+// and names the capability. No newer kernel is needed.
+func OwnerUID(uid uint32) UnshareOption {
+	return func(o *unshareOptions) { o.ownerUID = &uid }
 }
 
 // MountPropagation is what a new mount namespace does with mount events, see

@@ -167,6 +167,12 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 		if err := c.refuseSetgroups(o, nested); err != nil {
 			return nil, err
 		}
+		if err := o.refuseOwner(nested); err != nil {
+			return nil, err
+		}
+		if !nested && o.ownerUID != nil && *o.ownerUID != uint32(os.Geteuid()) || nested {
+			spec.OwnerUID = o.ownerUID
+		}
 		if err := o.maps(ctx, spec, nested); err != nil {
 			return nil, err
 		}

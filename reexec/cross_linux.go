@@ -107,6 +107,7 @@ func lookAtOwn(protect bool) (o own) {
 // lookAtMaker is lookAtOwn with what matters to launchers that make namespaces, or send descriptors.
 func lookAtMaker(protect bool) own {
 	o := lookAtOwn(protect)
+	o.permitted = uint64(permitted(sys.Lendable()))
 	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	var files unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {

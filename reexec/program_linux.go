@@ -254,7 +254,7 @@ func composeProgram(g *Program, own uint64) *launch {
 		l.of("Chroot", func() { l.chroot(g.Join, g.Chroot) })
 	}
 	if user {
-		own = 1<<(unix.CAP_LAST_CAP+1) - 1
+		own = allCaps
 	}
 	l.giveBack(g.own, user, g.Protect)
 	l.become(g, own)
