@@ -164,7 +164,7 @@ func (o *unshareOptions) refuseOwner(nested bool) error {
 		{unix.CAP_SETUID, true, "CAP_SETUID", fmt.Sprintf("to make a user namespace as uid %d", *o.ownerUID)},
 		{unix.CAP_SYS_ADMIN, writes, "CAP_SYS_ADMIN", "to write the id maps of a user namespace that somebody else owns; NoIDMaps leaves them to others"},
 		{unix.CAP_DAC_OVERRIDE, writes && os.Geteuid() != 0, "CAP_DAC_OVERRIDE", "to open the id maps without uid 0; NoIDMaps leaves them to others"},
-		{unix.CAP_SETGID, o.subIDs, "CAP_SETGID", "with SubIDs, as newuidmap serves the owner of a user namespace alone"},
+		{unix.CAP_SETGID, o.subIDs || o.byTool(nested)[1], "CAP_SETGID", "for its gid map, as newuidmap serves the owner of a user namespace alone"},
 	} {
 		if need.needed && !hasCapability(need.capability) {
 			return newError("unshare", User, "", fmt.Errorf("%s: %w", "OwnerUID", unix.EPERM)).
@@ -183,7 +183,7 @@ func (c *core) refuseSetgroups(o *unshareOptions, nested bool) error {
 	bad := func(hint string) error {
 		return newError("unshare", User, "", fmt.Errorf("Setgroups(true): %w", unix.EPERM)).withHint(hint)
 	}
-	if !nested && !o.subIDs && !o.noIDMaps && !hasCapability(unix.CAP_SETGID) {
+	if !nested && !o.subIDs && !o.noIDMaps && !o.byTool(nested)[1] && !hasCapability(unix.CAP_SETGID) {
 		return bad("this process lacks CAP_SETGID, and the kernel takes its gid map only with setgroups denied (user_namespaces(7)); SubIDs has both")
 	}
 	where := "this process's user namespace"

@@ -34,10 +34,18 @@ type unshareOptions struct {
 // and at most 340, which together are shorter than a page of memory when written
 // out for the kernel; lines must not overlap.
 //
-// A caller without CAP_SETUID and CAP_SETGID can map only its own effective
+// A caller without CAP_SETUID and CAP_SETGID writes only maps of its own effective
 // uid and gid, one line of one id each, and setgroups(2) is then denied inside;
-// that is the rule of user_namespaces(7). The default is that map, to id 0;
-// [SubIDs] has more mapped without privileges.
+// that is the rule of user_namespaces(7). The default is that map, to id 0. Other maps of
+// such a caller are written by newuidmap and newgidmap, under the conditions of [SubIDs]. Outside ids
+// are then those of the user's ranges in /etc/subuid and /etc/subgid, and its own id: so the caller can
+// keep its id inside. With a gid map of that kind setgroups(2) stays allowed; Setgroups(false) denies
+// it. For other ids the error matches [os.ErrPermission] and names the map, its line and the ids, and
+// [ErrNoSubIDs] too where the user has no range.
+//
+// An array of LinuxIDMapping of the OCI runtime specification is converted one by one, IDMap(m), and
+// those of package syscall by [SysIDMaps].
+//
 // Since Linux 5.12 a map that contains uid 0 of the parent needs CAP_SETFCAP
 // there.
 //

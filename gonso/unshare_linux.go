@@ -132,7 +132,7 @@ func (c *core) copies(types, base Type) bool {
 }
 
 func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (made *core, err error) {
-	if o.subIDs { // looks up files, and what programs say
+	if o.subIDs || o.byTool(base&User != 0) != [2]bool{} { // looks up files, and what programs say
 		procfs.AtHome(func() { made, err = c.create(types, base, o) })
 		return made, err
 	}
@@ -158,7 +158,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	}
 	ctx, cancel := createContext()
 	defer cancel()
-	if o.subIDs {
+	if o.subIDs || o.idMaps {
 		runtime.LockOSThread() // subIDMaps says why
 		defer runtime.UnlockOSThread()
 	}
@@ -233,10 +233,14 @@ func (o *unshareOptions) maps(ctx context.Context, spec *reexec.Creation, nested
 			return err
 		}
 	}
+	byTool := o.byTool(nested)
+	if err := o.ownMapsByTool(ctx, spec, byTool); err != nil {
+		return err
+	}
 	switch {
 	case o.setgroups != nil:
 		spec.DenySetgroups = !*o.setgroups
-	case !nested && !o.subIDs:
+	case !nested && !o.subIDs && !byTool[1]:
 		spec.DenySetgroups = !hasCapability(unix.CAP_SETGID)
 	}
 	return nil
