@@ -141,13 +141,21 @@ func (c *core) optionHint(le *reexec.LaunchError, g *reexec.Program) string {
 	case le.Option == "Credential" && cr != nil:
 		return c.gatherIDs(true).refusedCredential(&Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, NoSetGroups: cr.KeepGroup})
 	case le.Option == "AmbientCaps":
-		last := int64(-1)
-		if n, ok := sysctl("kernel/cap_last_cap"); ok {
-			last = n
-		}
-		return c.gatherIDs(true).refusedAmbient(g.AmbientCaps, last)
+		return c.gatherIDs(true).refusedAmbient(g.AmbientCaps, lastCap())
+	case g.Capabilities != nil && errors.Is(le.Err, unix.EPERM):
+		return c.gatherIDs(true).refusedCapabilities(le.Option, capSet(g.Capabilities.Permitted), capSet(g.Capabilities.Inheritable))
+	case le.Option == "OOMScoreAdj" && errors.Is(le.Err, unix.EACCES):
+		return "lowering it takes CAP_SYS_RESOURCE in the initial user namespace, or that a process with that has raised it before"
 	}
 	return ""
+}
+
+// lastCap is the greatest capability that the kernel has, or negative.
+func lastCap() int64 {
+	if n, ok := sysctl("kernel/cap_last_cap"); ok {
+		return n
+	}
+	return -1
 }
 
 // refuseOwner refuses OwnerUID to a caller who could not take on that id, or not write the maps then.

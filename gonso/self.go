@@ -26,6 +26,13 @@ var isSelf = func() bool {
 // [Init] returns there. The program is executed by descriptor, so that it need not
 // be found inside, and is the same one even if its file was replaced; in
 // namespaces that somebody else made it is a sealed copy.
+//
+// So Self is also how a function of this program's runs in the new process before it becomes another
+// program: for pivot_root(2), seccomp filters and labels, which no field of Cmd has. Register it with
+// github.com/moby/sys/reexec, whose initializers Init runs, set Args to its name and what it needs, give
+// it files by ExtraFiles, and have it end with unix.Exec. The fields of Cmd hold from its start on. It
+// begins with runtime.LockOSThread: filters, labels, capabilities and no_new_privs belong to a thread,
+// and those of the one that calls execve(2) are the program's. See the example.
 func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
 	c := s.Command(ctx, ownName(), args...)
 	c.self = true

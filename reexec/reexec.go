@@ -168,7 +168,7 @@ type LaunchError struct {
 
 	// Option is that of the caller's that the step was for, or "".
 	Option string
-	Limit  *Rlimit // of Option, if that is Worker.Rlimits
+	Limit  *Rlimit // of Option, if that is the Rlimits of a worker or a program
 }
 
 func (e *LaunchError) Error() string {

@@ -9,7 +9,7 @@ import (
 )
 
 // The id maps of a container's configuration are converted one by one: an IDMap has the same fields.
-func ExampleIDMap_specs() {
+func Example_specsIDMaps() {
 	linux := specs.Linux{UIDMappings: []specs.LinuxIDMapping{
 		{ContainerID: 0, HostID: 100000, Size: 1000},
 		{ContainerID: 1000, HostID: 1000, Size: 1},
