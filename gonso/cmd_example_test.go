@@ -126,7 +126,9 @@ func ExampleCmd_RunAndExit() {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
-			s.Self(context.Background(), os.Args[1:]...).RunAndExit()
+			s.Self(context.Background(), os.Args[1:]...).RunAndExit(func(pid int) {
+				_ = os.WriteFile("/run/user/tool.pid", fmt.Appendln(nil, pid), 0o600)
+			})
 		}
 		// Root from here on.
 	}

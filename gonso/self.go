@@ -66,15 +66,20 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // pid 1 of its pid namespace, as in a container: it exits with 128 and the number then, too.
 // Deferred functions do not run.
 //
+// The functions in started are called, one after another, with the id of the command's process, as
+// [Cmd.Process] has it, once that has taken over. Signals are passed on meanwhile.
+//
 // Where the command could not be started it says so on standard error and
 // exits with status 127 if there is no such program, 126 if it may not be
 // executed, else 125. So it does in a program that was itself started by RunAndExit
 // of Self, when it is asked to do that again.
-func (c *Cmd) RunAndExit() {
+func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	if c.self && isSelf {
 		exitWith(125, errLoop)
 	}
-	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end.
+	passing := passSignals(c.inner == nil || c.apart())
+	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end. It is locked late, as
+	// what goes to other goroutines and back takes twice as long then.
 	runtime.LockOSThread()
 	if c.Pdeathsig == nil {
 		c.Pdeathsig = os.Kill
@@ -88,8 +93,8 @@ func (c *Cmd) RunAndExit() {
 	if c.Stderr == nil {
 		c.Stderr = os.Stderr
 	}
-	passing := passSignals()
 	if err := c.Start(); err != nil {
+		passing.stop()
 		switch {
 		case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
 			exitWith(127, err)
@@ -98,7 +103,12 @@ func (c *Cmd) RunAndExit() {
 		}
 		exitWith(125, err)
 	}
-	passing.to(c.Process, c.apart())
+	passing.to(c.Process)
+	for _, f := range started {
+		if f != nil {
+			f(c.Process.Pid)
+		}
+	}
 	err := c.Wait()
 	passing.stop()
 	var ee *exec.ExitError
