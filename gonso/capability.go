@@ -2,17 +2,20 @@ package gonso
 
 import "fmt"
 
-// Capabilities are the capability sets of a process, numbers as CAP_* in package unix has them: those
-// of the OCI runtime specification, which has names instead. An empty set is empty; what is not in
-// Bounding is dropped from there.
+// Capabilities are the capability sets of a process. The numbers are the CAP_* of package unix. The
+// sets are those of the OCI runtime specification, which has names in place of numbers. An empty set is
+// empty: with an empty Bounding, all capabilities are dropped from the bounding set.
 //
-// They are what the process has when the program is executed. The program has then what execve(2) makes
-// of that (capabilities(7)). With another uid than 0 that is Ambient. With uid 0 it is Bounding and
-// Inheritable together, whatever Permitted and Effective are; with NoNewPrivs, just what of these is in
-// Permitted.
+// The process has these sets when it executes the program. The program has the sets that execve(2)
+// makes of them, by the rules of capabilities(7):
 //
-// Effective has to be within Permitted, and Ambient within both Permitted and Inheritable, and
-// Inheritable within Bounding.
+//   - With a uid other than 0, the program has the capabilities in Ambient.
+//   - With uid 0, it has the capabilities in Bounding and in Inheritable. Permitted and Effective do not
+//     count.
+//   - With uid 0 and NoNewPrivs, it has the ones of these that are in Permitted too.
+//
+// Each capability in Effective has to be in Permitted, each in Ambient has to be in Permitted and in
+// Inheritable, and each in Inheritable has to be in Bounding.
 type Capabilities struct {
 	Bounding, Effective, Permitted, Inheritable, Ambient []uintptr
 }

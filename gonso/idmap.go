@@ -16,8 +16,8 @@ type IDMap struct {
 	Size        uint32
 }
 
-// SysIDMaps converts id maps of package syscall, those of SysProcAttr, whose fields are ints. An error
-// names the line whose numbers are no ids.
+// SysIDMaps converts id maps of the type syscall.SysProcIDMap, which [syscall.SysProcAttr] has. Their
+// fields are of type int. If a number is no id, the error names the line, and matches [os.ErrInvalid].
 func SysIDMaps[M ~struct{ ContainerID, HostID, Size int }](maps []M) ([]IDMap, error) {
 	all := make([]IDMap, len(maps))
 	for i, m := range maps {

@@ -34,17 +34,18 @@ type unshareOptions struct {
 // and at most 340, which together are shorter than a page of memory when written
 // out for the kernel; lines must not overlap.
 //
-// A caller without CAP_SETUID and CAP_SETGID writes only maps of its own effective
-// uid and gid, one line of one id each, and setgroups(2) is then denied inside;
-// that is the rule of user_namespaces(7). The default is that map, to id 0. Other maps of
-// such a caller are written by newuidmap and newgidmap, under the conditions of [SubIDs]. Outside ids
-// are then those of the user's ranges in /etc/subuid and /etc/subgid, and its own id: so the caller can
-// keep its id inside. With a gid map of that kind setgroups(2) stays allowed; Setgroups(false) denies
-// it. For other ids the error matches [os.ErrPermission] and names the map, its line and the ids, and
-// [ErrNoSubIDs] too where the user has no range.
+// A caller without CAP_SETUID and CAP_SETGID writes maps only for its own effective uid and gid, one
+// line of one id each. The kernel then denies setgroups(2) inside (user_namespaces(7)). The default is
+// that map, to id 0.
 //
-// An array of LinuxIDMapping of the OCI runtime specification is converted one by one, IDMap(m), and
-// those of package syscall by [SysIDMaps].
+// All other maps of such a caller are written by newuidmap and newgidmap, under the conditions of
+// [SubIDs]. The outside ids of these maps are ids of the user's ranges in /etc/subuid and /etc/subgid,
+// or the user's own id. So a caller can keep its own id inside. With a gid map of this kind setgroups(2)
+// stays allowed, and Setgroups(false) denies it. For other outside ids the error names the map, its line
+// and the ids, and matches [os.ErrPermission]. It also matches [ErrNoSubIDs] if the user has no range.
+//
+// A LinuxIDMapping of the OCI runtime specification is converted by IDMap(m), and the maps of package
+// syscall are converted by [SysIDMaps].
 //
 // Since Linux 5.12 a map that contains uid 0 of the parent needs CAP_SETFCAP
 // there.
@@ -72,20 +73,26 @@ func Setgroups(allow bool) UnshareOption {
 	return func(o *unshareOptions) { o.setgroups = &allow }
 }
 
-// OwnerUID makes uid the owner of a new user namespace: the id that NS_GET_OWNER_UID of ioctl_nsfs(2)
-// shows, and [Set.OwnerUID]. The owner has all capabilities in it from outside (user_namespaces(7)), and
-// it counts for the owner's limit of user namespaces. Without this option the owner is who makes it, by
-// the effective uid. The id is one of the parent user namespace: this process's, or that of the Set
-// whose Unshare method is called. It does not change the id maps, of which the default still maps id 0
-// to the caller's effective ids.
+// OwnerUID makes uid the owner of a new user namespace. [Set.OwnerUID] shows the owner, and so does
+// NS_GET_OWNER_UID of ioctl_nsfs(2). The owner has all capabilities in the namespace, from outside
+// (user_namespaces(7)), and the namespace counts for the owner's limit. Without this option the owner is
+// the caller's effective uid.
 //
-// The kernel takes the owner from the effective uid of who makes the namespace (create_user_ns in
-// kernel/user_namespace.c). So the helper process takes on uid before. For another id than the
-// caller's own that needs CAP_SETUID, and, unless [NoIDMaps] is given, CAP_SYS_ADMIN to write the maps
-// of what somebody else owns; a caller without uid 0 also needs CAP_DAC_OVERRIDE, to open them. With
-// [SubIDs] CAP_SETGID is needed as well: newuidmap serves the owner alone. In a Set with a user
-// namespace of its own the helper has all of these. Without them the error matches [os.ErrPermission]
-// and names the capability. No newer kernel is needed.
+// The uid is an id of the parent user namespace. The parent is this process's, or the user namespace of
+// the Set whose Unshare method is called. The id maps do not depend on the owner: the default still maps
+// id 0 to the caller's effective ids.
+//
+// The kernel takes the owner from the effective uid of the process that makes the namespace
+// (create_user_ns in kernel/user_namespace.c). So the helper process changes to uid before. For an id
+// other than the caller's own this takes:
+//
+//   - CAP_SETUID.
+//   - CAP_SYS_ADMIN, to write the id maps of a namespace that another user owns; not with [NoIDMaps].
+//   - CAP_DAC_OVERRIDE, to open these maps, if the caller's uid is not 0; not with [NoIDMaps].
+//   - CAP_SETGID with [SubIDs], and with [IDMaps] of several gids.
+//
+// Without a capability that is needed the error names it, and matches [os.ErrPermission]. In a Set with
+// a user namespace of its own the helper process has all of them. No newer kernel is needed.
 func OwnerUID(uid uint32) UnshareOption {
 	return func(o *unshareOptions) { o.ownerUID = &uid }
 }

@@ -165,3 +165,29 @@ func TestOwnerUIDOfSubordinateIDs(t *testing.T) {
 		t.Errorf("owner %d, want %d", got, want)
 	}
 }
+
+// Each capability that is needed is named, and none is asked for that is not.
+func TestOwnerUIDNamesTheCapability(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.UserNS, testenv.Process)
+	testenv.Leaks(t)
+	subIDsIn(t, "root:100000:10\n", "root:100000:10\n")
+	for name, c := range map[string]struct {
+		without uint
+		opts    []UnshareOption
+	}{
+		"CAP_SETUID":    {unix.CAP_SETUID, []UnshareOption{NoIDMaps()}},
+		"CAP_SYS_ADMIN": {unix.CAP_SYS_ADMIN, nil},
+		"CAP_SETGID":    {unix.CAP_SETGID, []UnshareOption{SubIDs()}},
+	} {
+		onThreadWithout(t, func() {
+			_, err := Unshare(User, append(c.opts, OwnerUID(7))...)
+			wantError(t, name, err, os.ErrPermission, "unshare user: OwnerUID: ", "lacks "+name)
+		}, c.without)
+	}
+	var s *Set
+	var err error
+	onThreadWithout(t, func() { s, err = Unshare(User, OwnerUID(7), NoIDMaps()) }, unix.CAP_SYS_ADMIN, unix.CAP_SETGID)
+	if got := nsOwner(t, owned(t)(s, err)); got != 7 {
+		t.Errorf("owner %d", got)
+	}
+}

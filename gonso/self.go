@@ -27,12 +27,16 @@ var isSelf = func() bool {
 // be found inside, and is the same one even if its file was replaced; in
 // namespaces that somebody else made it is a sealed copy.
 //
-// So Self is also how a function of this program's runs in the new process before it becomes another
-// program: for pivot_root(2), seccomp filters and labels, which no field of Cmd has. Register it with
-// github.com/moby/sys/reexec, whose initializers Init runs, set Args to its name and what it needs, give
-// it files by ExtraFiles, and have it end with unix.Exec. The fields of Cmd hold from its start on. It
-// begins with runtime.LockOSThread: filters, labels, capabilities and no_new_privs belong to a thread,
-// and those of the one that calls execve(2) are the program's. See the example.
+// Self also runs a function of this program in the new process before that becomes another program.
+// This is for pivot_root(2), seccomp filters and security labels, for which Cmd has no fields:
+//
+//   - Register the function with github.com/moby/sys/reexec. [Init] calls it where Args[0] is its name.
+//   - Set Args to that name and to the function's arguments, and ExtraFiles to its files.
+//   - Begin the function with runtime.LockOSThread. Filters, labels, capabilities and no_new_privs belong
+//     to a thread, and the program has those of the thread that calls execve(2).
+//   - End it with unix.Exec. If that fails, exit with a status of your own.
+//
+// The fields of Cmd hold from the start of the function on.
 func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
 	c := s.Command(ctx, ownName(), args...)
 	c.self = true
@@ -66,8 +70,8 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // pid 1 of its pid namespace, as in a container: it exits with 128 and the number then, too.
 // Deferred functions do not run.
 //
-// The functions in started are called, one after another, with the id of the command's process, as
-// [Cmd.Process] has it, once that has taken over. Signals are passed on meanwhile.
+// The functions in started are called when the command has started, one after another, with the id of
+// its process, which is that of [Cmd].Process. Signals are passed on while they run.
 //
 // Where the command could not be started it says so on standard error and
 // exits with status 127 if there is no such program, 126 if it may not be
@@ -77,9 +81,9 @@ func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	if c.self && isSelf {
 		exitWith(125, errLoop)
 	}
-	passing := passSignals(c.inner == nil || c.apart())
-	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end. It is locked late, as
-	// what goes to other goroutines and back takes twice as long then.
+	passing := passSignals(c.set == nil || c.apart())
+	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end. It is locked
+	// only here, as catching signals takes twice as long on a locked thread.
 	runtime.LockOSThread()
 	if c.Pdeathsig == nil {
 		c.Pdeathsig = os.Kill

@@ -18,6 +18,13 @@ import (
 const sigRTMax = 64
 
 func init() {
+	testenv.Program("starts nothing", func() {
+		c := new(gonso.Cmd)
+		if len(os.Args) > 1 {
+			c = (*gonso.Set)(nil).Command(context.Background(), "true")
+		}
+		c.RunAndExit(func(int) { fmt.Println("started") })
+	})
 	testenv.Program("tells what started", func() {
 		c := new(gonso.Set).Command(context.Background(), os.Args[1], os.Args[2:]...)
 		c.RunAndExit(nil, func(pid int) {
@@ -46,5 +53,18 @@ func TestStartOfTheCommandIsTold(t *testing.T) {
 	out, err = testenv.Command(t, "tells what started", "/no/such/program").CombinedOutput()
 	if !errors.As(err, &ee) || ee.ExitCode() != 127 || regexp.MustCompile(`(?m)^started`).Match(out) {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// Without a Set, or without a command, it says so and ends.
+func TestRunAndExitOfNothingCannotPanic(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	testenv.Leaks(t)
+	for want, args := range map[string][]string{"the Set is nil": {"nil"}, "Cmd without a command": nil} {
+		out, err := testenv.Command(t, "starts nothing", args...).CombinedOutput()
+		var ee *exec.ExitError
+		if !errors.As(err, &ee) || ee.ExitCode() != 125 || !regexp.MustCompile(want).Match(out) || regexp.MustCompile("(?m)^(started|panic)").Match(out) {
+			t.Errorf("%v: %s", err, out)
+		}
 	}
 }

@@ -15,12 +15,11 @@ import (
 // ranges, one after the other. Outside ids that come twice are mapped once; what
 // does not fit the kernel's limits for a map is left out (see [IDMaps]).
 //
-// The ranges are those of /etc/subuid and /etc/subgid for the name or the number of
-// the real uid. As for shadow's own tools, lines there that are not NAME:FIRST:COUNT are
-// as good as absent. Where /etc/nsswitch.conf names another source for subid than files,
-// getsubids(1) is asked first, which knows that source; it is run for each kind of ids, as it
-// prints one kind at a time. Programs that run with more privileges than who started them
-// read the files only.
+// The ranges are those of /etc/subuid and /etc/subgid for the name or the number of the real uid. Lines
+// there that are not NAME:FIRST:COUNT are ignored, as by shadow's own tools. If /etc/nsswitch.conf names
+// another source for subid than files, getsubids(1) is asked first. It knows that source. It is run
+// twice, as it prints one kind of ids at a time. Programs that run with more privileges than the user
+// who started them read the files only.
 //
 // A caller with CAP_SETUID and CAP_SETGID writes the maps itself, and needs
 // ranges too. Anybody else needs no privilege but the programs newuidmap and
