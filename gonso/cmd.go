@@ -77,6 +77,33 @@ type Cmd struct {
 	// AmbientCaps, and Dir and the program are looked up without others.
 	Credential *Credential
 
+	// Capabilities are all capability sets of the program. With nil, the program's ids, AmbientCaps
+	// and the Set decide. Bounding is set before the ids of Credential, and the other sets after them.
+	// Dropping from the bounding set takes CAP_SETPCAP. Permitted can have only capabilities that a
+	// process has after joining the Set: all, where the Set has a user namespace. Capabilities
+	// exclude AmbientCaps.
+	Capabilities *Capabilities
+
+	// NoNewPrivs sets no_new_privs: the program, and all that it executes, gets no privileges from
+	// setuid bits and file capabilities (PR_SET_NO_NEW_PRIVS of prctl(2)).
+	NoNewPrivs bool
+
+	// Umask is the mask for the modes of new files, from 0 to 0777. With nil it is this process's
+	// mask, or 022 in Sets with user, pid or mnt namespaces that somebody else made.
+	Umask *int
+
+	// Rlimits are limits of the program. They count from the moment at which it is executed. A hard
+	// limit above the one of this process takes CAP_SYS_RESOURCE in the initial user namespace, and
+	// not in one of the Set (prlimit(2)).
+	Rlimits []Rlimit
+
+	// OOMScoreAdj says how readily the kernel kills the program when memory is short, from -1000
+	// (never) to 1000 (proc_pid_oom_score_adj(5)). With nil it is this process's value. In Sets with
+	// user, pid or mnt namespaces that somebody else made, a negative value of this process is not
+	// passed on. A lower value than this process's takes CAP_SYS_RESOURCE in the initial user
+	// namespace, unless a process with that capability has raised the value before.
+	OOMScoreAdj *int
+
 	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps. Empty
 	// asks for none; but where the Set's user namespace maps no uid 0, and neither
 	// Credential nor KeepIDs is set, the program has all of them, as root would.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gonso/gonso/gonso"
 )
 
@@ -34,6 +36,31 @@ func ExampleSet_Command() {
 	// Output:
 	// uid 0
 	// exit status 3
+}
+
+// What a container's configuration says of its process goes to the fields of the Cmd.
+func ExampleCmd() {
+	s, err := gonso.Unshare(gonso.User | gonso.UTS)
+	if err != nil {
+		cannot("userns", err, "umask 0027, files 256, bounding 0000000000000401")
+		return
+	}
+	defer s.Close()
+
+	c := s.Command(context.Background(), "sh", "-c",
+		`echo "umask $(umask), files $(ulimit -n), bounding $(sed -n 's/CapBnd:\t//p' /proc/self/status)"`)
+	c.Umask = new(0o027)
+	c.OOMScoreAdj = new(500)
+	c.NoNewPrivs = true
+	c.Rlimits = []gonso.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 256, Hard: 512}}
+	caps := []uintptr{unix.CAP_CHOWN, unix.CAP_NET_BIND_SERVICE}
+	c.Capabilities = &gonso.Capabilities{Bounding: caps, Permitted: caps, Effective: caps}
+	out, err := c.Output()
+	fmt.Print(string(out))
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output: umask 0027, files 256, bounding 0000000000000401
 }
 
 // A tar stream of a file system that only the Set has goes to a pipe.
@@ -99,7 +126,9 @@ func ExampleCmd_RunAndExit() {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
-			s.Self(context.Background(), os.Args[1:]...).RunAndExit()
+			s.Self(context.Background(), os.Args[1:]...).RunAndExit(func(pid int) {
+				_ = os.WriteFile("/run/user/tool.pid", fmt.Appendln(nil, pid), 0o600)
+			})
 		}
 		// Root from here on.
 	}

@@ -75,6 +75,9 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	if err == nil {
 		err = c.checkFields()
 	}
+	if err == nil && core.foreign&User == 0 {
+		err = c.checkBounding()
+	}
 	if err != nil {
 		return prepared{}, err
 	}
@@ -84,6 +87,16 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
 		KeepSession: c.KeepSession, Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
 		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
+		NoNewPrivs: c.NoNewPrivs, Umask: c.Umask, OOMScoreAdj: c.OOMScoreAdj,
+	}
+	for _, r := range c.Rlimits {
+		g.Rlimits = append(g.Rlimits, reexec.Rlimit(r))
+	}
+	if s := c.Capabilities; s != nil {
+		g.Capabilities = &reexec.Capabilities{
+			Bounding: uint64(setOf(s.Bounding)), Effective: uint64(setOf(s.Effective)), Permitted: uint64(setOf(s.Permitted)),
+			Inheritable: uint64(setOf(s.Inheritable)), Ambient: uint64(setOf(s.Ambient)),
+		}
 	}
 	if core.copied && core.foreign&Mount != 0 && !protect {
 		g.KeepDir, _ = os.Getwd() // without a name it cannot be kept
@@ -176,8 +189,39 @@ func (c *Cmd) checkFields() error {
 			return invalid("start", fmt.Sprintf("AmbientCaps has %d, which is no capability", capability))
 		}
 	}
+	if what := badRlimits(c.Rlimits); what != "" {
+		return invalid("start", what)
+	}
+	if c.Umask != nil && (*c.Umask < 0 || *c.Umask > 0o777) {
+		return invalid("start", fmt.Sprintf("Umask is %#o, and not from 0 to 0777", *c.Umask))
+	}
+	if c.OOMScoreAdj != nil && (*c.OOMScoreAdj < -1000 || *c.OOMScoreAdj > 1000) {
+		return invalid("start", fmt.Sprintf("OOMScoreAdj is %d, and not from -1000 to 1000", *c.OOMScoreAdj))
+	}
+	if c.Capabilities != nil {
+		if what := c.Capabilities.bad(lastCap()); what != "" {
+			return invalid("start", what)
+		}
+		if len(c.AmbientCaps) > 0 {
+			return newError("start", 0, "", exclude("AmbientCaps", "Capabilities")).withHint("set Capabilities.Ambient")
+		}
+	}
 	if n := 3 + len(c.ExtraFiles); c.Setctty && (c.Ctty < 0 || c.Ctty >= n || c.Ctty > 2 && c.ExtraFiles[c.Ctty-3] == nil) {
 		return invalid("start", fmt.Sprintf("Ctty is %d, which is none of the program's descriptors, the standard streams and ExtraFiles", c.Ctty))
+	}
+	return nil
+}
+
+// checkBounding refuses what is not in the bounding set of this process, to which nobody can add. Who
+// joins a user namespace has all there.
+func (c *Cmd) checkBounding() error {
+	if c.Capabilities == nil {
+		return nil
+	}
+	for _, n := range c.Capabilities.Bounding {
+		if has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, n, 0, 0, 0); err == nil && has == 0 {
+			return newError("start", 0, "", fmt.Errorf("Capabilities.Bounding has %d, which is not in the bounding set of this process, and nobody can add to that: %w", n, unix.EPERM))
+		}
 	}
 	return nil
 }
@@ -267,6 +311,8 @@ func programError(err error) error {
 	switch {
 	case !errors.As(err, &le):
 		return err
+	case le.Limit != nil:
+		return limitError("start", le)
 	case le.Option != "":
 		return newError("start", 0, "", optionError(le))
 	case le.Path != "" && le.Type == 0:

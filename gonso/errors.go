@@ -188,7 +188,7 @@ func launchError(types Type, err error) error {
 	}
 	switch {
 	case le.Limit != nil:
-		return limitError(le)
+		return limitError("start worker", le)
 	case le.Option != "":
 		return newError("launch", 0, "", optionError(le))
 	case le.Type != 0:

@@ -19,6 +19,7 @@ func (s capSet) has(capability uint) bool { return s&(1<<capability) != 0 }
 const (
 	capSetgid      = 6
 	capSetuid      = 7
+	capSetpcap     = 8
 	capSysPtrace   = 19
 	capSysAdmin    = 21
 	capSysResource = 24
@@ -220,6 +221,23 @@ func (ev *idEvidence) refusedAmbient(caps []uintptr, last int64) string {
 		case ev.capsKnown && c < 64 && !ev.permitted.has(uint(c)):
 			return fmt.Sprintf("%s has no capability %d in %s to pass on", ev.who, c, ev.where)
 		}
+	}
+	return ""
+}
+
+// refusedCapabilities says why capability sets could not be set, by the rules of cap_capset and
+// cap_prctl_drop in security/commoncap.c.
+func (ev *idEvidence) refusedCapabilities(option string, permitted, inheritable capSet) string {
+	if !ev.capsKnown {
+		return ""
+	}
+	switch left := permitted &^ ev.permitted; {
+	case option == "Capabilities.Bounding" && !ev.caps.has(capSetpcap):
+		return fmt.Sprintf("%s lacks CAP_SETPCAP in %s, which dropping from it takes", ev.who, ev.where)
+	case option == "Capabilities" && left != 0:
+		return fmt.Sprintf("Permitted: %s has no capability %d in %s to pass on", ev.who, left.first(), ev.where)
+	case option == "Capabilities" && inheritable&^ev.permitted != 0:
+		return fmt.Sprintf("Inheritable: %s has no capability %d in %s to pass on", ev.who, (inheritable &^ ev.permitted).first(), ev.where)
 	}
 	return ""
 }

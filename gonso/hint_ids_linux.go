@@ -69,6 +69,13 @@ func (c *core) creationError(types, base Type, spec *reexec.Creation, err error)
 	}
 	ev := gatherEvidence(types)
 	switch {
+	case le.Option == "OwnerUID":
+		refusal = newError("unshare", types, "", optionError(le))
+		ids := c.gatherIDs(base&User != 0)
+		if ids.known {
+			refusal.Hint = ids.unmapped(0, *spec.OwnerUID, 1)
+		}
+		return refusal
 	case writesMap(le):
 		uid, uerr := parseIDMaps(spec.UIDMap)
 		gid, gerr := parseIDMaps(spec.GIDMap)
@@ -134,13 +141,45 @@ func (c *core) optionHint(le *reexec.LaunchError, g *reexec.Program) string {
 	case le.Option == "Credential" && cr != nil:
 		return c.gatherIDs(true).refusedCredential(&Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, NoSetGroups: cr.KeepGroup})
 	case le.Option == "AmbientCaps":
-		last := int64(-1)
-		if n, ok := sysctl("kernel/cap_last_cap"); ok {
-			last = n
-		}
-		return c.gatherIDs(true).refusedAmbient(g.AmbientCaps, last)
+		return c.gatherIDs(true).refusedAmbient(g.AmbientCaps, lastCap())
+	case g.Capabilities != nil && errors.Is(le.Err, unix.EPERM):
+		return c.gatherIDs(true).refusedCapabilities(le.Option, capSet(g.Capabilities.Permitted), capSet(g.Capabilities.Inheritable))
+	case le.Option == "OOMScoreAdj" && errors.Is(le.Err, unix.EACCES):
+		return "lowering it takes CAP_SYS_RESOURCE in the initial user namespace, or that a process with that has raised it before"
 	}
 	return ""
+}
+
+// lastCap is the greatest capability that the kernel has, or negative.
+func lastCap() int64 {
+	if n, ok := sysctl("kernel/cap_last_cap"); ok {
+		return n
+	}
+	return -1
+}
+
+// refuseOwner refuses OwnerUID to a caller who could not take on that id, or not write the maps then.
+func (o *unshareOptions) refuseOwner(nested bool) error {
+	if o.ownerUID == nil || nested || *o.ownerUID == uint32(os.Geteuid()) {
+		return nil
+	}
+	writes := !o.noIDMaps
+	for _, need := range []struct {
+		capability uint
+		needed     bool
+		name, why  string
+	}{
+		{unix.CAP_SETUID, true, "CAP_SETUID", fmt.Sprintf("to make a user namespace as uid %d", *o.ownerUID)},
+		{unix.CAP_SYS_ADMIN, writes, "CAP_SYS_ADMIN", "to write the id maps of a user namespace that somebody else owns; NoIDMaps leaves them to others"},
+		{unix.CAP_DAC_OVERRIDE, writes && os.Geteuid() != 0, "CAP_DAC_OVERRIDE", "to open the id maps without uid 0; NoIDMaps leaves them to others"},
+		{unix.CAP_SETGID, o.subIDs || o.byTool(nested)[1], "CAP_SETGID", "for its gid map, as newuidmap serves the owner of a user namespace alone"},
+	} {
+		if need.needed && !hasCapability(need.capability) {
+			return newError("unshare", User, "", fmt.Errorf("%s: %w", "OwnerUID", unix.EPERM)).
+				withHint(fmt.Sprintf("this process lacks %s, which it needs %s", need.name, need.why))
+		}
+	}
+	return nil
 }
 
 // refuseSetgroups refuses Setgroups(true) where it would change nothing, or the gid map would be
@@ -152,7 +191,7 @@ func (c *core) refuseSetgroups(o *unshareOptions, nested bool) error {
 	bad := func(hint string) error {
 		return newError("unshare", User, "", fmt.Errorf("Setgroups(true): %w", unix.EPERM)).withHint(hint)
 	}
-	if !nested && !o.subIDs && !o.noIDMaps && !hasCapability(unix.CAP_SETGID) {
+	if !nested && !o.subIDs && !o.noIDMaps && !o.byTool(nested)[1] && !hasCapability(unix.CAP_SETGID) {
 		return bad("this process lacks CAP_SETGID, and the kernel takes its gid map only with setgroups denied (user_namespaces(7)); SubIDs has both")
 	}
 	where := "this process's user namespace"

@@ -12,4 +12,6 @@ func findHint(string, Type, error) string { return "namespaces are a feature of 
 
 func launchHint(error) string { return "" }
 
-func limitError(*reexec.LaunchError) *Error { return refused("start worker", 0, errors.ErrUnsupported) }
+func limitError(op string, _ *reexec.LaunchError) *Error {
+	return refused(op, 0, errors.ErrUnsupported)
+}

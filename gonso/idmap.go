@@ -16,6 +16,22 @@ type IDMap struct {
 	Size        uint32
 }
 
+// SysIDMaps converts id maps of the type syscall.SysProcIDMap, which [syscall.SysProcAttr] has. Their
+// fields are of type int. If a number is no id, the error names the line, and matches [os.ErrInvalid].
+func SysIDMaps[M ~struct{ ContainerID, HostID, Size int }](maps []M) ([]IDMap, error) {
+	all := make([]IDMap, len(maps))
+	for i, m := range maps {
+		s := struct{ ContainerID, HostID, Size int }(m)
+		for _, n := range []int{s.ContainerID, s.HostID, s.Size} {
+			if n < 0 || uint64(n) > pastLastID {
+				return nil, invalid("id maps", fmt.Sprintf("line %d (%d %d %d): %d is no id or number of ids", i, s.ContainerID, s.HostID, s.Size, n))
+			}
+		}
+		all[i] = IDMap{uint32(s.ContainerID), uint32(s.HostID), uint32(s.Size)}
+	}
+	return all, nil
+}
+
 // maxIDMapLines is the kernel's UID_GID_MAP_MAX_EXTENTS (340 since Linux 4.15).
 const maxIDMapLines = 340
 

@@ -78,10 +78,11 @@ func TestRefusedIDMapCannotHideItsCause(t *testing.T) {
 	wantError(t, "below one without maps", err, unix.EPERM, "the Set's user namespace maps neither uid 0 nor that of this process, "+fmt.Sprint(os.Geteuid()))
 
 	if !testenv.Has(testenv.Root) {
-		_, err = Unshare(User, IDMaps([]IDMap{{0, 100000, 65536}}, one))
-		wantError(t, "a plain user", err, unix.EPERM, "uid map: without CAP_SETUID", fmt.Sprint(os.Geteuid()), "SubIDs")
-		_, err = Unshare(User, IDMaps([]IDMap{{0, uint32(os.Geteuid()), 1}}, []IDMap{{0, 100000, 1}}))
-		wantError(t, "a plain user's gid", err, unix.EPERM, "gid map: without CAP_SETGID", fmt.Sprint(os.Getegid()))
+		needTools(t)
+		_, err = Unshare(User, IDMaps([]IDMap{{0, 5, 65536}}, one))
+		wantError(t, "a plain user", err, unix.EPERM, "IDMaps: uid map, line 0 (0 5 65536)", "uid map: without CAP_SETUID", fmt.Sprint(os.Geteuid()), "SubIDs")
+		_, err = Unshare(User, IDMaps([]IDMap{{0, uint32(os.Geteuid()), 1}}, []IDMap{{0, 90000, 1}}))
+		wantError(t, "a plain user's gid", err, unix.EPERM, "IDMaps: gid map, line 0 (0 90000 1)", "gid map: without CAP_SETGID", fmt.Sprint(os.Getegid()))
 		return
 	}
 	two := []IDMap{{0, 100000, 10}, {10, 200000, 10}}
@@ -102,6 +103,8 @@ func TestRefusedIDMapCannotHideItsCause(t *testing.T) {
 			s.Close()
 		}, unix.CAP_SETFCAP)
 	}
+	subIDsIn(t, "", "")
+	setuidTools(t, map[string]string{"newuidmap": "exit 1", "newgidmap": "exit 1"})
 	onThreadWithout(t, func() {
 		_, err := Unshare(User, IDMaps([]IDMap{{0, 1, 1}}, one))
 		wantError(t, "root without any", err, unix.EPERM, "uid map: without CAP_SETUID", "effective uid, 0")

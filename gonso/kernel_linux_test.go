@@ -566,9 +566,10 @@ func TestIDMaps(t *testing.T) {
 	t.Run("a range needs privileges", func(t *testing.T) {
 		testenv.Need(t, testenv.Plain)
 		testenv.Leaks(t)
-		for _, maps := range [][]IDMap{{{0, uid, 2}}, {{0, 0, 1}}, {{0, uid, 1}, {1, 100000, 10}}} {
+		needTools(t)
+		for _, maps := range [][]IDMap{{{0, uid, 2}}, {{0, 0, 1}}, {{0, uid, 1}, {1, 90000, 10}}} {
 			_, err := Unshare(User|Net, IDMaps(maps, []IDMap{{0, gid, 1}}))
-			wantError(t, formatIDMaps(maps), err, unix.EPERM, "uid_map", "user", "(uid map: without CAP_SETUID", "own effective uid")
+			wantError(t, formatIDMaps(maps), err, unix.EPERM, "user: IDMaps: uid map, line", "(uid map: without CAP_SETUID", "own effective uid")
 		}
 	})
 	t.Run("refused by the kernel in the parent", func(t *testing.T) {

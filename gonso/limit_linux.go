@@ -18,10 +18,10 @@ var limitNames = map[int]string{
 	unix.RLIMIT_RTTIME: "RLIMIT_RTTIME", unix.RLIMIT_SIGPENDING: "RLIMIT_SIGPENDING", unix.RLIMIT_STACK: "RLIMIT_STACK",
 }
 
-// limitError is for one of [Worker].Rlimits that the kernel refused.
-func limitError(le *reexec.LaunchError) *Error {
+// limitError is for one of the Rlimits of a [Worker] or a [Cmd] that the kernel refused.
+func limitError(op string, le *reexec.LaunchError) *Error {
 	r := le.Limit
-	e := newError("start worker", 0, "", fmt.Errorf("Worker.Rlimits: %s of %d, at most %d: %w", limitNames[r.Resource], r.Soft, r.Hard, le.Err))
+	e := newError(op, 0, "", fmt.Errorf("%s: %s of %d, at most %d: %w", le.Option, limitNames[r.Resource], r.Soft, r.Hard, le.Err))
 	if le.Err != unix.EPERM {
 		return e
 	}

@@ -19,6 +19,7 @@ type unshareOptions struct {
 	noIDMaps    bool
 	subIDs      bool
 	setgroups   *bool
+	ownerUID    *uint32
 	propagation *MountPropagation
 
 	clockOffsets *clockOffsets
@@ -33,10 +34,19 @@ type unshareOptions struct {
 // and at most 340, which together are shorter than a page of memory when written
 // out for the kernel; lines must not overlap.
 //
-// A caller without CAP_SETUID and CAP_SETGID can map only its own effective
-// uid and gid, one line of one id each, and setgroups(2) is then denied inside;
-// that is the rule of user_namespaces(7). The default is that map, to id 0;
-// [SubIDs] has more mapped without privileges.
+// A caller without CAP_SETUID and CAP_SETGID writes maps only for its own effective uid and gid, one
+// line of one id each. The kernel then denies setgroups(2) inside (user_namespaces(7)). The default is
+// that map, to id 0.
+//
+// All other maps of such a caller are written by newuidmap and newgidmap, under the conditions of
+// [SubIDs]. The outside ids of these maps are ids of the user's ranges in /etc/subuid and /etc/subgid,
+// or the user's own id. So a caller can keep its own id inside. With a gid map of this kind setgroups(2)
+// stays allowed, and Setgroups(false) denies it. For other outside ids the error names the map, its line
+// and the ids, and matches [os.ErrPermission]. It also matches [ErrNoSubIDs] if the user has no range.
+//
+// A LinuxIDMapping of the OCI runtime specification is converted by IDMap(m), and the maps of package
+// syscall are converted by [SysIDMaps].
+//
 // Since Linux 5.12 a map that contains uid 0 of the parent needs CAP_SETFCAP
 // there.
 //
@@ -61,6 +71,30 @@ func NoIDMaps() UnshareOption {
 // with privileges, so that both are there for everybody, and true is the default.
 func Setgroups(allow bool) UnshareOption {
 	return func(o *unshareOptions) { o.setgroups = &allow }
+}
+
+// OwnerUID makes uid the owner of a new user namespace. [Set.OwnerUID] shows the owner, and so does
+// NS_GET_OWNER_UID of ioctl_nsfs(2). The owner has all capabilities in the namespace, from outside
+// (user_namespaces(7)), and the namespace counts for the owner's limit. Without this option the owner is
+// the caller's effective uid.
+//
+// The uid is an id of the parent user namespace. The parent is this process's, or the user namespace of
+// the Set whose Unshare method is called. The id maps do not depend on the owner: the default still maps
+// id 0 to the caller's effective ids.
+//
+// The kernel takes the owner from the effective uid of the process that makes the namespace
+// (create_user_ns in kernel/user_namespace.c). So the helper process changes to uid before. For an id
+// other than the caller's own this takes:
+//
+//   - CAP_SETUID.
+//   - CAP_SYS_ADMIN, to write the id maps of a namespace that another user owns; not with [NoIDMaps].
+//   - CAP_DAC_OVERRIDE, to open these maps, if the caller's uid is not 0; not with [NoIDMaps].
+//   - CAP_SETGID with [SubIDs], and with [IDMaps] of several gids.
+//
+// Without a capability that is needed the error names it, and matches [os.ErrPermission]. In a Set with
+// a user namespace of its own the helper process has all of them. No newer kernel is needed.
+func OwnerUID(uid uint32) UnshareOption {
+	return func(o *unshareOptions) { o.ownerUID = &uid }
 }
 
 // MountPropagation is what a new mount namespace does with mount events, see

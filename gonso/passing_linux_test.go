@@ -56,6 +56,11 @@ func TestSignalsOfTheGroupAreKnownOnce(t *testing.T) {
 	p.keepStop() // there is nothing to keep
 	want("sent to this process", unix.SIGTSTP, false)
 
+	// What came before the process was there has not reached it, whatever the witness knows.
+	send(unix.SIGUSR1)
+	p.forget()
+	want("before the start", unix.SIGUSR1, false)
+
 	// Without one, what the terminal sends is guessed.
 	if err := unix.Kill(testenv.ChildrenNamed(os.Getpid(), "gonso-witness")[0], unix.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -31,6 +31,17 @@ var isSelf = func() bool {
 // sealed copy in memory, which nobody inside can overwrite: /proc/self/exe names no file that exists, and
 // os.Executable answers something like "/memfd:gonso (deleted)". Making the copy costs about a
 // millisecond a MiB of the program, once for each, and as much memory as the program is large.
+//
+// Self also runs a function of this program in the new process before that becomes another program.
+// This is for pivot_root(2), seccomp filters and security labels, for which Cmd has no fields:
+//
+//   - Register the function with github.com/moby/sys/reexec. [Init] calls it where Args[0] is its name.
+//   - Set Args to that name and to the function's arguments, and ExtraFiles to its files.
+//   - Begin the function with runtime.LockOSThread. Filters, labels, capabilities and no_new_privs belong
+//     to a thread, and the program has those of the thread that calls execve(2).
+//   - End it with unix.Exec. If that fails, exit with a status of your own.
+//
+// The fields of Cmd hold from the start of the function on.
 func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
 	c := s.Command(ctx, ownName(), args...)
 	c.self = true
@@ -64,15 +75,20 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // pid 1 of its pid namespace, as in a container: it exits with 128 and the number then, too.
 // Deferred functions do not run.
 //
+// The functions in started are called when the command has started, one after another, with the id of
+// its process, which is that of [Cmd].Process. Signals are passed on while they run.
+//
 // Where the command could not be started it says so on standard error and
 // exits with status 127 if there is no such program, 126 if it may not be
 // executed, else 125. So it does in a program that was itself started by RunAndExit
 // of Self, when it is asked to do that again.
-func (c *Cmd) RunAndExit() {
+func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	if c.self && isSelf {
 		exitWith(125, errLoop)
 	}
-	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end.
+	passing := passSignals(c.set == nil || c.apart())
+	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end. It is locked
+	// only here, as catching signals takes twice as long on a locked thread.
 	runtime.LockOSThread()
 	if c.Pdeathsig == nil {
 		c.Pdeathsig = os.Kill
@@ -86,8 +102,8 @@ func (c *Cmd) RunAndExit() {
 	if c.Stderr == nil {
 		c.Stderr = os.Stderr
 	}
-	passing := passSignals()
 	if err := c.Start(); err != nil {
+		passing.stop()
 		switch {
 		case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
 			exitWith(127, err)
@@ -96,7 +112,12 @@ func (c *Cmd) RunAndExit() {
 		}
 		exitWith(125, err)
 	}
-	passing.to(c.Process, c.apart())
+	passing.to(c.Process)
+	for _, f := range started {
+		if f != nil {
+			f(c.Process.Pid)
+		}
+	}
 	err := c.Wait()
 	passing.stop()
 	var ee *exec.ExitError

@@ -15,6 +15,7 @@ import (
 type passing struct {
 	signals chan os.Signal
 	stopped chan struct{}
+	begun   sync.WaitGroup // what goes on beside the start of the process
 	done    sync.WaitGroup
 
 	notified uint64 // the signals that are passed on
@@ -24,10 +25,13 @@ type passing struct {
 	known   uint64          // what the group got, seen by a witness before, and not yet come here
 }
 
-// passSignals begins to collect signals, but those that this program was
-// started to ignore.
-func passSignals() *passing {
-	p := &passing{signals: make(chan os.Signal, 64), stopped: make(chan struct{})}
+// usual are the signals that are sent to programs. To catch one takes a round to another thread of the
+// Go runtime, so that others, half of them realtime signals, are caught while the process starts.
+const usual = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGQUIT-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGUSR1-1) |
+	1<<(unix.SIGUSR2-1) | 1<<(unix.SIGALRM-1) | 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGCONT-1) | 1<<(unix.SIGTSTP-1) | 1<<(unix.SIGWINCH-1)
+
+// passable are the signals that can be passed on, and SIGCHLD.
+func passable() (set uint64) {
 	for n := syscall.Signal(1); n <= 64; n++ {
 		switch n {
 		case unix.SIGURG, unix.SIGPIPE, // this runtime's own, and what it writes itself
@@ -38,22 +42,39 @@ func passSignals() *passing {
 			continue
 		}
 		if !signal.Ignored(n) {
-			signal.Notify(p.signals, n)
-			if n != unix.SIGCHLD {
-				p.notified |= 1 << (n - 1)
-			}
+			set |= 1 << (n - 1)
 		}
+	}
+	return set
+}
+
+// passSignals begins to collect signals, but those that this program was
+// started to ignore. Apart says that the process will be in a group of its own.
+func passSignals(apart bool) *passing {
+	p := &passing{signals: make(chan os.Signal, 64), stopped: make(chan struct{}), apart: apart}
+	set := passable()
+	p.notified = set &^ (1 << (unix.SIGCHLD - 1))
+	p.notify(set & usual)
+	p.begun.Go(func() { p.notify(set &^ usual) })
+	if !apart {
+		p.begun.Go(func() { p.witness, _ = reexec.StartWitness() }) // without it, it is guessed
 	}
 	return p
 }
 
+func (p *passing) notify(set uint64) {
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if set&(1<<(n-1)) != 0 {
+			signal.Notify(p.signals, n)
+		}
+	}
+}
+
 // to begins to pass signals on. What came before is passed on whoever got it,
 // rather than to be lost.
-func (p *passing) to(process *os.Process, apart bool) {
-	p.apart = apart
-	if !apart {
-		p.witness, _ = reexec.StartWitness() // without it, it is guessed
-	}
+func (p *passing) to(process *os.Process) {
+	p.begun.Wait()
+	p.forget()
 	p.done.Go(func() {
 		for {
 			select {
@@ -63,8 +84,10 @@ func (p *passing) to(process *os.Process, apart bool) {
 				sig := s.(syscall.Signal)
 				switch {
 				case sig == unix.SIGCHLD:
-					p.keepStop()
-					stopAlong(process.Pid)
+					if hasStopped(process.Pid) {
+						p.keepStop()
+						_ = unix.Kill(unix.Getpid(), unix.SIGSTOP) // for the shell to see; SIGCONT wakes both, or is passed on
+					}
 				case p.reached(sig):
 				default:
 					_ = process.Signal(sig) // it may have ended
@@ -74,9 +97,22 @@ func (p *passing) to(process *os.Process, apart bool) {
 	})
 }
 
+// forget has another witness begin now if this one knows of signals that came before the process was there.
+func (p *passing) forget() {
+	if p.witness == nil {
+		return
+	}
+	if pending, err := p.witness.Pending(); err == nil && pending&p.notified == 0 {
+		return
+	}
+	p.witness.End()
+	p.witness, _ = reexec.StartWitness()
+}
+
 // stop ends the passing. Signals are still caught, and nobody wants them any more: one that comes
 // before this process has ended must not change how it ends.
 func (p *passing) stop() {
+	p.begun.Wait()
 	close(p.stopped)
 	p.done.Wait()
 	if p.witness != nil {
@@ -144,11 +180,8 @@ func typed(sig syscall.Signal) bool {
 	return sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTSTP
 }
 
-// stopAlong stops this process if the other has been stopped, for the shell to
-// see. SIGCONT wakes both, or is passed on.
-func stopAlong(pid int) {
+// hasStopped reports whether a child has been stopped since this was asked last.
+func hasStopped(pid int) bool {
 	var info unix.Siginfo
-	if unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG, nil) == nil && info.Signo != 0 {
-		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
-	}
+	return unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG, nil) == nil && info.Signo != 0
 }

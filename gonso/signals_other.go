@@ -6,6 +6,6 @@ import "os"
 
 type passing struct{}
 
-func passSignals() passing           { return passing{} }
-func (passing) to(*os.Process, bool) {}
-func (passing) stop()                {}
+func passSignals(bool) passing { return passing{} }
+func (passing) to(*os.Process) {}
+func (passing) stop()          {}

@@ -15,12 +15,11 @@ import (
 // ranges, one after the other. Outside ids that come twice are mapped once; what
 // does not fit the kernel's limits for a map is left out (see [IDMaps]).
 //
-// The ranges are those that getsubids(1) prints, where that is installed and
-// knows any (it asks the source that nsswitch.conf names), else those of
-// /etc/subuid and /etc/subgid for the name or the number of the real uid. As for
-// shadow's own tools, lines there that are not NAME:FIRST:COUNT are as good as
-// absent. Programs that run with more privileges than who started them read the
-// files only.
+// The ranges are those of /etc/subuid and /etc/subgid for the name or the number of the real uid. Lines
+// there that are not NAME:FIRST:COUNT are ignored, as by shadow's own tools. If /etc/nsswitch.conf names
+// another source for subid than files, getsubids(1) is asked first. It knows that source. It is run
+// twice, as it prints one kind of ids at a time. Programs that run with more privileges than the user
+// who started them read the files only.
 //
 // A caller with CAP_SETUID and CAP_SETGID writes the maps itself, and needs
 // ranges too. Anybody else needs no privilege but the programs newuidmap and
@@ -86,6 +85,22 @@ func parseSubIDs(content, name, uid string) (ranges []subIDRange, ignored int, e
 		ranges = append(ranges, r)
 	}
 	return ranges, ignored, nil
+}
+
+// subIDsElsewhere reports whether a file like /etc/nsswitch.conf names another source of subordinate
+// ids than the files. It reads as nss_init of shadow's lib/nss.c does: the first line that is about
+// them counts, and of that the first word.
+func subIDsElsewhere(content string) bool {
+	for line := range strings.Lines(content) {
+		const key = "subid:"
+		if len(line) < len(key) || !strings.EqualFold(line[:len(key)], key) {
+			continue
+		}
+		if f := strings.Fields(line[len(key):]); len(f) > 0 {
+			return f[0] != "files"
+		}
+	}
+	return false
 }
 
 // parseFields reads NAME:FIRST:COUNT; shadow ignores what comes behind.
@@ -220,6 +235,68 @@ func (r subIDRange) without(maps []IDMap) []subIDRange {
 	return rest
 }
 
+// toolLines are the lines of a map of the caller's own in the form that newuidmap and newgidmap take
+// (verify_range in their sources): each lies in the ranges, one after another, or is the user's own id
+// alone. What is left over is in none of these.
+func toolLines(maps []IDMap, own uint32, ranges []subIDRange) (lines []IDMap, at int, left []subIDRange) {
+	var given []IDMap
+	for _, r := range ranges {
+		given = append(given, IDMap{HostID: r.first, Size: r.count})
+	}
+	for i, m := range maps {
+		whole := subIDRange{m.HostID, m.Size}
+		if len(whole.without(given)) == 0 || m.HostID == own && m.Size == 1 {
+			lines = append(lines, m)
+			continue
+		}
+		self := IDMap{HostID: own, Size: 1}
+		if left = whole.without(append(given[:len(given):len(given)], self)); len(left) > 0 {
+			return nil, i, left
+		}
+		piece := func(first, end uint32) {
+			if first < end {
+				lines = append(lines, IDMap{m.ContainerID + (first - m.HostID), first, end - first})
+			}
+		}
+		piece(m.HostID, own)
+		piece(own, own+1)
+		piece(own+1, m.HostID+m.Size)
+	}
+	return lines, 0, nil
+}
+
+// ownLines are the lines of a map of the caller's for the tool, or the error that says which ids are
+// nobody's to give.
+func (ev *subIDEvidence) ownLines(i int, maps []IDMap) ([]IDMap, error) {
+	k, of := subIDKinds[i], ev.of[i]
+	if of.err != nil {
+		return nil, newError("unshare", User, "", about(ev.option, fmt.Errorf("%s map: %s: %w", k.what, of.path, of.err)))
+	}
+	lines, at, left := toolLines(maps, of.effective, of.ranges)
+	if len(left) == 0 {
+		return lines, nil
+	}
+	ids := fmt.Sprintf("%s %d is", k.what, left[0].first)
+	if left[0].count > 1 {
+		ids = fmt.Sprintf("%ss %d-%d are", k.what, left[0].first, left[0].first+(left[0].count-1))
+	}
+	refused := error(syscall.EPERM)
+	has := "it has none there"
+	if len(of.ranges) == 0 {
+		refused = fmt.Errorf("%w, %w", ErrNoSubIDs, refused)
+	} else {
+		var given []IDMap
+		for _, r := range of.ranges {
+			given = append(given, IDMap{ContainerID: r.first, Size: r.count})
+		}
+		has = spans(given)
+	}
+	return nil, newError("unshare", User, "", about(ev.option, fmt.Errorf("%s: %s neither in the ranges of user %s in %s (%s) nor its own %s, %d: %w",
+		lineOf(k.what, at, maps[at]), ids, ev.user, of.path, has, k.what, of.effective, refused))).
+		withHint(fmt.Sprintf("%s map: without CAP_SET%s this process can map only those and its own effective %s, %d, as SubIDs does; usermod %s adds a range",
+			k.what, strings.ToUpper(k.what), k.what, of.effective, k.option))
+}
+
 // subIDKinds are the two halves of everything here.
 var subIDKinds = [2]struct {
 	what, tool, option string
@@ -231,8 +308,10 @@ var subIDKinds = [2]struct {
 
 // subIDEvidence is what decides whether and how subordinate ids can be mapped.
 type subIDEvidence struct {
-	direct     bool // the caller may write the maps itself
-	noNewPrivs bool // of the thread that starts the tools
+	option     string  // that of the caller's
+	direct     bool    // the caller may write the maps itself
+	untooled   [2]bool // the caller may write that map itself
+	noNewPrivs bool    // of the thread that starts the tools
 	subIDUser
 	of [2]struct {
 		real, effective uint32
@@ -273,6 +352,9 @@ func (ev *subIDEvidence) checkTools() error {
 		return nil
 	}
 	for i, of := range ev.of {
+		if ev.untooled[i] {
+			continue
+		}
 		k, tool := subIDKinds[i], of.tool
 		refusal := func(err error, format string, args ...any) error {
 			path := tool.path
@@ -283,7 +365,7 @@ func (ev *subIDEvidence) checkTools() error {
 		}
 		switch {
 		case tool.err != nil:
-			return refusal(tool.err, "SubIDs needs it for a caller without CAP_SETUID and CAP_SETGID; it is in the package uidmap, or shadow-utils")
+			return refusal(tool.err, "%s needs it for a caller without CAP_SETUID and CAP_SETGID; it is in the package uidmap, or shadow-utils", ev.option)
 		case !tool.setuid && !tool.capable:
 			return refusal(syscall.EPERM, "it is neither setuid root nor has the file capability cap_set%s", k.what)
 		case tool.nosuid:
@@ -302,9 +384,13 @@ func (ev *subIDEvidence) checkUser() error {
 	if ev.direct {
 		return nil
 	}
-	k, of := subIDKinds[0], ev.of[1]
+	first := 0
+	if ev.untooled[0] {
+		first = 1
+	}
+	k, of := subIDKinds[first], ev.of[1]
 	refusal := func(format string, args ...any) error {
-		return newError("unshare", User, ev.of[0].tool.path, syscall.EPERM).withHint(k.tool + " " + fmt.Sprintf(format, args...))
+		return newError("unshare", User, ev.of[first].tool.path, syscall.EPERM).withHint(k.tool + " " + fmt.Sprintf(format, args...))
 	}
 	switch {
 	case ev.nameless:

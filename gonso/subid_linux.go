@@ -18,6 +18,7 @@ import (
 var (
 	passwdFile = "/etc/passwd"
 	loginDefs  = "/etc/login.defs"
+	nsswitch   = "/etc/nsswitch.conf"
 	subIDFiles = [2]string{"/etc/subuid", "/etc/subgid"}
 )
 
@@ -28,13 +29,7 @@ func subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 	if nested {
 		return newError("unshare", User, "", errSubIDsInside)
 	}
-	ev, err := gatherSubIDTools()
-	if err == nil {
-		err = ev.checkTools()
-	}
-	if err == nil {
-		err = ev.gatherRanges(ctx)
-	}
+	ev, err := gatherSubIDs(ctx, "SubIDs", [2]bool{})
 	if err != nil {
 		return err
 	}
@@ -52,8 +47,65 @@ func subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 	return nil
 }
 
-func gatherSubIDTools() (*subIDEvidence, error) {
-	ev := &subIDEvidence{direct: hasCapability(unix.CAP_SETUID) && hasCapability(unix.CAP_SETGID)}
+// ownMapsByTool has the maps of IDMaps written by newuidmap and newgidmap where this process may not
+// write them itself. They are checked before anything is made. It keeps to the thread as subIDMaps.
+func (o *unshareOptions) ownMapsByTool(ctx context.Context, spec *reexec.Creation, byTool [2]bool) error {
+	if byTool == [2]bool{} {
+		return nil
+	}
+	ev, err := gatherSubIDs(ctx, "IDMaps", [2]bool{!byTool[0], !byTool[1]})
+	if err != nil {
+		return err
+	}
+	lines := [2][]IDMap{o.uid, o.gid}
+	for i := range lines {
+		if byTool[i] {
+			if lines[i], err = ev.ownLines(i, lines[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if err := ev.checkUser(); err != nil {
+		return err
+	}
+	for i, to := range [2]struct{ maps, tool *string }{{&spec.UIDMap, &spec.UIDMapTool}, {&spec.GIDMap, &spec.GIDMapTool}} {
+		if byTool[i] {
+			*to.maps, *to.tool = formatIDMaps(lines[i]), ev.of[i].tool.path
+		}
+	}
+	return nil
+}
+
+// byTool says which maps of IDMaps newuidmap and newgidmap have to write: those that take a capability
+// that this process lacks, which are all but one line of its own id (new_idmap_permitted in
+// kernel/user_namespace.c). A launcher in another user namespace lacks none.
+func (o *unshareOptions) byTool(nested bool) (byTool [2]bool) {
+	if !o.idMaps || nested {
+		return byTool
+	}
+	own := [2]uint32{uint32(os.Geteuid()), uint32(os.Getegid())}
+	for i, maps := range [2][]IDMap{o.uid, o.gid} {
+		simple := len(maps) == 1 && maps[0].Size == 1 && maps[0].HostID == own[i]
+		byTool[i] = !simple && !hasCapability(subIDKinds[i].capability)
+	}
+	return byTool
+}
+
+// gatherSubIDs looks at the tools, if they are needed, and then at the user and the ranges.
+func gatherSubIDs(ctx context.Context, option string, untooled [2]bool) (*subIDEvidence, error) {
+	ev, err := gatherSubIDTools(option, untooled)
+	if err == nil {
+		err = ev.checkTools()
+	}
+	if err == nil {
+		err = ev.gatherRanges(ctx)
+	}
+	return ev, err
+}
+
+func gatherSubIDTools(option string, untooled [2]bool) (*subIDEvidence, error) {
+	ev := &subIDEvidence{option: option, untooled: untooled}
+	ev.direct = untooled == [2]bool{} && hasCapability(unix.CAP_SETUID) && hasCapability(unix.CAP_SETGID)
 	ev.of[0].real, ev.of[0].effective = uint32(os.Getuid()), uint32(os.Geteuid())
 	ev.of[1].real, ev.of[1].effective = uint32(os.Getgid()), uint32(os.Getegid())
 	if ev.direct {
@@ -133,9 +185,18 @@ func lookUpUser(ctx context.Context, uid string) (subIDUser, error) {
 	return u, nil
 }
 
-// lookUpSubIDs asks getsubids, and then the file.
+// lookUpSubIDs reads the file, and before that asks getsubids where another source is to be asked.
 func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 	s := subIDSource{path: subIDFiles[kind]}
+	b, err := os.ReadFile(nsswitch)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.path, s.err = nsswitch, err
+		return s
+	}
+	if !subIDsElsewhere(string(b)) {
+		s.readFile(name, uid)
+		return s
+	}
 	args := []string{name}
 	if kind == 1 {
 		args = []string{"-g", name}
@@ -151,13 +212,17 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 	if len(s.ranges) > 0 {
 		return s
 	}
+	s.readFile(name, uid)
+	return s
+}
+
+func (s *subIDSource) readFile(name, uid string) {
 	content, err := os.ReadFile(s.path)
 	if err == nil {
 		s.ranges, s.ignored, s.err = parseSubIDs(string(content), name, uid)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		s.err = err
 	}
-	return s
 }
 
 // askTool gives what a program that looks something up prints, nothing if it is

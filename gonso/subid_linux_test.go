@@ -57,6 +57,17 @@ func subIDsIn(t testing.TB, uids, gids string) {
 	}
 }
 
+// subIDsFrom has nsswitch.conf say where subordinate ids are looked up.
+func subIDsFrom(t testing.TB, line string) {
+	t.Helper()
+	old := nsswitch
+	nsswitch = t.TempDir() + "/nsswitch.conf"
+	t.Cleanup(func() { nsswitch = old })
+	if err := os.WriteFile(nsswitch, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // toolsIn makes PATH a folder with the given shell scripts, and with links to
 // real programs where the script is empty. The shell is told where the usual
 // programs are.
@@ -350,10 +361,36 @@ func TestSubIDsOfRoot(t *testing.T) {
 	wantError(t, "a folder", err, unix.EISDIR, "unshare user "+subIDFiles[0]+": is a directory")
 }
 
-// getsubids knows sources other than the files, and so goes first.
+// Where the files are the only source, no program is run to read them, not even one that would hang.
+func TestGetsubidsIsNotRunForWhatTheFilesSay(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.UserNS, testenv.Process)
+	testenv.Leaks(t)
+	subIDsIn(t, "root:100000:10\n", "root:100000:10\n")
+	ran := filepath.Join(t.TempDir(), "ran")
+	toolsIn(t, map[string]string{"getsubids": "echo >>" + ran + "; echo 0: root 5000 2"})
+	for _, line := range []string{"", "passwd: sss\n", "# subid: sss\n", "subid: files sss\n", "SUBID:\tfiles\n"} {
+		subIDsFrom(t, line)
+		p := goIn(t, unshare(t, User, SubIDs()))
+		if want := "0 0 1 1 100000 10"; p.UIDMap != want || p.GIDMap != want {
+			t.Errorf("%q: %q, %q", line, p.UIDMap, p.GIDMap)
+		}
+		if b, err := os.ReadFile(ran); err == nil {
+			t.Errorf("%q: getsubids was run %d times", line, len(b))
+		}
+	}
+	// Once for each kind, where it is what knows.
+	subIDsFrom(t, "subid: sss\n")
+	goIn(t, unshare(t, User, SubIDs()))
+	if b, err := os.ReadFile(ran); len(b) != 2 {
+		t.Errorf("getsubids was run %d times, %v", len(b), err)
+	}
+}
+
+// getsubids knows sources other than the files, and so goes first where there is one.
 func TestGetsubidsGoesFirst(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.UserNS, testenv.Process)
 	testenv.Leaks(t)
+	subIDsFrom(t, "passwd: files\nsubid: sss\n")
 	subIDsIn(t, "root:100000:10\n", "root:100000:10\n")
 	for name, c := range map[string]struct {
 		script   string
@@ -412,6 +449,7 @@ func TestHangingProgramCannotHangUnshare(t *testing.T) {
 	timeIsUpWith(t, hangs)
 	line := "root:100000:10\n"
 	subIDsIn(t, line, line)
+	subIDsFrom(t, "subid: sss\n")
 	hang, family := "echo stuck >&2; : > "+hangs+"; exec sleep 600", "echo stuck >&2; sleep 600 & : > "+hangs+"; wait"
 	const works = "f=gid_map; case $0 in *newuidmap) f=uid_map; esac; pid=$1; shift; printf '%s %s %s\\n' \"$@\" > /proc/$pid/$f"
 	for name, c := range map[string]struct {

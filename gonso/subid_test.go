@@ -139,7 +139,7 @@ func TestSubIDMap(t *testing.T) {
 
 // good is the evidence of a plain user for whom all is well.
 func good() *subIDEvidence {
-	ev := &subIDEvidence{subIDUser: subIDUser{user: "anna", group: 1001, hasGroup: true}}
+	ev := &subIDEvidence{option: "SubIDs", subIDUser: subIDUser{user: "anna", group: 1001, hasGroup: true}}
 	for i, k := range subIDKinds {
 		ev.of[i].real, ev.of[i].effective = 1000+uint32(i), 1000+uint32(i)
 		ev.of[i].tool = idMapTool{path: "/usr/bin/" + k.tool, setuid: true}

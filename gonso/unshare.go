@@ -91,7 +91,12 @@ func (o *unshareOptions) check(types Type) error {
 			return needs(User, "SubIDs")
 		case o.setgroups != nil:
 			return needs(User, "Setgroups")
+		case o.ownerUID != nil:
+			return needs(User, "OwnerUID")
 		}
+	}
+	if o.ownerUID != nil && *o.ownerUID == pastLastID {
+		return fmt.Errorf("%s: %d is never an id, it is (uid_t) -1: %w", "OwnerUID", *o.ownerUID, os.ErrInvalid)
 	}
 	switch {
 	case o.clockOffsets != nil && types&Time == 0:

@@ -156,7 +156,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	}
 	ctx, cancel := createContext()
 	defer cancel()
-	if o.subIDs {
+	if o.subIDs || o.idMaps {
 		runtime.LockOSThread() // subIDMaps says why
 		defer runtime.UnlockOSThread()
 	}
@@ -164,6 +164,12 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 		nested := base&User != 0
 		if err := c.refuseSetgroups(o, nested); err != nil {
 			return nil, err
+		}
+		if err := o.refuseOwner(nested); err != nil {
+			return nil, err
+		}
+		if !nested && o.ownerUID != nil && *o.ownerUID != uint32(os.Geteuid()) || nested {
+			spec.OwnerUID = o.ownerUID
 		}
 		if err := o.maps(ctx, spec, nested); err != nil {
 			return nil, err
@@ -225,10 +231,14 @@ func (o *unshareOptions) maps(ctx context.Context, spec *reexec.Creation, nested
 			return err
 		}
 	}
+	byTool := o.byTool(nested)
+	if err := o.ownMapsByTool(ctx, spec, byTool); err != nil {
+		return err
+	}
 	switch {
 	case o.setgroups != nil:
 		spec.DenySetgroups = !*o.setgroups
-	case !nested && !o.subIDs:
+	case !nested && !o.subIDs && !byTool[1]:
 		spec.DenySetgroups = !hasCapability(unix.CAP_SETGID)
 	}
 	return nil

@@ -98,12 +98,6 @@ type Worker struct {
 	HostFiles bool
 }
 
-// Rlimit is a limit of setrlimit(2), on a process or what it may use.
-type Rlimit struct {
-	Resource   int    // unix.RLIMIT_NOFILE, ...
-	Soft, Hard uint64 // in the unit of the resource; unix.RLIM_INFINITY is none
-}
-
 // SetWorker sets how the Set's worker is to be. It is for that Set alone, not for
 // a Dup or what is made from it, and comes before anything has run in a process:
 // afterwards it is an error. Slices in w are copied. What is wrong with w is an
@@ -144,17 +138,8 @@ func (w Worker) normalized() (Worker, error) {
 			return bad(fmt.Sprintf("%s has a zero byte: %q", p.name, p.path))
 		}
 	}
-	known := make(map[int]bool)
-	for _, r := range w.Rlimits {
-		switch {
-		case r.Resource < 0 || r.Resource > 15: // RLIM_NLIMITS
-			return bad(fmt.Sprintf("Rlimits has resource %d, which is none", r.Resource))
-		case r.Soft > r.Hard:
-			return bad(fmt.Sprintf("Rlimits has a soft limit of %d above the hard limit of %d, for resource %d", r.Soft, r.Hard, r.Resource))
-		case known[r.Resource]:
-			return bad(fmt.Sprintf("Rlimits has resource %d twice", r.Resource))
-		}
-		known[r.Resource] = true
+	if what := badRlimits(w.Rlimits); what != "" {
+		return bad(what)
 	}
 	w.Rlimits = append([]Rlimit(nil), w.Rlimits...)
 	env, err := lastOfEach(w.Env)

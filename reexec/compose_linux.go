@@ -133,7 +133,11 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	if dumpable && c.Protect && user {
 		l.emptyRoot(c.chrooted) // others may look from here on
 	}
-	if dumpable && (c.Protect || user || c.own.mixed) {
+	owned := c.OwnerUID != nil && c.Unshare&newUser != 0
+	if owned {
+		l.of("OwnerUID", func() { l.becomeOwner(*c.OwnerUID, c.own.permitted, user) })
+	}
+	if dumpable && (c.Protect || user || c.own.mixed || owned) {
 		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids, or exec with ids that differ, took it away
 	}
 	l.on(c.Unshare, l.Unshare(int(c.Unshare)))
@@ -155,6 +159,21 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	}
 	return l
 }
+
+// becomeOwner takes on the uid that is to own a new user namespace, with the capabilities that the
+// launcher has: making one may take CAP_SYS_ADMIN (kernel.unprivileged_userns_clone, AppArmor). Below a
+// user namespace that was joined these are all.
+func (l *launch) becomeOwner(uid uint32, permitted uint64, joined bool) {
+	if joined {
+		permitted = allCaps
+	}
+	l.Prctl(unix.PR_SET_KEEPCAPS, 1)
+	l.Setresuid(int(uid))
+	l.Capset(permitted, permitted, 0)
+}
+
+// allCaps are the capabilities that there may be.
+const allCaps = 1<<(unix.CAP_LAST_CAP+1) - 1
 
 // sendOwn sends the launcher's own namespaces of some types. free is the lowest free descriptor.
 func (l *launch) sendOwn(types uint32, free launcher.FD) {

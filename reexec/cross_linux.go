@@ -2,6 +2,7 @@ package reexec
 
 import (
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +21,10 @@ import (
 //	session                       worker: its own             its own (Cmd.KeepSession)
 //	supplementary groups          none below a user namespace none
 //	inheritable, ambient caps     kept                        none
-//	bounding set, securebits      kept                        kept
-//	umask                         kept                        022
+//	bounding set, securebits      kept (Cmd.Capabilities)     kept (Cmd.Capabilities)
+//	umask                         kept (Cmd.Umask)            022 (Cmd.Umask)
 //	ignored signals               kept                        worker: none, program: kept
-//	oom_score_adj                 kept                        0 if it is negative
+//	oom_score_adj                 kept (Cmd.OOMScoreAdj)      0 if it is negative (Cmd.OOMScoreAdj)
 //	RLIMIT_CORE                   kept                        worker: 0
 //	session keyring               new below a user namespace  new
 //	nice, scheduling, other limits, no_new_privs, personality: kept
@@ -38,6 +39,8 @@ type crossing struct {
 
 	session bool // it has none of its own yet, and is to have one
 	worker  bool
+
+	oomScoreAdj *int // that was asked for
 }
 
 // ignorable are the signals that a program may have been started to ignore.
@@ -53,8 +56,17 @@ func (l *launch) cross(c crossing) {
 	if c.hold {
 		l.Wait()
 	}
-	if c.protect && c.spared { // while its files in /proc are its own
-		const path = "/proc/self/oom_score_adj" // path: launchers start at home, where self is right in every procfs
+	const path = "/proc/self/oom_score_adj" // path: launchers start at home, where self is right in every procfs
+	// While its files in /proc are its own.
+	switch {
+	case c.oomScoreAdj != nil:
+		l.of("OOMScoreAdj", func() {
+			f := l.Openat(launcher.FD(unix.AT_FDCWD), path, unix.O_WRONLY|unix.O_CLOEXEC)
+			write := l.Write(f, strconv.Itoa(*c.oomScoreAdj))
+			l.paths[f.Index()], l.paths[write.Index()] = path, path
+			l.Close(f)
+		})
+	case c.protect && c.spared:
 		f := l.Openat(launcher.FD(unix.AT_FDCWD), path, unix.O_WRONLY|unix.O_CLOEXEC).Tolerate(unix.ENOENT, unix.EACCES)
 		l.Write(f, "0").Tolerate(unix.EBADF)
 		l.Close(f).Tolerate(unix.EBADF)
@@ -107,6 +119,7 @@ func lookAtOwn(protect bool) (o own) {
 // lookAtMaker is lookAtOwn with what matters to launchers that make namespaces, or send descriptors.
 func lookAtMaker(protect bool) own {
 	o := lookAtOwn(protect)
+	o.permitted = uint64(permitted(sys.Lendable()))
 	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	var files unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {

@@ -43,10 +43,17 @@ type Program struct {
 	Ctty            int // the program's descriptor
 	Credential      *Credential
 	AmbientCaps     []uintptr
+	Capabilities    *Capabilities
+	NoNewPrivs      bool
+	Umask           *int
+	Rlimits         []Rlimit
+	OOMScoreAdj     *int
 	Pdeathsig       syscall.Signal
 	Cgroup          *os.File
 
-	own own
+	own    own
+	raised []Rlimit // those of Rlimits that take privilege
+	bound  uint64   // the bounding set that the launcher has when it becomes the program
 	// manyFiles is the hard limit of open files, if the program's may be above the soft one: that is what
 	// package exec goes by, as Go programs raise the one to the other and take it back for what they execute.
 	manyFiles uint64
@@ -93,6 +100,7 @@ func (g *Program) Prepare() (*Prepared, error) {
 			g.manyFiles = limit.Max
 		}
 	}
+	g.lookAtAttrs()
 	lent := sys.Lendable()
 	steps := composeProgram(g, uint64(permitted(lent)))
 	all := append(files(g.Join), g.Files...)
@@ -242,11 +250,17 @@ func composeProgram(g *Program, own uint64) *launch {
 		raise, putBack = limit.Raise, limit.PutBack
 	}
 	raise()
+	if g.limits(unix.RLIMIT_NOFILE) {
+		raise = func() {} // it is the program's, and may not be had again
+		putBack = func() {}
+	}
+	putBack = l.limitLast(g, putBack)
 	leads := g.Setsid || g.Protect && !g.KeepSession
-	l.cross(crossing{own: g.own, user: user, protect: g.Protect, top: top, session: leads})
+	l.cross(crossing{own: g.own, user: user, protect: g.Protect, top: top, session: leads, oomScoreAdj: g.OOMScoreAdj})
+	l.limitFirst(g)
 	l.enter(g.Join, launcher.FirstFileFD, g.KeepIDs)
 	if leads && (l.forks || !g.Protect) {
-		l.Setsid() // here, for what is in a pid namespace is a child
+		l.of("Setsid", func() { l.Setsid() }) // here, for what is in a pid namespace is a child
 	}
 	if g.Setpgid && (g.Setsid || !leads) { // who leads a session has a group already
 		l.of("Setpgid", func() { l.Setpgid() })
@@ -255,13 +269,16 @@ func composeProgram(g *Program, own uint64) *launch {
 		l.of("Chroot", func() { l.chroot(g.Join, g.Chroot) })
 	}
 	if user {
-		own = 1<<(unix.CAP_LAST_CAP+1) - 1
+		own = allCaps
 	}
 	if g.Dir == "" && g.Chroot == "" && g.KeepDir != "" {
 		l.TryChdir(g.KeepDir) // before become: what is inherited takes no permission
 	}
 	l.giveBack(g.own, user, g.Protect)
 	l.become(g, own)
+	if g.Umask != nil {
+		l.of("Umask", func() { l.Umask(*g.Umask) })
+	}
 	switch {
 	case g.Dir != "":
 		l.of("Dir", func() { l.chdir(g.Join, g.Dir) })
@@ -274,6 +291,9 @@ func composeProgram(g *Program, own uint64) *launch {
 	}
 	if g.Pdeathsig != 0 { // late: changing ids takes it back
 		l.of("Pdeathsig", func() { l.Prctl(unix.PR_SET_PDEATHSIG, int(g.Pdeathsig)) })
+	}
+	if g.NoNewPrivs {
+		l.of("NoNewPrivs", func() { l.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1) })
 	}
 	if g.Exe != nil {
 		putBack()
@@ -311,7 +331,10 @@ func composeProgram(g *Program, own uint64) *launch {
 // process had then, and joinUser has made all capabilities ambient. What is looked up from here on
 // is looked up with those ids, as by os/exec.
 func (l *launch) become(g *Program, own uint64) {
-	if len(g.AmbientCaps) > 0 {
+	if g.Capabilities != nil {
+		l.bound(g.Capabilities.Bounding, g.bound)
+	}
+	if len(g.AmbientCaps) > 0 || g.Capabilities != nil {
 		l.Prctl(unix.PR_SET_KEEPCAPS, 1)
 	}
 	var raised uint64
@@ -330,6 +353,10 @@ func (l *launch) become(g *Program, own uint64) {
 			l.Setresgid(int(c.GID))
 			l.Setresuid(int(c.UID))
 		})
+	}
+	if g.Capabilities != nil {
+		l.setCapabilities(g.Capabilities)
+		return
 	}
 	if others || len(g.AmbientCaps) > 0 {
 		l.of("AmbientCaps", func() { l.Capset(own|raised, own|raised, raised) })

@@ -40,6 +40,7 @@ type Creation struct {
 	// a user namespace they are relative to it.
 	UIDMap, GIDMap string
 	DenySetgroups  bool
+	OwnerUID       *uint32 // of a new user namespace; nil is the launcher's own effective uid
 	ClockOffsets   string  // for timens_offsets of a new time namespace, or empty
 	Propagation    uintptr // MS_* flags for /, or 0 to leave it
 	Fresh          []Fresh // mounted in the new mnt namespace, in the end
@@ -64,6 +65,7 @@ type own struct {
 	grouped   bool   // it has supplementary groups
 	hardFiles uint64 // the hard limit of open files
 	mixed     bool   // its real ids are not its effective ones
+	permitted uint64 // the capabilities of the launcher that makes namespaces
 	lent      bool   // the launcher has capabilities that what it becomes is not to have
 }
 
@@ -166,7 +168,7 @@ type LaunchError struct {
 
 	// Option is that of the caller's that the step was for, or "".
 	Option string
-	Limit  *Rlimit // of Option, if that is Worker.Rlimits
+	Limit  *Rlimit // of Option, if that is the Rlimits of a worker or a program
 }
 
 func (e *LaunchError) Error() string {

@@ -8,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,8 +97,13 @@ func exported(top, pkg string) (uses string, err error) {
 			var args []string
 			for _, p := range params.List {
 				arg := "int"
-				if id, ok := p.Type.(*ast.Ident); ok && id.Name == "error" { // a constraint
-					arg = "*fs.PathError"
+				switch constraint := p.Type.(type) {
+				case *ast.Ident:
+					if constraint.Name == "error" {
+						arg = "*fs.PathError"
+					}
+				case *ast.UnaryExpr: // ~T
+					arg = types.ExprString(constraint.X)
 				}
 				args = append(args, slices.Repeat([]string{arg}, len(p.Names))...)
 			}

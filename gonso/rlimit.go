@@ -1,0 +1,26 @@
+package gonso
+
+import "fmt"
+
+// Rlimit is a limit of setrlimit(2), on a process or what it may use.
+type Rlimit struct {
+	Resource   int    // unix.RLIMIT_NOFILE, ...
+	Soft, Hard uint64 // in the unit of the resource; unix.RLIM_INFINITY is none
+}
+
+// badRlimits says what is wrong with limits, "" if nothing is.
+func badRlimits(limits []Rlimit) string {
+	known := make(map[int]bool)
+	for _, r := range limits {
+		switch {
+		case r.Resource < 0 || r.Resource > 15: // RLIM_NLIMITS
+			return fmt.Sprintf("Rlimits has resource %d, which is none", r.Resource)
+		case r.Soft > r.Hard:
+			return fmt.Sprintf("Rlimits has a soft limit of %d above the hard limit of %d, for resource %d", r.Soft, r.Hard, r.Resource)
+		case known[r.Resource]:
+			return fmt.Sprintf("Rlimits has resource %d twice", r.Resource)
+		}
+		known[r.Resource] = true
+	}
+	return ""
+}
