@@ -55,7 +55,7 @@
 // # How things are said
 //
 // What one call does differently from another is said with options, which are functions: of
-// [Unshare], [Register], [Func.Do] and [Set.Run]. Most calls have none. Two options that exclude each
+// [Unshare], [Register], [Func.Do], [Set.Run] and [Set.Go]. Most calls have none. Two options that exclude each
 // other are an error that names both. What describes a thing that lives on is a struct, whose zero
 // value is as if it were not given: [Cmd], [Worker], [PoolOptions]. Only a Set's worker is set by a
 // method, [Set.SetWorker], since Sets come from many places.
