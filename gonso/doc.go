@@ -21,7 +21,7 @@
 //	                                               Set.ListenPacket, Set.ListenConfig
 //	list network interfaces                      Set.Interfaces, Set.InterfaceByName
 //	resolve names with other servers             Set.Resolver
-//	open a file                                  Set.OpenFile
+//	open a file; one of an image                 Set.OpenFile; InRoot
 //	keep namespaces beyond the program           Set.Pin, Set.PinNS, Unpin
 //	have Sets and workers ready before need      NewPool, Set.Warm
 //	say how the worker process is to be          Set.SetWorker
