@@ -50,7 +50,8 @@
 //	the Set's worker process                InProcess            what a thread cannot do goes there
 //	a process of its own                    Isolated             calls share the worker and its memory
 //	a thread that ends with it              EndThread            the thread is given back if it can be
-//	another root, directory or umask        Root, Dir, Umask     it has those of the process
+//	another root, directory or umask        Root, Dir, DirFile,  it has those of the process
+//	                                          Umask
 //
 // # How things are said
 //

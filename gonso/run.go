@@ -54,7 +54,7 @@ func (s *Set) Do(restore bool, f func() bool) error {
 // Run is [Set.Do] for functions that return an error: it returns that of f, or
 // its own if f could not be run. The thread is given back where that is
 // possible, unless f panics, exits or leaves the thread locked; [EndThread] ends
-// it in any case. Other options that it takes are [Root], [Dir] and [Umask], with
+// it in any case. Other options that it takes are [Root], [Dir], [DirFile] and [Umask], with
 // which the thread ends, and [InThread], which says nothing new; a closure cannot
 // run in a process.
 func (s *Set) Run(f func() error, opts ...DoOption) error {
@@ -70,6 +70,9 @@ func (s *Set) Run(f func() error, opts ...DoOption) error {
 		return err
 	}
 	defer c.release()
+	if err := c.checkPlace("run", "", o); err != nil {
+		return err
+	}
 	var ferr error
 	if err := c.runClosure(!o.endThread, func() bool {
 		ferr = f()
@@ -96,7 +99,7 @@ func (s *Set) Run(f func() error, opts ...DoOption) error {
 //
 // The Set's namespaces are held until f returns, also when the Set is closed before; Close does not
 // wait for f, and nothing ends it. When f returns, or setup returns an error, the thread is given
-// back as that of Run: where that is possible, and not with [EndThread], [Root], [Dir] or [Umask], which
+// back as that of Run: where that is possible, and not with [EndThread], [Root], [Dir], [DirFile] or [Umask], which
 // are the options that Go takes, as Run does. What Do says of goroutines that a closure starts, and of
 // privileges, holds here too: what f accepts and hands to other goroutines works there, as a connection
 // belongs to the net namespace in which it was made, but those goroutines are not inside.
@@ -112,6 +115,9 @@ func (s *Set) Go(setup func() error, f func(), opts ...DoOption) error {
 	defer c.release()
 	if f == nil {
 		return invalid("go", "the function f is nil")
+	}
+	if err := c.checkPlace("go", "", o); err != nil {
+		return err
 	}
 	return c.goClosure(!o.endThread, setup, f, o)
 }

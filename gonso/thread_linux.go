@@ -172,8 +172,16 @@ func (r *threadRun) takePlace(o doConfig) error {
 // place is that of work, with what has to be said about whose paths are in it.
 func (c *core) place(o doConfig) sys.Place {
 	p := o.place
-	p.Theirs = p.Dir != "" && c.opened&Mount != 0
+	p.Theirs = (p.Dir != "" || p.DirFile != nil) && c.opened&Mount != 0
 	return p
+}
+
+// checkPlace refuses a working directory that would lead somebody else out. name is that of a function, or "".
+func (c *core) checkPlace(op, name string, o doConfig) error {
+	if err := c.refuseHostDir("DirFile", o.place.DirFile); err != nil {
+		return newError(op, 0, name, err)
+	}
+	return nil
 }
 
 // goOn lets the caller go on while body does. The Set is held until the end of both.
