@@ -617,7 +617,7 @@ func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
 //
 // dir is a path inside the Set, and is found as OpenFile finds names: in a mount namespace that
 // somebody else made it has to be on an ordinary file system, and no links of procfs lead to it. What
-// OpenFile refuses there it refuses below dir, too. It takes no privilege more, as chroot(2) would.
+// OpenFile refuses there it refuses below dir, too. It needs no privilege, which chroot(2) does.
 // An error for dir itself says InRoot; an empty dir is an error that matches [os.ErrInvalid]. A name that goes
 // through many ".." can fail with EAGAIN where others rename without a pause.
 func InRoot(dir string) OpenOption {
