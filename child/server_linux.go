@@ -132,9 +132,7 @@ func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Re
 
 // ownThread makes the thread that of the call, which it ends with.
 func ownThread(place sys.Place) error {
-	if place.Root != nil {
-		defer place.Root.Close()
-	}
+	defer place.Close()
 	sys.LockThread()
 	if err := enterMount(); err != nil {
 		return err

@@ -23,7 +23,7 @@ type Cmd struct {
 	// Path is the program, found inside when it is started. Without a slash it is
 	// looked for in the absolute directories of PATH: of the command's environment,
 	// or, if it has none, of this process. Otherwise a relative one is relative to
-	// Dir.
+	// Dir or DirFile.
 	Path string
 
 	// Exe, if not nil, is the program in place of Path: an executable file from
@@ -54,6 +54,12 @@ type Cmd struct {
 	// and the path is there; else it is the root directory, or Chroot. In another mount namespace no links
 	// of procfs are followed on the way to it, or to Chroot.
 	Dir string
+
+	// DirFile, if not nil, is the working directory in place of Dir: an open directory, which belongs to
+	// the caller, who keeps it open until Start has returned. In a Set with a mount namespace that somebody
+	// else made Start refuses one of this program's own mount namespace, from which ".." would lead to all of the
+	// host's files; one that [Set.OpenFile] has opened is right there. It excludes Dir and Chroot.
+	DirFile *os.File
 
 	// Chroot is a root directory, inside. The working directory is there too. Empty
 	// is this process's root or, in another mount namespace, that one's.
@@ -347,7 +353,7 @@ func (c *Cmd) closedFile() error {
 	}
 	errs := []error{
 		check("Stdin", c.Stdin), check("Stdout", c.Stdout), check("Stderr", c.Stderr),
-		check("Exe", c.Exe), check("Cgroup", c.Cgroup),
+		check("Exe", c.Exe), check("Cgroup", c.Cgroup), check("DirFile", c.DirFile),
 	}
 	for i, f := range c.ExtraFiles {
 		errs = append(errs, check("ExtraFiles["+strconv.Itoa(i)+"]", f))

@@ -78,13 +78,18 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	if err == nil && core.foreign&User == 0 {
 		err = c.checkBounding()
 	}
+	if err == nil {
+		if derr := core.refuseHostDir("DirFile", c.DirFile); derr != nil {
+			err = newError("start", 0, "", derr)
+		}
+	}
 	if err != nil {
 		return prepared{}, err
 	}
 	c.atTerminal = c.mayLoseTerminal(core.foreign, protect)
 	g := &reexec.Program{
 		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
-		Name: c.Path, Exe: c.Exe, Dir: c.Dir, Chroot: c.Chroot, Files: c.ExtraFiles,
+		Name: c.Path, Exe: c.Exe, Dir: c.Dir, DirFile: c.DirFile, Chroot: c.Chroot, Files: c.ExtraFiles,
 		KeepSession: c.KeepSession, Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
 		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
 		NoNewPrivs: c.NoNewPrivs, Umask: c.Umask, OOMScoreAdj: c.OOMScoreAdj,
@@ -98,7 +103,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			Inheritable: uint64(setOf(s.Inheritable)), Ambient: uint64(setOf(s.Ambient)),
 		}
 	}
-	if core.copied && core.foreign&Mount != 0 && !protect {
+	if c.Dir == "" && c.DirFile == nil && c.Chroot == "" && core.copied && core.foreign&Mount != 0 && !protect {
 		g.KeepDir, _ = os.Getwd() // without a name it cannot be kept
 	}
 	if cr := c.Credential; cr != nil {
@@ -182,6 +187,17 @@ func (c *Cmd) checkFields() error {
 	for _, p := range []struct{ name, path string }{{"Path", c.Path}, {"Dir", c.Dir}, {"Chroot", c.Chroot}} {
 		if strings.IndexByte(p.path, 0) >= 0 {
 			return invalid("start", fmt.Sprintf("%s is %.100q, which has a zero byte", p.name, p.path))
+		}
+	}
+	switch {
+	case c.DirFile == nil:
+	case c.Dir != "":
+		return newError("start", 0, "", exclude("Dir", "DirFile"))
+	case c.Chroot != "":
+		return newError("start", 0, "", exclude("Chroot", "DirFile"))
+	default:
+		if err := checkDirectory("DirFile", "chdir", c.DirFile); err != nil {
+			return newError("start", 0, "", err)
 		}
 	}
 	for _, capability := range c.AmbientCaps {

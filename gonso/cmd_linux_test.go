@@ -264,3 +264,76 @@ func TestCommandLooksInside(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 }
+
+func TestCommandDirFile(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("pwd"), testenv.Tool("ls"))
+	testenv.Leaks(t)
+	path := t.TempDir()
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for name, s := range commandSets(t) {
+		f := dir
+		if s.Types()&Mount != 0 {
+			if f, err = s.OpenFile(t.Context(), path, unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+		}
+		for what, files := range map[string][]*os.File{"plain": nil, "with files": {dir, nil, dir}} {
+			c := s.Command(t.Context(), "sh", "-c", "pwd -P; ls /proc/self/fd")
+			c.DirFile, c.ExtraFiles = f, files
+			out, err := c.CombinedOutput()
+			got, fds, _ := strings.Cut(string(out), "\n")
+			if err != nil || got != path {
+				t.Errorf("%s, %s: %q, %v; want %s", name, what, got, err, path)
+			}
+			if n := strings.Count(fds, "\n"); n != 4+len(files)-strings.Count(what, "files") && !strings.Contains(name, "pid") {
+				t.Errorf("%s, %s: descriptors %q", name, what, fds)
+			}
+		}
+		exe, err := os.Open("/bin/pwd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.Command(t.Context(), "pwd", "-P")
+		c.DirFile, c.Exe = f, exe
+		if out, err := c.CombinedOutput(); err != nil || string(out) != path+"\n" {
+			t.Errorf("%s, Exe: %q, %v; want %s", name, out, err, path)
+		}
+		exe.Close()
+	}
+
+	file, err := os.Open("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	closed, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	for _, c := range []struct {
+		what  string
+		set   func(*Cmd)
+		is    error
+		words string
+	}{
+		{"file", func(c *Cmd) { c.DirFile = file }, unix.ENOTDIR, "DirFile: chdir /proc/self/status"},
+		{"closed", func(c *Cmd) { c.DirFile = closed }, os.ErrClosed, "DirFile"},
+		{"with Dir", func(c *Cmd) { c.DirFile, c.Dir = dir, "/" }, os.ErrInvalid, "Dir and DirFile exclude"},
+		{"with Chroot", func(c *Cmd) { c.DirFile, c.Chroot = dir, "/" }, os.ErrInvalid, "Chroot and DirFile exclude"},
+	} {
+		cmd := new(Set).Command(t.Context(), "true")
+		c.set(cmd)
+		wantError(t, c.what, cmd.Run(), c.is, c.words)
+	}
+	if testenv.Has(testenv.UserNS, testenv.Tool("sleep")) {
+		cmd := owned(t)(FromPID(sleeper(t, User|Mount), User, Mount)).Command(t.Context(), "true")
+		cmd.DirFile = dir
+		wantError(t, "theirs", cmd.Run(), fs.ErrPermission, "gonso: start: DirFile: "+path, "OpenFile")
+	}
+}

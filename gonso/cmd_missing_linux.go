@@ -72,6 +72,9 @@ func (m *missing) notFound(search *reexec.SearchError) error {
 
 // why says why the program at a path was not there.
 func (m *missing) why(path string) string {
+	if m.c.DirFile != nil && !filepath.IsAbs(path) {
+		return "it was looked for in the DirFile"
+	}
 	look := m.open()
 	defer look.close()
 	why := look.why(path)

@@ -115,6 +115,18 @@ func (c *core) id(t Type) ID {
 	return ID{Type: t, Dev: ns.Dev(), Ino: ns.Ino()}
 }
 
+// fd is noFd where the program has closed the descriptor, and its number may be another file's.
+func (c *core) fd(t Type) int {
+	ns := c.ns[t.index()]
+	if ns == home[t.index()] {
+		_ = keepHome(t.index())
+	}
+	if ns.Check() != nil {
+		return noFd
+	}
+	return ns.FD()
+}
+
 func (c *core) file(t Type) (*os.File, error) {
 	ns := c.ns[t.index()]
 	if ns == home[t.index()] {

@@ -14,18 +14,20 @@
 //	  of open files, of files in a directory
 //	put Sets together                            Set.With, Set.Without, Set.Dup
 //	run a closure                                Set.Run, Set.Do
+//	start one that goes on: a server             Set.Go
 //	run a function, wherever it has to run       Register, Func.Do
 //	run a program; this very program             Set.Command; Set.Self, Cmd.RunAndExit
 //	have a socket, a connection, a listener      Set.Socket, Set.DialContext, Set.Dialer, Set.Listen,
 //	                                               Set.ListenPacket, Set.ListenConfig
 //	list network interfaces                      Set.Interfaces, Set.InterfaceByName
 //	resolve names with other servers             Set.Resolver
-//	open a file                                  Set.OpenFile
+//	open a file; one of an image                 Set.OpenFile; InRoot
 //	keep namespaces beyond the program           Set.Pin, Set.PinNS, Unpin
 //	have Sets and workers ready before need      NewPool, Set.Warm
 //	say how the worker process is to be          Set.SetWorker
-//	look                                         Set.Types, Set.ID, Set.File, Set.Owner, Set.Parent,
+//	look                                         Set.Types, Set.ID, Set.Owner, Set.Parent,
 //	                                               Set.OwnerUID, Set.IDMaps, Set.Plan
+//	give a library a descriptor                  Set.File, Set.Fd
 //	test code of one's own                       package gonsotest
 //
 // # Two backends
@@ -48,12 +50,13 @@
 //	the Set's worker process                InProcess            what a thread cannot do goes there
 //	a process of its own                    Isolated             calls share the worker and its memory
 //	a thread that ends with it              EndThread            the thread is given back if it can be
-//	another root, directory or umask        Root, Dir, Umask     it has those of the process
+//	another root, directory or umask        Root, Dir, DirFile,  it has those of the process
+//	                                          Umask
 //
 // # How things are said
 //
 // What one call does differently from another is said with options, which are functions: of
-// [Unshare], [Register], [Func.Do] and [Set.Run]. Most calls have none. Two options that exclude each
+// [Unshare], [Register], [Func.Do], [Set.Run] and [Set.Go]. Most calls have none. Two options that exclude each
 // other are an error that names both. What describes a thing that lives on is a struct, whose zero
 // value is as if it were not given: [Cmd], [Worker], [PoolOptions]. Only a Set's worker is set by a
 // method, [Set.SetWorker], since Sets come from many places.
@@ -196,8 +199,8 @@
 //
 // A Set owns one descriptor for each of its namespaces that is not home, and one for each user
 // namespace between home and its own; a pid namespace that was made has one more, the life line of
-// its init. Files handed out by [Set.File] are new descriptors that the caller closes. All are
-// close-on-exec. A Set that was forgotten is closed after its garbage collection; one in use keeps
+// its init. Files handed out by [Set.File] are new descriptors that the caller closes; the number that
+// [Set.Fd] gives is the Set's own. All are close-on-exec. A Set that was forgotten is closed after its garbage collection; one in use keeps
 // what it needs until the work ends, also when it is closed meanwhile.
 //
 // Package init opens this process's own namespaces, up to eight descriptors, and keeps them: threads

@@ -98,6 +98,7 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 		"Do":              func() error { return s.Do(true, func() bool { return true }) },
 		"Dup":             func() error { return only(s.Dup()) },
 		"File":            func() error { return only(s.File(Net)) },
+		"Go":              func() error { return s.Go(nil, func() {}) },
 		"ID":              func() error { return only(s.ID(Net)) },
 		"IDMaps":          func() error { _, _, err := s.IDMaps(); return err },
 		"InterfaceByName": func() error { return only(s.InterfaceByName(ctx, "lo")) },
@@ -129,9 +130,9 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 		"Without":   func() error { return only(s.Without(Net)) },
 
 		// These say it without an error.
-		"Has": nil, "String": nil, "Types": nil,
+		"Fd": nil, "Has": nil, "String": nil, "Types": nil,
 	}
-	if s.Has(Net) || s.Types() != 0 || s.String() != "{nil}" {
+	if s.Fd(Net) >= 0 || s.Has(Net) || s.Types() != 0 || s.String() != "{nil}" {
 		t.Errorf("Has %v, Types %v, String %v", s.Has(Net), s.Types(), s)
 	}
 	typ := reflect.TypeFor[*Set]()

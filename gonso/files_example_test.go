@@ -54,3 +54,63 @@ func ExampleFunc_Do_files() {
 	}
 	// Output: hello from inside
 }
+
+// An image's link to /etc/passwd means that of the image, and not that of the Set.
+func ExampleInRoot() {
+	root, err := os.MkdirTemp("", "gonso-example-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(root)
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(root, "etc"), 0o755),
+		os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("of the image\n"), 0o644),
+		os.Symlink("/etc/passwd", filepath.Join(root, "users")),
+	); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	var s gonso.Set // or one in whose mount namespace the image is
+	f, err := s.OpenFile(context.Background(), "/users", os.O_RDONLY, 0, gonso.InRoot(root))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	fmt.Print(string(b))
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output: of the image
+}
+
+// A directory that was opened is the working directory of work, whatever its path means by then.
+func ExampleDirFile() {
+	path, err := os.MkdirTemp("", "gonso-example-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(path)
+	dir, err := os.Open(path)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer dir.Close()
+
+	var s gonso.Set // or any other
+	err = s.Run(func() error {
+		return os.WriteFile("made", nil, 0o600)
+	}, gonso.DirFile(dir))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = os.Stat(filepath.Join(path, "made"))
+	fmt.Println("made there:", err == nil)
+	// Output: made there: true
+}

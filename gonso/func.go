@@ -221,8 +221,11 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	case o.bad != nil:
 		return nil, 0, nil, newError("call", 0, f.name, o.bad)
 	case placed && f.cfg.startsGoroutines && !o.isolated:
-		return nil, 0, nil, newError("call", 0, f.name, about("Root, Dir and Umask belong to one thread, "+
+		return nil, 0, nil, newError("call", 0, f.name, about("Root, Dir, DirFile and Umask belong to one thread, "+
 			"and the function was registered with StartsGoroutines: pass Isolated too", os.ErrInvalid))
+	}
+	if err := c.checkPlace("call", f.name, o); err != nil {
+		return nil, 0, nil, err
 	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess, hostFiles: c.workerHostFiles()})
 	if d.err != nil {

@@ -3,6 +3,7 @@ package gonso
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gonso/gonso/internal/sys"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // A socket belongs to the net namespace where socket(2) was called. So that is
@@ -635,7 +637,11 @@ func (s *Set) control(nextContext func(context.Context, string, string, syscall.
 // OpenOption changes what [Set.OpenFile] opens.
 type OpenOption func(*openConfig)
 
-type openConfig struct{ anyFile bool }
+type openConfig struct {
+	anyFile bool
+	root    string
+	bad     error // what is wrong with an option
+}
 
 // AnyFile has [Set.OpenFile] open whatever it finds, also in a mount namespace that somebody else
 // made: devices, FIFOs, sockets (with O_PATH), and files of procfs, sysfs and the like. Whoever is
@@ -643,6 +649,26 @@ type openConfig struct{ anyFile bool }
 // in the place of what is meant. Links of procfs are not followed all the same. Elsewhere it
 // changes nothing.
 func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
+
+// InRoot has [Set.OpenFile] take the directory dir for the root of the name: for images and root file
+// systems of containers, whose links mean their own root. The file is found as work with that [Root]
+// would find it: an absolute name, an absolute link and ".." never lead out of dir, also while others
+// rename what is there (openat2(2), RESOLVE_IN_ROOT). A relative name begins in dir as well. Links of procfs
+// are never followed below dir (ELOOP).
+//
+// dir is a path inside the Set, and is found as OpenFile finds names: in a mount namespace that
+// somebody else made it has to be on an ordinary file system, and no links of procfs lead to it. What
+// OpenFile refuses there it refuses below dir, too. It needs no privilege, which chroot(2) does.
+// An error for dir itself says InRoot; an empty dir is an error that matches [os.ErrInvalid]. A name that goes
+// through many ".." can fail with EAGAIN where others rename without a pause.
+func InRoot(dir string) OpenOption {
+	return func(c *openConfig) {
+		c.root = dir
+		if what := badPath(dir, wire.MaxDir); what != "" {
+			c.bad = fmt.Errorf("%s: %s: %w", "InRoot", what, os.ErrInvalid)
+		}
+	}
+}
 
 // OpenFile opens a file inside the Set, as os.OpenFile does outside, and returns
 // it; it belongs to the caller, and is close-on-exec. A relative name begins at
@@ -683,7 +709,7 @@ func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
 //   - O_PATH gives a handle of such a file or directory, or with O_NOFOLLOW of a link.
 //
 // What is below a directory that was opened there is theirs, too, and absolute links in it mean the
-// caller's own root: open such with openat2(2), RESOLVE_IN_ROOT, or with os.Root.
+// caller's own root: open such by OpenFile with [InRoot], or with openat2(2), RESOLVE_IN_ROOT, or os.Root.
 //
 // The privileges are those of entering the Set: in one with a user namespace, those of root
 // inside, whatever else the Set has; in one without, all that this program has. A thread of this process
@@ -696,9 +722,12 @@ func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileM
 			o(&c)
 		}
 	}
+	if c.bad != nil {
+		return nil, newError("open", 0, name, c.bad)
+	}
 	theirs := ordinaryFile
 	if c.anyFile {
 		theirs = anyFile
 	}
-	return s.openFile(ctx, name, flag, perm, theirs)
+	return s.openFile(ctx, c.root, name, flag, perm, theirs)
 }

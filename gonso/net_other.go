@@ -36,7 +36,7 @@ const (
 
 func (s *Set) mayBind(context.Context, Type, string, string) error { return errors.ErrUnsupported }
 
-func (s *Set) openFile(context.Context, string, int, os.FileMode, caution) (*os.File, error) {
+func (s *Set) openFile(context.Context, string, string, int, os.FileMode, caution) (*os.File, error) {
 	_, err := s.acquire("open")
 	return nil, err
 }

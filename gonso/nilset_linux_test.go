@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 func plausible(typ reflect.Type) reflect.Value {
 	for _, v := range []any{
 		User, 1, "tcp", time.Second, true, os.FileMode(0), Worker{},
-		func() error { return nil }, func() bool { return true },
+		func() error { return nil }, func() bool { return true }, func() {},
 	} {
 		if reflect.TypeOf(v) == typ {
 			return reflect.ValueOf(v)
@@ -67,7 +68,7 @@ methods:
 // methods of what such a Set gives.
 func TestNilSetCannotPanic(t *testing.T) {
 	var s *Set
-	answers := map[string]string{"Types": "0", "Has": "false", "String": "{nil}"}
+	answers := map[string]string{"Types": "0", "Has": "false", "String": "{nil}", "Fd": "-9"}
 	for name, results := range callAll(t, reflect.ValueOf(s)) {
 		if want, ok := answers[name]; ok {
 			if got := results[0]; reflect.ValueOf(got.Interface()).String() != want && toString(got) != want {
@@ -109,6 +110,8 @@ func toString(v reflect.Value) string {
 	switch v := v.Interface().(type) {
 	case Type:
 		return v.String()
+	case int:
+		return strconv.Itoa(v)
 	case bool:
 		if v {
 			return "true"

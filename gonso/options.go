@@ -219,8 +219,11 @@ func doOptions(opts []DoOption) doConfig {
 			o(&c)
 		}
 	}
+	if c.bad == nil && c.place.Dir != "" && c.place.DirFile != nil {
+		c.bad = exclude("Dir", "DirFile")
+	}
 	if c.bad == nil {
-		c.bad = c.checkRoot()
+		c.bad = c.checkDirectories()
 	}
 	if c.bad != nil || !c.inThread {
 		return c
@@ -281,9 +284,11 @@ func WaitDelay(d time.Duration) DoOption {
 
 // Root makes dir, a directory, the root of the work: what it finds at paths is
 // below that. The file stays the caller's. It needs CAP_SYS_CHROOT in the user
-// namespace that the work is in.
+// namespace that the work is in. In a Set with a mount namespace that somebody else made, a directory of
+// this program's own mount namespace is refused, as with [DirFile]: root inside could go from there to
+// all of the host's files, by /proc/PID/root and "..". One that [Set.OpenFile] has opened is right there.
 //
-// Root, [Dir] and [Umask] are for a closure or a registered function, on both
+// Root, [Dir], [DirFile] and [Umask] are for a closure or a registered function, on both
 // backends and in any Set, the zero Set too. They come after the Set's
 // namespaces were entered, in this order, and before the work begins, which is
 // not run if one of them fails. They belong to the thread of the work, which ends
@@ -307,6 +312,23 @@ func Dir(path string) DoOption {
 		c.place.Dir = path
 		if what := badPath(path, wire.MaxDir); what != "" {
 			c.bad = fmt.Errorf("%s: %s: %w", "Dir", what, os.ErrInvalid)
+		}
+	}
+}
+
+// DirFile makes dir, an open directory, the working directory of the work, as [Dir] does a path. The
+// file stays the caller's. Any way to open it is good, O_PATH too.
+//
+// With [Root] it has to be below that, and in a Set with a mount namespace that was opened from outside it
+// has to be in that mount namespace, as one from [Set.OpenFile] is: from a directory of the host whoever is
+// inside could go on, by "..", to all of the host's files. Else the error matches fs.ErrPermission. In other Sets it
+// may be outside of the Set's mount namespace; getcwd(2) then answers "(unreachable)", and os.Getwd an
+// error. DirFile excludes Dir.
+func DirFile(dir *os.File) DoOption {
+	return func(c *doConfig) {
+		c.place.DirFile = dir
+		if dir == nil {
+			c.bad = fmt.Errorf("%s: the file is nil: %w", "DirFile", os.ErrInvalid)
 		}
 	}
 }

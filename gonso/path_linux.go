@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -24,6 +25,55 @@ type openArgs struct {
 	Flag    int
 	Perm    os.FileMode
 	Caution caution
+	Root    string // of what Name means, or ""
+}
+
+// full is for people.
+func (a openArgs) full() string {
+	if a.Root == "" {
+		return a.Name
+	}
+	return strings.TrimRight(a.Root, "/") + filepath.Clean("/"+a.Name) // ".." stays below
+}
+
+// place is where a name begins: there, or in a directory that is its root.
+type openPlace struct {
+	fd      int
+	resolve uint64
+}
+
+// place gives where Name begins. The caller closes it.
+func (a openArgs) place() (openPlace, error) {
+	if a.Root == "" {
+		return openPlace{fd: unix.AT_FDCWD}, nil
+	}
+	const flag = unix.O_PATH | unix.O_DIRECTORY
+	var fd int
+	var err error
+	switch a.Caution {
+	case ownFile:
+		fd, err = openat(a.Root, flag, 0)
+	case anyFile:
+		fd, err = openat2(unix.AT_FDCWD, a.Root, &unix.OpenHow{Flags: flag, Resolve: unix.RESOLVE_NO_MAGICLINKS})
+	default:
+		var w *found
+		if w, err = find(unix.AT_FDCWD, a.Root, flag); err == nil {
+			if fd, err = w.fd, w.ordinary(); err != nil {
+				w.close()
+			}
+		}
+	}
+	if err != nil {
+		return openPlace{}, about("InRoot", &os.PathError{Op: "open", Path: a.Root, Err: err})
+	}
+	// The kernel follows no magic links either below a root, and says that this may change (openat2(2)).
+	return openPlace{fd, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}, nil
+}
+
+func (p openPlace) close() {
+	if p.fd >= 0 {
+		unix.Close(p.fd)
+	}
 }
 
 // open does not wait, as opening a FIFO would: nothing could end that. Nor does a terminal become
@@ -46,24 +96,30 @@ func (a openArgs) open(reopen reopener) (*os.File, error) {
 }
 
 func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
+	from, err := a.place()
+	if err != nil {
+		return nil, err
+	}
+	defer from.close()
 	var fd int
-	var err error
-	switch a.Caution {
-	case ownFile:
+	switch {
+	case a.Caution == ownFile && from.resolve == 0:
 		fd, err = openat(a.Name, flag, a.Perm)
-	case anyFile:
-		fd, err = openat2(unix.AT_FDCWD, a.Name, a.how(flag, unix.RESOLVE_NO_MAGICLINKS))
-	case ownSocket:
+	case a.Caution == ownFile:
+		fd, err = openat2(from.fd, a.Name, a.how(flag, from.resolve))
+	case a.Caution == anyFile:
+		fd, err = openat2(from.fd, a.Name, a.how(flag, from.resolve|unix.RESOLVE_NO_MAGICLINKS))
+	case a.Caution == ownSocket:
 		fd, err = a.findSocket(0)
-	case socketFile:
+	case a.Caution == socketFile:
 		fd, err = a.findSocket(unix.RESOLVE_NO_MAGICLINKS)
 	default:
-		fd, err = a.openFound(flag, reopen)
+		fd, err = a.openFound(from, flag, reopen)
 	}
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: a.Name, Err: err}
+		return nil, &os.PathError{Op: "open", Path: a.full(), Err: err}
 	}
-	return sys.NewFile(fd, a.Name), nil
+	return sys.NewFile(fd, a.full()), nil
 }
 
 // openat is open(2), with the mode of package os and not interrupted by the runtime's signals.
@@ -76,8 +132,11 @@ func openat(name string, flag int, perm os.FileMode) (int, error) {
 	}
 }
 
-// how is what openat2(2) takes, which calls a mode an error where none is needed.
+// how is what openat2(2) takes, which calls a mode an error where none is needed, and what open(2) ignores.
 func (a openArgs) how(flag int, resolve uint64) *unix.OpenHow {
+	if flag&unix.O_PATH != 0 {
+		flag &= unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	}
 	how := &unix.OpenHow{Flags: uint64(flag), Resolve: resolve}
 	if flag&os.O_CREATE != 0 || flag&unix.O_TMPFILE == unix.O_TMPFILE {
 		how.Mode = uint64(modeBits(a.Perm))
@@ -86,24 +145,24 @@ func (a openArgs) how(flag int, resolve uint64) *unix.OpenHow {
 }
 
 // openFound opens what it has found before, or makes a file where nothing is.
-func (a openArgs) openFound(flag int, reopen reopener) (int, error) {
+func (a openArgs) openFound(from openPlace, flag int, reopen reopener) (int, error) {
 	switch {
 	case flag&unix.O_TMPFILE == unix.O_TMPFILE:
-		return a.makeIn(a.Name, ".", flag)
+		return a.makeIn(from, a.Name, ".", flag)
 	case flag&(os.O_CREATE|unix.O_PATH) != os.O_CREATE:
-		return a.openThere(flag, reopen)
+		return a.openThere(from, flag, reopen)
 	}
 	dir, base := cutPath(a.Name)
 	if flag&os.O_EXCL != 0 {
-		return a.makeIn(dir, base, flag)
+		return a.makeIn(from, dir, base, flag)
 	}
 	// Somebody may take it away and put it back, and there are links that lead nowhere.
 	for range 8 {
-		fd, err := a.openThere(flag, reopen)
+		fd, err := a.openThere(from, flag, reopen)
 		if err != unix.ENOENT {
 			return fd, err
 		}
-		if fd, err = a.makeIn(dir, base, flag|os.O_EXCL); err != unix.EEXIST {
+		if fd, err = a.makeIn(from, dir, base, flag|os.O_EXCL); err != unix.EEXIST {
 			return fd, err
 		}
 	}
@@ -113,8 +172,8 @@ func (a openArgs) openFound(flag int, reopen reopener) (int, error) {
 var errLeadsNowhere = fmt.Errorf("a link to where nothing is, through which no file is made in a mount namespace that somebody else made: %w", unix.ELOOP)
 
 // openThere opens what is there.
-func (a openArgs) openThere(flag int, reopen reopener) (int, error) {
-	w, err := find(unix.AT_FDCWD, a.Name, flag)
+func (a openArgs) openThere(from openPlace, flag int, reopen reopener) (int, error) {
+	w, err := findBy(from.fd, a.Name, flag, from.resolve|unix.RESOLVE_NO_MAGICLINKS)
 	if err != nil {
 		return -1, err
 	}
@@ -141,8 +200,8 @@ func (a openArgs) openThere(flag int, reopen reopener) (int, error) {
 }
 
 // makeIn makes a file in a directory, under a name where nothing is, or with none.
-func (a openArgs) makeIn(dir, base string, flag int) (int, error) {
-	w, err := find(unix.AT_FDCWD, dir, unix.O_DIRECTORY)
+func (a openArgs) makeIn(from openPlace, dir, base string, flag int) (int, error) {
+	w, err := findBy(from.fd, dir, unix.O_DIRECTORY, from.resolve|unix.RESOLVE_NO_MAGICLINKS)
 	if err != nil {
 		return -1, err
 	}
@@ -150,7 +209,7 @@ func (a openArgs) makeIn(dir, base string, flag int) (int, error) {
 	if err := w.ordinary(); err != nil {
 		return -1, err
 	}
-	return openat2(w.fd, base, a.how(flag, unix.RESOLVE_NO_SYMLINKS))
+	return openat2(w.fd, base, a.how(flag, from.resolve|unix.RESOLVE_NO_SYMLINKS))
 }
 
 // findSocket finds one that may be connected to from where it is found. Whoever connects may do
@@ -199,12 +258,16 @@ var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os
 
 // openFile does not care for the caches that a foreign mount namespace can fill:
 // open(2) fills none.
-func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileMode, theirs caution) (*os.File, error) {
+func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os.FileMode, theirs caution) (*os.File, error) {
 	foreign, opened, err := s.foreignTypes("open")
 	if err != nil {
 		return nil, err
 	}
-	a := openArgs{Name: name, Flag: flag, Perm: perm}
+	a := openArgs{Name: name, Flag: flag, Perm: perm, Root: root}
+	name = a.full()
+	if root != "" && name != "" && name[0] != '/' {
+		a.Name = "/" + name // the same there, and what threadsOwn knows
+	}
 	switch {
 	case opened&Mount != 0:
 		a.Caution = theirs
@@ -212,7 +275,7 @@ func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileM
 		a.Caution = ownSocket
 	}
 	if foreign != 0 {
-		a.Name = threadsOwn(name)
+		a.Name = threadsOwn(a.Name)
 	}
 	f, err := insideSet(ctx, s, "open", openInside, a, func() (*os.File, error) { return a.open(reopen) })
 	if err != nil {
@@ -227,7 +290,7 @@ func (s *Set) openFile(ctx context.Context, name string, flag int, perm os.FileM
 
 // findSocket finds one without connecting to it.
 func (s *Set) findSocket(ctx context.Context, name string) (*os.File, error) {
-	return s.openFile(ctx, name, unix.O_PATH, 0, socketFile)
+	return s.openFile(ctx, "", name, unix.O_PATH, 0, socketFile)
 }
 
 // procPath is a path to what f refers to, on threads that are at home.

@@ -10,7 +10,8 @@ import (
 // directory: each is bind-mounted on a file that is named as in /proc/PID/ns, so
 // that [FromDir] opens them, in this program or any other. Missing files are
 // made, and so is the directory, but not its parents. Files that are there have
-// to be plain and empty; anything else, such as a namespace that is pinned there
+// to be plain and empty, as those are that a Pin before the last boot, or one that was killed, has
+// left; anything else, such as a namespace that is pinned there
 // already, is an error that matches [fs.ErrExist], and is left as it is. If Pin
 // fails it leaves nothing behind.
 //
@@ -57,9 +58,16 @@ var errNothingToPin = errors.New("the Set has no namespaces")
 // Set that was opened from there. If the directory has come to lie below another mount of itself, as
 // /run/netns does with the first "ip netns add", what is pinned below goes as well, in every mnt namespace.
 //
-// The error for a path at which nothing is pinned matches [ErrNotNamespace], or
-// [fs.ErrNotExist] if nothing is there; that path is left as it is. The other
-// paths are unpinned all the same. It needs CAP_SYS_ADMIN, as Pin does.
+// What is not pinned any more is no error: Unpin can be called again, and after a reboot. Where there is
+// nothing it does nothing. A plain empty file with nothing mounted on it, as Pin leaves it when somebody
+// else unmounts the namespace, is removed, on file systems where such a file holds nothing (those that
+// [Set.OpenFile] opens files on). If a namespace is pinned there in another mnt namespace, it is unpinned
+// there too, as by rm(1) (vfs_unlink in fs/namei.c).
+//
+// The error for a path at which there is anything else matches [ErrNotNamespace]; that path is left
+// as it is. So is a directory in which no file is named like a type. The other
+// paths are unpinned all the same. Unmounting needs CAP_SYS_ADMIN, as Pin does; removing an empty file
+// needs permission to write to its directory.
 func Unpin(paths ...string) error {
 	if len(paths) == 0 {
 		return newError("unpin", 0, "", errNoFiles)

@@ -312,6 +312,9 @@ func unpin(path string) error {
 		dir, base = path, "."
 	}
 	parent, err := openDirectory(dir)
+	if err == unix.ENOENT && path != "" {
+		return nil
+	}
 	if err != nil {
 		return newError("unpin", 0, path, err)
 	}
@@ -319,11 +322,13 @@ func unpin(path string) error {
 	kind, fd, err := lookAt(parent, base)
 	defer closeFD(fd)
 	switch {
-	case err == nil && kind == spotMissing:
-		err = fs.ErrNotExist
 	case err != nil:
-	case kind == spotPinned:
-		_, err = unpinFile(parent, base)
+	case kind == spotMissing:
+	case kind == spotPinned, kind == spotEmpty:
+		var did bool
+		if did, err = unpinFile(parent, base); err == nil && !did {
+			err = ErrNotNamespace
+		}
 	case kind == spotDirectory:
 		err = unpinDir(parent, base, fd)
 	default:
@@ -345,8 +350,8 @@ func unpinDir(parent int, base string, dir int) error {
 	found := false
 	var errs []error
 	AllTypes.each(func(i int, _ Type) {
-		pinned, err := unpinFile(dir, typeTable[i].name)
-		found = found || pinned
+		did, err := unpinFile(dir, typeTable[i].name)
+		found = found || did
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -373,8 +378,10 @@ func removeDir(parent int, base string) error {
 	}
 }
 
-// unpinFile unmounts namespaces until none is there, and says whether any was.
-func unpinFile(dir int, name string) (pinned bool, err error) {
+// unpinFile unmounts namespaces until none is there, and removes the file that is left, or that somebody
+// has left before. It says whether there was anything of that.
+func unpinFile(dir int, name string) (did bool, err error) {
+	pinned := false
 	for {
 		kind, fd, err := lookAt(dir, name)
 		if err == nil && kind == spotPinned {
@@ -386,19 +393,54 @@ func unpinFile(dir int, name string) (pinned bool, err error) {
 			pinned = true
 			continue
 		}
+		if err == nil && kind == spotEmpty && !pinned {
+			var left bool
+			left, err = removeLeft(dir, name, fd)
+			closeFD(fd)
+			return left, err
+		}
 		closeFD(fd)
 		if err != nil || !pinned || kind != spotEmpty {
 			return pinned, err
 		}
-		err = unix.Unlinkat(dir, name, 0)
-		if err == unix.EBUSY {
-			err = unlinkHidden(dir, name)
-		}
-		if err != nil && err != unix.ENOENT {
-			return pinned, os.NewSyscallError("unlink", err)
-		}
-		return pinned, nil
+		return pinned, unlinkPin(dir, name)
 	}
+}
+
+// removeLeft removes an empty file on which nothing is mounted any more, and says whether it is such a
+// file. In file systems of the kernel files that look empty are something else: what is pinned in a
+// bpffs goes with its file.
+func removeLeft(dir int, name string, fd int) (left bool, err error) {
+	w := &found{fd: fd}
+	if err := unix.Fstat(fd, &w.stat); err != nil {
+		return false, os.NewSyscallError("fstat", err)
+	}
+	if w.ordinary() != nil {
+		return false, nil
+	}
+	// As Pin does, which may be about to mount something here. Who may not open the file may
+	// still remove it.
+	p := newPinning("")
+	p.dir, p.names = dir, []string{name}
+	if file, err := reopen(fd, unix.O_RDONLY|unix.O_NONBLOCK); err == nil {
+		defer unix.Close(file)
+		p.files = []int{file}
+		if err := p.claim(0); err != nil {
+			return true, err
+		}
+	}
+	return true, unlinkPin(dir, name)
+}
+
+func unlinkPin(dir int, name string) error {
+	err := unix.Unlinkat(dir, name, 0)
+	if err == unix.EBUSY {
+		err = unlinkHidden(dir, name)
+	}
+	if err == nil || err == unix.ENOENT {
+		return nil
+	}
+	return os.NewSyscallError("unlink", err)
 }
 
 // unlinkHidden removes a file on which a namespace is still pinned where nobody sees it: below a

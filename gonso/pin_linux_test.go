@@ -328,9 +328,11 @@ func TestUnpin(t *testing.T) {
 
 	err := Unpin()
 	wantError(t, "nothing", err, errNoFiles)
-	for _, path := range []string{"", at("none"), at("none/net")} {
-		err = Unpin(path)
-		wantError(t, path, err, fs.ErrNotExist, "unpin", path)
+	wantError(t, "no path", Unpin(""), fs.ErrNotExist, "unpin")
+	for _, path := range []string{at("none"), at("none/net")} {
+		if err := Unpin(path); err != nil {
+			t.Errorf("where nothing is: %v", err)
+		}
 	}
 	for _, path := range []string{"/proc/self/ns/net", "/proc/self/ns", "/", dir, "/dev/null", "/proc/self/status"} {
 		err = Unpin(path)
@@ -340,11 +342,11 @@ func TestUnpin(t *testing.T) {
 	// The rest is unpinned nevertheless; what is not Pin's stays.
 	pinned(t, s, at("a"))
 	pinned(t, s, at("b"))
-	if err := os.WriteFile(at("b/README"), nil, 0o600); err != nil {
+	if err := os.WriteFile(at("b/README"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err = Unpin(at("a"), at("none"), at("b"), at("b/README"))
-	wantError(t, "one of four", err, fs.ErrNotExist, at("none"))
+	err = Unpin(at("a"), "/dev/null", at("b"), at("b/README"))
+	wantError(t, "one of four", err, ErrNotNamespace, "/dev/null")
 	wantError(t, "another", err, ErrNotNamespace, at("b/README"))
 	if got, want := tree(t, dir), at("b/README"); !strings.Contains(got, want) || strings.Count(got, "\n") != 3 {
 		t.Errorf("left:\n%s", got)
@@ -431,8 +433,6 @@ func TestPinInClosureStaysInside(t *testing.T) {
 	if strings.Contains(outside, "mount at") {
 		t.Errorf("on the host:\n%s", outside)
 	}
-	err := Unpin(dir + "/net")
-	wantError(t, "on the host", err, ErrNotNamespace)
 	if err := m.Run(func() error { return Unpin(dir+"/net", dir+"/uts") }); err != nil {
 		t.Error(err)
 	}
@@ -564,4 +564,116 @@ func TestPinInOwnMountNamespaceNeedsNoPrivilege(t *testing.T) {
 	if err != nil || !strings.HasPrefix(got, "{uts:[") {
 		t.Errorf("%s, %v", got, err)
 	}
+}
+
+// What is called again for the same thing has to succeed. Files are
+// left by reboots, by those who unmount, and by programs that were killed.
+func TestUnpinOfWhatIsNotPinnedAnyMore(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	testenv.Leaks(t)
+	s := unshare(t, Net|UTS)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	before := tree(t, dir)
+
+	if err := s.PinNS(Net, at("blue")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := Unpin(at("blue")); err != nil {
+			t.Error(err)
+		}
+	}
+	pinned(t, s, at("set"))
+	for range 2 {
+		if err := Unpin(at("set")); err != nil {
+			t.Error(err)
+		}
+	}
+
+	// Unmounted by somebody else: all, one of two, and of a file of any name.
+	if err := errors.Join(s.PinNS(Net, at("blue")), unix.Unmount(at("blue"), 0)); err != nil {
+		t.Fatal(err)
+	}
+	pinned(t, s, at("all"))
+	pinned(t, s, at("one"))
+	if err := errors.Join(unix.Unmount(at("all/net"), 0), unix.Unmount(at("all/uts"), 0), unix.Unmount(at("one/net"), 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Unpin(at("blue"), at("all"), at("one")); err != nil {
+		t.Error(err)
+	}
+	if after := tree(t, dir); after != before {
+		t.Errorf("left\n%swant\n%s", after, before)
+	}
+}
+
+// What an earlier Pin has left is pinned over, by whole Sets and by one namespace.
+func TestPinOverWhatIsLeft(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	testenv.Leaks(t)
+	s, other := unshare(t, Net|UTS), unshare(t, Net|UTS)
+	dir := t.TempDir()
+	before := tree(t, dir)
+	for _, left := range []func(path string) error{
+		func(path string) error { return unix.Unmount(path, 0) },
+		func(path string) error { return errors.Join(unix.Unmount(path, 0), os.Chmod(path, 0)) }, // as by ip-netns(8)
+	} {
+		pinned(t, other, dir+"/set")
+		if err := errors.Join(other.PinNS(Net, dir+"/blue"), left(dir+"/blue"), left(dir+"/set/net"), left(dir+"/set/uts")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Pin(dir+"/set"), s.PinNS(Net, dir+"/blue")); err != nil {
+			t.Fatal(err)
+		}
+		if o := owned(t)(FromDir(dir + "/set")); o.String() != s.String() {
+			t.Errorf("%v, want %v", o, s)
+		}
+		if o := owned(t)(Open(dir + "/blue")); idOf(t, o, Net) != idOf(t, s, Net) {
+			t.Errorf("%v, want %v", o, s)
+		}
+		if err := Unpin(dir+"/set", dir+"/blue"); err != nil {
+			t.Error(err)
+		}
+		if after := tree(t, dir); after != before {
+			t.Errorf("left\n%swant\n%s", after, before)
+		}
+	}
+}
+
+// What only looks like a file that is left is somebody's.
+func TestUnpinCannotRemoveWhatIsNotLeft(t *testing.T) {
+	testenv.Leaks(t)
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(dir+"/filled", []byte("x"), 0o600), os.Symlink("empty", dir+"/link"), os.WriteFile(dir+"/empty", nil, 0o600),
+		os.Mkdir(dir+"/dir", 0o700), os.WriteFile(dir+"/dir/other", nil, 0o600), unix.Mkfifo(dir+"/fifo", 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, dir)
+	for _, path := range []string{dir + "/filled", dir + "/link", dir + "/dir", dir + "/fifo", "/proc/self/status", "/sys/kernel/uevent_seqnum"} {
+		wantError(t, path, Unpin(path), ErrNotNamespace, "unpin", path)
+	}
+	if after := tree(t, dir); after != before {
+		t.Errorf("left\n%swant\n%s", after, before)
+	}
+	if err := Unpin(dir + "/empty"); err != nil { // without privileges
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir + "/empty"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+
+	// Somebody is pinning on it.
+	if err := os.WriteFile(dir+"/busy", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(dir + "/busy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, "locked", Unpin(dir+"/busy"), unix.EBUSY, "unpin", dir+"/busy")
 }

@@ -199,6 +199,123 @@ func TestRoot(t *testing.T) {
 	})
 }
 
+func TestDirFile(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eachPlaced(t, func(t *testing.T, s *Set, run func(string, ...DoOption) (placed, error)) {
+		path, err := filepath.EvalSymlinks(t.TempDir())
+		if err == nil {
+			err = os.MkdirAll(path+"/root/in", 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := func(name string, flag int) *os.File {
+			fd, err := unix.Open(path+name, flag|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := os.NewFile(uintptr(fd), path+name)
+			t.Cleanup(func() { f.Close() })
+			return f
+		}
+		dir, in, root := open("", unix.O_PATH), open("/root/in", os.O_RDONLY), open("/root", unix.O_PATH)
+		// Of a host's directory in another mount namespace the kernel says no path.
+		p, err := run("made", DirFile(dir), Umask(0o027))
+		if s.Types()&Mount == 0 && (err != nil || p.Dir != path || p.Mode != 0o640) {
+			t.Errorf("%+v, %v; want %s", p, err, path)
+		}
+		if s.Types()&Mount != 0 && !errors.Is(err, unix.ENOENT) {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if now, err := os.Getwd(); err != nil || now != here {
+			t.Errorf("this process is in %s, %v", now, err)
+		}
+		if _, err := dir.Stat(); err != nil {
+			t.Errorf("the caller's file: %v", err)
+		}
+		inside, err := s.OpenFile(t.Context(), path, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer inside.Close()
+		if p, err := run("made", DirFile(inside)); err != nil || p.Dir != path {
+			t.Errorf("of OpenFile: %+v, %v; want %s", p, err, path)
+		}
+
+		if testenv.Has(testenv.Root) || s.Types()&User != 0 {
+			if p, err := run("", Root(root), DirFile(in)); err != nil || p.Dir != "/in" {
+				t.Errorf("below the Root: %+v, %v", p, err)
+			}
+			_, err = run("", Root(root), DirFile(dir))
+			wantError(t, "above the Root", err, fs.ErrPermission, "DirFile: the directory is not below the Root")
+		}
+
+		file, err := os.Open("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		_, err = run("", DirFile(file))
+		wantError(t, "no directory", err, unix.ENOTDIR, "DirFile: chdir /proc/self/status")
+		_, err = run("", DirFile(dir), Dir("/"))
+		wantError(t, "both", err, fs.ErrInvalid, "Dir and DirFile")
+		dir.Close()
+		_, err = run("", DirFile(dir))
+		wantError(t, "closed", err, os.ErrClosed, "DirFile")
+	})
+}
+
+// CVE-2024-21626: from a working directory of the host ".." goes on to all of its files.
+func TestRootInsideCannotGetTheHostsFilesByDirFile(t *testing.T) {
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("sleep"))
+	testenv.Leaks(t)
+	host, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	// Of a third mount namespace, which is neither the host's nor the Set's.
+	third := unshare(t, User|Mount)
+	other, err := third.OpenFile(t.Context(), "/", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	sets := map[string]*Set{"worker": dynamically(owned(t)(FromPID(sleeper(t, User|Mount), User, Mount)))}
+	if testenv.Has(testenv.Root) {
+		sets["thread"] = dynamically(owned(t)(FromPID(sleeper(t, Mount), Mount)))
+	}
+	for name, s := range sets {
+		for _, opts := range [][]DoOption{nil, {Isolated()}, {InThread()}} {
+			if name == "worker" && doOptions(opts).inThread {
+				continue
+			}
+			_, err := placedInside.Do(t.Context(), s, "", append(opts, DirFile(host))...)
+			wantError(t, name+", host", err, fs.ErrPermission, "DirFile: "+host.Name(), "OpenFile")
+			_, err = placedInside.Do(t.Context(), s, "", append(opts, DirFile(other))...)
+			wantError(t, name+", third", err, fs.ErrPermission, "DirFile: ", "not in the mount namespace")
+
+			inside, err := s.OpenFile(t.Context(), "/proc/..", os.O_RDONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err := placedInside.Do(t.Context(), s, "", append(opts, DirFile(inside))...); err != nil || p.Dir != "/" {
+				t.Errorf("%s: %+v, %v", name, p, err)
+			}
+			inside.Close()
+		}
+	}
+	if s := sets["thread"]; s != nil {
+		never := func() error { t.Error("it ran"); return nil }
+		wantError(t, "Run", s.Run(never, DirFile(host)), fs.ErrPermission, "gonso: run", "DirFile: "+host.Name())
+		wantError(t, "Run", s.Run(never, DirFile(other)), fs.ErrPermission, "gonso: run: DirFile: ")
+		wantError(t, "Go", s.Go(never, func() {}, DirFile(host)), fs.ErrPermission, "gonso: go", "DirFile: "+host.Name())
+	}
+}
+
 // The thread ends with the work: it cannot share root and working directory again.
 func TestPlacedThreadIsNeverGivenBack(t *testing.T) {
 	testenv.Leaks(t)
@@ -213,7 +330,7 @@ func TestBadInputOfPlace(t *testing.T) {
 	s := new(Set)
 	for what, opt := range map[string]DoOption{
 		"nil root": Root(nil), "no dir": Dir(""), "NUL": Dir("a\x00b"), "long": Dir(strings.Repeat("x", 5000)),
-		"mask": Umask(-1), "large mask": Umask(0o1000),
+		"nil DirFile": DirFile(nil), "mask": Umask(-1), "large mask": Umask(0o1000),
 	} {
 		ran := false
 		err := s.Run(func() error { ran = true; return nil }, opt)

@@ -120,10 +120,18 @@ func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
 	if how.Flags&unix.O_PATH == 0 {
 		how.Flags |= unix.O_LARGEFILE
 	}
-	for {
+	for moved := 0; ; {
 		fd, err := unix.Openat2(dirfd, name, how)
-		if err != unix.EINTR {
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN && how.Resolve&unix.RESOLVE_IN_ROOT != 0 && moved < mostMoved:
+			moved++
+		default:
 			return fd, err
 		}
 	}
 }
+
+// mostMoved is how often a name with ".." in it is tried again below a root, while somebody renames or
+// mounts something anywhere (EAGAIN; openat2(2)).
+const mostMoved = 128

@@ -2,20 +2,31 @@ package gonso
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// checkRoot refuses a Root in which no work can be. It asks no file system, which might not answer.
-func (c *doConfig) checkRoot() error {
-	if c.place.Root == nil {
+// checkDirectories refuses a Root or a DirFile in which no work can be.
+func (c *doConfig) checkDirectories() error {
+	if err := checkDirectory("Root", "chroot", c.place.Root); err != nil {
+		return err
+	}
+	return checkDirectory("DirFile", "chdir", c.place.DirFile)
+}
+
+// checkDirectory asks no file system, which might not answer.
+func checkDirectory(option, op string, dir *os.File) error {
+	if dir == nil {
 		return nil
 	}
 	var st unix.Statx_t
-	err := sys.OnFD(c.place.Root, func(fd int) error {
+	err := sys.OnFD(dir, func(fd int) error {
 		return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
 	})
 	switch {
@@ -27,5 +38,49 @@ func (c *doConfig) checkRoot() error {
 	default:
 		return nil
 	}
-	return about("Root", &os.PathError{Op: "chroot", Path: c.place.Root.Name(), Err: err})
+	return about(option, &os.PathError{Op: op, Path: dir.Name(), Err: err})
+}
+
+// refuseHostDir refuses a working directory of this program's own mounts where somebody else would see
+// what works in it: from there ".." leads to all of the host's files (CVE-2024-21626). What else is not in
+// the Set's mount namespace is found by who goes there.
+func (c *core) refuseHostDir(option string, dir *os.File) error {
+	if dir == nil || c.opened&Mount == 0 {
+		return nil
+	}
+	ours, err := isOurMount(dir)
+	if err == nil && ours {
+		err = errHostDir
+	}
+	if err != nil {
+		return about(option, fmt.Errorf("%s: %w", dir.Name(), err))
+	}
+	return nil
+}
+
+var errHostDir = fmt.Errorf("it is in this program's own mount namespace, and in the Set, whose mount namespace somebody else made, all of the "+
+	"host's files could be reached from there; open it with Set.OpenFile: %w", os.ErrPermission)
+
+// isOurMount reports whether a file is on one of this program's mounts.
+func isOurMount(f *os.File) (ours bool, err error) {
+	err = sys.OnFD(f, func(fd int) error {
+		value, err := procfs.FDInfo(fd, "mnt_id")
+		if err != nil {
+			return err
+		}
+		id, err := strconv.Atoi(value)
+		if err != nil {
+			return err
+		}
+		// Of the main thread, which enters nothing.
+		b, err := procfs.ReadFile("self/mountinfo", maxEvidence)
+		if err != nil {
+			return err
+		}
+		for _, m := range parseMountinfo(b) {
+			ours = ours || m.id == id
+		}
+		return nil
+	})
+	return ours, err
 }

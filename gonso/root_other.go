@@ -2,4 +2,4 @@
 
 package gonso
 
-func (c *doConfig) checkRoot() error { return nil }
+func (c *doConfig) checkDirectories() error { return nil }

@@ -103,6 +103,35 @@ func (s *Set) File(t Type) (*os.File, error) {
 	return c.file(t)
 }
 
+// Fd returns the number of the Set's own descriptor for its namespace of the given type: for libraries
+// that take a number, as github.com/vishvananda/netlink does:
+//
+//	h, err := netlink.NewHandleAt(netns.NsHandle(s.Fd(gonso.Net)))
+//	runtime.KeepAlive(s)
+//
+// The number is borrowed. It is good as long as the Set is open. A Set that nothing refers to any more
+// is closed by the garbage collector, and its descriptors with it; so the Set is kept until the number
+// is not used any more, by a Close that comes later, also a deferred one, or by runtime.KeepAlive. The
+// caller must not close the descriptor: it is the Set's, and that of other Sets with the same namespace.
+// Of a namespace that is home it is the one that this program's threads are restored with.
+// It is close-on-exec. [Set.File] gives a descriptor that is the caller's own.
+//
+// Where there is no descriptor Fd returns -9, which is -EBADF and not an open descriptor: the Set is
+// closed or nil, it has no namespace of the type, or t is several types. [Set.File] returns an error
+// that says which. It is not -1, since netlink and netns take that for "the namespace of this thread",
+// and would work on the host's interfaces without an error.
+func (s *Set) Fd(t Type) int {
+	c, err := s.acquireOne("fd", t)
+	if err != nil {
+		return noFd
+	}
+	defer c.release()
+	return c.fd(t)
+}
+
+// noFd is -EBADF. The kernel has other meanings for some negative numbers: AT_FDCWD is -100.
+const noFd = -9
+
 // acquireOne is acquire for a method about one type that the Set must have.
 func (s *Set) acquireOne(op string, t Type) (*core, error) {
 	if err := t.check(); err != nil {

@@ -25,7 +25,6 @@ func TestStalePinCannotBeMistakenForAnotherFile(t *testing.T) {
 	wantError(t, "FromDir", err, ErrNotNamespace, named+"/net", says)
 	_, err = FromDir(dir)
 	wantError(t, "FromDir of other names", err, fs.ErrNotExist, dir, says, `"blue"`)
-	wantError(t, "Unpin", Unpin(dir+"/blue"), ErrNotNamespace, dir+"/blue", says)
 	if _, err := Open(other + "/full"); err == nil || strings.Contains(err.Error(), says) {
 		t.Errorf("a file with something in it: %v", err)
 	}

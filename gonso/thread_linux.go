@@ -34,8 +34,9 @@ type threadRun struct {
 	ended   bool // body returned
 	err     error
 	panic   *PanicError
-	done    chan struct{}
+	done    chan struct{} // closed when the caller may go on
 	phase   atomic.Int32
+	alone   bool   // body goes on without a caller, who must not be told anything any more
 	late    func() // what to do at the end if nobody waits any more, or nil
 }
 
@@ -204,12 +205,39 @@ func (r *threadRun) takePlace(o doConfig) error {
 // place is that of work, with what has to be said about whose paths are in it.
 func (c *core) place(o doConfig) sys.Place {
 	p := o.place
-	p.Theirs = p.Dir != "" && c.opened&Mount != 0
+	p.Theirs = (p.Dir != "" || p.DirFile != nil) && c.opened&Mount != 0
 	return p
+}
+
+// checkPlace refuses a working directory that would lead somebody else out. name is that of a function, or "".
+func (c *core) checkPlace(op, name string, o doConfig) error {
+	err := c.refuseHostDir("DirFile", o.place.DirFile)
+	if err == nil {
+		err = c.refuseHostDir("Root", o.place.Root)
+	}
+	if err != nil {
+		return newError(op, 0, name, err)
+	}
+	return nil
+}
+
+// goOn lets the caller go on while body does. The Set is held until the end of both.
+func (r *threadRun) goOn() {
+	r.c.refs.Add(1)
+	r.alone = true
+	close(r.done)
 }
 
 // finish runs deferred, also while the goroutine panics or exits.
 func (r *threadRun) finish() {
+	if r.alone {
+		// Nobody would hear of a panic: it is not recovered, and ends the program.
+		if r.keep && r.goHome() {
+			sys.UnlockThread()
+		}
+		r.c.release()
+		return
+	}
 	switch p := recover(); {
 	case p != nil:
 		r.panic = &PanicError{Value: p, Stack: debug.Stack()}
@@ -245,7 +273,7 @@ func (r *threadRun) goHome() bool {
 	}
 	if checkThreads {
 		if away := awayFromHome(AllTypes); away != 0 {
-			if r.err == nil {
+			if r.err == nil && !r.alone {
 				r.err = newError("restore", away, "", errLeftElsewhere)
 			}
 			return false
@@ -273,4 +301,33 @@ func (c *core) runClosure(restore bool, f func() bool, o doConfig) error {
 		ok := f()
 		return ok && restore
 	}, nil)
+}
+
+// goClosure is Go: setup's error, or f is running.
+func (c *core) goClosure(restore bool, setup func() error, f func(), o doConfig) error {
+	if c.closureErr != nil {
+		return c.closureErr
+	}
+	var serr error
+	err := c.runOnThread(context.Background(), c.threadJoin, func(r *threadRun) bool {
+		if err := r.takePlace(o); err != nil {
+			r.err = newError("go", 0, "", err).withHint(placeHint(err))
+			return false
+		}
+		if !r.begin() {
+			return false
+		}
+		if setup != nil {
+			if serr = setup(); serr != nil {
+				return restore
+			}
+		}
+		r.goOn()
+		f()
+		return restore
+	}, nil)
+	if err != nil {
+		return err
+	}
+	return serr
 }

@@ -7,6 +7,7 @@ require (
 	github.com/gonso/gonso v0.0.0
 	github.com/moby/sys/reexec v0.1.0
 	github.com/opencontainers/runtime-spec v1.2.1
+	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5
 	golang.org/x/sys v0.49.0
 )

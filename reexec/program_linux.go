@@ -31,7 +31,8 @@ type Program struct {
 	Exe    *os.File // to be executed, from outside; belongs to the caller
 
 	Dir, Chroot string     // inside; empty leaves them
-	KeepDir     string     // without either: the working directory, if it is there inside
+	DirFile     *os.File   // in place of Dir, from outside; belongs to the caller
+	KeepDir     string     // without any of these: the working directory, if it is there inside
 	Files       []*os.File // the program's descriptors from 3 on; nil ones are closed
 
 	// KeepSession leaves the program the session of this process also where somebody
@@ -106,6 +107,9 @@ func (g *Program) Prepare() (*Prepared, error) {
 	all := append(files(g.Join), g.Files...)
 	if g.Exe != nil {
 		all = append(all, g.Exe)
+	}
+	if g.DirFile != nil {
+		all = append(all, g.DirFile)
 	}
 	l, err := launcher.Prepare(&steps.List, all)
 	if err != nil {
@@ -244,6 +248,10 @@ func composeProgram(g *Program, own uint64) *launch {
 	if g.Exe != nil {
 		top++
 	}
+	dir := top
+	if g.DirFile != nil {
+		top++
+	}
 	raise, putBack := func() {}, func() {}
 	if g.manyFiles > 0 { // first: whatever is opened on the way comes behind the files
 		limit := l.Keep(unix.RLIMIT_NOFILE, g.manyFiles)
@@ -271,7 +279,7 @@ func composeProgram(g *Program, own uint64) *launch {
 	if user {
 		own = allCaps
 	}
-	if g.Dir == "" && g.Chroot == "" && g.KeepDir != "" {
+	if g.KeepDir != "" {
 		l.TryChdir(g.KeepDir) // before become: what is inherited takes no permission
 	}
 	l.giveBack(g.own, user, g.Protect)
@@ -282,8 +290,13 @@ func composeProgram(g *Program, own uint64) *launch {
 	switch {
 	case g.Dir != "":
 		l.of("Dir", func() { l.chdir(g.Join, g.Dir) })
+	case g.DirFile != nil:
+		l.of("DirFile", func() { l.paths[l.Fchdir(dir).Index()] = g.DirFile.Name() })
 	case g.Chroot != "":
 		l.Chdir("/") // what was opened may be another mount's
+	}
+	if g.DirFile != nil {
+		l.Close(dir)
 	}
 	exe := l.arrange(len(g.Join), g.Files, g.Exe != nil)
 	if g.Setctty {

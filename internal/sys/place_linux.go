@@ -32,10 +32,43 @@ func (p Place) Take() error {
 			return fmt.Errorf("%s: %w", "Dir", &os.PathError{Op: "chdir", Path: p.Dir, Err: err})
 		}
 	}
+	if p.DirFile != nil {
+		if err := p.fchdir(); err != nil {
+			return fmt.Errorf("%s: %w", "DirFile", err)
+		}
+	}
 	if p.HasUmask {
 		unix.Umask(int(p.Umask))
 	}
 	return nil
+}
+
+// fchdir keeps who has a root of their own, or others' mounts, from being where those do not lead: from
+// such a directory ".." goes on to all that is above it.
+func (p Place) fchdir() error {
+	if err := OnFD(p.DirFile, unix.Fchdir); err != nil {
+		return os.NewSyscallError("fchdir", err)
+	}
+	if p.Root == nil && !p.Theirs {
+		return nil
+	}
+	// The kernel says "(unreachable)" of what is not below the root of the thread in its mounts (getcwd(2)), of which
+	// package unix makes ENOENT.
+	_, err := unix.Getwd()
+	if err == nil {
+		return nil
+	}
+	if cerr := unix.Chdir("/"); cerr != nil {
+		return os.NewSyscallError("chdir", cerr)
+	}
+	if err != unix.ENOENT {
+		return os.NewSyscallError("getcwd", err)
+	}
+	where := "in the mount namespace, or was removed"
+	if p.Root != nil {
+		where = "below the Root, or was removed"
+	}
+	return fmt.Errorf("the directory is not %s: %w", where, os.ErrPermission) // its name is another one in a worker
 }
 
 func (p Place) chdir() error {

@@ -19,7 +19,7 @@ const Version = 4
 // Caps. Both sides check them, when writing and when reading.
 const (
 	MaxPayload = codec.MaxValue + 2<<20 // bytes of a frame after its header: a value, and all else
-	MaxFiles   = codec.MaxFiles + 1     // descriptors of a frame: a value's, and a root directory
+	MaxFiles   = codec.MaxFiles + 2     // descriptors of a frame: a value's, and two directories
 	MaxName    = 1 << 10                // bytes of a function's name
 	maxControl = 64                     // payload of the frames that carry no value
 	headerSize = 20                     // see PROTOCOL.md

@@ -105,6 +105,7 @@ func FuzzOutcome(f *testing.F) {
 	}
 	f.Add(must((&Request{Name: "name"}).Frame(1)).Payload)
 	f.Add(must((&Request{Name: "name", Place: sys.Place{Root: os.Stdin, Dir: "/", HasUmask: true}}).Frame(1)).Payload)
+	f.Add(must((&Request{Name: "name", Place: sys.Place{DirFile: os.Stdin}}).Frame(1)).Payload)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ParseHello(b)
 		if r, err := ParseRequest(Frame{Payload: b}); err == nil {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"os"
 	"slices"
 	"time"
 
@@ -50,12 +51,10 @@ type Request struct {
 // Close closes the files of r.
 func (r *Request) Close() {
 	r.Value.Close()
-	if r.Place.Root != nil {
-		r.Place.Root.Close()
-	}
+	r.Place.Close()
 }
 
-// Frame wraps r, without copying its value. The root directory is the last of the frame's files.
+// Frame wraps r, without copying its value. The directories of its place are the last of the frame's files.
 func (r *Request) Frame(id uint64) (Frame, error) {
 	for _, cap := range []struct {
 		what      string
@@ -74,8 +73,10 @@ func (r *Request) Frame(id uint64) (Frame, error) {
 	b = appendDeadline(b, r.Deadline)
 	b = r.appendPlace(b)
 	files := r.Value.Files
-	if r.Place.Root != nil {
-		files = append(slices.Clip(files), r.Place.Root)
+	for _, dir := range []*os.File{r.Place.DirFile, r.Place.Root} {
+		if dir != nil {
+			files = append(slices.Clip(files), dir)
+		}
 	}
 	return Frame{Type: Call, ID: id, Payload: b, Tail: r.Value.Bytes, Files: files}, nil
 }

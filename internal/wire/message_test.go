@@ -131,6 +131,20 @@ func TestRequests(t *testing.T) {
 	if got, err := ParseRequest(whole(f)); err != nil || !reflect.DeepEqual(got, r) || f.ID != 9 || f.Type != Call || len(f.Files) != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
+	dirs := Request{Name: "f", Value: r.Value, Place: sys.Place{Root: os.Stdout, DirFile: os.Stderr, Theirs: true}}
+	f, err = dirs.Frame(9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseRequest(whole(f)); err != nil || !reflect.DeepEqual(got, dirs) || len(f.Files) != 3 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := ParseRequest(Frame{Payload: f.Payload}); !errors.Is(err, ErrProtocol) {
+		t.Errorf("without its files: %v", err)
+	}
+	if f, err = r.Frame(9); err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range []time.Time{{}, time.Unix(0, 0), time.Unix(1<<55, 999999999), time.Unix(-1<<55, 0)} {
 		r := Request{Name: "f", Deadline: d}
 		f, err := r.Frame(9)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"os"
 
 	"github.com/gonso/gonso/internal/codec"
 )
@@ -18,6 +19,7 @@ const (
 	placeWhole
 	placeEndThread
 	placeTheirs
+	placeDirFile // before the root
 
 	placeAll = 1<<iota - 1
 )
@@ -25,7 +27,7 @@ const (
 func (r *Request) appendPlace(b []byte) []byte {
 	p, at := &r.Place, len(b)
 	b = append(b, 0)
-	for i, set := range [...]bool{p.Root != nil, p.Dir != "", p.HasUmask, p.Whole, r.EndThread, p.Theirs} {
+	for i, set := range [...]bool{p.Root != nil, p.Dir != "", p.HasUmask, p.Whole, r.EndThread, p.Theirs, p.DirFile != nil} {
 		if set {
 			b[at] |= 1 << i
 		}
@@ -39,7 +41,7 @@ func (r *Request) appendPlace(b []byte) []byte {
 	return b
 }
 
-// cutPlace takes what appendPlace has put in front of b, and the root off the end of the files.
+// cutPlace takes what appendPlace has put in front of b, and the directories off the end of the files.
 func (r *Request) cutPlace(b []byte) (rest []byte, err error) {
 	if len(b) == 0 || b[0]&^placeAll != 0 {
 		return nil, violation("place cut short or unknown")
@@ -47,12 +49,18 @@ func (r *Request) cutPlace(b []byte) (rest []byte, err error) {
 	has, p := b[0], &r.Place
 	b = b[1:]
 	p.Whole, r.EndThread, p.Theirs = has&placeWhole != 0, has&placeEndThread != 0, has&placeTheirs != 0
-	if has&placeRoot != 0 {
+	for _, dir := range []struct {
+		has bool
+		of  **os.File
+	}{{has&placeRoot != 0, &p.Root}, {has&placeDirFile != 0, &p.DirFile}} {
+		if !dir.has {
+			continue
+		}
 		last := len(r.Value.Files) - 1
 		if last < 0 {
-			return nil, violation("a root without its descriptor")
+			return nil, violation("a directory without its descriptor")
 		}
-		p.Root, r.Value.Files = r.Value.Files[last], r.Value.Files[:last]
+		*dir.of, r.Value.Files = r.Value.Files[last], r.Value.Files[:last]
 	}
 	if has&placeDir != 0 {
 		var dir []byte
