@@ -295,6 +295,8 @@ func TestRootInsideCannotGetTheHostsFilesByDirFile(t *testing.T) {
 			}
 			_, err := placedInside.Do(t.Context(), s, "", append(opts, DirFile(host))...)
 			wantError(t, name+", host", err, fs.ErrPermission, "DirFile: "+host.Name(), "OpenFile")
+			_, err = placedInside.Do(t.Context(), s, "", append(opts, Root(host))...)
+			wantError(t, name+", host as root", err, fs.ErrPermission, "Root: "+host.Name(), "OpenFile")
 			_, err = placedInside.Do(t.Context(), s, "", append(opts, DirFile(other))...)
 			wantError(t, name+", third", err, fs.ErrPermission, "DirFile: ", "not in the mount namespace")
 
@@ -312,6 +314,7 @@ func TestRootInsideCannotGetTheHostsFilesByDirFile(t *testing.T) {
 		never := func() error { t.Error("it ran"); return nil }
 		wantError(t, "Run", s.Run(never, DirFile(host)), fs.ErrPermission, "gonso: run", "DirFile: "+host.Name())
 		wantError(t, "Run", s.Run(never, DirFile(other)), fs.ErrPermission, "gonso: run: DirFile: ")
+		wantError(t, "Run", s.Run(never, Root(host)), fs.ErrPermission, "gonso: run", "Root: "+host.Name())
 		wantError(t, "Go", s.Go(never, func() {}, DirFile(host)), fs.ErrPermission, "gonso: go", "DirFile: "+host.Name())
 	}
 }
