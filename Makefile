@@ -12,7 +12,7 @@ ARGS ?=
 DIR ?=
 # For make fuzz: the time for each target.
 FUZZTIME ?= 30s
-# For make test-kernels: arm64, 5.10, 6.1 or all.
+# For make test-kernels: arm64, 5.10, 6.1, 6.12 or all.
 KERNELS ?= arm64 5.10
 
 .PHONY: help

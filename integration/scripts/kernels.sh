@@ -14,6 +14,7 @@ KERNEL is one of
   arm64   Debian 12's kernel on an emulated 64-bit ARM processor
   5.10    Debian 11's kernel on amd64
   6.1     Debian 12's kernel on amd64
+  6.12    Debian 13's kernel on amd64
   all     all of these (default: arm64 5.10)
 
   -k       keep the work directory (initramfs, console log) and say where it is
@@ -63,8 +64,8 @@ while [ $# -gt 0 ]; do
 		packages=("$@")
 		break
 		;;
-	arm64 | 5.10 | 6.1) kernels+=("$1") ;;
-	all) kernels+=(arm64 5.10 6.1) ;;
+	arm64 | 5.10 | 6.1 | 6.12) kernels+=("$1") ;;
+	all) kernels+=(arm64 5.10 6.1 6.12) ;;
 	*)
 		usage >&2
 		exit 2
@@ -83,9 +84,13 @@ describe() {
 		qemu=(qemu-system-aarch64 -M virt -cpu cortex-a72 -accel 'tcg,thread=multi')
 		console=ttyAMA0
 		;;
-	5.10 | 6.1)
+	5.10 | 6.1 | 6.12)
 		arch=amd64 goarch=amd64
-		if [ "$1" = 5.10 ]; then suite=bullseye; else suite=bookworm; fi
+		case $1 in
+		5.10) suite=bullseye ;;
+		6.1) suite=bookworm ;;
+		6.12) suite=trixie ;;
+		esac
 		# Not kvm unless asked for: nested in another virtual machine it may start well and then stop
 		# with an emulation failure (seen at the first cmpxchg16b), and emulation is fast enough.
 		qemu=(qemu-system-x86_64 -M q35 -accel "${GONSO_KERNEL_ACCEL:-tcg,thread=multi}")
