@@ -46,7 +46,7 @@ run_as() {
 		temp=/tmp/$1-$(basename "$dir")
 		mkdir -m 0700 "$temp"
 		chown "$1" "$temp"
-		set -- "$1" "$2" ./test -test.v=test2json -test.paniconexit0 -test.short -test.timeout=300s "-test.run=$run_regexp"
+		set -- "$1" "$2" ./test -test.v=test2json -test.paniconexit0 -test.short "-test.timeout=$(cat /etc/test-timeout)s" "-test.run=$run_regexp"
 		start=$(date +%s)
 		if (
 			cd "$dir" || exit 1

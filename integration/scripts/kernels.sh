@@ -203,6 +203,7 @@ pack() {
 	chmod 0755 "$tree/init"
 	cp -r "$work/tests-$goarch/t" "$tree/t"
 	printf '%s\n' "$run" >"$tree/etc/test-run"
+	printf '%s\n' "$limit" >"$tree/etc/test-timeout"
 	printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'plain:x:1000:1000:plain:/home/plain:/bin/sh' >"$tree/etc/passwd"
 	printf '%s\n' 'root:x:0:' 'plain:x:1000:' >"$tree/etc/group"
 	# Owners are set by the guest: whoever packs need not be root.
