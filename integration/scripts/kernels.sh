@@ -213,8 +213,10 @@ pack() {
 
 # Boots $kernel and prints what its tests did. Counts go to passed, failed and skipped.
 boot() {
-	local log=$work/$kernel/console start=$SECONDS status=0
-	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m 1536 -nodefaults -display none -no-reboot \
+	local log=$work/$kernel/console start=$SECONDS status=0 memory
+	# What is packed is unpacked into memory, of which a tmpfs gets half, and then moved to another one.
+	memory=$((1280 + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
+	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m "$memory" -nodefaults -display none -no-reboot \
 		-kernel "$cache/$suite-$arch/vmlinuz" -initrd "$work/$kernel/initramfs" \
 		-append "console=$console panic=-1 quiet loglevel=3 random.trust_cpu=on" \
 		-serial "file:$log" </dev/null 2>"$work/$kernel/qemu" &
