@@ -43,8 +43,11 @@ func refuse(tb testing.TB, types gonso.Type, options bool, err error) {
 // what promises that it is there. options says that there were some.
 func lacks(types gonso.Type, options bool, err error) (need, promise string) {
 	var op string
+	ids := false // the error is about an option for ids
 	if e := (*gonso.Error)(nil); errors.As(err, &e) {
 		op = e.Op
+		about := e.Err.Error() // begins with the option, if it is about one
+		ids = strings.HasPrefix(op, "write") || strings.HasPrefix(about, "IDMaps: ") || strings.HasPrefix(about, "OwnerUID: ")
 	}
 	user := types&gonso.User != 0
 	if user {
@@ -62,7 +65,7 @@ func lacks(types gonso.Type, options bool, err error) (need, promise string) {
 		return "room for " + types.String() + " namespaces", promise
 	case errors.Is(err, fs.ErrPermission): // EPERM and EACCES
 		// Id maps other than the default are root's, whoever may make the namespace.
-		if !user || options && strings.HasPrefix(op, "write") {
+		if !user || options && ids {
 			return "root", "root"
 		}
 		return "user namespaces", promise

@@ -45,7 +45,7 @@ func TestNewSkipsAPlainUser(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
 	t.Setenv("GONSO_TEST_REQUIRE", "userns")
 	r, returned, _ = listen(func(r *recorder) { New(r, gonso.User, maps) })
-	if returned || !r.skipped || !strings.HasPrefix(r.said, "skip: needs root: gonso: write uid_map of user: ") {
+	if returned || !r.skipped || !strings.HasPrefix(r.said, "skip: needs root: gonso: unshare user: IDMaps: uid map, ") {
 		t.Errorf("somebody else's ids: %+v", r)
 	}
 }

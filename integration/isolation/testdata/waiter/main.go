@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -307,6 +308,7 @@ func (c *caller) files(dir string) {
 	c.ready()
 	var calls sync.WaitGroup
 	turn := make(chan struct{}, 6)
+	opening := true
 	for _, w := range []struct {
 		call string
 		f    func(ctx context.Context, s *gonso.Set) error
@@ -366,6 +368,11 @@ func (c *caller) files(dir string) {
 			return cmd.Run()
 		}},
 	} {
+		if opening && !strings.HasPrefix(w.call, "OpenFile") {
+			opening = false
+			calls.Wait()
+			noneOpen(dir)
+		}
 		calls.Go(func() {
 			turn <- struct{}{}
 			defer func() { <-turn }()
@@ -379,6 +386,20 @@ func (c *caller) files(dir string) {
 	within("Worker.Dir", func(ctx context.Context) error { return ignore(pid.Do(ctx, s, struct{}{}, gonso.InProcess())) })
 	timed("Close after Worker.Dir", "Close", s.Close)
 	c.alive()
+}
+
+// noneOpen waits until no file below dir is open here. A child that has one closes it when it executes
+// something, which waits for a file system that does not answer to that (do_close_on_exec in fs/file.c): so
+// does whoever starts it, package exec included, and nobody can end that.
+func noneOpen(dir string) {
+	until := time.Now().Add(limit)
+	for open := true; open && time.Now().Before(until); runtime.Gosched() {
+		open = false
+		for fd := range 1024 {
+			name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+			open = open || err == nil && strings.HasPrefix(name, dir)
+		}
+	}
 }
 
 // alive makes sure that what others do with the runtime's poller goes on.
