@@ -34,6 +34,9 @@ func programsWithout(t *testing.T) (dir string) {
 	if dynamic == string(truth) {
 		dynamic = strings.Replace(string(truth), "/lib/ld-", "/lib/no-", 1)
 	}
+	if dynamic == string(truth) {
+		testenv.Found(t, "tools", errors.New("/bin/true has no loader"))
+	}
 	for name, content := range map[string]string{
 		"gonso-script":  "#! /gonso/interpreter -x\n",
 		"gonso-crlf":    "#!/bin/sh\r\necho\r\n",

@@ -47,6 +47,7 @@ func TestEndOfTheCommandCannotBeLostAsInit(t *testing.T) {
 // Who ignores the signal lives on after it, too. Of the Go runtime's signals these stay ignored.
 func TestEndOfTheCommandCannotBeLostWhereTheSignalIsIgnored(t *testing.T) {
 	testenv.Need(t, testenv.Process, testenv.Tool("sh"), testenv.Tool("env"))
+	testenv.Found(t, "tools", exec.Command("env", "--default-signal=2", "true").Run())
 	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGHUP} {
 		c := testenv.Command(t, "runs in place", strconv.Itoa(int(sig)), "--default-signal="+strconv.Itoa(int(sig)))
 		c.Args = append([]string{"sh", "-c", `trap "" $1; exec "$0" "$@"`, thisFile(t)}, c.Args[1:]...)

@@ -14,7 +14,7 @@ import (
 // What is left of a veth pair goes with the net namespace of the other end, but later than Close
 // returns.
 func TestEventuallyWaitsForDevicesToGo(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tool("ip"))
+	testenv.Need(t, testenv.Root, testenv.IPRoute2)
 	testenv.Leaks(t)
 	here, there := New(t, gonso.Net), New(t, gonso.Net)
 	f, err := there.File(gonso.Net)

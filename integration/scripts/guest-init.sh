@@ -44,7 +44,7 @@ run_as() {
 	for dir in /t/*; do
 		package=$(cat "$dir/package")
 		temp=/tmp/$1-$(basename "$dir")
-		mkdir -m 0700 "$temp"
+		mkdir -m 0711 "$temp"
 		chown "$1" "$temp"
 		set -- "$1" "$2" ./test -test.v=test2json -test.paniconexit0 -test.short "-test.timeout=$(cat /etc/test-timeout)s" "-test.run=$run_regexp"
 		start=$(date +%s)

@@ -206,6 +206,7 @@ pack() {
 	printf '%s\n' "$limit" >"$tree/etc/test-timeout"
 	printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'plain:x:1000:1000:plain:/home/plain:/bin/sh' >"$tree/etc/passwd"
 	printf '%s\n' 'root:x:0:' 'plain:x:1000:' >"$tree/etc/group"
+	printf '%s\n' '127.0.0.1 localhost' '::1 localhost' >"$tree/etc/hosts"
 	# Owners are set by the guest: whoever packs need not be root.
 	(cd "$tree" && find . -print0 | cpio --null --quiet -o -H newc -R 0:0) >"$work/$kernel/initramfs"
 	rm -rf "$tree"
