@@ -124,7 +124,7 @@ func TestCauseOfACrashCannotGetLost(t *testing.T) {
 		"concurrent map":      {"fatal error: concurrent map"},
 		"processor time":      {"signal: killed", "RLIMIT_CPU", "is 1 s"},
 		"exec":                {"executed /", " in its place", "os/exec"}, // sleep may be busybox
-		"exec of a short one": {"in its place, as execve(2) does"}, // it may have ended before it is looked at
+		"exec of a short one": {"in its place, as execve(2) does"},        // it may have ended before it is looked at
 		"memory":              {"signal: killed", "probably by the kernel, for lack of memory", "oom_kill in /sys/fs/cgroup/"},
 	} {
 		t.Run(how, func(t *testing.T) {
