@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -182,6 +183,9 @@ func TestMainCannotKeepSignals(t *testing.T) {
 		unix.SIGQUIT: "exit status 2", // with the stacks of all goroutines
 	} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			if signal.Ignored(sig) {
+				testenv.Found(t, "signals", fmt.Errorf("%v is", sig))
+			}
 			testenv.Leaks(t)
 			c := plainly(t, "wait", "TestOfMain")
 			r, w, err := os.Pipe()

@@ -9,7 +9,7 @@ bb=/bin/busybox
 if [ "$1" != moved ]; then
 	$bb mount -t tmpfs -o mode=0755,size=80% root /newroot
 	for d in bin etc home root run t tmp init; do $bb cp -a "/$d" /newroot/; done
-	for d in dev proc sys; do $bb mkdir "/newroot/$d"; done
+	for d in dev mnt proc sys; do $bb mkdir "/newroot/$d"; done
 	exec $bb switch_root /newroot /init moved
 fi
 

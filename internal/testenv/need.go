@@ -81,6 +81,7 @@ var features = map[string]string{
 	"rights":       "rights that this user has not got",
 	"root":         "root",
 	"runc":         "runc",
+	"signals":      "signals that are not ignored from the start",
 	"source":       "the source",
 	"subids":       "a user with subordinate ids",
 	"suid":         "a file system with setuid programs",
