@@ -35,11 +35,11 @@ func main() {
 // becomeChild comes first in main: in the processes that this program starts of
 // itself it does not return.
 func becomeChild() {
+	gonso.Init() // roles have workers, too
 	if role := roles[os.Args[0]]; role != nil {
 		role()
 		os.Exit(0)
 	}
-	gonso.Init()
 }
 
 type options struct {
