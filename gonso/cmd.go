@@ -78,7 +78,7 @@ type Cmd struct {
 	KeepIDs bool
 
 	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
-	// CAP_SETGID, which who joins a user namespace of the Set has there. With nil, they
+	// CAP_SETGID, which joining a user namespace of the Set grants there. With nil, they
 	// are as KeepIDs says. With another uid than 0 the program has no capabilities but
 	// AmbientCaps, and Dir and the program are looked up without others.
 	Credential *Credential

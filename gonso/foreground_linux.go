@@ -66,7 +66,7 @@ func (c *Cmd) takeTerminalBack() {
 	})
 }
 
-// setForeground is tcsetpgrp(3) for who is in the background: the kernel would stop the whole group
+// setForeground is tcsetpgrp(3) for a process in the background: the kernel would stop the whole group
 // by SIGTTOU, unless the calling thread blocks that (drivers/tty/tty_jobctrl.c).
 func setForeground(tty, pgrp int) {
 	runtime.LockOSThread()

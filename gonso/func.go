@@ -150,7 +150,7 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 //
 // If the program has not called [Init], no worker is started, and the error matches [ErrNotInitialized].
 // If the worker dies, the error matches [ErrWorkerDied] and holds the name of the function, the wait status,
-// what is known of who killed it, and what it printed before; of a crash that this program's
+// what is known of the process that killed it, and what it printed before; of a crash that this program's
 // standard error shows, it holds the cause alone. The next call starts another. When several in
 // a row fail to start, or end before they have answered a call, the second retry
 // waits 10 ms, and each further one twice as long, up to 2 s; a call whose ctx is

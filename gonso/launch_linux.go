@@ -60,8 +60,8 @@ func (c *core) launchAtHome(op string, f func()) error {
 // inheritsWrongly returns the types that a child of the calling thread would have from that, and in
 // which it is not with the program. A child that joins one need not, but that its files are found.
 func (c *core) inheritsWrongly() Type {
-	away := awayFromHome(AllTypes &^ (c.foreign &^ Mount))
-	if procfs.Away() { // it may have a root of its own
+	away := awayFromHome(AllTypes &^ (c.foreign | Mount))
+	if procfs.Away() { // in another mnt namespace, or at a root of its own
 		away |= Mount
 	}
 	return away
