@@ -8,6 +8,7 @@ import (
 	"runtime"
 
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/reexec"
 )
 
 // What is started has from the thread that starts it the namespaces that it does not enter itself, and
@@ -35,15 +36,15 @@ func (c *core) launchAtHome(op string, f func()) error {
 		f()
 		return nil
 	}
-	mine, err := threadPrivileges()
+	mine, err := reexec.ThreadPrivileges()
 	runtime.UnlockOSThread()
 	if err != nil {
 		return newError(op, 0, "", err)
 	}
-	var theirs string
+	var theirs reexec.Privileges
 	var differ bool
 	if herr := c.onHomeThread(func() {
-		if theirs, err = threadPrivileges(); err != nil || theirs != mine {
+		if theirs, err = reexec.ThreadPrivileges(); err != nil || theirs != mine {
 			differ = true
 			return
 		}
@@ -65,16 +66,6 @@ func (c *core) inheritsWrongly() Type {
 		away |= Mount
 	}
 	return away
-}
-
-// threadPrivileges are those of the calling thread.
-func threadPrivileges() (string, error) {
-	d, err := procfs.Thread()
-	if err != nil {
-		return "", err
-	}
-	defer d.Close()
-	return d.Privileges()
 }
 
 var errPrivileges = fmt.Errorf("the calling thread is in namespaces, or at a root, other than the program's, and its privileges are not those of other threads, "+

@@ -48,18 +48,26 @@ func openCgroup(path string) (*os.File, error) {
 // cloneIntoCgroup is false for tests of kernels that cannot.
 var cloneIntoCgroup = true
 
+// started is a launcher, and what it was given to do.
+type started struct {
+	proc   *launcher.Process
+	launch *launch
+}
+
+func (s started) giveUp() { giveUp(s.proc) }
+
 // startIn starts the launcher in the Worker's cgroup. That is one system call
 // since Linux 5.7 (CLONE_INTO_CGROUP), unless a filter of system calls hides
 // clone3; otherwise the launcher waits until it was moved.
-func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (*launcher.Process, *launch, error) {
+func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (started, error) {
 	if w.opts.Cgroup == "" {
 		l := composeWorker(&w.opts, how)
-		p, err := l.start(cmd)
-		return p, l, err
+		p, err := l.startHere(cmd)
+		return started{p, l}, err
 	}
 	cgroup, err := OpenCgroup(w.opts.Cgroup)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", "Worker.Cgroup", err)
+		return started{}, fmt.Errorf("%s: %w", "Worker.Cgroup", err)
 	}
 	defer cgroup.Close()
 	if cloneIntoCgroup {
@@ -67,42 +75,38 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (*launcher.Process
 		cmd.Sys.UseCgroupFD, cmd.Sys.CgroupFD = true, int(cgroup.Fd())
 		var p *launcher.Process
 		err := CloneInto(cgroup, func() (err error) {
-			p, err = l.start(cmd)
+			p, err = l.startHere(cmd)
 			return err
 		})
 		if err == nil {
-			return p, l, nil
+			return started{p, l}, nil
 		}
 		if errors.Is(err, ErrFrozen) {
 			if p != nil {
-				p.Kill()
-				p.Close()
-				p.Reap(0)
+				giveUp(p)
 			}
-			return nil, nil, err
+			return started{}, err
 		}
 		// Whatever it was: if it was not that, the other way fails too.
 		cmd.Sys.UseCgroupFD = false
 	}
 	if err := frozen(cgroup); err != nil {
-		return nil, nil, frozenError(cgroup, err)
+		return started{}, frozenError(cgroup, err)
 	}
 	how.hold = true
 	l := composeWorker(&w.opts, how)
-	p, err := l.start(cmd)
+	p, err := l.startHere(cmd)
 	if err != nil {
-		return nil, nil, err
+		return started{}, err
 	}
 	if err = joinCgroup(cgroup, p.Pid); err == nil {
 		err = p.Continue()
 	}
 	if err != nil {
-		p.Kill()
-		p.Close()
-		p.Reap(0)
-		return nil, nil, err
+		giveUp(p)
+		return started{}, err
 	}
-	return p, l, nil
+	return started{p, l}, nil
 }
 
 // joinCgroup moves a process.

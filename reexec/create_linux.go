@@ -119,31 +119,25 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 	if stays {
 		name = "gonso-init"
 	}
-	l := composeCreation(c, dumpable, stays && likeLastingThread())
+	l := composeCreation(c, dumpable, stays && likeLastingThread(ctx))
 	sent, end, err := mailbox()
 	if err != nil {
 		return nil, err
 	}
 	defer sent.Close()
-	defer end.Close()
 	proc, err := procfs.Root()
 	if err != nil {
+		end.Close()
 		return nil, err
 	}
-	defer proc.Close()
-	var p *launcher.Process
-	start := func() {
-		p, err = l.start(&launcher.Cmd{
-			Args:  []string{name},
-			Files: append([]*os.File{end, proc}, files(c.Join)...),
-			Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
-		})
-	}
-	if l.lasting {
-		onLastingThread(start)
-	} else {
-		start()
-	}
+	p, err := l.start(ctx, &launcher.Cmd{
+		Args:  []string{name},
+		Files: append([]*os.File{end, proc}, files(c.Join)...),
+		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
+	}, func() {
+		end.Close()
+		proc.Close()
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -301,9 +295,8 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 	if err != nil {
 		return &LaunchError{Op: "open", Type: unix.CLONE_NEWUSER, Step: "open /proc/PID", Err: err}
 	}
-	defer d.Close()
 	l := composeMapper(c, user)
-	p, err := l.start(&launcher.Cmd{Args: []string{"gonso-idmap"}, Files: []*os.File{user.File, d.File()}})
+	p, err := l.start(ctx, &launcher.Cmd{Args: []string{"gonso-idmap"}, Files: []*os.File{user.File, d.File()}}, func() { d.Close() })
 	if err != nil {
 		return err
 	}

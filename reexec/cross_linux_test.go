@@ -28,7 +28,7 @@ func TestScoreOfTheSparedCannotComeAlong(t *testing.T) {
 			l.cross(crossing{own: own{spared: spared}, protect: protect, top: launcher.FirstFileFD})
 			l.Sync()
 			l.Wait()
-			p, err := l.start(&launcher.Cmd{})
+			p, err := l.startHere(&launcher.Cmd{})
 			if err != nil {
 				t.Fatal(err)
 			}

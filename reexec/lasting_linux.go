@@ -1,39 +1,157 @@
 package reexec
 
 import (
+	"context"
 	"errors"
-	"io/fs"
+	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
-// Workers are started on a thread that lasts as long as this program. What a worker is, it
+// Processes are started on threads that last as long as this program. What a worker is, it
 // gets SIGKILL when the thread that has started it ends (PR_SET_PDEATHSIG), however this
 // program ends, and whatever the worker waits for or is stopped by. Any other thread may
 // end while the program goes on: gonso ends threads itself.
+//
+// A start may last: exec closes copies of all files that this program has open, and a file system of
+// somebody else's may not answer to that (FUSE_FLUSH). Nothing ends such a wait, so that the thread is
+// left behind in it, and another one takes what comes next.
 var lasting struct {
-	sync.Once
-	work chan func()
+	sync.Mutex
+	work    chan func() (lasts bool)
+	threads int
+	over    atomic.Int64 // starts that are
 }
 
-// onLastingThread runs f there.
-func onLastingThread(f func()) {
-	lasting.Do(func() {
-		lasting.work = make(chan func())
-		go lastingThread(0)
-	})
-	done := make(chan struct{})
-	lasting.work <- func() {
-		defer close(done)
-		f()
+const (
+	// maxLasting bounds the threads that are left behind. Beyond it, who wants to start something waits for one.
+	maxLasting = 16
+	// lastingPatience is for how long no start may be over before there is another thread.
+	lastingPatience = 100 * time.Millisecond
+)
+
+// onLastingThread runs f on such a thread. When ctx is done first, it returns ctx's cause with
+// [sys.ErrLeftBehind]; what f gives later is handed to late. What f uses has to be given up by release,
+// which is called when f is over, or will not be called; but not if f says errElsewhere.
+func onLastingThread[T any](ctx context.Context, f func() (T, error), release func(), late func(T)) (T, error) {
+	type result struct {
+		v   T
+		err error
 	}
-	<-done
+	var nothing T
+	var over atomic.Bool // one of the two was first
+	c := make(chan result, 1)
+	err := giveToLastingThread(ctx, func() (lasts bool) {
+		v, err := f()
+		if err != errElsewhere {
+			release()
+		}
+		if !over.CompareAndSwap(false, true) {
+			if err == nil {
+				late(v)
+			}
+			return false
+		}
+		c <- result{v, err}
+		return err == nil
+	})
+	if err != nil {
+		release()
+		return nothing, err
+	}
+	select {
+	case r := <-c:
+		return r.v, r.err
+	case <-ctx.Done():
+		if over.CompareAndSwap(false, true) {
+			return nothing, stuckStart(context.Cause(ctx))
+		}
+		r := <-c // at the same time
+		return r.v, r.err
+	}
+}
+
+// errElsewhere is what f of onLastingThread answers if it has to run elsewhere, and has used nothing.
+var errElsewhere = errors.New("to be run on another thread")
+
+// onThreadLikeThis is onLastingThread, unless the calling thread has other privileges, as whoever is locked to it
+// may have wanted: then f runs here, and lasts as long as that takes.
+func onThreadLikeThis[T any](ctx context.Context, f func() (T, error), release func(), late func(T)) (T, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	mine, err := ThreadPrivileges()
+	if err == nil {
+		v, err := onLastingThread(ctx, func() (v T, err error) {
+			if theirs, err := ThreadPrivileges(); err != nil || theirs != mine {
+				return v, errElsewhere
+			}
+			return f()
+		}, release, late)
+		if err != errElsewhere {
+			return v, err
+		}
+	}
+	defer release()
+	return f()
+}
+
+// likeLastingThread reports whether the calling thread has the privileges of those that last.
+func likeLastingThread(ctx context.Context) bool {
+	like, _ := onThreadLikeThis(ctx, func() (int, error) { return unix.Gettid(), nil }, func() {}, func(int) {})
+	return like != unix.Gettid()
+}
+
+// giveToLastingThread has f run there, after an error not. f reports whether what it has started goes on.
+func giveToLastingThread(ctx context.Context, f func() (lasts bool)) error {
+	work := lastingWork()
+	patience := time.NewTicker(lastingPatience)
+	defer patience.Stop()
+	for over := lasting.over.Load(); ; over = lasting.over.Load() {
+		select {
+		case work <- f:
+			return nil
+		case <-patience.C:
+			if lasting.over.Load() == over {
+				anotherLastingThread()
+			}
+		case <-ctx.Done():
+			return stuckStart(context.Cause(ctx))
+		}
+	}
+}
+
+// lastingWork is where the threads take their work from; there is at least one of them.
+func lastingWork() chan<- func() bool {
+	lasting.Lock()
+	defer lasting.Unlock()
+	if lasting.work == nil {
+		lasting.work = make(chan func() bool)
+		lasting.threads++
+		go lastingThread(0)
+	}
+	return lasting.work
+}
+
+func anotherLastingThread() {
+	lasting.Lock()
+	defer lasting.Unlock()
+	if lasting.threads < maxLasting {
+		lasting.threads++
+		go lastingThread(0)
+	}
+}
+
+// stuckStart says, as far as can be known, why a start is not over.
+func stuckStart(cause error) error {
+	return fmt.Errorf("starting a process: exec does not return, which closes a copy of every file that this program has open; "+
+		"probably the file system of one of them does not answer (FUSE): %w", errors.Join(cause, sys.ErrLeftBehind))
 }
 
 // Settle has the calling thread enter the namespaces of this program, as far as it is not there. Package
@@ -58,45 +176,20 @@ func lastingThread(tries int) {
 		}
 		return
 	}
-	lastingIdentity = threadIdentity()
+	needed := false
 	for f := range lasting.work {
-		f()
-	}
-}
-
-// lastingIdentity is set before anything runs on that thread.
-var lastingIdentity string
-
-// likeLastingThread reports whether the calling thread is in the same namespaces, and may do
-// the same, as the one that lasts: then it makes no difference which of them starts a process.
-func likeLastingThread() (same bool) {
-	me := threadIdentity()
-	onLastingThread(func() { same = me != "" && me == lastingIdentity })
-	return same
-}
-
-// threadIdentity is what a process inherits from the calling thread, or "" if that is not known.
-func threadIdentity() string {
-	runtime.LockOSThread() // another thread may be another one's
-	defer runtime.UnlockOSThread()
-	d, err := procfs.Thread()
-	if err != nil {
-		return ""
-	}
-	defer d.Close()
-	var b strings.Builder
-	for _, link := range []string{
-		"root", "cwd", "ns/cgroup", "ns/ipc", "ns/mnt", "ns/net", "ns/pid_for_children", "ns/time_for_children", "ns/user", "ns/uts",
-	} {
-		target, err := d.Readlink(link)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return ""
+		needed = f() || needed
+		lasting.over.Add(1)
+		if needed {
+			continue
 		}
-		b.WriteString(target + "\n")
+		// What it has started has ended: it need not last if there are others.
+		lasting.Lock()
+		if lasting.threads > 1 {
+			lasting.threads--
+			lasting.Unlock()
+			return
+		}
+		lasting.Unlock()
 	}
-	may, err := d.Privileges()
-	if err != nil {
-		return ""
-	}
-	return b.String() + may
 }

@@ -18,8 +18,21 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// start starts the launcher on l. It is lent the capabilities that it would not have otherwise.
-func (l *launch) start(cmd *launcher.Cmd) (*launcher.Process, error) {
+// start starts the launcher on l, where it has the calling thread's privileges. What cmd uses is given up by
+// release, also if ctx is done before the launcher has started.
+func (l *launch) start(ctx context.Context, cmd *launcher.Cmd, release func()) (*launcher.Process, error) {
+	return onThreadLikeThis(ctx, func() (*launcher.Process, error) { return l.startHere(cmd) }, release, giveUp)
+}
+
+// giveUp ends a launcher that has started too late.
+func giveUp(p *launcher.Process) {
+	p.Kill()
+	p.Close()
+	p.Reap(0)
+}
+
+// startHere starts the launcher on l. It is lent the capabilities that it would not have otherwise.
+func (l *launch) startHere(cmd *launcher.Cmd) (*launcher.Process, error) {
 	cmd.List = &l.List
 	if lent := sys.Lendable(); lent != 0 {
 		attr := syscall.SysProcAttr{}
@@ -159,20 +172,21 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 	if err != nil {
 		return nil, nil, err
 	}
-	// Then only the child has it, and its end means the child's; so with stderrW.
-	defer sock.Close()
 	tail, stderrW, err := newStderrTail(w.opts.Stderr)
 	if err != nil {
 		conn.Close()
+		sock.Close()
 		return nil, nil, err
 	}
-	defer stderrW.Close()
 	handshake.Mark(sock, perCall)
 	how, cmd := w.prepare(perCall, sock, exe)
 	cmd.Stdout, cmd.Stderr = stderrW, stderrW
-	var proc *launcher.Process
-	var l *launch
-	onLastingThread(func() { proc, l, err = w.startIn(how, cmd) })
+	// Then only the child has sock, and its end means the child's; so with stderrW.
+	release := func() {
+		sock.Close()
+		stderrW.Close()
+	}
+	s, err := onLastingThread(ctx, func() (started, error) { return w.startIn(how, cmd) }, release, started.giveUp)
 	if err != nil {
 		conn.Close()
 		said := tail.stop()
@@ -184,9 +198,9 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		}
 		return nil, nil, err
 	}
-	p := newProcess(w, conn, proc, tail)
+	p := newProcess(w, conn, s.proc, tail)
 	p.exe, p.oom = fileIDOf(exe), countOOM(w.opts.Cgroup) // while the other process is at work
-	return p, l, nil
+	return p, s.launch, nil
 }
 
 // prepare says what the launcher is to be given.

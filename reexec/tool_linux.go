@@ -42,9 +42,10 @@ func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 	c := exec.Command(path, args...)
 	c.Stdout, c.Stderr = outEnd, errsEnd // files, so that Wait waits for nothing else
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err = c.Start()
-	outEnd.Close()
-	errsEnd.Close()
+	_, err = onThreadLikeThis(ctx, func() (*exec.Cmd, error) { return c, c.Start() }, func() {
+		outEnd.Close()
+		errsEnd.Close()
+	}, endTool)
 	if err == nil {
 		err = waitForTool(ctx, c)
 	}
@@ -65,6 +66,12 @@ func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 		return "", fmt.Errorf("%s: %w: %s", path, err, said)
 	}
 	return "", fmt.Errorf("%s: %w", path, err)
+}
+
+// endTool ends a tool that has started too late.
+func endTool(c *exec.Cmd) {
+	_ = unix.Kill(-c.Process.Pid, unix.SIGKILL)
+	_ = c.Wait()
 }
 
 // waitForTool waits for the end of c, and ends its process group.

@@ -2,10 +2,10 @@ package reexec
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -21,18 +21,17 @@ import (
 type Witness struct{ p *launcher.Process }
 
 // StartWitness starts one. Signals sent before are unknown to it.
-func StartWitness() (w *Witness, err error) {
-	procfs.AtHome(func() { w, err = startWitness() })
-	return w, err
+func StartWitness() (*Witness, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), defaultStartTimeout, errSlow)
+	defer cancel()
+	return onLastingThread(ctx, startWitness, func() {}, (*Witness).End)
 }
 
 // maxStatus is far more than a status file of procfs has.
 const maxStatus = 1 << 20
 
 func startWitness() (*Witness, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	// A child begins with the mask of the thread that starts it: there is no moment
+	// On a thread to which nobody else is locked. A child begins with the mask of the thread that starts it: there is no moment
 	// at which a signal could end it.
 	var all, old unix.Sigset_t
 	for i := range all.Val {
@@ -44,9 +43,7 @@ func startWitness() (*Witness, error) {
 	l := new(launcher.List)
 	l.Wait() // for the other end to be closed
 	p, err := launcher.Start(&launcher.Cmd{List: l, Args: []string{"gonso-witness"}})
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
-		runtime.LockOSThread() // one more than is undone: the thread ends with its goroutine
-	}
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // fails for bad pointers only
 	if err != nil {
 		return nil, err
 	}

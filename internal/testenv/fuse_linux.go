@@ -38,6 +38,7 @@ func Silent(t testing.TB, dir string, answers Answers) (end func()) {
 		t.Fatal(err)
 	}
 	end = sync.OnceFunc(func() {
+		in.Write([]byte("x")) // a child of this program that waits may have its end, too
 		in.Close()
 		c.Wait()
 		_ = unix.Unmount(dir, unix.MNT_DETACH) // if it was killed
