@@ -48,7 +48,7 @@ func rawRestore(s *Set, types Type) error {
 		for _, in := range []bool{true, false} {
 			for _, t := range singles(types) {
 				ns := home[t.index()]
-				if in {
+				if _ = keepHome(t.index()); in {
 					ns = s.get().ns[t.index()]
 				}
 				if err := unix.Setns(ns.FD(), int(t)); err != nil {

@@ -11,11 +11,13 @@ import (
 
 // Functions run in workers use gonso too, and its errors come home like others.
 func init() {
-	for name, err := range sentinels {
-		errtree.RegisterSentinel(name, err)
-	}
-	errtree.RegisterType("gonso.Error", encodeError, decodeError)
-	errtree.RegisterType("gonso.PanicError", encodePanic, decodePanic)
+	errtree.Later(func() {
+		for name, err := range sentinels {
+			errtree.RegisterSentinel(name, err)
+		}
+		errtree.RegisterType("gonso.Error", encodeError, decodeError)
+		errtree.RegisterType("gonso.PanicError", encodePanic, decodePanic)
+	})
 }
 
 // RegisterError makes errors.Is find err in errors of registered functions when
@@ -107,9 +109,11 @@ func decodePanic(f panicFields, wrapped []error) (*PanicError, error) {
 // What functions that use package net return, and [Set.Dialer] when the worker
 // resolves names.
 func init() {
-	errtree.RegisterSentinel("net.ErrClosed", net.ErrClosed)
-	errtree.RegisterType("net.DNSError", encodeDNSError, decodeDNSError)
-	errtree.RegisterType("net.OpError", encodeOpError, decodeOpError)
+	errtree.Later(func() {
+		errtree.RegisterSentinel("net.ErrClosed", net.ErrClosed)
+		errtree.RegisterType("net.DNSError", encodeDNSError, decodeDNSError)
+		errtree.RegisterType("net.OpError", encodeOpError, decodeOpError)
+	})
 }
 
 type dnsFields struct {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/gonso/gonso/child"
@@ -17,17 +18,39 @@ import (
 // Func is a registered function: one that can run in another process, which is
 // this program started again and so knows the function by the same name.
 type Func[In, Out any] struct {
-	name  string
-	cfg   funcConfig
-	bad   error // why its types cannot cross
+	name string
+	cfg  funcConfig
+	fn   func(context.Context, In) (Out, error)
+
+	once sync.Once
+	of   crossing // see types
+}
+
+// crossing is what the types of argument and result are like.
+type crossing struct {
+	bad   error // why they cannot cross
 	give  bool  // results may hold files
 	pipe  bool  // arguments may hold readers, writers and channels
 	chans bool  // arguments may hold channels
 	most  int   // bytes of an encoded result
 
 	in, out bool // argument, result are interfaces: their type says less than what is in them
+}
 
-	fn func(context.Context, In) (Out, error)
+// types looks at them when the function is used: most programs use few of those that packages register.
+func (f *Func[In, Out]) types() *crossing {
+	f.once.Do(func() {
+		in, out := reflect.TypeFor[In](), reflect.TypeFor[Out]()
+		f.of = crossing{
+			bad: badTypes(codec.CheckArgument(in), codec.CheckType(out)),
+			in:  in.Kind() == reflect.Interface, out: out.Kind() == reflect.Interface,
+			give: codec.HasFiles(out), pipe: codec.HasStreams(in), chans: codec.HasChannels(in),
+		}
+		if f.of.bad == nil {
+			f.of.most = codec.MaxSize(out)
+		}
+	})
+	return &f.of
 }
 
 // Register makes fn known by name and returns what it is called by. Use it to
@@ -55,13 +78,6 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 			o(&f.cfg)
 		}
 	}
-	f.bad = badTypes(codec.CheckArgument(reflect.TypeFor[In]()), codec.CheckType(reflect.TypeFor[Out]()))
-	f.in, f.out = reflect.TypeFor[In]().Kind() == reflect.Interface, reflect.TypeFor[Out]().Kind() == reflect.Interface
-	f.give, f.pipe = codec.HasFiles(reflect.TypeFor[Out]()), codec.HasStreams(reflect.TypeFor[In]())
-	f.chans = codec.HasChannels(reflect.TypeFor[In]())
-	if f.bad == nil {
-		f.most = codec.MaxSize(reflect.TypeFor[Out]())
-	}
 	child.Register(name, f.serve, child.Traits{Clean: f.cfg.leavesThreadClean, Goroutines: f.cfg.startsGoroutines})
 	return f
 }
@@ -87,7 +103,7 @@ func pointerTo[T any](v T) any { return &v }
 // wire.
 func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcome {
 	var in In
-	if f.chans {
+	if f.types().chans {
 		return f.serveChannels(ctx, arg)
 	}
 	if err := arg.Decode(&in); err != nil {
@@ -115,11 +131,11 @@ func (f *Func[In, Out]) serveChannels(ctx context.Context, arg codec.Value) *wir
 // outcome is for what the function has returned.
 func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 	var value any = out
-	if f.out {
+	if f.types().out {
 		value = pointerTo(out)
 	}
 	result, err := codec.Encode(value)
-	if f.give {
+	if f.types().give {
 		sys.CloseFiles(codec.FilesIn(out))
 	}
 	if err != nil {
@@ -205,8 +221,8 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		return nil, 0, nil, invalid("call", "the Func is nil, or not from Register")
 	case ctx == nil:
 		return nil, 0, nil, invalid("call", "the context is nil")
-	case f.bad != nil:
-		return nil, 0, nil, newError("call", 0, f.name, f.bad)
+	case f.types().bad != nil:
+		return nil, 0, nil, newError("call", 0, f.name, f.types().bad)
 	}
 	c, err := s.acquire("call")
 	if err != nil {
@@ -236,10 +252,10 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	}
 	var st *streams
 	var value, wide any = in, nil
-	if f.in { // it is decoded as what its type says
+	if f.types().in { // it is decoded as what its type says
 		value = pointerTo(in)
 	}
-	if f.pipe {
+	if f.types().pipe {
 		connected := in
 		if st, value, err = c.connectStreams(&connected); err != nil {
 			return nil, 0, nil, newError("encode argument of", 0, f.name, err)
@@ -260,7 +276,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean && !o.endThread, o)
 	} else {
 		grace = c.grace()
-		outcome, err = c.callInProcess(ctx, f.name, f.most, arg, o)
+		outcome, err = c.callInProcess(ctx, f.name, f.types().most, arg, o)
 		err = workerError("call", c.types, f.name, err)
 	}
 	called := err

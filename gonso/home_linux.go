@@ -15,11 +15,11 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Home is where this process was when the package was initialized: one held
-// descriptor for each type. Threads are restored to these descriptors, one
-// setns for each type, and never through a pidfd of this process: that means
-// whatever the main thread is in at the moment, and a setns by pidfd that names
-// CLONE_NEWNS moves root and working directory of the whole process.
+// Home is where this process was when the package was initialized. What is known of it then is which
+// namespaces these are; most programs need no more. The first use opens a descriptor, by a thread that is
+// there still. Threads are restored to these descriptors, one setns for each type, and never through a
+// pidfd of this process: that means whatever the main thread is in at the moment, and a setns by pidfd
+// that names CLONE_NEWNS moves root and working directory of the whole process.
 var (
 	home    [numTypes]*nsfs.NS // nil where the kernel has no such type or /proc is missing
 	mainTID = os.Getpid()
@@ -32,18 +32,13 @@ func init() {
 		return
 	}
 	defer unix.Close(dir)
-	AllTypes.each(func(i int, t Type) {
-		if ns, err := nsfs.OpenProc(dir, typeTable[i].name, uint32(t)); err == nil {
-			home[i] = ns
-		}
-	})
+	AllTypes.each(func(i int, _ Type) { home[i] = nsfs.Known(dir, typeTable[i].name) })
 }
 
 var renewing sync.Mutex
 
-// keepHome makes sure that a descriptor of home is what it was. A program may have closed it, as
-// daemons close all that they do not know, and its number may be another file's. The main thread
-// never enters anything: what is there under the same number is home.
+// keepHome makes sure that a descriptor of home is open, and means home. A program may have closed it, as
+// daemons close all that they do not know, and its number may be another file's.
 func keepHome(i int) error {
 	h := home[i]
 	if h == nil {
@@ -57,21 +52,59 @@ func keepHome(i int) error {
 	if h.Check() == nil {
 		return nil
 	}
-	dir, err := procfs.Open("self/ns", unix.O_PATH|unix.O_DIRECTORY)
+	ns, err := findHome(i)
 	if err != nil {
 		return err
+	}
+	h.Renew(ns)
+	return nil
+}
+
+// holdHome makes sure that a thread which leaves home will find the way back. Without it the thread ends.
+func holdHome(types Type) {
+	(types & threadGoesHome).each(func(i int, _ Type) {
+		if h := home[i]; h != nil && !h.Held() {
+			_ = keepHome(i)
+		}
+	})
+}
+
+// findHome opens home. The main thread is there, as gonso takes it nowhere. Where others have taken it
+// elsewhere, one of the other threads is: the Go runtime's own among them, which run no goroutines.
+func findHome(i int) (*nsfs.NS, error) {
+	if ns, err := openHome(i, "self/ns"); err == nil {
+		return ns, nil
+	}
+	tasks, err := procfs.Open("self/task", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(tasks), "task")
+	defer f.Close()
+	ids, err := f.Readdirnames(-1)
+	for _, id := range ids {
+		if ns, err := openHome(i, "self/task/"+id+"/ns"); err == nil {
+			return ns, nil
+		}
+	}
+	return nil, errors.Join(errNoHome, err)
+}
+
+func openHome(i int, in string) (*nsfs.NS, error) {
+	dir, err := procfs.Open(in, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
 	}
 	defer unix.Close(dir)
 	ns, err := nsfs.OpenProc(dir, typeTable[i].name, uint32(typeTable[i].typ))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !h.Same(ns) {
+	if !home[i].Same(ns) {
 		ns.Release()
-		return errNoHome
+		return nil, errNoHome
 	}
-	h.Renew(ns)
-	return nil
+	return ns, nil
 }
 
 // enterHome takes the calling thread home.

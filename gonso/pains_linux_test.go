@@ -46,7 +46,9 @@ import (
 // program of their own in package integration/isolation.
 
 func init() {
-	testenv.Program("main thread elsewhere", mainThreadElsewhere)
+	testenv.Program("main thread elsewhere", func() { mainThreadElsewhere(false) })
+	testenv.Program("main thread elsewhere first", func() { mainThreadElsewhere(true) })
+	testenv.Program("what an import holds", whatAnImportHolds)
 	testenv.Program("caches", caches)
 	testenv.Program("forgets Init", func() { pidInProcess() })
 	testenv.Program("groups", func() {
@@ -802,11 +804,16 @@ func TestMountNamespaceCannotMoveTheProcess(t *testing.T) {
 }
 
 // mainThreadElsewhere is a program whose main thread somebody moved into
-// another net namespace.
-func mainThreadElsewhere() {
+// another net namespace, before gonso was ever used or afterwards.
+func mainThreadElsewhere(first bool) {
 	os.Unsetenv(testenv.ProgramEnv)
 	runtime.LockOSThread() // so that no thread is cloned from this one
 	home := netOf("/proc/thread-self")
+	if first {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			print(nil, err)
+		}
+	}
 	s, err := gonso.Unshare(gonso.Net)
 	if err != nil {
 		print(nil, err)
@@ -851,9 +858,32 @@ func mainThreadElsewhere() {
 // Tried: restoring by a pidfd of this process goes wherever its main thread is.
 func TestRestoreCannotFollowTheMainThread(t *testing.T) {
 	testenv.Need(t, testenv.Root)
-	out := program(t, "main thread elsewhere", nil)
-	var n int
-	if _, err := fmt.Sscanf(out, "%d threads at home", &n); err != nil || n < 2 {
+	for _, name := range []string{"main thread elsewhere", "main thread elsewhere first"} {
+		out := program(t, name, nil)
+		var n int
+		if _, err := fmt.Sscanf(out, "%d threads at home", &n); err != nil || n < 2 {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// whatAnImportHolds is a program that says which descriptors it has when main begins.
+func whatAnImportHolds() {
+	var held []string
+	for fd := 3; fd < 100; fd++ {
+		link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		ofRuntime := strings.HasPrefix(link, "anon_inode:[event") || strings.HasPrefix(link, "/sys/fs/cgroup/")
+		if err == nil && !ofRuntime && link != os.DevNull {
+			held = append(held, link)
+		}
+	}
+	fmt.Print(strings.Join(held, " "))
+}
+
+// Of gonso, a program that imports it has one descriptor, of /proc: another one could be mounted there until
+// the first call, or the program could have another root.
+func TestImportHoldsNoDescriptorsButOfProc(t *testing.T) {
+	if out := program(t, "what an import holds", nil); out != "/proc" {
 		t.Errorf("%s", out)
 	}
 }

@@ -147,6 +147,7 @@ func (r *threadRun) enter() error {
 	if err := r.settle(r.c.types &^ r.c.foreign); err != nil {
 		return err
 	}
+	holdHome(r.c.foreign)
 	for _, t := range r.join {
 		if t == Mount {
 			// setns refuses a mount namespace to a thread that shares root and

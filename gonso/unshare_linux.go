@@ -76,6 +76,7 @@ func (m freshMount) mount() error {
 func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, error) {
 	var made *core
 	err := c.runOnThread(context.Background(), threadOrder(base), func(r *threadRun) bool {
+		holdHome(types)
 		r.entered |= types
 		if err := unix.Unshare(int(types)); err != nil {
 			r.err = refused("unshare", types, err)

@@ -100,7 +100,7 @@ func keysInOrder(m reflect.Value) ([]reflect.Value, error) {
 	}
 	entries := make([]entry, 0, m.Len())
 	for it := m.MapRange(); it.Next(); {
-		encoded, err := encMode.Marshal(it.Key().Interface())
+		encoded, err := modes().enc.Marshal(it.Key().Interface())
 		if err != nil {
 			return nil, err
 		}

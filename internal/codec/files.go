@@ -18,14 +18,14 @@ import (
 // tagFile is the CBOR tag of a file. With it the codec makes one where a stream is asked for, too.
 const tagFile = 0x66696c65 // "file"
 
-var fileTags = func() cbor.TagSet {
+func fileTags() cbor.TagSet {
 	tags := cbor.NewTagSet()
 	opts := cbor.TagOptions{EncTag: cbor.EncTagRequired, DecTag: cbor.DecTagRequired}
 	if err := tags.Add(opts, typeFile, tagFile); err != nil {
 		panic(err)
 	}
 	return tags
-}()
+}
 
 // A Value is an encoded value and the files in it, which belong to it.
 type Value struct {

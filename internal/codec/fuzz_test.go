@@ -67,7 +67,7 @@ func FuzzValue(f *testing.F) {
 		}
 		// The scan sees what the decoder accepts as well formed.
 		var v any
-		if decMode.Unmarshal(b, &v) == nil {
+		if modes().dec.Unmarshal(b, &v) == nil {
 			s := scanner{b: b, left: MaxDecoded, limit: MaxDecoded}
 			if err := s.item(shapeOf(reflect.TypeFor[any]()), 0); err != nil || len(s.b) > 0 {
 				t.Fatalf("scan: %v, %d bytes left", err, len(s.b))

@@ -4,18 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 )
 
-var (
-	encMode         = must(encOptions(cbor.TimeRFC3339Nano).EncMode())
-	encModeUTC      = must(encOptions(cbor.TimeRFC3339NanoUTC).EncMode())
-	encModeFiles    = must(encOptions(cbor.TimeRFC3339Nano).EncModeWithTags(fileTags))
-	encModeFilesUTC = must(encOptions(cbor.TimeRFC3339NanoUTC).EncModeWithTags(fileTags))
-	decMode         = must(decOptions().DecMode())
-	decModeFiles    = must(decOptions().DecModeWithTags(fileTags))
-)
+// modes are made when the first value is encoded or decoded: most programs that import this package have none.
+var modes = sync.OnceValue(func() (m struct {
+	enc, encUTC, encFiles, encFilesUTC cbor.EncMode
+	dec, decFiles                      cbor.DecMode
+}) {
+	tags := fileTags()
+	m.enc = must(encOptions(cbor.TimeRFC3339Nano).EncMode())
+	m.encUTC = must(encOptions(cbor.TimeRFC3339NanoUTC).EncMode())
+	m.encFiles = must(encOptions(cbor.TimeRFC3339Nano).EncModeWithTags(tags))
+	m.encFilesUTC = must(encOptions(cbor.TimeRFC3339NanoUTC).EncModeWithTags(tags))
+	m.dec = must(decOptions().DecMode())
+	m.decFiles = must(decOptions().DecModeWithTags(tags))
+	return m
+})
 
 func decOptions() cbor.DecOptions {
 	return cbor.DecOptions{
@@ -81,7 +88,7 @@ func marshal(v any) (b []byte, err error) {
 		return marshalBytes(v)
 	}
 	defer catch(&b, &err, "encode", v)
-	mode := encMode
+	mode := modes().enc
 	var sh *shape
 	if v != nil {
 		sh = shapeOf(reflect.TypeOf(v))
@@ -133,13 +140,13 @@ func (sh *shape) lookAt(v any) (utc bool, err error) {
 func (sh *shape) mode(utc bool) cbor.EncMode {
 	switch files := sh.holds.has(file); {
 	case files && utc:
-		return encModeFilesUTC
+		return modes().encFilesUTC
 	case files:
-		return encModeFiles
+		return modes().encFiles
 	case utc:
-		return encModeUTC
+		return modes().encUTC
 	}
-	return encMode
+	return modes().enc
 }
 
 const smallBytes = 4 << 10
@@ -195,9 +202,9 @@ func unmarshal(b []byte, v any, pay *spending) (err error) {
 		err = pay.allow(pay.took)
 	}
 	if err == nil {
-		mode := decMode
+		mode := modes().dec
 		if sh.holds.has(file) {
-			mode = decModeFiles
+			mode = modes().decFiles
 		}
 		err = mode.Unmarshal(b, v)
 	}

@@ -29,6 +29,7 @@ func RegisterGoType(t reflect.Type) error {
 	if err != nil {
 		return err
 	}
+	settleFirst()
 	registry.Lock()
 	defer registry.Unlock()
 	if registry.byType[t] != nil {

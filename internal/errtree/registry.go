@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gonso/gonso/internal/codec"
 )
@@ -16,7 +17,7 @@ import (
 // maxErrorName bounds the names of registered errors.
 const maxErrorName = 128
 
-// registry knows the errors that come back as what they were. It is filled by package
+// registry knows the errors that come back as what they were. What fills it is known from package
 // initialisation, like that of image formats or SQL drivers, and is the same in parent and worker
 // because they are the same binary.
 var registry = struct {
@@ -30,6 +31,34 @@ var registry = struct {
 	names:     make(map[error]string, 64),
 	types:     make(map[string]*errorType, 16),
 	byType:    make(map[reflect.Type]*errorType, 16),
+}
+
+var later struct {
+	sync.Once
+	under atomic.Bool
+	all   []func()
+}
+
+// Later has f register errors before the first of them is asked for: most programs ask for none. Call it
+// from init.
+func Later(f func()) { later.all = append(later.all, f) }
+
+// settle is for whoever asks.
+func settle() {
+	later.Do(func() {
+		later.under.Store(true)
+		for _, f := range later.all {
+			f()
+		}
+		later.under.Store(false)
+	})
+}
+
+// settleFirst is for whoever registers, so that what is registered twice is found.
+func settleFirst() {
+	if !later.under.Load() { // else it is one of f
+		settle()
+	}
 }
 
 // An errorType is a codec of one Go type, stripped of that type.
@@ -54,6 +83,7 @@ var errRoom = errors.New("no room for its fields")
 // empty, name is longer than 128 bytes, either is registered already, or err cannot be compared.
 // Call it from init.
 func RegisterSentinel(name string, err error) {
+	settleFirst()
 	registry.Lock()
 	defer registry.Unlock()
 	switch {
@@ -87,6 +117,7 @@ func RegisterType[T error, F any](name string, encode func(T) (F, []error), deco
 
 // registerType does not look at F, which takes its time in every program that imports this package.
 func registerType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
+	settleFirst()
 	t := reflect.TypeFor[T]()
 	registry.Lock()
 	defer registry.Unlock()
@@ -128,24 +159,28 @@ func sentinelName(err error) string {
 	if !reflect.ValueOf(err).Comparable() {
 		return ""
 	}
+	settle()
 	registry.RLock()
 	defer registry.RUnlock()
 	return registry.names[err]
 }
 
 func sentinel(name string) error {
+	settle()
 	registry.RLock()
 	defer registry.RUnlock()
 	return registry.sentinels[name]
 }
 
 func typeOfError(err error) *errorType {
+	settle()
 	registry.RLock()
 	defer registry.RUnlock()
 	return registry.byType[reflect.TypeOf(err)]
 }
 
 func typeNamed(name string) *errorType {
+	settle()
 	registry.RLock()
 	defer registry.RUnlock()
 	return registry.types[name]
@@ -153,6 +188,7 @@ func typeNamed(name string) *errorType {
 
 // matching gives the names of the sentinels for which is returns true.
 func matching(is func(error) bool) (names []string) {
+	settle()
 	registry.RLock()
 	all := make(map[string]error, len(registry.sentinels))
 	for name, err := range registry.sentinels {
@@ -167,7 +203,9 @@ func matching(is func(error) bool) (names []string) {
 	return names
 }
 
-func init() {
+func init() { Later(registerStandard) }
+
+func registerStandard() {
 	for _, s := range [...]struct {
 		name string
 		err  error

@@ -73,6 +73,19 @@ func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
 	return OwnAs(os.NewFile(uintptr(fd), name), typ)
 }
 
+// Known is a namespace by a link of procfs, as for OpenProc, without a descriptor: it has to be renewed before
+// anything needs one. It is nil if there is no such link.
+func Known(dirfd int, name string) *NS {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dirfd, name, &st, 0); err != nil {
+		return nil
+	}
+	n := &NS{dev: uint64(st.Dev), ino: st.Ino}
+	n.open.Store(&opened{fd: -1})
+	n.refs.Store(1)
+	return n
+}
+
 // OpenAt opens a file that may be anything: a FIFO must not block and a device
 // must not be touched, so it is looked at through O_PATH before it is opened.
 func OpenAt(dirfd int, name string) (*NS, error) {
@@ -166,10 +179,16 @@ func (n *NS) Release() {
 // FD is the descriptor, valid while the caller holds a reference.
 func (n *NS) FD() int { return n.open.Load().fd }
 
+// Held reports whether there is a descriptor.
+func (n *NS) Held() bool { return n.FD() >= 0 }
+
 // Check fails if the descriptor does not mean the namespace any more: the program has closed it.
 func (n *NS) Check() error { return n.is(n.FD()) }
 
 func (n *NS) is(fd int) error {
+	if fd < 0 {
+		return errLost
+	}
 	var st unix.Stat_t
 	if err := fstat(fd, &st); err != nil || st.Ino != n.ino || uint64(st.Dev) != n.dev {
 		return errLost
@@ -192,7 +211,11 @@ func (n *NS) Enter(typ uint32) error {
 var errLost = fmt.Errorf("this program has closed gonso's descriptor of the namespace: %w", os.ErrClosed)
 
 // Renew gives n the descriptor of o, which is the same namespace and is used no more.
-func (n *NS) Renew(o *NS) { lose(n.open.Swap(o.open.Load()).file) }
+func (n *NS) Renew(o *NS) {
+	if old := n.open.Swap(o.open.Load()).file; old != nil {
+		lose(old)
+	}
+}
 
 // File is the descriptor as an os.File that still belongs to n.
 func (n *NS) File() *os.File { return n.open.Load().file }

@@ -50,7 +50,7 @@ func (before *snapshot) left(limit time.Duration) []string {
 }
 
 // lasting are descriptors that stay once they were needed: the Go runtime's,
-// and those that gonso makes once in a process.
+// and those that gonso makes once in a process, of the namespaces that this is in among them.
 var lasting = func() map[string]bool {
 	m := map[string]bool{
 		"anon_inode:[eventpoll]":          true,
@@ -58,8 +58,11 @@ var lasting = func() map[string]bool {
 		"/memfd:gonso-launcher (deleted)": true,
 		"/memfd:gonso-worker (deleted)":   true,
 	}
-	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
-		m[exe] = true
+	links, _ := filepath.Glob("/proc/self/ns/*")
+	for _, link := range append(links, "/proc/self/exe") {
+		if target, err := os.Readlink(link); err == nil {
+			m[target] = true
+		}
 	}
 	return m
 }()

@@ -31,7 +31,9 @@ const (
 // Nothing can be read after it.
 var ErrProtocol = errors.New("wire: protocol violated")
 
-func init() { errtree.RegisterSentinel("wire.ErrProtocol", ErrProtocol) }
+func init() {
+	errtree.Later(func() { errtree.RegisterSentinel("wire.ErrProtocol", ErrProtocol) })
+}
 
 func violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
