@@ -15,11 +15,8 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// found is what package init found out.
-var found struct {
-	conn *wire.Conn
-	err  error
-}
+// refused is why package init found that this is not to be a worker.
+var refused error
 
 // The mark is made before anything of the program can run, and the parent is
 // told: from here on, silence means that main does not call Init.
@@ -28,21 +25,18 @@ func init() {
 		return
 	}
 	handshake.SetPending(true)
-	if found.err = refuseElevated(); found.err != nil {
+	if refused = refuseElevated(); refused != nil {
 		return
 	}
-	if found.err = takeMountArgs(); found.err != nil {
+	if refused = takeMountArgs(); refused != nil {
 		return
 	}
-	found.conn, found.err = wire.Blocking(handshake.SocketFD)
-	if found.err == nil {
-		found.err = greet(wire.Alive)
-	}
+	unix.CloseOnExec(handshake.SocketFD)
+	refused = greet(wire.Alive)
 }
 
 func greet(t wire.FrameType) error {
-	f := wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}.Frame(t)
-	return found.conn.Write(&f)
+	return wire.Greet(handshake.SocketFD, wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}, t)
 }
 
 // refuseElevated keeps whoever starts a program with more privileges than his own from
@@ -86,8 +80,11 @@ func refuseElevated() error {
 // Main serves calls until the parent closes the socket, and ends the process.
 // It never returns.
 func Main() {
-	if !handshake.IsWorker() || found.err != nil {
-		err := found.err
+	conn, err := (*wire.Conn)(nil), refused
+	if err == nil && handshake.IsWorker() {
+		conn, err = wire.Blocking(handshake.SocketFD)
+	}
+	if conn == nil {
 		if err == nil {
 			err = errors.New("this process was not started as a worker")
 		}
@@ -99,8 +96,8 @@ func Main() {
 	// Functions end threads, and the main thread cannot end: it stays this
 	// goroutine's, which only waits.
 	runtime.LockOSThread()
-	s := newServer(found.conn)
-	err := greet(wire.Ready)
+	s := newServer(conn)
+	err = greet(wire.Ready)
 	if err == nil {
 		go s.serve()
 		err = <-s.failed

@@ -37,7 +37,7 @@ type core struct {
 
 	workerMu sync.Mutex
 	workerAs Worker
-	worker   *reexec.Worker
+	worker   interface{ Close() } // a *reexec.Worker, which programs without functions do without
 
 	workerItems *codec.Items // under workerMu too; nil before the first channel
 }

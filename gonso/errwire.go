@@ -5,12 +5,17 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"sync"
 
 	"github.com/gonso/gonso/internal/errtree"
 )
 
-// Functions run in workers use gonso too, and its errors come home like others.
-func init() {
+var errorsOnce sync.Once
+
+// registerErrors is for programs that register functions or errors. Functions run in workers use gonso too, and its
+// errors come home like others.
+func registerErrors() {
+	errtree.Later(registerNetErrors)
 	errtree.Later(func() {
 		for name, err := range sentinels {
 			errtree.RegisterSentinel(name, err)
@@ -30,7 +35,10 @@ func init() {
 // Like [Register] it belongs where the worker comes by too, in an init function.
 // It panics if err is nil or of a type that cannot be compared, if name is empty
 // or longer than 128 bytes, or if either is registered already.
-func RegisterError(name string, err error) { errtree.RegisterSentinel(name, err) }
+func RegisterError(name string, err error) {
+	errorsOnce.Do(registerErrors)
+	errtree.RegisterSentinel(name, err)
+}
 
 // RegisterErrorType makes errors.As find errors of type T in errors of registered
 // functions when they come from a worker, as it does for *fs.PathError:
@@ -58,6 +66,7 @@ func RegisterError(name string, err error) { errtree.RegisterSentinel(name, err)
 // by another package. It panics if T is an interface, has no exported fields but
 // others, or has one that cannot cross.
 func RegisterErrorType[T error]() {
+	errorsOnce.Do(registerErrors)
 	t := reflect.TypeFor[T]()
 	if err := errtree.RegisterGoType(t); err != nil {
 		panic("gonso: RegisterErrorType of " + t.String() + ": " + err.Error())
@@ -108,12 +117,10 @@ func decodePanic(f panicFields, wrapped []error) (*PanicError, error) {
 
 // What functions that use package net return, and [Set.Dialer] when the worker
 // resolves names.
-func init() {
-	errtree.Later(func() {
-		errtree.RegisterSentinel("net.ErrClosed", net.ErrClosed)
-		errtree.RegisterType("net.DNSError", encodeDNSError, decodeDNSError)
-		errtree.RegisterType("net.OpError", encodeOpError, decodeOpError)
-	})
+func registerNetErrors() {
+	errtree.RegisterSentinel("net.ErrClosed", net.ErrClosed)
+	errtree.RegisterType("net.DNSError", encodeDNSError, decodeDNSError)
+	errtree.RegisterType("net.OpError", encodeOpError, decodeOpError)
 }
 
 type dnsFields struct {

@@ -72,6 +72,7 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 	if fn == nil {
 		panic("gonso: Register of a nil function")
 	}
+	errorsOnce.Do(registerErrors)
 	f := &Func[In, Out]{name: name, fn: fn}
 	for _, o := range opts {
 		if o != nil {

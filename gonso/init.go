@@ -5,11 +5,8 @@ import (
 
 	mobyreexec "github.com/moby/sys/reexec"
 
-	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/handshake"
 )
-
-func init() { mobyreexec.Register(handshake.Name, child.Main) }
 
 // Init must be the first call in main, and in TestMain of tests that use
 // [Func.Do]: a worker is this program started again, and Init is where it
@@ -26,7 +23,7 @@ func init() { mobyreexec.Register(handshake.Name, child.Main) }
 func Init() {
 	handshake.SetInitialized()
 	if handshake.IsWorker() {
-		child.Main()
+		serve()
 	}
 	if len(os.Args) > 0 && mobyreexec.Init() {
 		os.Exit(0)
@@ -35,8 +32,7 @@ func Init() {
 
 // InitElsewhere says that main calls the Init of another package in place of [Init]. register is
 // the function by which that package learns what it is to call: the Register of
-// github.com/containers/storage/pkg/reexec, for example. Nil is github.com/moby/sys/reexec, which
-// knows gonso already. Call it in an init function:
+// github.com/containers/storage/pkg/reexec, for example. Nil is github.com/moby/sys/reexec. Call it in an init function:
 //
 //	func init() { gonso.InitElsewhere(reexec.Register) }
 //
@@ -44,9 +40,10 @@ func Init() {
 // InitElsewhere takes main at its word: if main calls no such Init, it runs a second time as the worker,
 // inside, until [Worker].StartTimeout.
 func InitElsewhere(register func(name string, initializer func())) {
-	if register != nil {
-		register(handshake.Name, child.Main)
+	if register == nil {
+		register = mobyreexec.Register
 	}
+	register(handshake.Name, serve)
 	handshake.SetInitialized()
 }
 

@@ -96,8 +96,11 @@ func (a portArgs) bind() (*os.File, error) {
 	return nil, nil
 }
 
-var portInside = Register("gonso.port", func(_ context.Context, a portArgs) (*os.File, error) { return a.bind() },
-	LeavesThreadClean())
+var portInside builtin[portArgs, *os.File]
+
+func registerPort() *Func[portArgs, *os.File] {
+	return portInside.get("gonso.port", func(_ context.Context, a portArgs) (*os.File, error) { return a.bind() }, LeavesThreadClean())
+}
 
 // mayBind refuses a port that work in the Set could not bind. Package net binds in this process, which
 // may have more privileges than the Set's user namespace gives.
@@ -114,6 +117,6 @@ func (s *Set) mayBind(ctx context.Context, foreign Type, network, address string
 		return nil
 	}
 	a := portArgs{port}
-	_, err = insideSet(ctx, s, "bind", portInside, a, a.bind)
+	_, err = insideSet(ctx, s, "bind", registerPort(), a, a.bind)
 	return err
 }

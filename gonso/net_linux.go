@@ -20,13 +20,16 @@ func (a socketArgs) socket() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "socket"), nil
 }
 
-var socketInside = Register("gonso.socket", func(_ context.Context, a socketArgs) (*os.File, error) { return a.socket() },
-	LeavesThreadClean())
+var socketInside builtin[socketArgs, *os.File]
+
+func registerSocket() *Func[socketArgs, *os.File] {
+	return socketInside.get("gonso.socket", func(_ context.Context, a socketArgs) (*os.File, error) { return a.socket() }, LeavesThreadClean())
+}
 
 // socket makes one inside.
 func (s *Set) socket(ctx context.Context, domain, typ, proto int) (*os.File, error) {
 	a := socketArgs{domain, typ, proto}
-	return insideSet(ctx, s, "socket", socketInside, a, a.socket)
+	return insideSet(ctx, s, "socket", registerSocket(), a, a.socket)
 }
 
 // replaceSocket puts a socket that is made inside in the place of one that

@@ -253,8 +253,11 @@ func modeBits(m fs.FileMode) uint32 {
 	return bits
 }
 
-var openInside = Register("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open(reopenAlone) },
-	LeavesThreadClean())
+var openInside builtin[openArgs, *os.File]
+
+func registerOpen() *Func[openArgs, *os.File] {
+	return openInside.get("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open(reopenAlone) }, LeavesThreadClean())
+}
 
 // openFile does not care for the caches that a foreign mount namespace can fill:
 // open(2) fills none.
@@ -277,7 +280,7 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 	if foreign != 0 {
 		a.Name = threadsOwn(a.Name)
 	}
-	f, err := insideSet(ctx, s, "open", openInside, a, func() (*os.File, error) { return a.open(reopen) })
+	f, err := insideSet(ctx, s, "open", registerOpen(), a, func() (*os.File, error) { return a.open(reopen) })
 	if err != nil {
 		return nil, err
 	}
@@ -346,7 +349,11 @@ func (a bindArgs) bind() (*os.File, error) {
 	})
 }
 
-var bindInside = Register("gonso.bind", func(_ context.Context, a bindArgs) (*os.File, error) { return a.bind() })
+var bindInside builtin[bindArgs, *os.File]
+
+func registerBind() *Func[bindArgs, *os.File] {
+	return bindInside.get("gonso.bind", func(_ context.Context, a bindArgs) (*os.File, error) { return a.bind() })
+}
 
 // bind binds a socket to a path inside.
 func (s *Set) bind(ctx context.Context, op string, socket *os.File, path string) error {
@@ -358,7 +365,7 @@ func (s *Set) bind(ctx context.Context, op string, socket *os.File, path string)
 	if opened&Mount != 0 {
 		a.Caution = ordinaryFile
 	}
-	_, err = insideSet(ctx, s, op, bindInside, a, a.bind)
+	_, err = insideSet(ctx, s, op, registerBind(), a, a.bind)
 	return err
 }
 

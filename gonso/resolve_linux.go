@@ -10,9 +10,13 @@ import (
 
 type lookupArgs struct{ Network, Host string }
 
-var lookupInside = Register("gonso.lookup", func(ctx context.Context, a lookupArgs) ([]netip.Addr, error) {
-	return lookupIn(ctx, net.DefaultResolver, a.Network, a.Host)
-}, StartsGoroutines())
+var lookupInside builtin[lookupArgs, []netip.Addr]
+
+func registerLookup() *Func[lookupArgs, []netip.Addr] {
+	return lookupInside.get("gonso.lookup", func(ctx context.Context, a lookupArgs) ([]netip.Addr, error) {
+		return lookupIn(ctx, net.DefaultResolver, a.Network, a.Host)
+	}, StartsGoroutines())
+}
 
 // lookupTimeout is how long a resolver inside may take, whatever is configured there.
 const lookupTimeout = 2 * time.Minute
@@ -24,7 +28,7 @@ func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (i
 		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 		defer cancel()
 		ips, err = traced(ctx, network, host, func() ([]netip.Addr, error) {
-			return lookupInside.Do(ctx, s, lookupArgs{network, host}, InProcess())
+			return registerLookup().Do(ctx, s, lookupArgs{network, host}, InProcess())
 		})
 	} else {
 		// With the program's own files, whatever the caller's thread is in.

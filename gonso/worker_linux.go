@@ -137,11 +137,13 @@ func (c *core) refuseUnmapped(op, field string) error {
 func (c *core) getWorker() *reexec.Worker {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
-	if c.worker == nil {
-		c.worker = reexec.NewWorker(c.workerAs.options(c.joins(c.foreign), c.exposes(c.foreign), c.foreignRoot()))
-		if c.closed.Load() { // Close has not seen it
-			c.worker.Close()
-		}
+	if w, ok := c.worker.(*reexec.Worker); ok {
+		return w
 	}
-	return c.worker
+	w := reexec.NewWorker(c.workerAs.options(c.joins(c.foreign), c.exposes(c.foreign), c.foreignRoot()))
+	c.worker = w
+	if c.closed.Load() { // Close has not seen it
+		w.Close()
+	}
+	return w
 }

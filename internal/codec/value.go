@@ -9,20 +9,30 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// modes are made when the first value is encoded or decoded: most programs that import this package have none.
-var modes = sync.OnceValue(func() (m struct {
+// allModes are made when the first value is encoded or decoded, by what the linker leaves out of programs
+// that have none. A function that package init knows would stay.
+var allModes modeSet
+
+type modeSet struct {
+	once                               sync.Once
 	enc, encUTC, encFiles, encFilesUTC cbor.EncMode
 	dec, decFiles                      cbor.DecMode
-}) {
-	tags := fileTags()
+}
+
+func modes() *modeSet {
+	allModes.once.Do(makeModes)
+	return &allModes
+}
+
+func makeModes() {
+	tags, m := fileTags(), &allModes
 	m.enc = must(encOptions(cbor.TimeRFC3339Nano).EncMode())
 	m.encUTC = must(encOptions(cbor.TimeRFC3339NanoUTC).EncMode())
 	m.encFiles = must(encOptions(cbor.TimeRFC3339Nano).EncModeWithTags(tags))
 	m.encFilesUTC = must(encOptions(cbor.TimeRFC3339NanoUTC).EncModeWithTags(tags))
 	m.dec = must(decOptions().DecMode())
 	m.decFiles = must(decOptions().DecModeWithTags(tags))
-	return m
-})
+}
 
 func decOptions() cbor.DecOptions {
 	return cbor.DecOptions{

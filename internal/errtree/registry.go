@@ -36,18 +36,34 @@ var registry = struct {
 var later struct {
 	sync.Once
 	under atomic.Bool
-	all   []func()
+
+	mu  sync.Mutex
+	all []func()
+	run bool // they are: what comes now is at once
 }
 
-// Later has f register errors before the first of them is asked for: most programs ask for none. Call it
-// from init.
-func Later(f func()) { later.all = append(later.all, f) }
+// Later has f register errors before the first of them is asked for, or at once if one was. It is not for
+// init: whatever is known to that is linked into programs that have no use for it.
+func Later(f func()) {
+	later.mu.Lock()
+	if !later.run {
+		later.all = append(later.all, f)
+		f = func() {}
+	}
+	later.mu.Unlock()
+	f()
+}
 
 // settle is for whoever asks.
 func settle() {
 	later.Do(func() {
 		later.under.Store(true)
-		for _, f := range later.all {
+		registerStandard()
+		later.mu.Lock()
+		all := later.all
+		later.run = true
+		later.mu.Unlock()
+		for _, f := range all {
 			f()
 		}
 		later.under.Store(false)
@@ -202,8 +218,6 @@ func matching(is func(error) bool) (names []string) {
 	}
 	return names
 }
-
-func init() { Later(registerStandard) }
 
 func registerStandard() {
 	for _, s := range [...]struct {

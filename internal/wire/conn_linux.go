@@ -66,6 +66,14 @@ type sendOp struct {
 // else.
 func FromFD(fd int) (*Conn, error) { return fromFD(fd, unix.MSG_DONTWAIT) }
 
+// Greet sends h in a frame of type t on a connected unix stream socket that has no Conn yet. It is no method of
+// Conn, which then stays out of programs that have no use for one.
+func Greet(fd int, h Hello, t FrameType) error {
+	f := h.Frame(t)
+	b := append(header{typ: t, length: len(f.Payload)}.append(nil), f.Payload...)
+	return os.NewSyscallError("send", unix.Send(fd, b, unix.MSG_NOSIGNAL))
+}
+
 // Blocking is FromFD for who has a thread to spare: Read and Write block it in the kernel, which
 // wakes it sooner than the runtime's poller could. There are no deadlines.
 func Blocking(fd int) (*Conn, error) { return fromFD(fd, 0) }
@@ -78,6 +86,7 @@ func fromFD(fd, flags int) (*Conn, error) {
 	if err := unix.SetNonblock(fd, flags != 0); err != nil { // which os.NewFile goes by
 		return nil, os.NewSyscallError("fcntl", err)
 	}
+	registerOnce.Do(registerProtocol)
 	c := &Conn{file: os.NewFile(uintptr(fd), "wire")}
 	raw, err := c.file.SyscallConn()
 	if err != nil {

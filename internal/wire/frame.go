@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/errtree"
@@ -31,9 +32,10 @@ const (
 // Nothing can be read after it.
 var ErrProtocol = errors.New("wire: protocol violated")
 
-func init() {
-	errtree.Later(func() { errtree.RegisterSentinel("wire.ErrProtocol", ErrProtocol) })
-}
+// registerOnce registers it, for whoever has a connection.
+var registerOnce sync.Once
+
+func registerProtocol() { errtree.RegisterSentinel("wire.ErrProtocol", ErrProtocol) }
 
 func violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))

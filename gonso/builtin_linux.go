@@ -1,0 +1,9 @@
+package gonso
+
+func registerBuiltins() {
+	registerPort()
+	registerSocket()
+	registerOpen()
+	registerBind()
+	registerLookup()
+}

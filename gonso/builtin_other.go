@@ -1,0 +1,5 @@
+//go:build !linux
+
+package gonso
+
+func registerBuiltins() {}
