@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/handshake"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // perCall says that this program is dynamically linked and would find no loader
@@ -37,7 +38,7 @@ var errArguments = errors.New("an init function of the program has changed os.Ar
 const dynamicRemedy = "this program is dynamically linked and finds no loader in the Set's mount namespace: " +
 	"build it with CGO_ENABLED=0, or have a static program as helper (Worker.Path)"
 
-var errGoroutines = fmt.Errorf("a function that starts goroutines cannot run inside: %s: %w", dynamicRemedy, errors.ErrUnsupported)
+var errGoroutines = sys.Wrap("a function that starts goroutines cannot run inside: "+dynamicRemedy, errors.ErrUnsupported)
 
 // enterMount moves the calling thread, which must end, into the mount namespace.
 func enterMount() error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // A channel in an argument is two channels, the caller's and the function's, with a pump at each:
@@ -205,7 +206,7 @@ func (p *pump) put(v reflect.Value) (sent bool, err error) {
 }
 
 // errChannelClosed is for a caller that closes what Do sends on.
-var errChannelClosed = fmt.Errorf("it was closed before Do had returned: %w", os.ErrInvalid)
+var errChannelClosed = sys.Wrap("it was closed before Do had returned", os.ErrInvalid)
 
 // errSendsOn is for a worker that this side's program is not in.
 var errSendsOn = errors.New("the worker goes on sending values of a function that has returned")

@@ -12,6 +12,7 @@ import (
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/nsfs"
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -130,7 +131,7 @@ var sentinels = map[string]error{
 }
 
 // errNilSet is what every method of a nil Set answers.
-var errNilSet = fmt.Errorf("the Set is nil: %w", os.ErrInvalid)
+var errNilSet = sys.Wrap("the Set is nil", os.ErrInvalid)
 
 // newError is where every Error is made. It leaves out of err what the Error says
 // itself: the path, or the end of it where err is about a name in a directory.

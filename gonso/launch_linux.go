@@ -3,11 +3,11 @@ package gonso
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -68,5 +68,5 @@ func (c *core) inheritsWrongly() Type {
 	return away
 }
 
-var errPrivileges = fmt.Errorf("the calling thread is in namespaces, or at a root, other than the program's, and its privileges are not those of other threads, "+
-	"so that none can start it with just those; start it from outside of the closure: %w", os.ErrInvalid)
+var errPrivileges = sys.Wrap("the calling thread is in namespaces, or at a root, other than the program's, and its privileges are not those of other threads, "+
+	"so that none can start it with just those; start it from outside of the closure", os.ErrInvalid)

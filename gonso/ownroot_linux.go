@@ -3,13 +3,13 @@ package gonso
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // A program in a chroot: setns(2) takes whoever enters a mount namespace to the root of that, which
@@ -116,7 +116,7 @@ func bringRoot(flags uintptr) error {
 	return call("chdir", unix.Chdir("/"))
 }
 
-var errChrooted = fmt.Errorf("this program is in a chroot, and work inside would have the root of the mount namespace that it is in: %w", errors.ErrUnsupported)
+var errChrooted = sys.Wrap("this program is in a chroot, and work inside would have the root of the mount namespace that it is in", errors.ErrUnsupported)
 
 // unshareInChroot makes namespaces that a launcher makes, with a mount namespace among them: that is
 // made on a thread before.

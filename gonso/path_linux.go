@@ -169,7 +169,7 @@ func (a openArgs) openFound(from openPlace, flag int, reopen reopener) (int, err
 	return -1, errLeadsNowhere
 }
 
-var errLeadsNowhere = fmt.Errorf("a link to where nothing is, through which no file is made in a mount namespace that somebody else made: %w", unix.ELOOP)
+var errLeadsNowhere = sys.Wrap("a link to where nothing is, through which no file is made in a mount namespace that somebody else made", unix.ELOOP)
 
 // openThere opens what is there.
 func (a openArgs) openThere(from openPlace, flag int, reopen reopener) (int, error) {

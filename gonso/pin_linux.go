@@ -3,7 +3,6 @@ package gonso
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // This file pins by descriptors: what was looked at is what is mounted on, and a
@@ -178,7 +178,7 @@ func (p *pinning) claim(i int) error {
 	return err
 }
 
-var errChanging = fmt.Errorf("somebody else is changing what is there: %w", unix.EBUSY)
+var errChanging = sys.Wrap("somebody else is changing what is there", unix.EBUSY)
 
 // lookAt opens what is there without touching it; fd is -1 if nothing is.
 func lookAt(dir int, name string) (kind spotKind, fd int, err error) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // This file is where the backend is picked and the order of joining decided.
@@ -142,7 +144,7 @@ func decide(f *facts, w work) decision {
 	return d
 }
 
-var errHostFiles = fmt.Errorf("a process in this pid namespace, which is somebody else's, would show them the files of this program: %w", os.ErrInvalid)
+var errHostFiles = sys.Wrap("a process in this pid namespace, which is somebody else's, would show them the files of this program", os.ErrInvalid)
 
 // refuseHostFiles refuses what would put a process with this program's files where
 // others see it: all that it sees is there below /proc/PID/root. The option says

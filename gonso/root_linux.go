@@ -58,8 +58,8 @@ func (c *core) refuseHostDir(option string, dir *os.File) error {
 	return nil
 }
 
-var errHostDir = fmt.Errorf("it is in this program's own mount namespace, and in the Set, whose mount namespace somebody else made, all of the "+
-	"host's files could be reached from there; open it with Set.OpenFile: %w", os.ErrPermission)
+var errHostDir = sys.Wrap("it is in this program's own mount namespace, and in the Set, whose mount namespace somebody else made, all of the "+
+	"host's files could be reached from there; open it with Set.OpenFile", os.ErrPermission)
 
 // isOurMount reports whether a file is on one of this program's mounts.
 func isOurMount(f *os.File) (ours bool, err error) {

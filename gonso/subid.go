@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // SubIDs sets the id maps of a new user namespace to what the caller was given
@@ -436,4 +438,4 @@ func fileCapability(attr []byte, capability uint) bool {
 }
 
 // errSubIDsInside is for a Set with a user namespace of its own.
-var errSubIDsInside = fmt.Errorf("SubIDs in a Set with a user namespace of its own: subordinate ids are given in this process's user namespace; use IDMaps: %w", os.ErrInvalid)
+var errSubIDsInside = sys.Wrap("SubIDs in a Set with a user namespace of its own: subordinate ids are given in this process's user namespace; use IDMaps", os.ErrInvalid)

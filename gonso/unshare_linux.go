@@ -3,7 +3,6 @@ package gonso
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"time"
@@ -19,8 +18,8 @@ import (
 // up and map subordinate ids some more.
 const createTimeout = 10 * time.Second
 
-var errCreateSlow = fmt.Errorf("the helper process did not go on within %v; possibly somebody inside has stopped it, or traces it: %w",
-	createTimeout, context.DeadlineExceeded)
+var errCreateSlow = sys.Wrap("the helper process did not go on within "+createTimeout.String()+"; possibly somebody inside has stopped it, or traces it",
+	context.DeadlineExceeded)
 
 // createContext is that bound; in tests time is up when they say so.
 var createContext = func() (context.Context, context.CancelFunc) {

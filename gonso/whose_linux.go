@@ -86,7 +86,7 @@ func (s *Set) refuseUsers(f *os.File, name string, foreign Type) error {
 	return newError("open", u.types&foreign, name, errUsers).withHint("open, read and write it inside: " + remedy)
 }
 
-var errUsers = fmt.Errorf("whose value it is depends on who reads or writes it, not on who has opened it, and outside it would be another: %w", errors.ErrUnsupported)
+var errUsers = sys.Wrap("whose value it is depends on who reads or writes it, not on who has opened it, and outside it would be another", errors.ErrUnsupported)
 
 // usersFileOf finds what f is, if that is one of usersFiles and of one of the types.
 func usersFileOf(f *os.File, types Type) (u *usersFile, err error) {

@@ -95,8 +95,8 @@ func (c *core) checkedWorker() (*reexec.Worker, error) {
 }
 
 // errElevated: the worker would be this program once more, and refuses to serve.
-var errElevated = fmt.Errorf("this program has privileges by its file, a setuid or setgid bit or capabilities, and with these it cannot be a worker, "+
-	"or whoever starts it could choose what it runs (AT_SECURE): %w", os.ErrPermission)
+var errElevated = sys.Wrap("this program has privileges by its file, a setuid or setgid bit or capabilities, and with these it cannot be a worker, "+
+	"or whoever starts it could choose what it runs (AT_SECURE)", os.ErrPermission)
 
 // refuseUnmapped refuses to keep ids in a user namespace of somebody else in which
 // root has not got them anyway. Root inside may trace what runs there, and would act

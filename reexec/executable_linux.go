@@ -243,8 +243,8 @@ func copyExe(exe *os.File, protect bool) (*os.File, error) {
 }
 
 // ErrDynamic says that a program would run what it finds inside.
-var ErrDynamic = fmt.Errorf("the program is dynamically linked and would run the loader and the libraries that it finds "+
-	"in a root directory of somebody else's: build it with CGO_ENABLED=0: %w", errors.ErrUnsupported)
+var ErrDynamic = sys.Wrap("the program is dynamically linked and would run the loader and the libraries that it finds "+
+	"in a root directory of somebody else's: build it with CGO_ENABLED=0", errors.ErrUnsupported)
 
 // CheckStatic returns an error that matches ErrDynamic unless f, which can be read,
 // needs no loader.

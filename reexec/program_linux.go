@@ -71,7 +71,7 @@ type Credential struct {
 }
 
 // errSlow is bounded by defaultStartTimeout.
-var errSlow = fmt.Errorf("the program was not executed within %v: its file system may not answer", defaultStartTimeout)
+var errSlow = errors.New("the program was not executed within " + defaultStartTimeout.String() + ": its file system may not answer")
 
 // Prepared is a Program that has all it needs but a process, which is started
 // with the program's arguments, environment and streams.

@@ -11,7 +11,10 @@ func Clause(err error) string { return strings.TrimPrefix(err.Error(), "gonso: "
 
 // Phrase is an error to be tested for in words that fit where it stands.
 func Phrase(err error, format string, args ...any) error {
-	return &phrase{fmt.Sprintf(format, args...), err}
+	if len(args) > 0 { // else package init may ask
+		format = fmt.Sprintf(format, args...)
+	}
+	return &phrase{format, err}
 }
 
 type phrase struct {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"strconv"
 )
 
 // Bytes are looked at before they are decoded: how much memory would they become, and would they be
@@ -51,7 +52,7 @@ type scanner struct {
 var (
 	errMalformed = errors.New("malformed")
 	errStrayFile = errors.New("a file where none belongs")
-	errDeep      = fmt.Errorf("nested deeper than %d", decodeDepth)
+	errDeep      = errors.New("nested deeper than " + strconv.Itoa(decodeDepth))
 )
 
 const (

@@ -2,7 +2,6 @@ package nsfs
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"sync"
@@ -208,7 +207,7 @@ func (n *NS) Enter(typ uint32) error {
 	return unix.Setns(n.FD(), int(typ))
 }
 
-var errLost = fmt.Errorf("this program has closed gonso's descriptor of the namespace: %w", os.ErrClosed)
+var errLost = sys.Wrap("this program has closed gonso's descriptor of the namespace", os.ErrClosed)
 
 // Renew gives n the descriptor of o, which is the same namespace and is used no more.
 func (n *NS) Renew(o *NS) {
