@@ -2,8 +2,9 @@ package unshare
 
 import (
 	"context"
+	"io"
 	"os"
-	"os/exec"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -12,7 +13,14 @@ import (
 
 // Cmd is this program with other arguments, in namespaces that Start makes.
 type Cmd struct {
-	*exec.Cmd
+	Args, Env      []string
+	Dir            string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	ExtraFiles     []*os.File
+	Process        *os.Process
+	ProcessState   *os.ProcessState
+
 	UnshareFlags               int
 	UidMappings, GidMappings   []specs.LinuxIDMapping
 	GidMappingsEnableSetgroups bool
@@ -24,7 +32,7 @@ type Cmd struct {
 }
 
 // Command is a Cmd with arguments, the first of which is its name.
-func Command(args ...string) *Cmd { return &Cmd{Cmd: &exec.Cmd{Args: args}} }
+func Command(args ...string) *Cmd { return &Cmd{Args: args} }
 
 func (c *Cmd) namespaces() (*gonso.Set, error) {
 	types := gonso.Type(c.UnshareFlags)
@@ -63,7 +71,10 @@ func (c *Cmd) Start() error {
 	in := s.Self(context.Background())
 	in.Args, in.Dir, in.ExtraFiles = c.Args, c.Dir, c.ExtraFiles
 	in.Stdin, in.Stdout, in.Stderr = c.Stdin, c.Stdout, c.Stderr
-	in.Env = append(c.Environ(), rootlessEnv()...)
+	if in.Env = slices.Clone(c.Env); c.Env == nil {
+		in.Env = os.Environ()
+	}
+	in.Env = append(in.Env, rootlessEnv()...)
 	in.Setsid, in.Setpgid, in.OOMScoreAdj = c.Setsid, c.Setpgrp, c.OOMScoreAdj
 	if c.Ctty != nil {
 		in.Setctty, in.Ctty = true, 3+len(in.ExtraFiles)
