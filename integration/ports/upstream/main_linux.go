@@ -199,8 +199,7 @@ func goCommand(ctx context.Context, dir string, args ...string) ([]byte, error) 
 
 // testsIn builds the tests, and runs them.
 func (p port) testsIn(ctx context.Context, project, work string) (total counts, err error) {
-	tmp := filepath.Join(work, "tmp")
-	if err := os.MkdirAll(tmp, 0o777); err != nil {
+	if err := os.MkdirAll(filepath.Join(work, "tmp"), 0o777); err != nil {
 		return total, err
 	}
 	for i, pkg := range p.packages {
@@ -208,7 +207,7 @@ func (p port) testsIn(ctx context.Context, project, work string) (total counts, 
 		if _, err := goCommand(ctx, project, "test", "-c", "-vet=off", "-o", test, "./"+pkg); err != nil {
 			return total, err
 		}
-		out, err := inside(ctx, filepath.Join(project, pkg), tmp, test, append(p.flags, "-test.v")...)
+		out, err := inside(ctx, filepath.Join(project, pkg), work, test, append(p.flags, "-test.v")...)
 		if ctx.Err() != nil {
 			return total, ctx.Err()
 		}
@@ -227,22 +226,43 @@ func (p port) testsIn(ctx context.Context, project, work string) (total counts, 
 	return total, nil
 }
 
-// inside runs a test binary where it does no harm: in net and mnt namespaces, with a /run, of its own.
-func inside(ctx context.Context, dir, tmp, test string, args ...string) ([]byte, error) {
+// inside runs a test binary where it does no harm, also with a port that is wrong: in net and mnt namespaces of its
+// own, in which only work is to be written to, and what there is of kernel and devices.
+func inside(ctx context.Context, dir, work, test string, args ...string) ([]byte, error) {
 	s, err := gonso.Unshare(gonso.Net|gonso.Mount, gonso.LoopbackUp(), gonso.Propagation(gonso.PropagationPrivate))
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	if err := s.Run(func() error { return os.NewSyscallError("mount", unix.Mount("tmpfs", "/run", "tmpfs", 0, "")) }); err != nil {
+	if err := s.Run(func() error { return readOnlyBut(work, "/proc", "/sys", "/dev") }); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	c := s.Command(ctx, test, args...)
-	c.Dir, c.Env = dir, append(os.Environ(), "TMPDIR="+tmp, "GOFLAGS=-mod=mod", "GOWORK=off", "GOPROXY=off")
+	c.Dir = dir
+	c.Env = append(os.Environ(), "TMPDIR="+work+"/tmp", "GOCACHE="+work+"/cache", "GOFLAGS=-mod=mod", "GOWORK=off", "GOPROXY=off")
 	c.WaitDelay = time.Minute
 	return c.CombinedOutput()
+}
+
+// readOnlyBut makes all mounts read-only but these, and mounts a /run that nobody else has.
+func readOnlyBut(dirs ...string) error {
+	read := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	write := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+	err := unix.Mount(dirs[0], dirs[0], "", unix.MS_BIND, "")
+	if err == nil {
+		err = unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &read)
+	}
+	for _, d := range dirs {
+		if err == nil {
+			err = unix.MountSetattr(unix.AT_FDCWD, d, unix.AT_RECURSIVE, &write)
+		}
+	}
+	if err == nil {
+		err = unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
+	}
+	return os.NewSyscallError("mount", err)
 }
 
 // counts are tests by how they have ended. Specs of Ginkgo count as well as the test that runs them.

@@ -30,17 +30,26 @@ func inMountNamespace(t *testing.T, who testenv.Req, flags ...string) bool {
 
 func TestNewNamespacesLastUntilTheyAreUnmounted(t *testing.T) {
 	if inMountNamespace(t, testenv.Root) {
-		unmounted(t, "/var/run/netns/")
+		unmounted(t, "/run", "/var/run/netns/")
 	}
 }
 
 func TestNewNamespacesOfRootInAUserNamespace(t *testing.T) {
 	if inMountNamespace(t, testenv.Plain, "--map-root-user") {
-		unmounted(t, os.Getenv("XDG_RUNTIME_DIR")+"/netns/")
+		unmounted(t, os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("XDG_RUNTIME_DIR")+"/netns/")
 	}
 }
 
-func unmounted(t *testing.T, dir string) {
+// unmounted tries what is below dir, in a tmpfs on top.
+func unmounted(t *testing.T, top, dir string) {
+	if err := unix.Mount("tmpfs", top, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(top, unix.MNT_DETACH); err != nil { // and what is mounted below
+			t.Error(err)
+		}
+	}()
 	var at []string
 	for range 2 { // the second finds the directory shared already
 		n, err := testutils.NewNS()
