@@ -7,6 +7,6 @@
 //	cniprovider             createns_linux.go of github.com/moby/buildkit
 //	unshare                 pkg/unshare of github.com/containers/storage
 //
-// Each file takes the place of the project's own, with the same names. "make ports" puts them there, and
-// runs the project's own tests before and after.
+// Each file takes the place of the project's own, with the same names. "make ports" puts them
+// there, and runs the project's own tests before and after.
 package ports

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs tests of other projects, before and after the ports in integration/ports take the place of the projects'
-# own files, and prints how many end how. Needs root, and a network or a cache of the modules.
+# Runs tests of other projects, before and after the ports in integration/ports take the place of
+# the projects' own files, and prints how many end how. Needs root, and a network or a cache of the
+# modules.
 #
 #   ports.sh [PORT...]          cni, chrootarchive, mount, cniprovider, unshare; all without one
 #   ports.sh -lines [PORT...]   only lines of code: of what is replaced, and of the ports

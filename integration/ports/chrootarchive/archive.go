@@ -16,7 +16,8 @@ import (
 	"github.com/moby/sys/userns"
 )
 
-// The functions of the package's users. In go-archive these are in files that the port leaves as they are.
+// The functions of the package's users. In go-archive these are in files that the port leaves as
+// they are.
 
 // Untar unpacks an archive, compressed or not, into dest, which is made if it is missing.
 func Untar(stream io.Reader, dest string, options *archive.TarOptions) error {
@@ -28,7 +29,8 @@ func Untar(stream io.Reader, dest string, options *archive.TarOptions) error {
 	return UntarWithRoot(stream, dest, o, dest)
 }
 
-// UntarWithRoot unpacks an archive into dest, a directory below root: links on the way to dest mean root, too.
+// UntarWithRoot unpacks an archive into dest, a directory below root: links on the way to dest mean
+// root, too.
 func UntarWithRoot(stream io.Reader, dest string, options *archive.TarOptions, root string) error {
 	if stream == nil {
 		return errors.New("stream: there is no archive")
@@ -45,7 +47,8 @@ func UntarWithRoot(stream io.Reader, dest string, options *archive.TarOptions, r
 	return doUnpack(plain, path, root, orDefault(options))
 }
 
-// ApplyLayer applies the layer of an image, compressed or not, to root, and returns the size of what is in it.
+// ApplyLayer applies the layer of an image, compressed or not, to root, and returns the size of
+// what is in it.
 func ApplyLayer(root string, layer io.Reader, options *archive.TarOptions) (int64, error) {
 	plain, err := compression.DecompressStream(layer)
 	if err != nil {

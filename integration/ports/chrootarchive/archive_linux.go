@@ -1,6 +1,7 @@
-// Package chrootarchive is chrootarchive of github.com/moby/go-archive on gonso: archives are unpacked and
-// packed by a process that has nothing in its mnt namespace but the tree they are for, so that links in a tree that
-// nobody trusts lead nowhere else. Programs that use it call gonso.Init first in main.
+// Package chrootarchive is chrootarchive of github.com/moby/go-archive on gonso: archives are
+// unpacked and packed by a process that has nothing in its mnt namespace but the tree they are for,
+// so that links in a tree that nobody trusts lead nowhere else. Programs that use it call
+// gonso.Init first in main.
 package chrootarchive
 
 import (
@@ -47,7 +48,8 @@ var (
 	}, gonso.StartsGoroutines())
 )
 
-// inside makes the Root of the job that of this process's mnt namespace, and unmounts all else (pivot_root(2)).
+// inside makes the Root of the job that of this process's mnt namespace, and unmounts all else
+// (pivot_root(2)).
 func (j job) inside(f func(*archive.TarOptions) error) error {
 	userns.RunningInUserNS() // reads /proc once, and there is none later
 	options, done, err := archive.WithProcSelfFD(&j.Options)

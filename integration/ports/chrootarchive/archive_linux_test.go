@@ -27,7 +27,8 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m, gonso.Init) }
 
-// files are the names and contents of files. A content that begins with "->" is a link, one that ends with "/" a directory.
+// files are the names and contents of files. A content that begins with "->" is a link, one that
+// ends with "/" a directory.
 type files map[string]string
 
 // tarOf is an archive of files, in the order of their names.
@@ -97,7 +98,8 @@ func write(t testing.TB, dir string, all files) {
 	}
 }
 
-// has fails the test if a file is not there, or its content is another; one that is to be "" must not be there.
+// has fails the test if a file is not there, or its content is another; one that is to be "" must
+// not be there.
 func has(t testing.TB, path, content string) {
 	t.Helper()
 	b, err := os.ReadFile(path)

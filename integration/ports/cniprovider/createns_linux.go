@@ -28,7 +28,8 @@ func cleanOldNamespaces(c *cniProvider) {
 	}()
 }
 
-// unshareAndMountNetNS makes a net namespace that lasts until unmountNetNS. The calling thread stays where it is.
+// unshareAndMountNetNS makes a net namespace that lasts until unmountNetNS. The calling thread
+// stays where it is.
 func unshareAndMountNetNS(target string) error {
 	s, err := gonso.Unshare(gonso.Net)
 	if err != nil {

@@ -163,7 +163,8 @@ func TestPlainUsersLeaveNothingWhereTheyMayNot(t *testing.T) {
 	}
 }
 
-// listening is the port of a listener at both loopback addresses, which tells whether somebody came.
+// listening is the port of a listener at both loopback addresses, which tells whether somebody
+// came.
 func listening(t *testing.T, listen func(network, address string) (net.Listener, error)) (port string) {
 	t.Helper()
 	four, err := listen("tcp4", "127.0.0.1:0")

@@ -1,6 +1,6 @@
 // Package cniprovider is what BuildKit's provider of the same name has of namespaces, on gonso: net
-// namespaces for containers, kept below the state directory. createns_linux.go is the port, and this
-// file is what that finds in BuildKit.
+// namespaces for containers, kept below the state directory. createns_linux.go is the port, and
+// this file is what that finds in BuildKit.
 package cniprovider
 
 import "errors"

@@ -1,5 +1,5 @@
-// Package mount is what core/mount of containerd has of user namespaces, on gonso: ones that idmapped mounts are
-// made with, held by a descriptor alone.
+// Package mount is what core/mount of containerd has of user namespaces, on gonso: ones that
+// idmapped mounts are made with, held by a descriptor alone.
 package mount
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// getUsernsFD makes a user namespace with these id maps. It lasts as long as the file, or a mount made with it,
-// and no process is in it.
+// getUsernsFD makes a user namespace with these id maps. It lasts as long as the file, or a mount
+// made with it, and no process is in it.
 func getUsernsFD(uidMaps, gidMaps []syscall.SysProcIDMap) (*os.File, error) {
 	uids, err := gonso.SysIDMaps(uidMaps)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package unshare is pkg/unshare of containers/storage on gonso: a plain user's program runs itself again in a user
-// namespace, in which the user is root and has the user's subordinate ids.
+// Package unshare is pkg/unshare of containers/storage on gonso: a plain user's program runs itself
+// again in a user namespace, in which the user is root and has the user's subordinate ids.
 package unshare
 
 import (
@@ -49,7 +49,8 @@ var HasCapSysAdmin = sync.OnceValues(func() (bool, error) {
 	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0, os.NewSyscallError("capget", err)
 })
 
-// idMapsOf are the id maps of the process with the id pid, or of this one if that is empty or "self".
+// idMapsOf are the id maps of the process with the id pid, or of this one if that is empty or
+// "self".
 func idMapsOf(pid string) (uids, gids []gonso.IDMap, err error) {
 	s, err := gonso.Current(gonso.User)
 	if pid != "" && pid != "self" {
@@ -92,8 +93,9 @@ func rootlessEnv() []string {
 	}
 }
 
-// MaybeReexecUsingUserNamespace runs the program again, in its own place, in new user and mnt namespaces. It
-// returns only where that is not needed: to root, unless evenForRoot is true, and in the program that was run again.
+// MaybeReexecUsingUserNamespace runs the program again, in its own place, in new user and mnt
+// namespaces. It returns only where that is not needed: to root, unless evenForRoot is true, and in
+// the program that was run again.
 func MaybeReexecUsingUserNamespace(evenForRoot bool) {
 	if os.Geteuid() == 0 && (GetRootlessUID() > 0 || os.Getenv(UsernsEnvName) != "") {
 		return // it was run again
@@ -113,7 +115,8 @@ func MaybeReexecUsingUserNamespace(evenForRoot bool) {
 	c.RunAndExit()
 }
 
-// userNamespace makes what the program is to run in, or nothing if it can do all of its work where it is.
+// userNamespace makes what the program is to run in, or nothing if it can do all of its work where
+// it is.
 func userNamespace(evenForRoot bool) (*gonso.Set, error) {
 	const types = gonso.User | gonso.Mount
 	if os.Geteuid() != 0 || evenForRoot {

@@ -161,6 +161,7 @@ func TestRootStaysWhereItIs(t *testing.T) {
 	}
 }
 
+// In the original root is run again and again, until the name is too long for memfd_create(2).
 func TestEvenRootIfAsked(t *testing.T) {
 	testenv.Need(t, testenv.Root)
 	testenv.Leaks(t)

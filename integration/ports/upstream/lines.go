@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 )
 
-// countLines are the lines of code in a source of Go or C: those with more than blanks and comments.
+// countLines are the lines of code in a source of Go or C: those with more than blanks and
+// comments.
 func countLines(source []byte) (n int) {
 	code := false // there is code in this line
 	line := func() {

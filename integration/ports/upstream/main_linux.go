@@ -226,8 +226,9 @@ func (p port) testsIn(ctx context.Context, project, work string) (total counts, 
 	return total, nil
 }
 
-// inside runs a test binary where it does no harm, also with a port that is wrong: in net and mnt namespaces of its
-// own, in which only work is to be written to, and what there is of kernel and devices.
+// inside runs a test binary where it does no harm, also with a port that is wrong: in net and mnt
+// namespaces of its own, in which only work is to be written to, and what there is of kernel and
+// devices.
 func inside(ctx context.Context, dir, work, test string, args ...string) ([]byte, error) {
 	s, err := gonso.Unshare(gonso.Net|gonso.Mount, gonso.LoopbackUp(), gonso.Propagation(gonso.PropagationPrivate))
 	if err != nil {
@@ -265,7 +266,8 @@ func readOnlyBut(dirs ...string) error {
 	return os.NewSyscallError("mount", err)
 }
 
-// counts are tests by how they have ended. Specs of Ginkgo count as well as the test that runs them.
+// counts are tests by how they have ended. Specs of Ginkgo count as well as the test that runs
+// them.
 type counts struct{ passed, failed, skipped int }
 
 func (c counts) plus(d counts) counts {

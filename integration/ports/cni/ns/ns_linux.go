@@ -1,4 +1,5 @@
-// Package ns is pkg/ns of the CNI plugins on gonso: work in a net namespace that somebody else has made.
+// Package ns is pkg/ns of the CNI plugins on gonso: work in a net namespace that somebody else has
+// made.
 package ns
 
 import (

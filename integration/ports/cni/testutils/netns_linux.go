@@ -1,5 +1,5 @@
-// Package testutils is what pkg/testutils of the CNI plugins has of namespaces, on gonso: ones that are
-// kept at a path until they are unmounted.
+// Package testutils is what pkg/testutils of the CNI plugins has of namespaces, on gonso: ones that
+// are kept at a path until they are unmounted.
 package testutils
 
 import (
@@ -17,7 +17,8 @@ import (
 	"github.com/gonso/gonso/integration/ports/cni/ns"
 )
 
-// runDir is where ip-netns(8) has its namespaces, or a directory of the user's own if that is not theirs.
+// runDir is where ip-netns(8) has its namespaces, or a directory of the user's own if that is not
+// theirs.
 func runDir() string {
 	if own := os.Getenv("XDG_RUNTIME_DIR"); own != "" {
 		if fi, err := os.Stat("/var/run"); err == nil && int(fi.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {

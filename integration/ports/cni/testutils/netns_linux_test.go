@@ -15,8 +15,9 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m, gonso.Init) }
 
-// inMountNamespace runs a test again in a mnt namespace of its own: what NewNS makes is shared with whoever
-// has the same /run. Plain users are root in a user namespace there. The test goes on where it is true.
+// inMountNamespace runs a test again in a mnt namespace of its own: what NewNS makes is shared with
+// whoever has the same /run. Plain users are root in a user namespace there. The test goes on where
+// it is true.
 func inMountNamespace(t *testing.T, who testenv.Req, flags ...string) bool {
 	if testenv.IsAgain(t) {
 		return true
