@@ -64,6 +64,10 @@ fuzz: ## run every fuzz target (FUZZTIME=30s each)
 bench: ## measure against the floor and against peers, and print the ratios
 	@cd integration && go run ./bench $(ARGS)
 
+.PHONY: ports
+ports: ## run other projects' tests with what integration/ports writes anew on gonso (root; ARGS=...)
+	@$(scripts)/ports.sh $(ARGS)
+
 .PHONY: cross
 cross: ## type-check for every Linux architecture and for other systems
 	@$(scripts)/cross.sh

@@ -1,4 +1,4 @@
-// Command runtests runs the tests of the library and of the integration module: for root as root
+// Command runtests runs the tests of the library and of the integration modules: for root as root
 // and as a plain user, for anybody else as who they are. It does what go test -exec cannot: one
 // binary for both users, promises to the tests, skips counted by reason, and an end that leaves
 // nothing. integration/scripts/test.sh builds and starts it.
@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,10 +34,13 @@ var (
 
 var buildFlags []string
 
+// modules are where go.mod files are, each below the one before.
+var modules = []string{".", "integration", "integration/ports"}
+
 const usage = `usage: integration/scripts/test.sh [FLAG...] [PACKAGE...]
 
-PACKAGE is as go list takes it, relative to the top of the library (./gonso) or of the
-integration module (./integration/demo); all packages if none is given.
+PACKAGE is as go list takes it, relative to the top of the library (./gonso) or of one of the
+other modules (./integration/demo, ./integration/ports/mount); all packages if none is given.
 
 environment:
   GONSO_TEST_USER      the plain user that root runs tests as (gonsotest; see setup.sh)
@@ -210,18 +214,21 @@ func (u *runner) prepare(top string) error {
 // buildAll builds the test binaries: once, for all users.
 func buildAll(top string, patterns []string, total *report) (packages []pkg, err error) {
 	start := time.Now()
-	of := map[string][]string{".": nil, "integration": nil}
+	of := make(map[string][]string)
+next:
 	for _, p := range patterns {
-		if inside, ok := strings.CutPrefix(p, "./integration"); ok && (inside == "" || inside[0] == '/') {
-			of["integration"] = append(of["integration"], "."+inside)
-		} else {
-			of["."] = append(of["."], p)
+		for _, module := range slices.Backward(modules[1:]) { // the innermost first
+			if inside, ok := strings.CutPrefix(p, "./"+module); ok && (inside == "" || inside[0] == '/') {
+				of[module] = append(of[module], "."+inside)
+				continue next
+			}
 		}
+		of["."] = append(of["."], p)
 	}
-	if len(patterns) == 0 {
-		of["."], of["integration"] = []string{"./..."}, []string{"./..."}
-	}
-	for _, module := range []string{".", "integration"} {
+	for _, module := range modules {
+		if len(patterns) == 0 {
+			of[module] = []string{"./..."}
+		}
 		if len(of[module]) == 0 {
 			continue
 		}

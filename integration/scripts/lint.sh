@@ -8,7 +8,9 @@ golangci_version=v2.15.0
 
 cd "$(dirname "$0")/../.."
 modules=(.)
-[ ! -e integration/go.mod ] || modules+=(integration)
+for module in integration integration/ports; do
+	[ ! -e "$module/go.mod" ] || modules+=("$module")
+done
 status=0
 
 fail() {
@@ -40,7 +42,7 @@ fi
 
 for module in "${modules[@]}"; do
 	(cd "$module" && go vet ./...) || fail "go vet in $module"
-	(cd "$module" && "$golangci" run --config "$PWD/$([ "$module" = . ] || echo ../).golangci.yml" ./...) ||
+	(top=$PWD && cd "$module" && "$golangci" run --config "$top/.golangci.yml" ./...) ||
 		fail "golangci-lint in $module"
 done
 # The files for other systems obey the import table too.
