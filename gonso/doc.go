@@ -203,8 +203,11 @@
 // [Set.Fd] gives is the Set's own. All are close-on-exec. A Set that was forgotten is closed after its garbage collection; one in use keeps
 // what it needs until the work ends, also when it is closed meanwhile.
 //
-// Package init opens this process's own namespaces, up to eight descriptors, and keeps them: threads
-// are given back by setns to these.
+// Package init keeps one descriptor, of /proc: something else could be mounted there before the first
+// call, or the program could have another root by then. It also looks at which namespaces the program is
+// in. Threads are given back by setns to these: the first call that needs one of them opens and keeps a
+// descriptor of it, up to eight in all. It is found by a thread that is there still, also if the call comes
+// from a thread that is elsewhere.
 //
 // # Privileges
 //

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 const megabyte = 1_000_000
@@ -99,9 +101,7 @@ func initTime(t *testing.T, file string) (all, ours float64) {
 
 // A program pays for what it uses. The table is that of the documentation: go test -v -run TestPrice ./price.
 func TestPriceOfAnImport(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("skip: needs tools: go")
-	}
+	testenv.Need(t, testenv.GoTool)
 	var empty, emptyStripped float64
 	table := "| program | MB more than an empty one | stripped | before main, ms | of that gonso's |\n|---|---|---|---|---|\n"
 	for _, p := range programs {
