@@ -20,17 +20,12 @@ const maxErrorName = 128
 // registry knows the errors that come back as what they were. What fills it is known from package
 // initialisation, like that of image formats or SQL drivers, and is the same in parent and worker
 // because they are the same binary.
-var registry = struct {
+var registry struct {
 	sync.RWMutex
 	sentinels map[string]error
 	names     map[error]string
 	types     map[string]*errorType
 	byType    map[reflect.Type]*errorType
-}{
-	sentinels: make(map[string]error, 64),
-	names:     make(map[error]string, 64),
-	types:     make(map[string]*errorType, 16),
-	byType:    make(map[reflect.Type]*errorType, 16),
 }
 
 var later struct {
@@ -57,6 +52,8 @@ func Later(f func()) {
 // settle is for whoever asks.
 func settle() {
 	later.Do(func() {
+		registry.sentinels, registry.names = make(map[string]error), make(map[error]string)
+		registry.types, registry.byType = make(map[string]*errorType), make(map[reflect.Type]*errorType)
 		later.under.Store(true)
 		registerStandard()
 		later.mu.Lock()

@@ -123,7 +123,7 @@ func (d *deframer) take(start int64, f *parcel) error {
 	set := d.set
 	if f.files == 0 {
 		if end := start + headerSize + int64(f.length); set.waits() && set.to <= end {
-			return errUnannounced // no other frame starts where they came
+			return errUnannounced() // no other frame starts where they came
 		}
 		return nil
 	}
@@ -143,7 +143,7 @@ func (d *deframer) take(start int64, f *parcel) error {
 	return nil
 }
 
-var errUnannounced = violation("descriptors that no frame announced")
+func errUnannounced() error { return violation("descriptors that no frame announced") }
 
 // fill appends to the buffer.
 func (d *deframer) fill() error {
@@ -220,7 +220,7 @@ func (d *deframer) recv(p []byte, mayStart bool) (int, error) {
 		} else {
 			d.src.discard(fds)
 			if err == nil {
-				err = errUnannounced
+				err = errUnannounced()
 			}
 		}
 	}
