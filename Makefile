@@ -32,6 +32,10 @@ setup-all: ## the same, and what lint and test-kernels use
 try-setup:
 	@$(scripts)/setup.sh try
 
+.PHONY: probe
+probe: ## print what programs may do with namespaces here, and why not (ARGS=-json)
+	@go -C integration run ./probe $(ARGS)
+
 .PHONY: demo
 demo: try-setup ## run the demo, for root as root and as a plain user (DIR=folder)
 	@$(scripts)/demo.sh $(if $(DIR),'$(DIR)')

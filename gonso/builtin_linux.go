@@ -6,4 +6,5 @@ func registerBuiltins() {
 	registerOpen()
 	registerBind()
 	registerLookup()
+	registerOverlay()
 }

@@ -27,6 +27,7 @@
 //	say how the worker process is to be          Set.SetWorker
 //	look                                         Set.Types, Set.ID, Set.Owner, Set.Parent,
 //	                                               Set.OwnerUID, Set.IDMaps, Set.Plan
+//	see what is allowed here, and why not        Probe
 //	give a library a descriptor                  Set.File, Set.Fd
 //	test code of one's own                       package gonsotest
 //

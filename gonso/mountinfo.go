@@ -11,6 +11,8 @@ type mountLine struct {
 	id     int
 	point  string
 	shared bool // what is mounted on it is mounted on its peers too
+	fs     string
+	super  string // options of the file system
 }
 
 // parseMountinfo leaves out lines that it does not understand.
@@ -27,8 +29,12 @@ func parseMountinfo(text string) []mountLine {
 		if err != nil {
 			continue
 		}
-		lines = append(lines, mountLine{id, unescape(f[4]),
-			slices.ContainsFunc(f[6:end], func(o string) bool { return strings.HasPrefix(o, "shared:") })})
+		m := mountLine{id: id, point: unescape(f[4]),
+			shared: slices.ContainsFunc(f[6:end], func(o string) bool { return strings.HasPrefix(o, "shared:") })}
+		if rest := f[end+1:]; len(rest) >= 3 { // type, source, options
+			m.fs, m.super = rest[0], rest[2]
+		}
+		lines = append(lines, m)
 	}
 	return lines
 }

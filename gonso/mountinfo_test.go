@@ -15,7 +15,8 @@ too short
 x 25 0:28 / /x rw - tmpfs tmpfs rw
 33 25 0:28 / /x rw no separator
 `
-	want := []mountLine{{25, "/", false}, {30, `/mnt/with space\`, true}, {31, "/run/netns/a-b", false}, {32, `/odd\04`, false}}
+	want := []mountLine{{25, "/", false, "ext4", "rw"}, {30, `/mnt/with space\`, true, "tmpfs", "rw"}, {31, "/run/netns/a-b", false, "nsfs", "rw"},
+		{32, `/odd\04`, false, "tmpfs", "rw"}}
 	if got := parseMountinfo(text); !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

@@ -84,7 +84,7 @@ func TestPlanPinForEveryPlace(t *testing.T) {
 
 func TestPinHint(t *testing.T) {
 	const possibly = "possibly "
-	shared := mountLine{1, "/run", true}
+	shared := mountLine{id: 1, point: "/run", shared: true}
 	for name, c := range map[string]struct {
 		typ  Type
 		err  error

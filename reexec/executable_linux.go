@@ -307,6 +307,14 @@ func (x *executable) check() error {
 	return nil
 }
 
+// Dynamic reports whether this program is dynamically linked.
+func Dynamic() bool {
+	if _, done, err := thisProgram.open(false, false); err == nil {
+		defer done()
+	}
+	return thisProgram.dynamic()
+}
+
 // dynamic reports whether the program needs a loader, as far as that is known.
 func (x *executable) dynamic() bool {
 	x.mu.Lock()
