@@ -61,6 +61,9 @@ func (c *core) add(t Type, ns *nsfs.NS, opened bool) {
 		c.foreign |= t
 		if opened {
 			c.opened |= t
+			if t == Mount {
+				reexec.BeCautious()
+			}
 		}
 	}
 	c.ns[i] = ns

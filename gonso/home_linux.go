@@ -175,7 +175,7 @@ func enterHomeMount() error {
 		link string
 		take func() error
 	}{{"self/root", func() error { return unix.Chroot(".") }}, {"self/cwd", func() error { return nil }}} {
-		fd, err := procfs.Open(of.link, unix.O_PATH|unix.O_DIRECTORY)
+		fd, err := procfs.Link(of.link, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}

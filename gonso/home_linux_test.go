@@ -431,7 +431,7 @@ func pollute() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread() // the mistake
 			if unix.Gettid() != os.Getpid() {
-				checkProgram(unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC))
+				checkProgram(unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWNS))
 			}
 			in <- struct{}{}
 			<-out

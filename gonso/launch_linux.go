@@ -58,6 +58,14 @@ func (c *core) launchAtHome(op string, f func()) error {
 	return nil
 }
 
+// checkHome refuses to start a process on the calling thread where that is away.
+func (c *core) checkHome(op string) error {
+	if away := c.inheritsWrongly(); away != 0 {
+		return newError(op, away, "", errPrivileges)
+	}
+	return nil
+}
+
 // inheritsWrongly returns the types that a child of the calling thread would have from that, and in
 // which it is not with the program. A child that joins one need not, but that its files are found.
 func (c *core) inheritsWrongly() Type {

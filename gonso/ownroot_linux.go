@@ -134,7 +134,7 @@ func (c *core) unshareInChroot(types, base Type, o *unshareOptions) (*core, erro
 	defer mnt.release()
 	in := c.pick(c.types, mnt)
 	defer in.release()
-	rest, err := in.unshareInProcess(types&^Mount, base|Mount, o)
+	rest, err := in.create(types&^Mount, base|Mount, o)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
 	case o.bringRoot:
 		return c.unshareInChroot(types, p.join, o)
 	}
-	return c.unshareInProcess(types, p.join, o)
+	return c.create(types, p.join, o)
 }
 
 func (o *unshareOptions) mountFlags() uintptr {
@@ -130,13 +130,6 @@ func (c *core) copies(types, base Type) bool {
 	return types&Mount != 0 && (base&Mount == 0 || c.copied)
 }
 
-func (c *core) unshareInProcess(types, base Type, o *unshareOptions) (made *core, err error) {
-	if herr := c.launchAtHome("unshare", func() { made, err = c.create(types, base, o) }); herr != nil {
-		return nil, herr
-	}
-	return made, err
-}
-
 func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	if err := c.intact("unshare"); err != nil {
 		return nil, err
@@ -144,6 +137,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	exposed := c.exposes(base)
 	spec := &reexec.Creation{
 		Unshare: uint32(types), Join: c.joins(base), Protect: exposed, LoopbackUp: o.loopbackUp,
+		AtHome: func() error { return c.checkHome("unshare") },
 	}
 	for _, m := range o.fresh {
 		spec.Fresh = append(spec.Fresh, reexec.Fresh{FS: m.fs, Dir: m.dir})

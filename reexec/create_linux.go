@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/bits"
 	"os"
+	"runtime"
 	"slices"
 	"syscall"
 
@@ -70,7 +71,10 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
+	runtime.LockOSThread() // for these to be of one thread
+	c.by = lookAtStarter(c.AtHome)
 	c.own, c.chrooted = lookAtMaker(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
+	runtime.UnlockOSThread()
 	// A plain user may write to a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
 	dumpable := os.Geteuid() != 0 && len(c.procFiles()) > 0
@@ -119,7 +123,9 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 	if stays {
 		name = "gonso-init"
 	}
-	l := composeCreation(c, dumpable, stays && likeLastingThread(ctx))
+	by := *c.by
+	by.lasts = stays && by.like(ctx)
+	l := composeCreation(c, dumpable, by.lasts)
 	sent, end, err := mailbox()
 	if err != nil {
 		return nil, err
@@ -130,7 +136,7 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 		end.Close()
 		return nil, err
 	}
-	p, err := l.start(ctx, &launcher.Cmd{
+	p, err := l.start(ctx, &by, &launcher.Cmd{
 		Args:  []string{name},
 		Files: append([]*os.File{end, proc}, files(c.Join)...),
 		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
@@ -249,10 +255,15 @@ func (m *Made) add(typ uint32, f *os.File) {
 }
 
 // chrooted reports whether the root of this process is not that of a mount, as after
-// chroot(2). Kernels before 5.8 do not say.
+// chroot(2). Kernels before 5.8 do not say. A thread may have another root.
 func chrooted() bool {
+	root, err := procfs.Link("self/root", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(root)
 	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, "/", 0, 0, &st)
+	err = unix.Statx(root, "", unix.AT_EMPTY_PATH, 0, &st)
 	return err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0
 }
 
@@ -296,7 +307,7 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 		return &LaunchError{Op: "open", Type: unix.CLONE_NEWUSER, Step: "open /proc/PID", Err: err}
 	}
 	l := composeMapper(c, user)
-	p, err := l.start(ctx, &launcher.Cmd{Args: []string{"gonso-idmap"}, Files: []*os.File{user.File, d.File()}}, func() { d.Close() })
+	p, err := l.start(ctx, c.by, &launcher.Cmd{Args: []string{"gonso-idmap"}, Files: []*os.File{user.File, d.File()}}, func() { d.Close() })
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (l *launch) visit(ctx context.Context, cmd *launcher.Cmd, doing string, loo
 	if handshake.Pending() {
 		return errSecondGeneration
 	}
-	p, err := l.start(ctx, cmd, func() {})
+	p, err := l.start(ctx, lookAtStarter(nil), cmd, func() {})
 	if err != nil {
 		return err
 	}

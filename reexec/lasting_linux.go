@@ -50,7 +50,7 @@ func onLastingThread[T any](ctx context.Context, f func() (T, error), release fu
 	c := make(chan result, 1)
 	err := giveToLastingThread(ctx, func() (lasts bool) {
 		v, err := f()
-		if err != errElsewhere {
+		if !errors.Is(err, errElsewhere) {
 			release()
 		}
 		if !over.CompareAndSwap(false, true) {
@@ -81,31 +81,86 @@ func onLastingThread[T any](ctx context.Context, f func() (T, error), release fu
 // errElsewhere is what f of onLastingThread answers if it has to run elsewhere, and has used nothing.
 var errElsewhere = errors.New("to be run on another thread")
 
-// onThreadLikeThis is onLastingThread, unless the calling thread has other privileges, as whoever is locked to it
-// may have wanted: then f runs here, and lasts as long as that takes.
-func onThreadLikeThis[T any](ctx context.Context, f func() (T, error), release func(), late func(T)) (T, error) {
+// cautious is set once files of somebody else's may be open in this program.
+var cautious atomic.Bool
+
+// BeCautious says that files of somebody else's may be open from now on. Starts then cost a thread's waking more.
+func BeCautious() { cautious.Store(true) }
+
+// starter is the thread that a start is asked from. Its goroutine is locked to it while something is started, and not
+// while it waits for what was: a locked one pays two threads' waking for every wait.
+type starter struct {
+	tid        int
+	privileges Privileges
+	err        error        // why they are not known
+	atHome     func() error // fails where what the calling thread starts would inherit what is not the program's; nil does not
+	lasts      bool         // what it starts ends with the thread that starts it: no other will do
+}
+
+// lookAtStarter looks at the calling thread.
+func lookAtStarter(atHome func() error) *starter {
+	runtime.LockOSThread() // in between
+	defer runtime.UnlockOSThread()
+	s := &starter{tid: unix.Gettid(), atHome: atHome}
+	s.privileges, s.err = ThreadPrivileges()
+	return s
+}
+
+// check fails if the calling thread is not to start anything for s.
+func (s *starter) check() error {
+	if unix.Gettid() != s.tid {
+		if now, err := ThreadPrivileges(); err != nil || s.err != nil || now != s.privileges {
+			return errMoved
+		}
+	}
+	if s.atHome != nil {
+		return s.atHome()
+	}
+	return nil
+}
+
+// onThreadLike runs f on a thread with the starter's privileges: on the calling one as long as nothing can keep f waiting,
+// and that is at home, else by onLastingThread. If those have other privileges, as whoever is locked to the calling
+// thread may have wanted, f runs here, and lasts as long as that takes.
+func onThreadLike[T any](ctx context.Context, s *starter, f func() (T, error), release func(), late func(T)) (v T, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	mine, err := ThreadPrivileges()
-	if err == nil {
+	if !cautious.Load() && !s.lasts && s.check() == nil {
+		defer release()
+		return f()
+	}
+	if s.err == nil {
 		v, err := onLastingThread(ctx, func() (v T, err error) {
-			if theirs, err := ThreadPrivileges(); err != nil || theirs != mine {
+			if theirs, err := ThreadPrivileges(); err != nil || theirs != s.privileges {
 				return v, errElsewhere
 			}
 			return f()
 		}, release, late)
-		if err != errElsewhere {
+		if !errors.Is(err, errElsewhere) {
 			return v, err
 		}
 	}
 	defer release()
+	if s.lasts {
+		return v, errMoved
+	}
+	if err := s.check(); err != nil {
+		return v, err
+	}
 	return f()
 }
 
-// likeLastingThread reports whether the calling thread has the privileges of those that last.
-func likeLastingThread(ctx context.Context) bool {
-	like, _ := onThreadLikeThis(ctx, func() (int, error) { return unix.Gettid(), nil }, func() {}, func(int) {})
-	return like != unix.Gettid()
+var errMoved = errors.New("threads of this program have different privileges, and the goroutine was moved to another one: lock it (runtime.LockOSThread)")
+
+// like reports whether the threads that last have the starter's privileges.
+func (s *starter) like(ctx context.Context) bool {
+	_, err := onLastingThread(ctx, func() (struct{}, error) {
+		if theirs, err := ThreadPrivileges(); s.err != nil || err != nil || theirs != s.privileges {
+			return struct{}{}, errElsewhere
+		}
+		return struct{}{}, nil
+	}, func() {}, func(struct{}) {})
+	return err == nil
 }
 
 // giveToLastingThread has f run there, after an error not. f reports whether what it has started goes on.

@@ -18,10 +18,10 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// start starts the launcher on l, where it has the calling thread's privileges. What cmd uses is given up by
-// release, also if ctx is done before the launcher has started.
-func (l *launch) start(ctx context.Context, cmd *launcher.Cmd, release func()) (*launcher.Process, error) {
-	return onThreadLikeThis(ctx, func() (*launcher.Process, error) { return l.startHere(cmd) }, release, giveUp)
+// start starts the launcher on l, with the starter's privileges. What cmd uses is given up by release, also
+// if ctx is done before the launcher has started.
+func (l *launch) start(ctx context.Context, by *starter, cmd *launcher.Cmd, release func()) (*launcher.Process, error) {
+	return onThreadLike(ctx, by, func() (*launcher.Process, error) { return l.startHere(cmd) }, release, giveUp)
 }
 
 // giveUp ends a launcher that has started too late.

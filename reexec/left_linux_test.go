@@ -18,6 +18,9 @@ import (
 func holdSilent(t *testing.T) (end func()) {
 	t.Helper()
 	testenv.Need(t, testenv.Root)
+	was := cautious.Load()
+	BeCautious()
+	t.Cleanup(func() { cautious.Store(was) })
 	dir := t.TempDir()
 	end = testenv.Silent(t, dir, testenv.Lookups|testenv.Stats|testenv.Opens|testenv.Reads)
 	fd, err := unix.Open(dir+"/file", unix.O_RDONLY|unix.O_CLOEXEC, 0) // package os would have it polled
@@ -121,7 +124,7 @@ func TestStartsKeepTheThreadsPrivileges(t *testing.T) {
 		if err != nil || out != "NoNewPrivs:\t1\n" {
 			t.Errorf("%q, %v", out, err)
 		}
-		if likeLastingThread(t.Context()) {
+		if lookAtStarter(nil).like(t.Context()) {
 			t.Error("it passes for one without")
 		}
 	}()
@@ -129,7 +132,7 @@ func TestStartsKeepTheThreadsPrivileges(t *testing.T) {
 	if out, err := RunTool(t.Context(), "/bin/grep", "NoNewPrivs", "/proc/self/status"); err != nil || out != "NoNewPrivs:\t0\n" {
 		t.Errorf("elsewhere: %q, %v", out, err)
 	}
-	if !likeLastingThread(t.Context()) {
+	if !lookAtStarter(nil).like(t.Context()) {
 		t.Error("any thread is not like those that last")
 	}
 }

@@ -52,6 +52,11 @@ type Creation struct {
 	// a Join that has a user namespace.
 	UIDMapTool, GIDMapTool string
 
+	// AtHome fails where a process that the calling thread starts would inherit what is not this program's. It is asked
+	// if no other thread has the same privileges, and so none can start one in its place.
+	AtHome func() error
+
+	by       *starter
 	own      own
 	chrooted bool // the root of this process, which the launcher has as well, is not a mount
 }

@@ -42,7 +42,7 @@ func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 	c := exec.Command(path, args...)
 	c.Stdout, c.Stderr = outEnd, errsEnd // files, so that Wait waits for nothing else
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	_, err = onThreadLikeThis(ctx, func() (*exec.Cmd, error) { return c, c.Start() }, func() {
+	_, err = onThreadLike(ctx, lookAtStarter(nil), func() (*exec.Cmd, error) { return c, c.Start() }, func() {
 		outEnd.Close()
 		errsEnd.Close()
 	}, endTool)
