@@ -36,6 +36,7 @@ func holdSilent(t *testing.T) (end func()) {
 
 // A file of somebody else's that this program has open cannot keep a start waiting, nor the next one.
 func TestOpenFileThatIsNotClosedCannotKeepStartsWaiting(t *testing.T) {
+	testenv.Need(t, testenv.Root)
 	create := func(ctx context.Context, unshare uint32) error {
 		made, err := Create(ctx, &Creation{Unshare: unshare})
 		if err == nil {
