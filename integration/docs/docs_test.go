@@ -25,7 +25,11 @@ import (
 
 const root = "../.."
 
-var documents = []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"}
+var documents = []string{
+	"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md",
+	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/moving.md", "integration/docs/reference.md",
+	"integration/docs/requirements.md",
+}
 
 func document(t *testing.T, name string) string {
 	t.Helper()
@@ -37,10 +41,24 @@ func document(t *testing.T, name string) string {
 }
 
 // blocks returns the fenced blocks of a language.
-func blocks(text, language string) []string {
-	var found []string
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
-		found = append(found, m[1])
+func blocks(text, language string) (found []string) {
+	const fence = "```"
+	var block *strings.Builder
+	of := ""
+	for line := range strings.Lines(text) {
+		switch {
+		case !strings.HasPrefix(line, fence):
+			if block != nil {
+				block.WriteString(line)
+			}
+		case block == nil:
+			block, of = new(strings.Builder), strings.TrimSpace(line[len(fence):])
+		default:
+			if of == language {
+				found = append(found, block.String())
+			}
+			block = nil
+		}
 	}
 	return found
 }
@@ -94,9 +112,9 @@ func needGo(t *testing.T) {
 
 func TestReadmeProgramsCompileAndRunAsWritten(t *testing.T) {
 	needGo(t)
-	programs := blocks(document(t, "README.md"), "go")
-	if len(programs) != 2 {
-		t.Fatalf("README.md has %d Go blocks, this test knows what two of them print", len(programs))
+	programs := append(blocks(document(t, "README.md"), "go"), blocks(document(t, "integration/docs/reference.md"), "go")...)
+	if len(programs) != 3 {
+		t.Fatalf("the documents have %d Go blocks, this test knows what three of them print", len(programs))
 	}
 	dir, err := os.MkdirTemp("", "gonso-docs-")
 	if err != nil {
@@ -106,17 +124,18 @@ func TestReadmeProgramsCompileAndRunAsWritten(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	closure, function := build(t, dir, "readmeclosure", programs[0]), build(t, dir, "readmefunction", programs[1])
+	command, function, closure := build(t, dir, "readmecommand", programs[0]), build(t, dir, "readmefunction", programs[1]),
+		build(t, dir, "readmeclosure", programs[2])
 
-	t.Run("as this user", func(t *testing.T) { runPrograms(t, closure, function, os.Geteuid(), nil) })
+	t.Run("as this user", func(t *testing.T) { runPrograms(t, command, function, closure, os.Geteuid(), nil) })
 	if os.Geteuid() == 0 {
 		t.Run("as a plain user", func(t *testing.T) {
-			runPrograms(t, closure, function, 65534, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
+			runPrograms(t, command, function, closure, 65534, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
 		})
 	}
 }
 
-func runPrograms(t *testing.T, closure, function string, uid int, attr *syscall.SysProcAttr) {
+func runPrograms(t *testing.T, command, function, closure string, uid int, attr *syscall.SysProcAttr) {
 	t.Helper()
 	start := func(exe string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), exe)
@@ -133,25 +152,33 @@ func runPrograms(t *testing.T, closure, function string, uid int, attr *syscall.
 		t.Errorf("the closure: %v\n%swant the error that README.md shows:\n%s", err, out, want)
 	}
 
-	out, err = start(function)
-	if err != nil {
-		if strings.Contains(out, "unshare") {
-			lacks(t, "userns", out)
-		}
-		t.Fatalf("the function: %v\n%s", err, out)
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{
-		"as uid 0: " + host + " became inside\n",
-		fmt.Sprintf("as uid %d: still %s\n", uid, host),
-		"functions: process: join user, uts, mnt",
-		"closures:  refused: ",
+	for _, p := range []struct {
+		exe  string
+		want []string
+	}{
+		{command, []string{"inside\n0\n", "    lo: "}},
+		{function, []string{
+			"inside: process ", ", uid 0, host inside\n",
+			fmt.Sprintf(", uid %d, host %s\n", uid, host),
+			"functions: process: join user, uts",
+			"closures:  refused: ",
+		}},
 	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("the function does not print %q:\n%s", want, out)
+		out, err := start(p.exe)
+		if err != nil {
+			if strings.Contains(out, "unshare") {
+				lacks(t, "userns", out)
+			}
+			t.Fatalf("%s: %v\n%s", p.exe, err, out)
+		}
+		for _, want := range p.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s does not print %q:\n%s", p.exe, want, out)
+			}
 		}
 	}
 }
@@ -175,7 +202,11 @@ func TestDocumentsNameFilesThatExist(t *testing.T) {
 		for _, m := range path.FindAllStringSubmatch(document(t, doc), -1) {
 			for _, name := range braces(m[1] + m[2]) {
 				n++
-				if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+				from := root
+				if strings.HasPrefix(m[2], ".") { // a link is relative to its document
+					from = filepath.Join(root, filepath.Dir(doc))
+				}
+				if _, err := os.Stat(filepath.Join(from, name)); err != nil {
 					t.Errorf("%s names %s: %v", doc, name, err)
 				}
 			}
@@ -231,7 +262,7 @@ func TestReadmeNamesThePackagesThatSetupInstalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.Fields(strings.NewReplacer(",", " ", " and ", " ").Replace(list))
+	got := strings.Fields(strings.NewReplacer(",", " ", " and ", " ").Replace(strings.Join(strings.Fields(list), " ")))
 	want := strings.Fields(string(out))
 	slices.Sort(got)
 	slices.Sort(want)

@@ -30,16 +30,16 @@ func TestLinesOfCode(t *testing.T) {
 	}
 }
 
-// Figures in README.md: | [project](...) ... | `integration/ports/NAME/` | there | here | ...
-func TestReadmeHasTheLinesOfThePorts(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(library, "README.md"))
+// Figures in integration/docs/moving.md: | [project](...) ... | `integration/ports/NAME/` | there | here | ...
+func TestMovingHasTheLinesOfThePorts(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(library, "integration/docs/moving.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range ports {
-		row := regexp.MustCompile("(?m)^\\|.*`integration/ports/" + p.name + "/` \\| (\\d+) \\| (\\d+) \\|.*$").FindSubmatch(readme)
+		row := regexp.MustCompile("(?m)^\\|.*`integration/ports/" + p.name + "/` \\| (\\d+) \\| (\\d+) \\|.*$").FindSubmatch(page)
 		if row == nil {
-			t.Errorf("README.md has no row for %s", p.name)
+			t.Errorf("moving.md has no row for %s", p.name)
 			continue
 		}
 		here, err := p.linesHere(filepath.Join(library, "integration/ports"))
@@ -47,7 +47,7 @@ func TestReadmeHasTheLinesOfThePorts(t *testing.T) {
 			t.Error(err)
 		}
 		if got := string(row[2]); got != fmt.Sprint(here) {
-			t.Errorf("README.md says that %s has %s lines of code, it has %d", p.name, got, here)
+			t.Errorf("moving.md says that %s has %s lines of code, it has %d", p.name, got, here)
 		}
 		t.Run(p.name, func(t *testing.T) {
 			t.Setenv("GOPROXY", "off")
@@ -57,7 +57,7 @@ func TestReadmeHasTheLinesOfThePorts(t *testing.T) {
 			}
 			there, err := p.linesThere(dir)
 			if got := string(row[1]); err != nil || got != fmt.Sprint(there) {
-				t.Errorf("README.md says that the project has %s lines of code for that, it has %d, %v", got, there, err)
+				t.Errorf("moving.md says that the project has %s lines of code for that, it has %d, %v", got, there, err)
 			}
 		})
 	}
