@@ -155,9 +155,9 @@
 // An argument may have fields and elements of type io.Reader, io.Writer, io.ReadCloser and
 // io.WriteCloser, on both backends. What is in them and is no *os.File is connected by a pipe: the
 // function finds one end, an *os.File, and Do copies at the other while the function runs. Do returns
-// when what was written has gone to the writers, so the function need not close its end, but lets go
-// of it by returning. Errors of copying are joined to Do's. That the function does not read everything
-// is none; what it left unread is gone.
+// when what was written has gone to the writers. The function need not close its end: its end is closed
+// when it returns. Errors of copying are joined to Do's. Leaving input unread is not an error; what was
+// left unread is lost.
 //
 // If the function left something behind that keeps a writer's pipe open, Do goes on as long as it says
 // something and for the grace period ([Worker].Grace) after that, or after ctx is done; the error then
@@ -201,8 +201,9 @@
 // A Set owns one descriptor for each of its namespaces that is not home, and one for each user
 // namespace between home and its own; a pid namespace that was made has one more, the life line of
 // its init. Files handed out by [Set.File] are new descriptors that the caller closes; the number that
-// [Set.Fd] gives is the Set's own. All are close-on-exec. A Set that was forgotten is closed after its garbage collection; one in use keeps
-// what it needs until the work ends, also when it is closed meanwhile.
+// [Set.Fd] gives is the Set's own. All are close-on-exec. A Set that was forgotten is closed after its
+// garbage collection. A Set in use keeps what it needs until the work ends, also when it is closed
+// meanwhile.
 //
 // Package init keeps one descriptor, of /proc: something else could be mounted there before the first
 // call, or the program could have another root by then. It also looks at which namespaces the program is

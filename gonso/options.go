@@ -123,8 +123,8 @@ func Propagation(p MountPropagation) UnshareOption {
 //
 // A clock cannot be set back before its zero, the boot, nor ahead to more than
 // 146 years: the error then matches unix.ERANGE. Writing offsets needs
-// CAP_SYS_TIME in the user namespace that owns the new one, which who makes it
-// along with a user namespace has.
+// CAP_SYS_TIME in the user namespace that owns the new one. Making a user namespace along
+// with it grants that.
 func ClockOffsets(monotonic, boottime time.Duration) UnshareOption {
 	return func(o *unshareOptions) { o.clockOffsets = &clockOffsets{monotonic, boottime} }
 }

@@ -64,8 +64,8 @@ func (s *Set) OwnerUID() (uint32, error) {
 // namespace is this process's own, they are those of its parent. See "User and
 // group ID mappings" in user_namespaces(7).
 //
-// Only a process inside shows them, so if it is not this process's own, one is
-// started for that moment, which shares no memory with this one. This needs
+// Only a process inside shows them. If the user namespace is not this process's own, a
+// short-lived helper process is started, which shares no memory with this one. This needs
 // CAP_SYS_ADMIN in that user namespace, as entering does, and the process
 // backend; without that the error matches [errors.ErrUnsupported].
 func (s *Set) IDMaps() (uid, gid []IDMap, err error) {
