@@ -70,7 +70,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
-	c.own, c.chrooted = lookAtMaker(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
+	c.own, c.chrooted = lookAtMaker(ctx, c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
 	// A plain user may write to a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
 	dumpable := os.Geteuid() != 0 && len(c.procFiles()) > 0
@@ -176,11 +176,11 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sent *os.File, made *Made) error {
 	if l.forks {
 		if err := p.Follow(ctx); err != nil {
-			return l.ended("making namespaces", err)
+			return l.ended(p, "making namespaces", err)
 		}
 	}
 	if err := p.Next(ctx); err != nil {
-		return l.ended("making namespaces", err)
+		return l.ended(p, "making namespaces", err)
 	}
 	// A pid namespace cannot be opened before it has a pid 1.
 	stays := c.Unshare&newPID != 0
@@ -204,7 +204,7 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sen
 	case errors.Is(err, io.EOF) && !stays:
 		return nil
 	}
-	return l.ended("making namespaces", err)
+	return l.ended(p, "making namespaces", err)
 }
 
 // mailbox makes a socket to receive descriptors from, and the end to send them to.
@@ -307,5 +307,5 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 		return nil
 	}
 	p.Kill()
-	return l.ended("writing id maps", err)
+	return l.ended(p, "writing id maps", err)
 }

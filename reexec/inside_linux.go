@@ -14,7 +14,7 @@ import (
 // withMember calls f with the directory in /proc of a launcher that is where joins lead to, for what
 // only the files of a member show.
 func withMember(ctx context.Context, joins []Join, protect bool, doing string, f func(d *procfs.Dir) error) error {
-	l := composeMember(joins, protect, os.Geteuid() != 0)
+	l := composeMember(joins, protect, os.Geteuid() != 0, lookAtOwn(ctx, false))
 	return l.visit(ctx, &launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)}, doing, func(pid int) error {
 		d, err := procfs.Process(pid)
 		if err != nil {
@@ -39,7 +39,7 @@ func (l *launch) visit(ctx context.Context, cmd *launcher.Cmd, doing string, loo
 	defer p.Close()
 	defer p.Kill() // it waits, and has nothing left to do
 	if err := p.Next(ctx); err != nil {
-		return l.ended(doing, err)
+		return l.ended(p, doing, err)
 	}
 	return look(p.Pid)
 }

@@ -391,6 +391,31 @@ func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
 	return reapable
 }
 
+// KilledBy is the signal that has killed a process that is about to end, which is left to be reaped; 0 if it was none, or
+// that is not known.
+func (p *Process) KilledBy(limit time.Duration) (sig syscall.Signal) {
+	if !endsWithin(p.Process, limit) {
+		return 0
+	}
+	_ = p.WithHandle(func(handle uintptr) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(handle), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == nil && (info.Code == cldKilled || info.Code == cldDumped) {
+			sig = syscall.Signal(*(*int32)(unsafe.Add(unsafe.Pointer(&info), siStatus)))
+		}
+	})
+	return sig
+}
+
+// What waitid(2) says of a process that a signal has ended (asm-generic/siginfo.h).
+const (
+	cldKilled = 2
+	cldDumped = 3
+
+	siUnion  = (3*4 + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uintptr(0)) - 1)
+	siStatus = siUnion + 8 // behind pid and uid
+)
+
 // Reap is Process.Reap for any child, with what kills it, and says how long to wait afterwards.
 func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os.ProcessState, error) {
 	begin := time.Now()

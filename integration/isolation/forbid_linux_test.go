@@ -1,0 +1,261 @@
+package isolation
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gonso/gonso/internal/testenv"
+)
+
+// Machines forbid things: a container runtime by a filter of system calls, a service manager by a smaller set of
+// capabilities. testdata/forbidden does what programs do with gonso there.
+
+// dockersFilter is Docker's default profile for a container that has some capabilities, as runc is told.
+func dockersFilter(t *testing.T, caps []string) map[string]any {
+	t.Helper()
+	type condition struct {
+		Caps, Arches []string
+		MinKernel    string
+	}
+	var profile struct {
+		DefaultAction   string
+		DefaultErrnoRet int
+		Syscalls        []struct {
+			Names              []string
+			Action             string
+			ErrnoRet           *int
+			Args               []map[string]any
+			Includes, Excludes condition
+		}
+	}
+	b, err := os.ReadFile("testdata/seccomp/docker.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &profile); err != nil {
+		t.Fatal(err)
+	}
+	has := func(c string) bool { return slices.Contains(caps, c) }
+	var calls []map[string]any
+	for _, s := range profile.Syscalls {
+		in, out := s.Includes, s.Excludes
+		if len(in.Arches) > 0 && !slices.Contains(in.Arches, runtime.GOARCH) || slices.Contains(out.Arches, runtime.GOARCH) ||
+			len(in.Caps) > 0 && !slices.ContainsFunc(in.Caps, has) || slices.ContainsFunc(out.Caps, has) {
+			continue
+		}
+		call := map[string]any{"names": s.Names, "action": s.Action}
+		if s.ErrnoRet != nil {
+			call["errnoRet"] = *s.ErrnoRet
+		}
+		if len(s.Args) > 0 {
+			call["args"] = s.Args
+		}
+		calls = append(calls, call)
+	}
+	architectures := map[string]string{"amd64": "SCMP_ARCH_X86_64", "arm64": "SCMP_ARCH_AARCH64"}
+	arch, ok := architectures[runtime.GOARCH]
+	if !ok {
+		need(t, "process", fmt.Errorf("no name for %s is known", runtime.GOARCH))
+	}
+	return map[string]any{
+		"defaultAction": profile.DefaultAction, "defaultErrnoRet": profile.DefaultErrnoRet,
+		"architectures": []string{arch}, "syscalls": calls,
+	}
+}
+
+// dockersBox is a container as Docker makes it, with some capabilities more than it gives.
+func dockersBox(t *testing.T, more ...string) *box {
+	t.Helper()
+	needTool(t, "go", "go")
+	b := newBoxWith(t, nouns, func(config map[string]any) {
+		caps := append(slices.Clone(dockersCapabilities), more...)
+		process := config["process"].(map[string]any)
+		process["capabilities"] = map[string]any{"bounding": caps, "effective": caps, "permitted": caps, "inheritable": []string{}, "ambient": []string{}}
+		config["linux"].(map[string]any)["seccomp"] = dockersFilter(t, caps)
+	})
+	path := filepath.Join(t.TempDir(), "forbidden")
+	build(t, "forbidden", path)
+	b.put(t, path, "/bin/forbidden")
+	return b
+}
+
+// forbidden builds the program, for whoever this test runs as, and runs it.
+func forbidden(t *testing.T) func(t *testing.T, args ...string) map[string]string {
+	t.Helper()
+	needTool(t, "go", "go")
+	path := filepath.Join(t.TempDir(), "forbidden")
+	build(t, "forbidden", path)
+	return func(t *testing.T, args ...string) map[string]string {
+		t.Helper()
+		return said(t, exec.Command(path, args...))
+	}
+}
+
+// said are the lines that a program has printed, by what they are about.
+func said(t *testing.T, c *exec.Cmd) map[string]string {
+	t.Helper()
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", c.Args, err, out)
+	}
+	lines := make(map[string]string)
+	for line := range strings.Lines(string(out)) {
+		what, came, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if !ok {
+			t.Fatalf("%v: %s", c.Args, out)
+		}
+		lines[what] = came
+	}
+	return lines
+}
+
+// uses are what the program tries in a Set.
+var uses = []string{"do", "command", "exe", "dir", "idmaps", "listen", "nested", "nested user", "nested do"}
+
+// expect wants everything to have gone well of what is done in the program's own Set, and in one that it opens.
+func expect(t *testing.T, lines map[string]string, not map[string]string) {
+	t.Helper()
+	for _, set := range []string{"own ", "opened "} {
+		if came := lines[strings.TrimSpace(set)+" unshare"]; set == "own " && came != "ok" || set == "opened " && came != "" {
+			t.Errorf("%sunshare: %s", set, came)
+		}
+		for _, use := range uses {
+			came, want := lines[set+use], not[set+use]
+			switch {
+			case want == "" && came != "ok":
+				t.Errorf("%s%s: %q", set, use, came)
+			case want != "" && !strings.Contains(came, want):
+				t.Errorf("%s%s: %q, want %q in it", set, use, came, want)
+			}
+		}
+	}
+}
+
+// crun#1786: creating a session keyring is answered EPERM in containers of Docker's, with CAP_SYS_ADMIN too, and the
+// runtime gives up.
+func TestContainersFilterCannotKeepWorkOut(t *testing.T) {
+	b := dockersBox(t, "CAP_SYS_ADMIN", "CAP_NET_ADMIN")
+	lines := said(t, b.exec("/bin/forbidden", "keyctl", "own", "opened"))
+	if want := "operation not permitted"; lines["keyctl"] != want {
+		t.Errorf("the filter is not Docker's: keyctl: %q", lines["keyctl"])
+	}
+	expect(t, lines, nil)
+}
+
+// Without CAP_SYS_ADMIN Docker's filter forbids namespaces, which is said.
+func TestContainersFilterCannotBeASilentEPERM(t *testing.T) {
+	b := dockersBox(t)
+	lines := said(t, b.exec("/bin/forbidden", "own", "plain"))
+	for what, want := range map[string]string{
+		"own unshare":   "possibly a seccomp filter is active",
+		"plain unshare": "it needs CAP_SYS_ADMIN",
+	} {
+		if !strings.Contains(lines[what], want) || !strings.Contains(lines[what], "operation not permitted") {
+			t.Errorf("%s: %q, want %q in it", what, lines[what], want)
+		}
+	}
+}
+
+// crun#672, crun#545, eio#514: close_range, execveat, openat2 and clone3 are unknown to filters of older runtimes, which
+// answer EPERM or ENOSYS, or kill.
+func TestFilterThatKnowsNoNewCallsCannotKeepWorkOut(t *testing.T) {
+	needUserNS(t)
+	run := forbidden(t)
+	const outside = "forbids execveat, and by a path nothing is executed in a Set that somebody else made"
+	noExecveat := map[string]string{"opened do": outside, "opened exe": outside, "opened listen": outside, "opened nested do": outside}
+	for calls, not := range map[string]map[string]string{
+		"keyctl":             nil,
+		"close_range":        nil,
+		"clone3":             nil,
+		"pivot_root":         nil,
+		"execveat":           noExecveat,
+		"openat2":            {"opened dir": "Dir: chdir /: operation not permitted: a filter of system calls (seccomp) forbids openat2"},
+		"keyctl,close_range": nil,
+	} {
+		for _, errno := range []int{1, 38} {
+			t.Run(fmt.Sprintf("%s answers %d", calls, errno), func(t *testing.T) {
+				if errno == 38 {
+					for use, want := range not {
+						not[use] = strings.ReplaceAll(want, "operation not permitted", "function not implemented")
+					}
+				}
+				expect(t, run(t, "-inherit", "-errno", strconv.Itoa(errno), "-filter", calls, "own", "opened"), not)
+			})
+		}
+	}
+	for _, calls := range []string{"keyctl", "close_range", "clone3", "pivot_root"} {
+		t.Run(calls+" kills", func(t *testing.T) {
+			expect(t, run(t, "-inherit", "-kill", "-filter", calls, "own", "opened"), nil)
+		})
+	}
+}
+
+// The same where there is no other way: who was killed, and by what, is said.
+func TestKillingFilterCannotBeSilent(t *testing.T) {
+	needUserNS(t)
+	lines := forbidden(t)(t, "-kill", "-filter", "setns", "own")
+	for what, want := range map[string]string{
+		"own do":      "signal: bad system call: possibly by a seccomp filter",
+		"own command": "the launcher was killed by SIGSYS",
+		"own idmaps":  "the launcher was killed by SIGSYS",
+		"own nested":  "the launcher was killed by SIGSYS",
+	} {
+		if !strings.Contains(lines[what], want) {
+			t.Errorf("%s: %q, want %q in it", what, lines[what], want)
+		}
+	}
+}
+
+// An openat2 that a filter answers is no error of the file that was to be opened.
+func TestFilterCannotReadAsAnErrorOfTheFile(t *testing.T) {
+	run := forbidden(t)
+	for _, errno := range []int{1, 38} {
+		lines := run(t, "-errno", strconv.Itoa(errno), "-filter", "openat2", "file")
+		for _, what := range []string{"file", "no file"} {
+			if !strings.Contains(lines[what], "a filter of system calls (seccomp) forbids openat2") {
+				t.Errorf("errno %d: %s: %q", errno, what, lines[what])
+			}
+		}
+	}
+	lines := run(t, "-filter", "keyctl", "file")
+	if lines["file"] != "ok" || !strings.HasSuffix(lines["no file"], "no such file or directory") {
+		t.Errorf("where openat2 is allowed: %q", lines)
+	}
+}
+
+// crun#545: clone3 answers ENOSYS, by which alone a process is made in a cgroup. It is moved there before it is
+// anything.
+func TestFilterCannotKeepCommandsOutOfTheirCgroup(t *testing.T) {
+	testenv.Need(t, testenv.Cgroup2)
+	top := "/sys/fs/cgroup"
+	if _, err := os.Stat(top + "/cgroup.controllers"); err != nil {
+		top += "/unified"
+	}
+	dir, err := os.MkdirTemp(top, "gonso-forbid-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	run := forbidden(t)
+	const noCgroup = "Cgroup: /: it is not a directory of cgroup v2"
+	for _, args := range [][]string{{}, {"-filter", "clone3", "-errno", "38"}, {"-filter", "clone3"}, {"-filter", "clone3", "-kill"}} {
+		if lines := run(t, append(args, "cgroup="+dir)...); lines["cgroup"] != "ok" || !strings.Contains(lines["in"], "/"+filepath.Base(dir)+`\n`) {
+			t.Errorf("%v: %q", args, lines)
+		}
+		if lines := run(t, append(args, "cgroup=/")...); !strings.Contains(lines["cgroup"], noCgroup) {
+			t.Errorf("%v: %q, want %q in it", args, lines, noCgroup)
+		}
+	}
+}

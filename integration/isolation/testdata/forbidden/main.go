@@ -1,0 +1,282 @@
+// Command forbidden does things of gonso's where the machine forbids some of what they take, and says what came of
+// them, a line each. Before them it may take on a filter of system calls.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso"
+)
+
+// inherited is a descriptor of this program that children inherit.
+const inherited = 337
+
+// timeout bounds what is done.
+const timeout = 30 * time.Second
+
+// where is what work in a Set sees.
+type where struct {
+	Groups    []int
+	Inherited bool
+}
+
+var look = gonso.Register("look", func(context.Context, struct{}) (w where, err error) {
+	_, err = unix.FcntlInt(inherited, unix.F_GETFD, 0)
+	w.Inherited = err == nil
+	w.Groups, err = os.Getgroups()
+	return w, err
+})
+
+var numbers = map[string]uint32{
+	"keyctl": unix.SYS_KEYCTL, "close_range": unix.SYS_CLOSE_RANGE, "execveat": unix.SYS_EXECVEAT,
+	"openat2": unix.SYS_OPENAT2, "clone3": unix.SYS_CLONE3, "unshare": unix.SYS_UNSHARE, "mount": unix.SYS_MOUNT,
+	"setns": unix.SYS_SETNS, "pivot_root": unix.SYS_PIVOT_ROOT,
+}
+
+// filter makes the kernel answer action to some calls, for all threads.
+func filter(calls []string, action uint32) error {
+	prog := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // seccomp_data.nr
+	for _, name := range calls {
+		nr, ok := numbers[name]
+		if !ok {
+			return fmt.Errorf("call %q is not known", name)
+		}
+		prog = append(prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action})
+	}
+	prog = append(prog, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	f := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&f)))
+	if errno != 0 {
+		return os.NewSyscallError("seccomp", errno)
+	}
+	return nil
+}
+
+func say(what string, err error) {
+	if err != nil {
+		fmt.Printf("%s: %v\n", what, err)
+		return
+	}
+	fmt.Printf("%s: ok\n", what)
+}
+
+func main() {
+	gonso.Init()
+	calls := flag.String("filter", "", "system calls to be forbidden")
+	errno := flag.Int("errno", int(unix.EPERM), "what they answer")
+	kill := flag.Bool("kill", false, "they kill")
+	inherit := flag.Bool("inherit", false, "have a descriptor that children inherit")
+	nnp := flag.Bool("nnp", true, "set no_new_privs, which a filter takes without CAP_SYS_ADMIN")
+	flag.Parse()
+	if *inherit {
+		fd, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err == nil {
+			err = unix.Dup3(fd, inherited, 0)
+		}
+		if err != nil {
+			say("inherit", err)
+		}
+	}
+	if *calls != "" {
+		action := uint32(unix.SECCOMP_RET_ERRNO | *errno)
+		if *kill {
+			action = unix.SECCOMP_RET_KILL_PROCESS
+		}
+		var err error
+		if *nnp {
+			_, _, e := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0)
+			if e != 0 {
+				err = e
+			}
+		}
+		if err = errors.Join(err, filter(strings.Split(*calls, ","), action)); err != nil {
+			say("filter", err)
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	for _, act := range flag.Args() {
+		name, arg, _ := strings.Cut(act, "=")
+		do(ctx, name, arg)
+	}
+}
+
+func do(ctx context.Context, act, arg string) {
+	switch act {
+	case "own":
+		s, err := gonso.Unshare(gonso.User|gonso.Mount|gonso.PID|gonso.Net, gonso.LoopbackUp())
+		say("own unshare", err)
+		if err == nil {
+			use(ctx, "own ", s)
+		}
+	case "opened":
+		opened(ctx)
+	case "of": // the Set of a process
+		pid, err := strconv.Atoi(arg)
+		if err != nil {
+			say("of", err)
+			return
+		}
+		s, err := gonso.FromPID(pid, gonso.AllTypes&^gonso.Time)
+		say("of open", err)
+		if err == nil {
+			use(ctx, "of ", s)
+		}
+	case "plain": // no user namespace
+		s, err := gonso.Unshare(gonso.Net)
+		say("plain unshare", err)
+		if err == nil {
+			use(ctx, "plain ", s)
+		}
+	case "reap":
+		reap(arg)
+	case "cgroup":
+		cgroup(ctx, arg)
+	case "keyctl":
+		_, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+		say("keyctl", err)
+	case "file":
+		file(ctx)
+	default:
+		say(act, errors.New("there is no such act"))
+	}
+}
+
+// opened uses namespaces that somebody has made, as for gonso that is whoever has a process there.
+func opened(ctx context.Context) {
+	made, err := gonso.Unshare(gonso.User | gonso.Mount | gonso.PID | gonso.Net)
+	if err != nil {
+		say("opened unshare", err)
+		return
+	}
+	defer made.Close()
+	c := made.Command(context.Background(), "/bin/sleep", "600")
+	if err := c.Start(); err != nil {
+		say("opened hold", err)
+		return
+	}
+	defer func() {
+		c.Process.Kill()
+		c.Wait()
+	}()
+	s, err := gonso.FromPID(c.Process.Pid, gonso.User|gonso.Mount|gonso.PID|gonso.Net)
+	say("opened open", err)
+	if err == nil {
+		use(ctx, "opened ", s)
+	}
+}
+
+func use(ctx context.Context, what string, s *gonso.Set) {
+	defer s.Close()
+	w, err := look.Do(ctx, s, struct{}{}, gonso.InProcess())
+	say(what+"do", err)
+	if w.Inherited {
+		say(what+"descriptors", errors.New("the worker has one that was not named"))
+	}
+	out, err := s.Command(ctx, "/bin/ls", "/proc/self/fd").Output()
+	if slices.Contains(strings.Fields(string(out)), strconv.Itoa(inherited)) {
+		err = fmt.Errorf("the command has descriptors %q", out)
+	}
+	say(what+"command", err)
+	c := s.Command(ctx, "forbidden")
+	if c.Exe, err = os.Open("/proc/self/exe"); err == nil { // which does nothing, without arguments
+		err = c.Run()
+		c.Exe.Close()
+	}
+	say(what+"exe", err)
+	c = s.Command(ctx, "/bin/ls")
+	c.Dir = "/"
+	say(what+"dir", c.Run())
+	_, _, err = s.IDMaps()
+	say(what+"idmaps", err)
+	l, err := s.Listen(ctx, "tcp", "127.0.0.1:0")
+	say(what+"listen", err)
+	if err == nil {
+		l.Close()
+	}
+	inner, err := s.Unshare(gonso.UTS)
+	say(what+"nested", err)
+	if err == nil {
+		inner.Close()
+	}
+	inner, err = s.Unshare(gonso.User | gonso.PID)
+	say(what+"nested user", err)
+	if err == nil {
+		_, err = look.Do(ctx, inner, struct{}{}, gonso.InProcess())
+		say(what+"nested do", err)
+		inner.Close()
+	}
+}
+
+// cgroup starts a program in one, and says where it was.
+func cgroup(ctx context.Context, dir string) {
+	f, err := os.Open(dir)
+	if err != nil {
+		say("cgroup", err)
+		return
+	}
+	defer f.Close()
+	c := new(gonso.Set).Command(ctx, "/bin/cat", "/proc/self/cgroup")
+	c.Cgroup = f
+	out, err := c.Output()
+	say("cgroup", err)
+	fmt.Printf("in: %q\n", out)
+}
+
+// file opens one by a way that takes openat2.
+func file(ctx context.Context) {
+	f, err := new(gonso.Set).OpenFile(ctx, "/passwd", os.O_RDONLY, 0, gonso.InRoot("/etc"))
+	say("file", err)
+	if err == nil {
+		f.Close()
+	}
+	_, err = new(gonso.Set).OpenFile(ctx, "/nobody", os.O_RDONLY, 0, gonso.InRoot("/etc"))
+	say("no file", err)
+}
+
+// reap fails often where orphans come to this process, and counts who is left.
+func reap(times string) {
+	n, err := strconv.Atoi(times)
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	}
+	if err != nil {
+		say("reap", err)
+		return
+	}
+	signal.Reset(unix.SIGCHLD)
+	failed := 0
+	for range n {
+		s, err := gonso.Unshare(gonso.User|gonso.Mount|gonso.PID, gonso.MountProc("/nowhere"))
+		if err == nil {
+			s.Close()
+			continue
+		}
+		failed++
+	}
+	left := 0
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG, nil)
+		if err != nil || info.Signo == 0 {
+			break
+		}
+		left++
+	}
+	fmt.Printf("reap: %d failed, %d left\n", failed, left)
+}
