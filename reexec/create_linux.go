@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +53,10 @@ func (m *Made) Close() {
 }
 
 // Reaper is the pid 1 of a pid namespace: a launcher that reaps orphans.
-type Reaper struct{ p *launcher.Process }
+type Reaper struct {
+	p     *launcher.Process
+	group int // of processes, which the original leads
+}
 
 // Close ends it, and so everything in its pid namespace, where nothing can be
 // started from then on. It does not wait: the kernel keeps a pid 1 until every
@@ -60,6 +65,7 @@ func (r *Reaper) Close() error {
 	err := r.p.CloseControl()
 	go func() {
 		r.p.Reap(exitTimeout) // it may be stopped, and then does not see that
+		reapOrphans(r.group)
 	}()
 	return err
 }
@@ -141,10 +147,11 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 	if err != nil {
 		return nil, err
 	}
+	group := p.Pid
 	made := &Made{}
 	err = l.take(ctx, c, p, sent, made)
 	if err == nil && stays {
-		made.Reaper = &Reaper{p}
+		made.Reaper = &Reaper{p, group}
 		if err := p.CloseStatus(); err != nil {
 			made.Close()
 			return nil, err
@@ -156,6 +163,9 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 	}
 	p.Close()
 	state, werr := p.Reap(exitTimeout)
+	if stays {
+		reapOrphans(group)
+	}
 	switch {
 	case err != nil:
 	case errors.Is(werr, unix.ECHILD): // this program reaps whatever ends, as an init does
@@ -169,6 +179,23 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 		return nil, err
 	}
 	return made, nil
+}
+
+// reapOrphans reaps the init of a pid namespace whose original has ended first, if it has become a child of this
+// process, as orphans do whose ancestor is pid 1 or a subreaper (prctl(2)). It is in the group of the original, whose
+// number nobody else has as long as it is there; it ends by itself.
+func reapOrphans(group int) {
+	var subreaper int32
+	if os.Getpid() != 1 && (unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0) != nil || subreaper == 0) {
+		return
+	}
+	for began := time.Now(); time.Since(began) < exitTimeout; time.Sleep(time.Millisecond) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PGID, group, &info, unix.WEXITED|unix.WNOHANG, nil)
+		if err != nil && err != unix.EINTR {
+			return // there is none (ECHILD)
+		}
+	}
 }
 
 // take receives what the launcher makes, has what configures it written, and lets

@@ -74,29 +74,32 @@ func dockersFilter(t *testing.T, caps []string) map[string]any {
 // dockersBox is a container as Docker makes it, with some capabilities more than it gives.
 func dockersBox(t *testing.T, more ...string) *box {
 	t.Helper()
-	needTool(t, "go", "go")
 	b := newBoxWith(t, nouns, func(config map[string]any) {
 		caps := append(slices.Clone(dockersCapabilities), more...)
 		process := config["process"].(map[string]any)
 		process["capabilities"] = map[string]any{"bounding": caps, "effective": caps, "permitted": caps, "inheritable": []string{}, "ambient": []string{}}
 		config["linux"].(map[string]any)["seccomp"] = dockersFilter(t, caps)
 	})
-	path := filepath.Join(t.TempDir(), "forbidden")
-	build(t, "forbidden", path)
-	b.put(t, path, "/bin/forbidden")
+	b.put(t, forbiddenPath(t), "/bin/forbidden")
 	return b
 }
 
 // forbidden builds the program, for whoever this test runs as, and runs it.
 func forbidden(t *testing.T) func(t *testing.T, args ...string) map[string]string {
 	t.Helper()
-	needTool(t, "go", "go")
-	path := filepath.Join(t.TempDir(), "forbidden")
-	build(t, "forbidden", path)
+	path := forbiddenPath(t)
 	return func(t *testing.T, args ...string) map[string]string {
 		t.Helper()
 		return said(t, exec.Command(path, args...))
 	}
+}
+
+func forbiddenPath(t *testing.T) string {
+	t.Helper()
+	needTool(t, "go", "go")
+	path := filepath.Join(t.TempDir(), "forbidden")
+	build(t, "forbidden", path)
+	return path
 }
 
 // said are the lines that a program has printed, by what they are about.
@@ -229,6 +232,25 @@ func TestFilterCannotReadAsAnErrorOfTheFile(t *testing.T) {
 	if lines["file"] != "ok" || !strings.HasSuffix(lines["no file"], "no such file or directory") {
 		t.Errorf("where openat2 is allowed: %q", lines)
 	}
+}
+
+// bubblewrap#587: a sandbox whose making fails leaves a zombie to who is pid 1, or a subreaper.
+func TestFailedStartsCannotLeaveZombies(t *testing.T) {
+	needUserNS(t)
+	const want = "60 failed, 0 left"
+	path := forbiddenPath(t)
+	t.Run("subreaper", func(t *testing.T) {
+		if lines := said(t, exec.Command(path, "reap=30")); lines["reap"] != want {
+			t.Errorf("%q, want %q", lines["reap"], want)
+		}
+	})
+	t.Run("pid 1", func(t *testing.T) {
+		needRoot(t)
+		needTool(t, "tools", "unshare")
+		if lines := said(t, exec.Command("unshare", "--fork", "--pid", "--mount-proc", path, "reap=30")); lines["reap"] != want {
+			t.Errorf("%q, want %q", lines["reap"], want)
+		}
+	})
 }
 
 // crun#545: clone3 answers ENOSYS, by which alone a process is made in a cgroup. It is moved there before it is

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -144,7 +143,7 @@ func do(ctx context.Context, act, arg string) {
 			use(ctx, "plain ", s)
 		}
 	case "reap":
-		reap(arg)
+		reap(ctx, arg)
 	case "cgroup":
 		cgroup(ctx, arg)
 	case "keyctl":
@@ -249,34 +248,54 @@ func file(ctx context.Context) {
 	say("no file", err)
 }
 
-// reap fails often where orphans come to this process, and counts who is left.
-func reap(times string) {
+// reap has the making of a pid namespace, and a program in one, fail often where orphans come to this process, and
+// counts who is left.
+func reap(ctx context.Context, times string) {
 	n, err := strconv.Atoi(times)
-	if err == nil {
+	if err == nil && os.Getpid() != 1 {
 		err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
 	if err != nil {
 		say("reap", err)
 		return
 	}
-	signal.Reset(unix.SIGCHLD)
 	failed := 0
 	for range n {
 		s, err := gonso.Unshare(gonso.User|gonso.Mount|gonso.PID, gonso.MountProc("/nowhere"))
-		if err == nil {
-			s.Close()
+		if err != nil {
+			failed++
 			continue
 		}
-		failed++
+		s.Close()
 	}
-	left := 0
-	for {
+	s, err := gonso.Unshare(gonso.User | gonso.PID)
+	if err != nil {
+		say("reap", err)
+		return
+	}
+	for range n {
+		if s.Command(ctx, "/nowhere").Run() != nil {
+			failed++
+		}
+	}
+	s.Close()
+	fmt.Printf("reap: %d failed, %d left\n", failed, left())
+}
+
+// left counts the children that nobody reaps, in time.
+func left() (n int) {
+	wait := func(options int) (ended, none bool) {
 		var info unix.Siginfo
-		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG, nil)
-		if err != nil || info.Signo == 0 {
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|options, nil)
+		return err == nil && info.Signo != 0, err == unix.ECHILD
+	}
+	for end := time.Now().Add(timeout / 10); ; time.Sleep(time.Millisecond) {
+		if _, none := wait(unix.WNOWAIT); none || time.Now().After(end) {
 			break
 		}
-		left++
 	}
-	fmt.Printf("reap: %d failed, %d left\n", failed, left)
+	for ended, _ := wait(0); ended; ended, _ = wait(0) {
+		n++
+	}
+	return n
 }
