@@ -332,6 +332,22 @@ func composeMember(joins []Join, protect, plain bool, o own) *launch {
 	return l
 }
 
+// composeBareMember is composeMember for a launcher that others may look at, too, as it has nothing to be seen: an empty
+// root, and no descriptors but ends of pipes.
+func composeBareMember(joins []Join, o own, chrooted bool) *launch {
+	l := newLaunch()
+	end := launcher.FirstFileFD + launcher.FD(len(joins))
+	l.cross(crossing{own: o, user: true, protect: true, top: end, session: true})
+	l.join(joins, launcher.FirstFileFD)
+	l.closeOwn(launcher.FirstFileFD, end, o)
+	l.Close(launcher.ImageFD)
+	l.emptyRoot(chrooted)
+	l.Prctl(unix.PR_SET_DUMPABLE, 1)
+	l.Sync()
+	l.Wait()
+	return l
+}
+
 // procFile is a file below /proc/PID that configures a namespace.
 type procFile struct {
 	name, content string

@@ -253,6 +253,72 @@ func TestFailedStartsCannotLeaveZombies(t *testing.T) {
 	})
 }
 
+// openPath is the program where every user gets to.
+func openPath(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "gonso-forbid-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	needTool(t, "go", "go")
+	path := filepath.Join(dir, "forbidden")
+	build(t, "forbidden", path)
+	return path
+}
+
+// apart is a script of root's in a mount namespace of its own. Its arguments are $1 and so on.
+func apart(t *testing.T, script string, args ...string) *exec.Cmd {
+	t.Helper()
+	needRoot(t)
+	for _, tool := range []string{"unshare", "setpriv"} {
+		needTool(t, "tools", tool)
+	}
+	return exec.Command("unshare", append([]string{"--mount", "sh", "-e", "-c", script, "sh"}, args...)...)
+}
+
+// bubblewrap#198: a /proc with hidepid shows a plain user none but what he may trace, and that is not what is in
+// somebody else's Set.
+func TestHiddenProcessesCannotHideIDMaps(t *testing.T) {
+	needUserNS(t)
+	path := openPath(t)
+	for _, hide := range []string{"1", "2"} {
+		t.Run("hidepid="+hide, func(t *testing.T) {
+			lines := said(t, apart(t, `mount -t proc -o hidepid=$1 proc /proc
+				exec setpriv --reuid 65534 --regid 65534 --clear-groups "$2" own opened`, hide, path))
+			expect(t, lines, nil)
+		})
+	}
+}
+
+// shadow#1573: a uid may have several names, and its ranges be those of another name than the first.
+func TestRangesOfASecondNameCannotBeMissed(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "subids", "newuidmap")
+	path := openPath(t)
+	c := apart(t, `cd "$1"
+		(cat /etc/passwd; echo gonso-first:x:64001:64001::/:/bin/sh; echo gonso-second:x:64001:64001::/:/bin/sh) >passwd
+		echo gonso-second:300000:65536 >subid
+		mount --bind passwd /etc/passwd
+		mount --bind subid /etc/subuid
+		mount --bind subid /etc/subgid
+		exec setpriv --reuid 64001 --regid 64001 --clear-groups "$2" subids`, t.TempDir(), path)
+	const want = "[{0 64001 1} {1 300000 65536}], <nil>"
+	if lines := said(t, c); lines["subids"] != "ok" || lines["map"] != want {
+		t.Errorf("%q, want the map %s", lines, want)
+	}
+}
+
+// A program that reads and prints nothing needs no /dev/null, which a chroot seldom has.
+func TestMissingDevNullCannotKeepWorkOut(t *testing.T) {
+	needUserNS(t)
+	expect(t, said(t, apart(t, `mount -t tmpfs none /dev
+		exec "$1" own opened`, openPath(t))), nil)
+}
+
 // crun#545: clone3 answers ENOSYS, by which alone a process is made in a cgroup. It is moved there before it is
 // anything.
 func TestFilterCannotKeepCommandsOutOfTheirCgroup(t *testing.T) {

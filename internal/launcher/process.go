@@ -235,22 +235,12 @@ func (p *Prepared) notStarted(err error) error {
 	return err
 }
 
-// devNull returns nil if no stream of c needs it. Where there is no /dev/null, as in a chroot, it
-// is the end of a pipe that nobody has the other end of: there is nothing to be read from it.
+// devNull returns nil if no stream of c needs it.
 func devNull(c *Cmd) (*os.File, error) {
 	if c.Stdin != nil && c.Stdout != nil && c.Stderr != nil {
 		return nil, nil
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err == nil {
-		return null, nil
-	}
-	r, w, perr := os.Pipe()
-	if perr != nil {
-		return nil, errors.Join(err, perr)
-	}
-	w.Close()
-	return r, nil
+	return sys.Null()
 }
 
 // Next waits until the launcher reaches the next Sync or Send of its list and returns nil, or a [*StepError] if a step

@@ -142,6 +142,14 @@ func do(ctx context.Context, act, arg string) {
 		if err == nil {
 			use(ctx, "plain ", s)
 		}
+	case "subids":
+		s, err := gonso.Unshare(gonso.User, gonso.SubIDs())
+		say("subids", err)
+		if err == nil {
+			uid, _, err := s.IDMaps()
+			fmt.Printf("map: %v, %v\n", uid, err)
+			s.Close()
+		}
 	case "reap":
 		reap(ctx, arg)
 	case "cgroup":
