@@ -328,6 +328,7 @@ type subIDEvidence struct {
 	of [2]struct {
 		real, effective uint32
 		tool            idMapTool
+		unbounded       bool // the bounding set of that thread lacks what the tool needs
 		subIDSource
 	}
 }
@@ -385,6 +386,8 @@ func (ev *subIDEvidence) checkTools() error {
 			return refusal(syscall.EPERM, "it is on a file system mounted nosuid, where it gets no privileges")
 		case ev.noNewPrivs:
 			return refusal(syscall.EPERM, "no_new_privs is set on this thread, so that setuid programs and file capabilities get no privileges")
+		case of.unbounded:
+			return refusal(syscall.EPERM, "the bounding set of this process lacks CAP_SET%s, and so whatever it executes", strings.ToUpper(k.what))
 		case of.real != of.effective:
 			return refusal(syscall.EPERM, "it goes by the real %s, %d, and would not map the effective one, %d", k.what, of.real, of.effective)
 		}

@@ -118,6 +118,8 @@ func gatherSubIDTools(option string, untooled [2]bool) (*subIDEvidence, error) {
 	ev.noNewPrivs = set != 0
 	for i, k := range subIDKinds {
 		ev.of[i].tool = lookAtTool(k.tool, k.capability)
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(k.capability), 0, 0, 0)
+		ev.of[i].unbounded = err == nil && has == 0
 	}
 	return ev, nil
 }

@@ -28,6 +28,8 @@ type launch struct {
 	lasting bool
 	forbids forbidden
 	protect bool
+	inside  int          // the first step in another user namespace, with all capabilities there; 0 if none is
+	fresh   map[int]bool // steps that mount what shows namespaces
 	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
 }
 
@@ -150,6 +152,9 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids, or exec with ids that differ, took it away
 	}
 	l.on(c.Unshare, l.Unshare(int(c.Unshare)))
+	if c.Unshare&newUser != 0 {
+		l.inside = l.Len()
+	}
 	if c.Propagation != 0 {
 		l.on(unix.CLONE_NEWNS, l.Mount("", "/", "", c.Propagation, ""))
 	}
@@ -268,6 +273,10 @@ func (l *launch) mountFresh(all []Fresh) {
 			l.on(unix.CLONE_NEWNS, s)
 			l.paths[s.Index()] = m.Dir
 		}
+		if l.fresh == nil {
+			l.fresh = make(map[int]bool)
+		}
+		l.fresh[l.Len()-1] = true
 	}
 }
 
@@ -438,6 +447,9 @@ func (l *launch) join(joins []Join, first launcher.FD) {
 	tried := make(map[uint32]*launcher.Step)
 	for i, j := range joins {
 		s := l.on(j.Type, l.Setns(first+launcher.FD(i), int(j.Type)))
+		if j.Type == newUser {
+			l.inside = l.Len()
+		}
 		if j.MayFail {
 			tried[j.Type] = s.Tolerate(unix.EPERM)
 		}

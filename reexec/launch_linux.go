@@ -60,6 +60,7 @@ func (l *launch) explain(err error) error {
 		return nil
 	}
 	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+	le.Inside, le.Fresh = l.inside > 0 && se.Index >= l.inside, l.fresh[se.Index]
 	le.Option, le.Limit = l.asked[se.Index].option, l.asked[se.Index].limit
 	switch why := l.shut[se.Index]; {
 	case why != "" && se.Errno == unix.ENOENT:

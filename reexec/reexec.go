@@ -176,6 +176,10 @@ type LaunchError struct {
 	Path string // the file it was about, or ""
 	Err  error
 
+	// Inside: who made it was in another user namespace, and had all capabilities there.
+	Inside bool
+	Fresh  bool // it mounts a file system that shows namespaces, for Creation.Fresh
+
 	// Option is that of the caller's that the step was for, or "".
 	Option string
 	Limit  *Rlimit // of Option, if that is the Rlimits of a worker or a program

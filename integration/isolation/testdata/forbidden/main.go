@@ -65,6 +65,24 @@ func filter(calls []string, action uint32) error {
 	return nil
 }
 
+// landlock forbids all threads what Landlock forbids whoever it restricts at all: mounts (landlock(7)).
+func landlock() error {
+	attr := struct{ fs uint64 }{unix.LANDLOCK_ACCESS_FS_MAKE_SOCK}
+	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
+	if errno != 0 {
+		return os.NewSyscallError("landlock_create_ruleset", errno)
+	}
+	defer unix.Close(int(fd))
+	_, _, errno = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0)
+	if errno == 0 {
+		_, _, errno = syscall.AllThreadsSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
+	}
+	if errno != 0 {
+		return os.NewSyscallError("landlock_restrict_self", errno)
+	}
+	return nil
+}
+
 func say(what string, err error) {
 	if err != nil {
 		fmt.Printf("%s: %v\n", what, err)
@@ -79,6 +97,7 @@ func main() {
 	errno := flag.Int("errno", int(unix.EPERM), "what they answer")
 	kill := flag.Bool("kill", false, "they kill")
 	inherit := flag.Bool("inherit", false, "have a descriptor that children inherit")
+	locked := flag.Bool("landlock", false, "be restricted by Landlock")
 	nnp := flag.Bool("nnp", true, "set no_new_privs, which a filter takes without CAP_SYS_ADMIN")
 	flag.Parse()
 	if *inherit {
@@ -104,6 +123,12 @@ func main() {
 		}
 		if err = errors.Join(err, filter(strings.Split(*calls, ","), action)); err != nil {
 			say("filter", err)
+			return
+		}
+	}
+	if *locked {
+		if err := landlock(); err != nil {
+			say("landlock", err)
 			return
 		}
 	}
@@ -142,6 +167,17 @@ func do(ctx context.Context, act, arg string) {
 		if err == nil {
 			use(ctx, "plain ", s)
 		}
+	case "unshare", "within": // types and options; the latter in a Set whose user namespace maps no id 0
+		unshare(act, arg)
+	case "join": // a process and types
+		join(arg)
+	case "open": // a path
+		s, err := gonso.Open(arg)
+		if err == nil {
+			err = s.Run(func() error { return nil })
+			s.Close()
+		}
+		say("open", err)
 	case "subids":
 		s, err := gonso.Unshare(gonso.User, gonso.SubIDs())
 		say("subids", err)
@@ -162,6 +198,80 @@ func do(ctx context.Context, act, arg string) {
 	default:
 		say(act, errors.New("there is no such act"))
 	}
+}
+
+// unshare makes namespaces.
+func unshare(act, arg string) {
+	what := act + "=" + arg
+	var types gonso.Type
+	var options []gonso.UnshareOption
+	for _, name := range strings.Split(arg, ",") {
+		switch name {
+		case "up":
+			options = append(options, gonso.LoopbackUp())
+		case "proc":
+			options = append(options, gonso.MountProc())
+		case "sys":
+			options = append(options, gonso.MountSys())
+		case "offsets":
+			options = append(options, gonso.ClockOffsets(time.Second, time.Second))
+		case "many":
+			options = append(options, gonso.IDMaps([]gonso.IDMap{{Size: 10}}, []gonso.IDMap{{Size: 10}}))
+		case "subids":
+			options = append(options, gonso.SubIDs())
+		case "owner":
+			options = append(options, gonso.OwnerUID(12))
+		default:
+			t, ok := typeNames[name]
+			if !ok {
+				say(what, fmt.Errorf("type %q is not known", name))
+				return
+			}
+			types |= t
+		}
+	}
+	in := new(gonso.Set)
+	if act == "within" {
+		var err error
+		if in, err = gonso.Unshare(gonso.User, gonso.IDMaps([]gonso.IDMap{{ContainerID: 7, HostID: uint32(os.Geteuid()), Size: 1}}, []gonso.IDMap{{ContainerID: 7, HostID: uint32(os.Getegid()), Size: 1}})); err != nil {
+			say(what, err)
+			return
+		}
+		defer in.Close()
+	}
+	s, err := in.Unshare(types, options...)
+	say(what, err)
+	if err == nil {
+		s.Close()
+	}
+}
+
+var typeNames = map[string]gonso.Type{
+	"cgroup": gonso.Cgroup, "ipc": gonso.IPC, "mnt": gonso.Mount, "net": gonso.Net, "pid": gonso.PID,
+	"time": gonso.Time, "user": gonso.User, "uts": gonso.UTS,
+}
+
+// join runs something in namespaces of a process.
+func join(arg string) {
+	what := "join=" + arg
+	number, names, _ := strings.Cut(arg, ":")
+	pid, err := strconv.Atoi(number)
+	var types gonso.Type
+	for _, name := range strings.Split(names, ",") {
+		types |= typeNames[name]
+	}
+	var s *gonso.Set
+	if err == nil {
+		s, err = gonso.FromPID(pid, types)
+	}
+	if err == nil {
+		defer s.Close()
+		err = s.Run(func() error { return nil })
+		if errors.Is(err, gonso.ErrNeedsProcess) {
+			_, err = look.Do(context.Background(), s, struct{}{}, gonso.InProcess())
+		}
+	}
+	say(what, err)
 }
 
 // opened uses namespaces that somebody has made, as for gonso that is whoever has a process there.
