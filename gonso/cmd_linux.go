@@ -340,6 +340,8 @@ func programError(err error) error {
 			op = "exec"
 		}
 		return newError("start", 0, "", &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
+	case le.Op == "keyctl":
+		return refusedWith(le.Op, 0, le.Err, func(*evidence) {})
 	case le.Type == 0:
 		return newError(le.Op, 0, "", le.Err)
 	}

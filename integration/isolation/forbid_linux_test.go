@@ -153,6 +153,15 @@ func TestContainersFilterCannotKeepWorkOut(t *testing.T) {
 	expect(t, lines, nil)
 }
 
+// moby#52268: root that lacks CAP_SYS_PTRACE, as Docker's does, may not look at what is not dumpable, which launchers
+// that go into somebody else's Set are not. They send what is their own.
+func TestRootWithoutPtraceCannotBeKeptFromNestedSets(t *testing.T) {
+	needRoot(t)
+	needUserNS(t)
+	needTool(t, "tools", "setpriv")
+	expect(t, said(t, without("sys_ptrace", openPath(t), "own", "opened")), nil)
+}
+
 // Without CAP_SYS_ADMIN Docker's filter forbids namespaces, which is said.
 func TestContainersFilterCannotBeASilentEPERM(t *testing.T) {
 	b := dockersBox(t)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,6 +98,7 @@ func main() {
 	errno := flag.Int("errno", int(unix.EPERM), "what they answer")
 	kill := flag.Bool("kill", false, "they kill")
 	inherit := flag.Bool("inherit", false, "have a descriptor that children inherit")
+	keys := flag.Bool("keys", false, "use up the quota of keys")
 	locked := flag.Bool("landlock", false, "be restricted by Landlock")
 	nnp := flag.Bool("nnp", true, "set no_new_privs, which a filter takes without CAP_SYS_ADMIN")
 	flag.Parse()
@@ -125,6 +127,27 @@ func main() {
 			say("filter", err)
 			return
 		}
+	}
+	const inSession = "FORBIDDEN_SESSION"
+	if *keys && os.Getenv(inSession) == "" { // who has no session keyring may have one beyond the quota
+		runtime.LockOSThread()
+		_, err := unix.KeyctlJoinSessionKeyring("gonso-forbidden")
+		if err == nil {
+			err = syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), inSession+"=1"))
+		}
+		say("keys", err)
+		return
+	}
+	for i := 0; *keys; i++ {
+		_, err := unix.AddKey("user", "gonso-"+strconv.Itoa(i), []byte("x"), unix.KEY_SPEC_PROCESS_KEYRING)
+		if err == nil {
+			continue
+		}
+		if err != unix.EDQUOT {
+			say("keys", err)
+			return
+		}
+		break
 	}
 	if *locked {
 		if err := landlock(); err != nil {

@@ -1,9 +1,12 @@
 package gonso
 
 import (
+	"errors"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/gonso/gonso/reexec"
 )
 
 // What a machine forbids is named where the evidence is of just that. Each cause has look-alikes: the same error with
@@ -64,14 +67,14 @@ func TestHintCannotNameAnotherCause(t *testing.T) {
 		"mnt without both":     {"setns", Mount, syscall.EPERM, &none, []string{"CAP_SYS_ADMIN and CAP_SYS_CHROOT"}, []string{possibly}},
 		"mnt with both":        {"setns", Mount, syscall.EPERM, &all, nil, nil},
 		"net does not take it": {"setns", Net, syscall.EPERM, with(all, func(ev *evidence) { ev.caps &^= 1 << capSysChroot }), nil, nil},
-		// podman#4473: who is root in a user namespace of its own is no root of the host's.
+		// Who is root in a user namespace of its own is no root of the host's.
 		"fake root": {"setns", Net, syscall.EPERM, with(all, func(ev *evidence) { ev.owner = ownerIsElsewhere }),
 			[]string{"neither this process's own nor below that"}, []string{possibly}},
 		"a namespace of one's own": {"setns", Net, syscall.EPERM, with(none, func(ev *evidence) { ev.owner = ownerIsOwn }),
 			[]string{"this process's own user namespace, which owns it"}, []string{possibly}},
 		"an owner that is below": {"setns", Net, syscall.EPERM, with(all, func(ev *evidence) { ev.owner = ownerIsBelow }), nil, nil},
 
-		// containerd#13075: advice that would not help.
+		// Advice that would not help.
 		"root without capabilities": {"unshare", Net, syscall.EPERM, with(none, func(ev *evidence) { ev.noUserNS = "it maps uid 0" }),
 			[]string{"CAP_SYS_ADMIN", "would be refused, too: it maps uid 0"}, []string{possibly, "without privileges, make"}},
 
@@ -107,5 +110,19 @@ func TestHintCannotNameAnotherCause(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A launcher that cannot make a child, as one in a new pid namespace does, says what is used up, with numbers.
+func TestChildThatCannotBeMadeNamesALimit(t *testing.T) {
+	for _, op := range []string{"clone", "execve"} {
+		err := launchError(PID, &reexec.LaunchError{Op: op, Type: uint32(PID), Err: syscall.EAGAIN})
+		e, ok := errors.AsType[*Error](err)
+		if !ok || !strings.Contains(e.Hint, "limit of the system is reached") && !strings.Contains(e.Hint, "RLIMIT_NPROC") && !strings.Contains(e.Hint, "pids.max") {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+	if e, ok := errors.AsType[*Error](launchError(PID, &reexec.LaunchError{Op: "clone", Type: uint32(PID), Err: syscall.EINTR})); !ok || e.Hint != "" {
+		t.Errorf("another error: %q", e.Hint)
 	}
 }
