@@ -28,8 +28,8 @@ type launch struct {
 	lasting bool
 	forbids forbidden
 	protect bool
-	inside  int          // the first step in another user namespace, with all capabilities there; 0 if none is
-	fresh   map[int]bool // steps that mount what shows namespaces
+	inside  int            // the first step in another user namespace, with all capabilities there; 0 if none is
+	fresh   map[int]bool   // steps that mount what shows namespaces
 	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
 }
 

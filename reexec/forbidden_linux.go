@@ -2,6 +2,8 @@ package reexec
 
 import (
 	"context"
+	"errors"
+	"io"
 	"strconv"
 	"sync"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
+// probes find out what is forbidden, each by a call that does nothing.
 var probes = []struct {
 	call *launcher.Probe
 	of   func(f *forbidden) *bool
@@ -71,6 +74,7 @@ func filtersOfThread() (string, error) {
 func probe(ctx context.Context) (f forbidden, err error) {
 	for rest := probes; len(rest) > 0; {
 		l := newLaunch()
+		l.Prctl(unix.PR_SET_DUMPABLE, 0) // no core of who is killed
 		for _, p := range rest {
 			l.Send(l.Probe(p.call))
 		}
@@ -81,12 +85,12 @@ func probe(ctx context.Context) (f forbidden, err error) {
 		answered := 0
 		for ; answered < len(rest); answered++ {
 			answer, err := proc.NextValue(ctx)
-			if ctx.Err() != nil {
-				giveUp(proc)
-				return f, context.Cause(ctx)
+			if errors.Is(err, io.EOF) {
+				break
 			}
 			if err != nil {
-				break
+				giveUp(proc)
+				return f, err
 			}
 			*rest[answered].of(&f) = rest[answered].call.Forbids(answer)
 		}

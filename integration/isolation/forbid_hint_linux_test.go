@@ -51,6 +51,7 @@ func TestDeniedMountCannotBlameProc(t *testing.T) {
 
 // The look-alike: a /proc with something hidden is named.
 func TestHiddenProcIsNamed(t *testing.T) {
+	needRoot(t)
 	needUserNS(t)
 	lines := said(t, apart(t, `mount -t tmpfs none /proc/sys
 		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$1" unshare=user,mnt,pid,proc`, openPath(t)))

@@ -292,6 +292,7 @@ func apart(t *testing.T, script string, args ...string) *exec.Cmd {
 // bubblewrap#198: a /proc with hidepid shows a plain user none but what he may trace, and that is not what is in
 // somebody else's Set.
 func TestHiddenProcessesCannotHideIDMaps(t *testing.T) {
+	needRoot(t)
 	needUserNS(t)
 	path := openPath(t)
 	for _, hide := range []string{"1", "2"} {
@@ -305,6 +306,7 @@ func TestHiddenProcessesCannotHideIDMaps(t *testing.T) {
 
 // shadow#1573: a uid may have several names, and its ranges be those of another name than the first.
 func TestRangesOfASecondNameCannotBeMissed(t *testing.T) {
+	needRoot(t)
 	needUserNS(t)
 	needTool(t, "subids", "newuidmap")
 	path := openPath(t)
@@ -323,6 +325,7 @@ func TestRangesOfASecondNameCannotBeMissed(t *testing.T) {
 
 // A program that reads and prints nothing needs no /dev/null, which a chroot seldom has.
 func TestMissingDevNullCannotKeepWorkOut(t *testing.T) {
+	needRoot(t)
 	needUserNS(t)
 	expect(t, said(t, apart(t, `mount -t tmpfs none /dev
 		exec "$1" own opened`, openPath(t))), nil)
