@@ -263,6 +263,11 @@ func (c *Cmd) start() error {
 	}
 	in.Stdin, in.Stdout, in.Stderr = stdin.reader(), c.Stdout, c.Stderr
 	in.Cancel, in.WaitDelay = c.Cancel, c.WaitDelay
+	if err == nil {
+		var done func()
+		done, err = replaceNull(in)
+		defer done()
+	}
 	in.Err = err // with it, what is started is nothing, and pipes are closed
 	start := in.Start
 	if p.start != nil {

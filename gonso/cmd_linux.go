@@ -143,7 +143,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		}
 	}
 	why := &missing{c: c, core: core, protect: protect, env: env}
-	p, err := g.Prepare()
+	p, err := g.Prepare(c.ctx)
 	if err != nil {
 		done()
 		return prepared{}, why.explain(err)
@@ -159,6 +159,9 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			hint := ""
 			if le, ok := errors.AsType[*reexec.LaunchError](err); ok {
 				hint = core.optionHint(le, g)
+				if le.Option == "Cgroup" {
+					err = c.cgroupError(err)
+				}
 			}
 			err = why.explain(err)
 			var refusal *Error
@@ -337,6 +340,8 @@ func programError(err error) error {
 			op = "exec"
 		}
 		return newError("start", 0, "", &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
+	case le.Op == "keyctl":
+		return refusedWith(le.Op, 0, le.Err, func(*evidence) {})
 	case le.Type == 0:
 		return newError(le.Op, 0, "", le.Err)
 	}

@@ -166,7 +166,12 @@ func about(option string, err error) error { return fmt.Errorf("%s: %w", option,
 
 // refused is the error for something that the kernel did not do.
 func refused(op string, types Type, err error) *Error {
-	return newError(op, types, "", err).withHint(findHint(op, types, err))
+	return refusedWith(op, types, err, func(*evidence) {})
+}
+
+// refusedWith is refused where more is known than what the system shows.
+func refusedWith(op string, types Type, err error, add func(*evidence)) *Error {
+	return newError(op, types, "", err).withHint(findHint(op, types, err, add))
 }
 
 // optionError names an option first for which a step of a launch was refused.
@@ -197,7 +202,10 @@ func launchError(types Type, err error) error {
 	case le.Op == "execve" || le.Op == "execveat": // of a worker: about that file, and no type
 		return newError("start worker", 0, "", &fs.PathError{Op: "exec", Path: le.Path, Err: le.Err})
 	}
-	e := refused(le.Op, types, le.Err)
+	if hint := launchHint(le.Err); hint != "" { // EAGAIN, of clone and execve
+		return newError(le.Op, types, le.Path, le.Err).withHint(hint)
+	}
+	e := refusedWith(le.Op, types, le.Err, func(ev *evidence) { ev.inside, ev.fresh = le.Inside, le.Fresh })
 	e.Path = le.Path
 	return e
 }

@@ -14,7 +14,8 @@ import (
 // means that nothing could be read.
 type evidence struct {
 	sysAdmin  bool           // this thread has CAP_SYS_ADMIN
-	capsKnown bool           // sysAdmin could be read
+	caps      capSet         // that it has
+	capsKnown bool           // these could be read
 	limits    map[Type]int64 // user.max_*_namespaces
 	usernsOff bool           // kernel.unprivileged_userns_clone is 0 (Debian's kernels)
 	appArmor  bool           // kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu's)
@@ -24,7 +25,32 @@ type evidence struct {
 	ids       bool           // it was looked which rule for ids was broken
 	idRule    string         // that rule, or ""
 	processes processLimits
-	trace     *traceEvidence
+
+	inside   bool      // who was refused is in a user namespace, with all capabilities there
+	noUserNS string    // why a user namespace made along would be refused, too
+	owner    ownership // of the namespace that was to be joined
+	fresh    bool      // it was a procfs or sysfs to be mounted
+	confined string    // the profile that a security module has for this thread, or ""
+	mounts   int       // in the mnt namespace of this thread, 0 if that is not where it was
+	mountMax int64     // fs.mount-max, or 0
+	keys     keyQuota
+	trace    *traceEvidence
+}
+
+// ownership says which user namespace owns what was to be joined, for who asks.
+type ownership int
+
+const (
+	ownerUnknown     ownership = iota
+	ownerIsOwn                 // this process's
+	ownerIsBelow               // one below that
+	ownerIsElsewhere           // the kernel does not show it to this process
+)
+
+// keyQuota is what a user has of keys, and may have (proc_key_users(5)).
+type keyQuota struct {
+	uid                            uint32
+	keys, maxKeys, bytes, maxBytes uint64
 }
 
 // pinEvidence is what was read off the system after pinning was refused.
@@ -84,7 +110,17 @@ func (r *refusal) denied() bool { return r.is(syscall.EPERM) || r.is(syscall.EAC
 
 // tooMany: ENOSPC has nothing to do with disks here; see unshare(2).
 func (r *refusal) tooMany() bool {
-	return r.is(syscall.ENOSPC) || r.is(syscall.EUSERS) && r.about(User)
+	return r.is(syscall.ENOSPC) && !r.mounting() || r.is(syscall.EUSERS) && r.about(User)
+}
+
+// mounting: what was refused changes mounts.
+func (r *refusal) mounting() bool {
+	return r.op == "mount" || r.op == "pivot_root" || r.op == "set propagation of" || r.op == "bring the root to"
+}
+
+// lacks: it is known that who was refused does not have a capability.
+func (r *refusal) lacks(capability uint) bool {
+	return r.capsKnown && !r.inside && !r.caps.has(capability)
 }
 
 // writes: a filter of system calls does not see which file it is.
@@ -94,6 +130,11 @@ func (r *refusal) deniedUser() bool { return r.denied() && r.op == "unshare" && 
 
 // lacksSysAdmin: it is known that this thread has no CAP_SYS_ADMIN.
 func (r *refusal) lacksSysAdmin() bool { return r.capsKnown && !r.sysAdmin }
+
+// setsUp: an interface was to be set up.
+func (r *refusal) setsUp() bool {
+	return r.about(Net) && (r.op == "ioctl" || r.op == "set loopback up in")
+}
 
 // limited gives those of the types that have a limit, of 0 or of more.
 func (r *refusal) limited(zero bool) (types []Type) {
@@ -112,6 +153,26 @@ func hint(op string, types Type, err error, ev *evidence) string {
 
 var hintRules = []rule{
 	{
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSPC) && r.mounting() && r.tooManyMounts() },
+		proven:  true,
+		say:     sayMounts,
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSPC) && r.mounting() && r.mountMax > 0 },
+		say: func(r *refusal) string {
+			return fmt.Sprintf("the mnt namespace has as many mounts as the sysctl fs.mount-max allows, %d", r.mountMax)
+		},
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EDQUOT) && r.op == "keyctl" && r.keys.full() },
+		proven:  true,
+		say: func(r *refusal) string {
+			q := &r.keys
+			return fmt.Sprintf("uid %d has %d keys of at most %d, and %d bytes in them of at most %d (/proc/key-users; the sysctls kernel.keys.maxkeys and maxbytes, or root_maxkeys and root_maxbytes)",
+				q.uid, q.keys, q.maxKeys, q.bytes, q.maxBytes)
+		},
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EDQUOT) && r.op == "keyctl" },
+		text:    "the user who this process is inside has used up the quota of keys (/proc/key-users; the sysctls kernel.keys.*)",
+	}, {
 		matches: func(r *refusal) bool { return r.tooMany() && len(r.limited(true)) > 0 },
 		proven:  true,
 		say: func(r *refusal) string {
@@ -145,19 +206,78 @@ var hintRules = []rule{
 			return r.denied() && r.op == "unshare" && !r.about(User) && r.lacksSysAdmin()
 		},
 		proven: true,
-		text:   "it needs CAP_SYS_ADMIN; without privileges, make a user namespace along with it",
+		say: func(r *refusal) string {
+			if r.noUserNS != "" {
+				return "it needs CAP_SYS_ADMIN, and a user namespace made along with it, which would give that, would be refused, too: " + r.noUserNS
+			}
+			return "it needs CAP_SYS_ADMIN; without privileges, make a user namespace along with it"
+		},
 	}, {
-		matches: func(r *refusal) bool { return r.denied() && r.op == "setns" && r.lacksSysAdmin() },
+		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.setsUp() && r.lacks(capNetAdmin) },
+		proven:  true,
+		text:    "it needs CAP_NET_ADMIN in the user namespace that owns the net namespace; where a user namespace is made along with it, that is had there",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && strings.HasPrefix(r.op, "write timens_offsets") && r.lacks(capSysTime)
+		},
+		proven: true,
+		text:   "it needs CAP_SYS_TIME in the user namespace that owns the time namespace; where a user namespace is made along with it, that is had there",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.op == "setns" && !r.inside && r.owner == ownerIsElsewhere
+		},
+		proven: true,
+		text:   "it belongs to a user namespace that is neither this process's own nor below that, and joining it takes CAP_SYS_ADMIN there, which nobody has here",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.op == "setns" && r.about(Mount) && r.lacks(capSysChroot)
+		},
+		proven: true,
+		say: func(r *refusal) string {
+			if r.lacksSysAdmin() {
+				return "joining a mnt namespace takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, and this process has neither"
+			}
+			return "joining a mnt namespace takes CAP_SYS_CHROOT as well, which this process lacks"
+		},
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.op == "setns" && r.owner == ownerIsOwn && r.lacks(capSysAdmin)
+		},
+		proven: true,
+		text:   "it needs CAP_SYS_ADMIN in this process's own user namespace, which owns it",
+	}, {
+		matches: func(r *refusal) bool { return r.denied() && r.op == "setns" && r.lacksSysAdmin() && !r.inside },
 		text:    "it needs CAP_SYS_ADMIN in the user namespace that owns it, which this process does not have in its own; a Set that has that user namespace too would",
 	}, {
 		matches: func(r *refusal) bool { return r.denied() && r.idRule != "" },
 		proven:  true,
 		say:     func(r *refusal) string { return r.idRule },
 	}, {
-		matches: func(r *refusal) bool { return r.denied() && r.seccomp && !r.writes() },
+		matches: func(r *refusal) bool { return r.denied() && r.inside && r.appArmor && !r.sysAdmin },
+		text: "AppArmor restricts what may be done in user namespaces that programs without privileges make " +
+			"(the sysctl kernel.apparmor_restrict_unprivileged_userns is 1); a profile for this program with the rule userns lifts that",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.denied() && (r.mounting() || r.inside) && r.confined != "" && !r.writes()
+		},
+		say: func(r *refusal) string {
+			return fmt.Sprintf("the profile that a security module has for this process, %s, forbids it", r.confined)
+		},
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EACCES) && r.mounting() && r.confined == "" && !(r.inside && r.appArmor && !r.sysAdmin)
+		},
+		text: "a security module forbids it (AppArmor, SELinux)",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.mounting() && !r.fresh && (r.inside || r.sysAdmin) && !r.seccomp
+		},
+		text: "this program, or who started it, has forbidden itself mounts (landlock(7)), or a security module has",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.seccomp && !r.writes() },
 		text:    seccompIsActive,
 	}, {
-		matches: func(r *refusal) bool { return r.denied() && r.op == "mount" && r.about(Mount) },
+		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.op == "mount" && r.fresh },
 		text: "parts of /proc or /sys are hidden here, as in many containers, and the kernel then lets nobody mount a fresh one in a user namespace (mount_too_revealing)" +
 			or + "what it would show (/proc a pid namespace, /sys a net namespace) was not made along with it and belongs to another user namespace",
 	}, {
@@ -179,6 +299,19 @@ var hintRules = []rule{
 		proven:  true,
 		text:    "with these offsets a clock would be before its zero, the boot of the machine, or more than 146 years after it (time_namespaces(7))",
 	},
+}
+
+// tooManyMounts: this thread's mnt namespace is known to be full.
+func (r *refusal) tooManyMounts() bool { return r.mountMax > 0 && int64(r.mounts) >= r.mountMax }
+
+func sayMounts(r *refusal) string {
+	return fmt.Sprintf("the mnt namespace has %d mounts, and the sysctl fs.mount-max allows %d", r.mounts, r.mountMax)
+}
+
+// full: a keyring, which has no more than its own bytes, does not fit.
+func (q *keyQuota) full() bool {
+	const keyring = 256 // more than one takes
+	return q.maxKeys > 0 && (q.keys >= q.maxKeys || q.bytes+keyring > q.maxBytes)
 }
 
 // seccompIsActive: a filter cannot be read without privileges, so that it is one is all that is known.
@@ -215,6 +348,10 @@ var pinRules = []rule{
 	}, { // umount2
 		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.types == 0 },
 		text:    "it was pinned in another mount namespace, and this one has it from there",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSPC) && r.tooManyMounts() },
+		proven:  true,
+		say:     sayMounts,
 	}, {
 		matches: func(r *refusal) bool { return r.is(syscall.ENOSPC) },
 		text:    "the sysctl fs.mount-max is reached",

@@ -20,9 +20,12 @@ const (
 	capSetgid      = 6
 	capSetuid      = 7
 	capSetpcap     = 8
+	capNetAdmin    = 12
+	capSysChroot   = 18
 	capSysPtrace   = 19
 	capSysAdmin    = 21
 	capSysResource = 24
+	capSysTime     = 25
 	capSetfcap     = 31
 )
 
@@ -109,6 +112,21 @@ func (ev *idEvidence) refusedMap(kind int, maps []IDMap, denySetgroups bool) str
 	for i, m := range maps {
 		if why := ev.unmapped(kind, m.HostID, m.Size); why != "" {
 			return lineOf(k.name, i, m) + ": " + why
+		}
+	}
+	return ""
+}
+
+// unmappedLine finds the first line with ids that are not to be had in the user namespace.
+func (ev *idEvidence) unmappedLine(uid, gid []IDMap) string {
+	if !ev.known {
+		return ""
+	}
+	for kind, maps := range [2][]IDMap{uid, gid} {
+		for i, m := range maps {
+			if why := ev.unmapped(kind, m.HostID, m.Size); why != "" {
+				return lineOf(idKinds[kind].name, i, m) + ": " + why
+			}
 		}
 	}
 	return ""

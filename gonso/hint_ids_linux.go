@@ -60,14 +60,18 @@ func kernelIs(major, minor int) bool {
 }
 
 // creationError is launchError where the options and the Set say more about why.
-func (c *core) creationError(types, base Type, spec *reexec.Creation, err error) error {
+func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshareOptions, err error) error {
 	e := launchError(types, err)
 	var le *reexec.LaunchError
 	refusal, ok := e.(*Error)
 	if !ok || !errors.As(err, &le) {
 		return e
 	}
+	if launchHint(le.Err) != "" {
+		return e
+	}
 	ev := gatherEvidence(types)
+	ev.inside, ev.fresh = le.Inside, le.Fresh
 	switch {
 	case le.Option == "OwnerUID":
 		refusal = newError("unshare", types, "", optionError(le))
@@ -83,12 +87,27 @@ func (c *core) creationError(types, base Type, spec *reexec.Creation, err error)
 			ids := c.gatherIDs(base&User != 0)
 			ev.idRule, ev.ids = ids.refusedMaps(uid, gid, spec.DenySetgroups), true
 		}
+		if ev.idRule != "" && !o.idMaps && !o.subIDs {
+			ev.idRule += "; it is the map that there is without IDMaps"
+		}
+	case le.Op == "newuidmap" || le.Op == "newgidmap":
+		uid, uerr := parseIDMaps(spec.UIDMap)
+		gid, gerr := parseIDMaps(spec.GIDMap)
+		if errors.Join(uerr, gerr) == nil {
+			refusal.Hint = c.gatherIDs(false).unmappedLine(uid, gid)
+		}
+		return refusal
+	case le.Op == "setns" && !le.Inside && types != 0:
+		if t := Type(le.Type); len(singles(t)) == 1 && c.ns[t.index()] != nil {
+			ev.owner = ownerOf(c.ns[t.index()])
+		}
 	case le.Op == "unshare" && le.Type&unix.CLONE_NEWUSER != 0 && errors.Is(le.Err, unix.EPERM):
 		ids := c.gatherIDs(base&User != 0)
 		ev.idRule = ids.refusedOwner()
 	case errors.Is(le.Err, unix.ENOSPC) && base&User != 0:
 		ev.limits, ev.limitsIn = c.limitsInside(types)
 	}
+	ev.noUserNS = ev.alongRefused(refusal.Op, refusal.Type)
 	refusal.Hint = hint(refusal.Op, refusal.Type, le.Err, ev)
 	return refusal
 }

@@ -1,6 +1,8 @@
 package gonso
 
 import (
+	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -14,8 +16,11 @@ import (
 // as fs.mount-max allows.
 const maxEvidence = 16 << 20
 
-func findHint(op string, types Type, err error) string {
-	return hint(op, types, err, gatherEvidence(types))
+func findHint(op string, types Type, err error, add func(*evidence)) string {
+	ev := gatherEvidence(types)
+	add(ev)
+	ev.noUserNS = ev.alongRefused(op, types)
+	return hint(op, types, err, ev)
 }
 
 // gatherEvidence looks at the calling thread and the system.
@@ -28,9 +33,70 @@ func gatherEvidence(types Type) *evidence {
 		chrooted:  chrooted() || rootElsewhere(),
 	}
 	if caps, err := sys.ThreadCaps(); err == nil {
-		ev.capsKnown, ev.sysAdmin = true, caps.Effective.Has(unix.CAP_SYS_ADMIN)
+		ev.capsKnown, ev.sysAdmin, ev.caps = true, caps.Effective.Has(unix.CAP_SYS_ADMIN), capSet(caps.Effective)
 	}
+	ev.confined = profileOfThread()
+	if mounts, err := threadMounts(); err == nil {
+		ev.mounts = len(mounts)
+	}
+	ev.mountMax, _ = sysctl("fs/mount-max")
+	ev.keys = keysOfUser()
 	return ev
+}
+
+// alongRefused says why a user namespace, made along with what takes CAP_SYS_ADMIN, would be refused as well, with
+// the default maps; "" if that is not known, or was not to be done.
+func (ev *evidence) alongRefused(op string, types Type) string {
+	if op != "unshare" || types&User != 0 || ev.sysAdmin {
+		return ""
+	}
+	n, limited := namespaceLimits(User)[User]
+	ids := new(core).gatherIDs(false)
+	why := ids.refusedOwner()
+	if why == "" {
+		why = ids.refusedMaps([]IDMap{{HostID: ids.euid, Size: 1}}, []IDMap{{HostID: ids.egid, Size: 1}}, !hasCapability(unix.CAP_SETGID))
+	}
+	switch {
+	case ev.usernsOff:
+		return "the sysctl kernel.unprivileged_userns_clone is 0"
+	case ev.chrooted:
+		return "this process is in a chroot, where the kernel allows none"
+	case limited && n == 0:
+		return "the sysctl user.max_user_namespaces is 0"
+	}
+	return why
+}
+
+// profileOfThread is what a security module says that this thread is confined by (proc_pid_attr(5)): the name of a
+// profile of AppArmor's, or a label of SELinux's. "" is none that is known.
+func profileOfThread() string {
+	for _, name := range []string{"thread-self/attr/apparmor/current", "thread-self/attr/current"} {
+		label, err := procfs.ReadFile(name, maxEvidence)
+		label = strings.TrimRight(label, "\x00\n")
+		if err == nil && label != "" && label != "unconfined" && !strings.Contains(label, "unconfined_t") {
+			return strconv.Quote(label)
+		}
+	}
+	return ""
+}
+
+// keysOfUser looks the user of this thread up in /proc/key-users, which shows those of this user namespace.
+func keysOfUser() (q keyQuota) {
+	users, err := procfs.ReadFile("key-users", maxEvidence)
+	if err != nil {
+		return q
+	}
+	uid := uint32(os.Geteuid())
+	for line := range strings.Lines(users) {
+		var user uint32
+		var usage, keys, instantiated int
+		n, err := fmt.Sscanf(line, "%d: %d %d/%d %d/%d %d/%d", &user, &usage, &keys, &instantiated, &q.keys, &q.maxKeys, &q.bytes, &q.maxBytes)
+		if err == nil && n == 8 && user == uid {
+			q.uid = uid
+			return q
+		}
+	}
+	return keyQuota{}
 }
 
 // namespaceLimits are those of this user in this user namespace.

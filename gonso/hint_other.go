@@ -8,7 +8,9 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-func findHint(string, Type, error) string { return "namespaces are a feature of Linux" }
+func findHint(string, Type, error, func(*evidence)) string {
+	return "namespaces are a feature of Linux"
+}
 
 func launchHint(error) string { return "" }
 

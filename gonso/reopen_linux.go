@@ -126,7 +126,26 @@ func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN && how.Resolve&unix.RESOLVE_IN_ROOT != 0 && moved < mostMoved:
 			moved++
+		case err != unix.EPERM && err != unix.ENOSYS || !openat2Forbidden(err):
+			return fd, err
+		case how.Resolve == 0: // nothing that open(2) could not do
+			return openatAgain(dirfd, name, how)
 		default:
+			return -1, fmt.Errorf("%w: a filter of system calls (seccomp) forbids openat2, without which links could lead elsewhere", err)
+		}
+	}
+}
+
+// openat2Forbidden reports whether openat2 answers err whatever is asked: the kernel says that -1 is not open.
+func openat2Forbidden(err error) bool {
+	_, again := unix.Openat2(-1, "x", &unix.OpenHow{Flags: unix.O_PATH})
+	return again == err
+}
+
+func openatAgain(dirfd int, name string, how *unix.OpenHow) (int, error) {
+	for {
+		fd, err := unix.Openat(dirfd, name, int(how.Flags), uint32(how.Mode))
+		if err != unix.EINTR {
 			return fd, err
 		}
 	}

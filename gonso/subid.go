@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,7 +18,7 @@ import (
 // ranges, one after the other. Outside ids that come twice are mapped once; what
 // does not fit the kernel's limits for a map is left out (see [IDMaps]).
 //
-// The ranges are those of /etc/subuid and /etc/subgid for the name or the number of the real uid. Lines
+// The ranges are those of /etc/subuid and /etc/subgid for the names or the number of the real uid. Lines
 // there that are not NAME:FIRST:COUNT are ignored, as by shadow's own tools. If /etc/nsswitch.conf names
 // another source for subid than files, getsubids(1) is asked first. It knows that source. It is run
 // twice, as it prints one kind of ids at a time. Programs that run with more privileges than the user
@@ -62,15 +63,15 @@ func newSubIDRange(first, count uint64) (subIDRange, error) {
 }
 
 // parseSubIDs gives the ranges of a user in a file like /etc/subuid, which has
-// entries by name and by uid, also for gids. Lines that make no sense are
+// entries by its names, of which it may have several, and by uid, also for gids. Lines that make no sense are
 // ignored, as shadow's tools do; the first one that seems to be about the user is
 // told, counted from 1.
-func parseSubIDs(content, name, uid string) (ranges []subIDRange, ignored int, err error) {
+func parseSubIDs(content string, owners ...string) (ranges []subIDRange, ignored int, err error) {
 	number := 0
 	for line := range strings.Lines(content) {
 		number++
 		f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
-		if f[0] == "" || f[0] != name && f[0] != uid {
+		if f[0] == "" || !slices.Contains(owners, f[0]) {
 			continue
 		}
 		first, count, ok := parseFields(f)
@@ -163,12 +164,21 @@ func notARange(line string) error {
 
 // passwdName gives the name of a uid in lines like those of /etc/passwd, or "".
 func passwdName(content, uid string) string {
-	for line := range strings.Lines(content) {
-		if f := strings.SplitN(line, ":", 4); len(f) == 4 && f[2] == uid {
-			return f[0]
-		}
+	if names := passwdNames(content, uid); len(names) > 0 {
+		return names[0]
 	}
 	return ""
+}
+
+// passwdNames gives all names of a uid. The first is the one that it is called by; the tools take ranges of
+// the others, too (find_range in shadow's lib/subordinateio.c).
+func passwdNames(content, uid string) (names []string) {
+	for line := range strings.Lines(content) {
+		if f := strings.SplitN(line, ":", 4); len(f) == 4 && f[2] == uid {
+			names = append(names, f[0])
+		}
+	}
+	return names
 }
 
 // passwdGroup gives the primary group of a uid in such lines.
@@ -318,17 +328,19 @@ type subIDEvidence struct {
 	of [2]struct {
 		real, effective uint32
 		tool            idMapTool
+		unbounded       bool // the bounding set of that thread lacks what the tool needs
 		subIDSource
 	}
 }
 
 // subIDUser is the user that the tools go by.
 type subIDUser struct {
-	user      string // name, or number
-	nameless  bool   // no source of users has the uid
-	group     uint32 // primary
-	hasGroup  bool   // group is known
-	auxGroups bool   // the tools do not care for that
+	user      string   // name, or number
+	names     []string // all names
+	nameless  bool     // no source of users has the uid
+	group     uint32   // primary
+	hasGroup  bool     // group is known
+	auxGroups bool     // the tools do not care for that
 }
 
 // idMapTool is newuidmap or newgidmap.
@@ -374,6 +386,8 @@ func (ev *subIDEvidence) checkTools() error {
 			return refusal(syscall.EPERM, "it is on a file system mounted nosuid, where it gets no privileges")
 		case ev.noNewPrivs:
 			return refusal(syscall.EPERM, "no_new_privs is set on this thread, so that setuid programs and file capabilities get no privileges")
+		case of.unbounded:
+			return refusal(syscall.EPERM, "the bounding set of this process lacks CAP_SET%s, and so whatever it executes", strings.ToUpper(k.what))
 		case of.real != of.effective:
 			return refusal(syscall.EPERM, "it goes by the real %s, %d, and would not map the effective one, %d", k.what, of.real, of.effective)
 		}

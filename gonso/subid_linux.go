@@ -118,6 +118,8 @@ func gatherSubIDTools(option string, untooled [2]bool) (*subIDEvidence, error) {
 	ev.noNewPrivs = set != 0
 	for i, k := range subIDKinds {
 		ev.of[i].tool = lookAtTool(k.tool, k.capability)
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(k.capability), 0, 0, 0)
+		ev.of[i].unbounded = err == nil && has == 0
 	}
 	return ev, nil
 }
@@ -154,7 +156,7 @@ func (ev *subIDEvidence) gatherRanges(ctx context.Context) error {
 	}
 	ev.subIDUser = user
 	for i := range ev.of {
-		ev.of[i].subIDSource = lookUpSubIDs(ctx, i, user.user, uid)
+		ev.of[i].subIDSource = lookUpSubIDs(ctx, i, user.user, append(user.names, uid))
 	}
 	return nil
 }
@@ -175,6 +177,7 @@ func lookUpUser(ctx context.Context, uid string) (subIDUser, error) {
 		}
 		u.user = passwdName(content, uid)
 	}
+	u.names = passwdNames(content, uid)
 	u.group, u.hasGroup = passwdGroup(content, uid)
 	if u.user == "" {
 		u.user, u.nameless = uid, asked
@@ -186,7 +189,7 @@ func lookUpUser(ctx context.Context, uid string) (subIDUser, error) {
 }
 
 // lookUpSubIDs reads the file, and before that asks getsubids where another source is to be asked.
-func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
+func lookUpSubIDs(ctx context.Context, kind int, name string, owners []string) subIDSource {
 	s := subIDSource{path: subIDFiles[kind]}
 	b, err := os.ReadFile(nsswitch)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -194,7 +197,7 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 		return s
 	}
 	if !subIDsElsewhere(string(b)) {
-		s.readFile(name, uid)
+		s.readFile(owners)
 		return s
 	}
 	args := []string{name}
@@ -212,14 +215,14 @@ func lookUpSubIDs(ctx context.Context, kind int, name, uid string) subIDSource {
 	if len(s.ranges) > 0 {
 		return s
 	}
-	s.readFile(name, uid)
+	s.readFile(owners)
 	return s
 }
 
-func (s *subIDSource) readFile(name, uid string) {
+func (s *subIDSource) readFile(owners []string) {
 	content, err := os.ReadFile(s.path)
 	if err == nil {
-		s.ranges, s.ignored, s.err = parseSubIDs(string(content), name, uid)
+		s.ranges, s.ignored, s.err = parseSubIDs(string(content), owners...)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		s.err = err
 	}

@@ -426,7 +426,7 @@ func TestSubIDsOfUsersWithoutAPasswdEntry(t *testing.T) {
 	t.Cleanup(func() { passwdFile = old })
 	subIDsIn(t, "0:5000:1\nadmin:6000:1\nroot:7000:1\n", "0:5000:1\n")
 	for _, c := range []struct{ passwd, getent, want string }{
-		{"admin:x:0:0::/:\nroot:x:0:0::/:\n", "exit 9", "0 0 1 1 5000 1 2 6000 1"},
+		{"admin:x:0:0::/:\nroot:x:0:0::/:\n", "exit 9", "0 0 1 1 5000 1 2 6000 1 3 7000 1"}, // shadow#1573
 		{"anna:x:1:1::/:\n", `[ "$*" = "passwd 0" ] && echo admin:x:0:0::/:`, "0 0 1 1 5000 1 2 6000 1"},
 		{"anna:x:1:1::/:\n", "exit 2", "0 0 1 1 5000 1"},
 	} {

@@ -158,7 +158,7 @@ func (r *threadRun) enter() error {
 			}
 		}
 		if err := r.c.ns[t.index()].Enter(uint32(t)); err != nil {
-			return refused("setns", t, err)
+			return refusedWith("setns", t, err, func(ev *evidence) { ev.owner = ownerOf(r.c.ns[t.index()]) })
 		}
 		r.entered |= t
 	}

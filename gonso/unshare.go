@@ -143,7 +143,7 @@ func (o *unshareOptions) naming(err error) error {
 	option := ""
 	switch e.Op {
 	case "mount":
-		if len(o.fresh) > 0 {
+		if len(o.fresh) > 0 && e.Path != "" {
 			option = o.fresh[0].option
 		}
 	case "socket", "socket in", "ioctl", "set loopback up in":
@@ -151,7 +151,9 @@ func (o *unshareOptions) naming(err error) error {
 			option = "LoopbackUp"
 		}
 	case "set propagation of":
-		option = "Propagation"
+		if o.propagation != nil {
+			option = "Propagation"
+		}
 	}
 	if option != "" {
 		e.Err = about(option, e.Err)

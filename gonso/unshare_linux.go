@@ -61,11 +61,12 @@ func (o *unshareOptions) mountFlags() uintptr {
 // mount mounts it on the calling thread. What was there might be shared with where it was copied from.
 func (m freshMount) mount() error {
 	err := unix.Mount("none", m.dir, "", unix.MS_REC|unix.MS_PRIVATE, "")
-	if err == nil || err == unix.EINVAL { // nothing was
+	fresh := err == nil || err == unix.EINVAL // nothing was
+	if fresh {
 		err = unix.Mount(m.fs, m.dir, m.fs, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
 	if err != nil && err != unix.EBUSY { // the very same is there already, which only a sysfs can be (do_add_mount)
-		e := refused("mount", Mount, err)
+		e := refusedWith("mount", Mount, err, func(ev *evidence) { ev.fresh = fresh })
 		e.Path = m.dir
 		return e
 	}
@@ -171,7 +172,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	}
 	from, err := reexec.Create(ctx, spec)
 	if err != nil {
-		return nil, c.creationError(types, base, spec, err)
+		return nil, c.creationError(types, base, spec, o, err)
 	}
 	made := newCore()
 	made.copied = c.copies(types, base)

@@ -99,7 +99,7 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (started, error) {
 	if err != nil {
 		return started{}, err
 	}
-	if err = joinCgroup(cgroup, p.Pid); err == nil {
+	if err = joinCgroup(cgroup, p.Pid, "Worker.Cgroup"); err == nil {
 		err = p.Continue()
 	}
 	if err != nil {
@@ -109,15 +109,23 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (started, error) {
 	return started{p, l}, nil
 }
 
-// joinCgroup moves a process.
-func joinCgroup(cgroup *os.File, pid int) error {
+// joinCgroup moves a process, for an option of the caller's. What is no cgroup, or none any more, is answered as by
+// clone3(2).
+func joinCgroup(cgroup *os.File, pid int, option string) error {
 	fd, err := unix.Openat(int(cgroup.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		_, err = unix.Write(fd, []byte(strconv.Itoa(pid)))
 		unix.Close(fd)
 	}
+	var st unix.Statfs_t
+	if err == unix.ENOENT && unix.Fstatfs(int(cgroup.Fd()), &st) == nil {
+		err = unix.ENODEV
+		if int64(st.Type) != unix.CGROUP2_SUPER_MAGIC {
+			err = unix.EBADF
+		}
+	}
 	if err != nil {
-		return &LaunchError{Op: "join cgroup", Path: cgroup.Name(), Step: fmt.Sprintf("write %d to %s/cgroup.procs", pid, cgroup.Name()), Err: err, Option: "Worker.Cgroup"}
+		return &LaunchError{Op: "join cgroup", Path: cgroup.Name(), Step: fmt.Sprintf("write %d to %s/cgroup.procs", pid, cgroup.Name()), Err: err, Option: option}
 	}
 	return nil
 }

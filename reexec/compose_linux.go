@@ -26,6 +26,10 @@ type launch struct {
 	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
 	// lasting: it ends with the thread that starts it, which has to be one that lasts
 	lasting bool
+	forbids forbidden
+	protect bool
+	inside  int            // the first step in another user namespace, with all capabilities there; 0 if none is
+	fresh   map[int]bool   // steps that mount what shows namespaces
 	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
 }
 
@@ -81,7 +85,7 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 		l.Close(launcher.ImageFD)
 	}
 	l.Close(workerSocket)
-	l.CloseRange(workerJoins, 0)
+	l.closeOwn(workerJoins, top, how.own)
 	l.giveBack(how.own, joinsType(joins, newUser), o.Protect)
 	l.Vouch()
 	l.execute(workerExe, how.exe, o.Protect)
@@ -92,7 +96,14 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 // have another program for it: the path may be missing or another file there, and an
 // interpreter that the user namespace has for it (binfmt_misc, Linux 6.7) is refused
 // (fs/binfmt_misc.c, BINPRM_FLAGS_PATH_INACCESSIBLE).
+//
+// Where a filter forbids execveat there is the path, in a Set of one's own.
 func (l *launch) execute(fd launcher.FD, name string, protect bool) {
+	path := fmt.Sprintf("/proc/self/fd/%d", fd) // path: in a Set of one's own alone
+	if l.forbids.execveat && !protect {
+		l.paths[l.Execve(path).Index()] = name
+		return
+	}
 	s := l.Execveat(fd)
 	l.paths[s.Index()] = name
 	if protect {
@@ -101,7 +112,7 @@ func (l *launch) execute(fd launcher.FD, name string, protect bool) {
 	}
 	// TOMOYO looks for /dev/fd and answers ENOENT where that is missing.
 	s.Tolerate(unix.ENOENT)
-	l.paths[l.Execve(fmt.Sprintf("/proc/self/fd/%d", fd)).Index()] = name // path: in a Set of one's own alone
+	l.paths[l.Execve(path).Index()] = name
 }
 
 const shutOut = "it is executed by descriptor alone, as somebody else may be root inside; possibly an interpreter was registered for it there " +
@@ -129,7 +140,7 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	l.mayFly(c.own)
 	own := l.Openat(creationProc, "self/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	l.Dup3(own, creationProc, unix.O_CLOEXEC)
-	l.CloseRange(creationJoins, 0)
+	l.closeOwn(creationJoins, creationJoins+launcher.FD(len(c.Join))+1, c.own) // it was opened behind them
 	if dumpable && c.Protect && user {
 		l.emptyRoot(c.chrooted) // others may look from here on
 	}
@@ -141,6 +152,9 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 		l.Prctl(unix.PR_SET_DUMPABLE, 1) // changing ids, or exec with ids that differ, took it away
 	}
 	l.on(c.Unshare, l.Unshare(int(c.Unshare)))
+	if c.Unshare&newUser != 0 {
+		l.inside = l.Len()
+	}
 	if c.Propagation != 0 {
 		l.on(unix.CLONE_NEWNS, l.Mount("", "/", "", c.Propagation, ""))
 	}
@@ -208,7 +222,7 @@ func (l *launch) mayFly(o own) {
 // nothing to be seen: an empty root, and no descriptors but ends of pipes. The
 // id of that mnt namespace means nothing to anybody.
 func (l *launch) becomeReaper(c *Creation) {
-	l.CloseRange(creationJoins, 0)
+	l.closeOwn(creationJoins, creationJoins+launcher.FD(len(nsLinks)), c.own)
 	l.Close(launcher.ImageFD)
 	const free = launcher.FD(0) // once the streams are closed
 	for fd := free; fd < launcher.ControlFD; fd++ {
@@ -259,6 +273,10 @@ func (l *launch) mountFresh(all []Fresh) {
 			l.on(unix.CLONE_NEWNS, s)
 			l.paths[s.Index()] = m.Dir
 		}
+		if l.fresh == nil {
+			l.fresh = make(map[int]bool)
+		}
+		l.fresh[l.Len()-1] = true
 	}
 }
 
@@ -311,13 +329,29 @@ func composeMapper(c *Creation, user Join) *launch {
 // composeMember is in the namespaces of joins until it is ended. Everybody may
 // read its id maps, so it need not be dumpable where somebody else is root
 // inside. In a /proc with hidepid (proc(5)) a plain user sees only what is.
-func composeMember(joins []Join, protect, plain bool) *launch {
+func composeMember(joins []Join, protect, plain bool, o own) *launch {
 	l := newLaunch()
-	l.cross(crossing{user: true, protect: protect, top: launcher.FirstFileFD + launcher.FD(len(joins)), session: true})
+	l.cross(crossing{own: o, user: true, protect: protect, top: launcher.FirstFileFD + launcher.FD(len(joins)), session: true})
 	l.join(joins, launcher.FirstFileFD)
 	if plain && !protect {
 		l.Prctl(unix.PR_SET_DUMPABLE, 1) // joining a user namespace took it away
 	}
+	l.Sync()
+	l.Wait()
+	return l
+}
+
+// composeBareMember is composeMember for a launcher that others may look at, too, as it has nothing to be seen: an empty
+// root, and no descriptors but ends of pipes.
+func composeBareMember(joins []Join, o own, chrooted bool) *launch {
+	l := newLaunch()
+	end := launcher.FirstFileFD + launcher.FD(len(joins))
+	l.cross(crossing{own: o, user: true, protect: true, top: end, session: true})
+	l.join(joins, launcher.FirstFileFD)
+	l.closeOwn(launcher.FirstFileFD, end, o)
+	l.Close(launcher.ImageFD)
+	l.emptyRoot(chrooted)
+	l.Prctl(unix.PR_SET_DUMPABLE, 1)
 	l.Sync()
 	l.Wait()
 	return l
@@ -350,13 +384,17 @@ func (c *Creation) procFiles() []procFile {
 
 // shield keeps what is inside from reaching the launcher, and from the keys of
 // who started it. Where root inside is not of this process's making, failing to
-// do so is fatal; elsewhere plain users may run into their quota of keys.
-func (l *launch) shield(user, protect bool) {
-	switch {
-	case protect:
+// do so is fatal; elsewhere plain users may run into their quota of keys. What a filter keeps from asking for keys,
+// as in most containers, has none to be kept from: whatever is started has that filter.
+func (l *launch) shield(c crossing) {
+	if c.protect {
 		l.Prctl(unix.PR_SET_DUMPABLE, 0)
+	}
+	switch {
+	case c.forbids.keyctl:
+	case c.protect:
 		l.JoinSessionKeyring().Tolerate(unix.ENOSYS) // then there are no keys
-	case user:
+	case c.user:
 		l.JoinSessionKeyring().Tolerate(unix.ENOSYS, unix.EDQUOT)
 	}
 }
@@ -384,7 +422,7 @@ func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
 // chdir changes the working directory to a path inside. In a joined mnt namespace
 // no link of procfs is followed, as others may have made it: it could lead to a descriptor.
 func (l *launch) chdir(joins []Join, path string) {
-	if !joinsType(joins, unix.CLONE_NEWNS) {
+	if !joinsType(joins, unix.CLONE_NEWNS) || l.forbids.openat2 && !l.protect {
 		l.paths[l.Chdir(path).Index()] = path
 		return
 	}
@@ -409,6 +447,9 @@ func (l *launch) join(joins []Join, first launcher.FD) {
 	tried := make(map[uint32]*launcher.Step)
 	for i, j := range joins {
 		s := l.on(j.Type, l.Setns(first+launcher.FD(i), int(j.Type)))
+		if j.Type == newUser {
+			l.inside = l.Len()
+		}
 		if j.MayFail {
 			tried[j.Type] = s.Tolerate(unix.EPERM)
 		}

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"syscall"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +54,10 @@ func (m *Made) Close() {
 }
 
 // Reaper is the pid 1 of a pid namespace: a launcher that reaps orphans.
-type Reaper struct{ p *launcher.Process }
+type Reaper struct {
+	p     *launcher.Process
+	group int // of processes, which the original leads
+}
 
 // Close ends it, and so everything in its pid namespace, where nothing can be
 // started from then on. It does not wait: the kernel keeps a pid 1 until every
@@ -61,6 +66,7 @@ func (r *Reaper) Close() error {
 	err := r.p.CloseControl()
 	go func() {
 		r.p.Reap(exitTimeout) // it may be stopped, and then does not see that
+		reapOrphans(r.group)
 	}()
 	return err
 }
@@ -73,7 +79,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	}
 	runtime.LockOSThread() // for these to be of one thread
 	c.by = lookAtStarter(c.AtHome)
-	c.own, c.chrooted = lookAtMaker(c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
+	c.own, c.chrooted = lookAtMaker(ctx, c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
 	runtime.UnlockOSThread()
 	// A plain user may write to a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
@@ -147,10 +153,11 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 	if err != nil {
 		return nil, err
 	}
+	group := p.Pid
 	made := &Made{}
 	err = l.take(ctx, c, p, sent, made)
 	if err == nil && stays {
-		made.Reaper = &Reaper{p}
+		made.Reaper = &Reaper{p, group}
 		if err := p.CloseStatus(); err != nil {
 			made.Close()
 			return nil, err
@@ -162,6 +169,9 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 	}
 	p.Close()
 	state, werr := p.Reap(exitTimeout)
+	if stays {
+		reapOrphans(group)
+	}
 	switch {
 	case err != nil:
 	case errors.Is(werr, unix.ECHILD): // this program reaps whatever ends, as an init does
@@ -177,16 +187,33 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 	return made, nil
 }
 
+// reapOrphans reaps the init of a pid namespace whose original has ended first, if it has become a child of this
+// process, as orphans do whose ancestor is pid 1 or a subreaper (prctl(2)). It is in the group of the original, whose
+// number nobody else has as long as it is there; it ends by itself.
+func reapOrphans(group int) {
+	var subreaper int32
+	if os.Getpid() != 1 && (unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0) != nil || subreaper == 0) {
+		return
+	}
+	for began := time.Now(); time.Since(began) < exitTimeout; time.Sleep(time.Millisecond) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PGID, group, &info, unix.WEXITED|unix.WNOHANG, nil)
+		if err != nil && err != unix.EINTR {
+			return // there is none (ECHILD)
+		}
+	}
+}
+
 // take receives what the launcher makes, has what configures it written, and lets
 // the launcher go on to its end.
 func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sent *os.File, made *Made) error {
 	if l.forks {
 		if err := p.Follow(ctx); err != nil {
-			return l.ended("making namespaces", err)
+			return l.ended(p, "making namespaces", err)
 		}
 	}
 	if err := p.Next(ctx); err != nil {
-		return l.ended("making namespaces", err)
+		return l.ended(p, "making namespaces", err)
 	}
 	// A pid namespace cannot be opened before it has a pid 1.
 	stays := c.Unshare&newPID != 0
@@ -210,7 +237,7 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sen
 	case errors.Is(err, io.EOF) && !stays:
 		return nil
 	}
-	return l.ended("making namespaces", err)
+	return l.ended(p, "making namespaces", err)
 }
 
 // mailbox makes a socket to receive descriptors from, and the end to send them to.
@@ -318,5 +345,5 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 		return nil
 	}
 	p.Kill()
-	return l.ended("writing id maps", err)
+	return l.ended(p, "writing id maps", err)
 }

@@ -1,6 +1,7 @@
 package reexec
 
 import (
+	"context"
 	"os"
 	"strconv"
 	"strings"
@@ -52,7 +53,8 @@ var ignorable = []unix.Signal{
 // cross leaves behind what does not go along. It comes before everything else: what
 // is inside might otherwise reach it, or a path lead to it (CVE-2024-21626).
 func (l *launch) cross(c crossing) {
-	l.CloseRange(c.top, 0)
+	l.forbids, l.protect = c.forbids, c.protect
+	l.closeAll(c.top, c.own)
 	if c.hold {
 		l.Wait()
 	}
@@ -71,7 +73,7 @@ func (l *launch) cross(c crossing) {
 		l.Write(f, "0").Tolerate(unix.EBADF)
 		l.Close(f).Tolerate(unix.EBADF)
 	}
-	l.shield(c.user, c.protect)
+	l.shield(c)
 	if !c.protect {
 		return
 	}
@@ -104,7 +106,10 @@ func (l *launch) giveBack(o own, user, protect bool) {
 }
 
 // lookAtOwn looks at this process; the most of it is for launches into somebody else's Set.
-func lookAtOwn(protect bool) (o own) {
+func lookAtOwn(ctx context.Context, protect bool) (o own) {
+	if o.forbids = lookAtFilters(ctx); o.forbids.closeRange {
+		o.inherited = inherited()
+	}
 	o.lent = sys.Lendable() != 0
 	if !protect {
 		return o
@@ -117,8 +122,8 @@ func lookAtOwn(protect bool) (o own) {
 }
 
 // lookAtMaker is lookAtOwn with what matters to launchers that make namespaces, or send descriptors.
-func lookAtMaker(protect bool) own {
-	o := lookAtOwn(protect)
+func lookAtMaker(ctx context.Context, protect bool) own {
+	o := lookAtOwn(ctx, protect)
 	o.permitted = uint64(permitted(sys.Lendable()))
 	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	var files unix.Rlimit
@@ -148,11 +153,16 @@ func (l *launch) emptyRoot(chrooted bool) {
 		l.Chdir("/..") // to what is mounted there; "/" is what is below
 		// The old root comes to lie on the new one (pivot_root(2)), to be taken from there.
 		// The first root of a system cannot be moved: it stays below, and what is taken is
-		// another directory.
-		pivot := l.PivotRoot(".", ".").Tolerate(unix.EINVAL)
-		l.Chroot(".").When(pivot)
-		l.Mount("none", ".", "tmpfs", flags, options).When(pivot)
-		l.Umount2(".", unix.MNT_DETACH)
+		// another directory. So it is where a filter forbids that, as that of Docker does (EPERM: who
+		// may mount, as above, may move the root).
+		if l.forbids.pivotRoot {
+			l.Chroot(".")
+		} else {
+			pivot := l.PivotRoot(".", ".").Tolerate(unix.EINVAL, unix.EPERM)
+			l.Chroot(".").When(pivot)
+			l.Mount("none", ".", "tmpfs", flags, options).When(pivot)
+			l.Umount2(".", unix.MNT_DETACH)
+		}
 		l.Chdir("/")
 	}
 	for i := from; i < l.Len(); i++ {

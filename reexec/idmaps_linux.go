@@ -19,7 +19,7 @@ type UserNS struct {
 // process's user namespace has. A launcher goes there, because only the files of a member in /proc have
 // them.
 func LookAtUserNS(ctx context.Context, joins []Join, protect bool) (u *UserNS, err error) {
-	err = withMember(ctx, joins, protect, "joining the user namespace", func(d *procfs.Dir) (err error) {
+	err = withShownMember(ctx, joins, protect, "joining the user namespace", func(d *procfs.Dir) (err error) {
 		u, err = readUserNS(d.ReadFile)
 		return err
 	})

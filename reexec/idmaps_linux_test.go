@@ -35,7 +35,7 @@ func TestComposeMember(t *testing.T) {
 			setns(6, CLONE_NEWUSER) = 0` + stays},
 	} {
 		t.Run(name, func(t *testing.T) {
-			compare(t, composeMember(tt.joins, tt.protect, tt.plain), strings.ReplaceAll(closesFirst(6+len(tt.joins))+tt.want, "\n\n", "\n"))
+			compare(t, composeMember(tt.joins, tt.protect, tt.plain, own{}), strings.ReplaceAll(closesFirst(6+len(tt.joins))+tt.want, "\n\n", "\n"))
 		})
 	}
 }

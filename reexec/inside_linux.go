@@ -3,8 +3,12 @@ package reexec
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/launcher"
@@ -14,7 +18,29 @@ import (
 // withMember calls f with the directory in /proc of a launcher that is where joins lead to, for what
 // only the files of a member show.
 func withMember(ctx context.Context, joins []Join, protect bool, doing string, f func(d *procfs.Dir) error) error {
-	l := composeMember(joins, protect, os.Geteuid() != 0)
+	return visitMember(ctx, composeMember(joins, protect, os.Geteuid() != 0, lookAtOwn(ctx, false)), joins, doing, f)
+}
+
+// withShownMember is withMember for a /proc that shows a plain user none but what he may trace (hidepid in proc(5)).
+// Where somebody else may be root inside, the launcher then lets itself be looked at: it has given up all before.
+func withShownMember(ctx context.Context, joins []Join, protect bool, doing string, f func(d *procfs.Dir) error) error {
+	seen := true
+	err := withMember(ctx, joins, protect, doing, func(d *procfs.Dir) error {
+		err := f(d)
+		seen = err == nil
+		return err
+	})
+	hidden := errors.Is(err, unix.ESRCH) || !seen && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist))
+	if !hidden || !protect || os.Geteuid() == 0 {
+		return err
+	}
+	if visitMember(ctx, composeBareMember(joins, lookAtOwn(ctx, true), chrooted()), joins, doing, f) == nil {
+		return nil
+	}
+	return err
+}
+
+func visitMember(ctx context.Context, l *launch, joins []Join, doing string, f func(d *procfs.Dir) error) error {
 	return l.visit(ctx, &launcher.Cmd{Args: []string{"gonso-member"}, Files: files(joins)}, doing, func(pid int) error {
 		d, err := procfs.Process(pid)
 		if err != nil {
@@ -39,7 +65,7 @@ func (l *launch) visit(ctx context.Context, cmd *launcher.Cmd, doing string, loo
 	defer p.Close()
 	defer p.Kill() // it waits, and has nothing left to do
 	if err := p.Next(ctx); err != nil {
-		return l.ended(doing, err)
+		return l.ended(p, doing, err)
 	}
 	return look(p.Pid)
 }

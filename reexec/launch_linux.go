@@ -60,22 +60,42 @@ func (l *launch) explain(err error) error {
 		return nil
 	}
 	le := &LaunchError{Op: se.Name, Type: l.about[se.Index], Step: se.Step, Path: l.paths[se.Index], Err: se.Errno}
+	le.Inside, le.Fresh = l.inside > 0 && se.Index >= l.inside, l.fresh[se.Index]
 	le.Option, le.Limit = l.asked[se.Index].option, l.asked[se.Index].limit
-	if why := l.shut[se.Index]; why != "" && se.Errno == unix.ENOENT {
+	switch why := l.shut[se.Index]; {
+	case why != "" && se.Errno == unix.ENOENT:
 		le.Err = fmt.Errorf("%w: %s", se.Errno, why)
+	case se.Name == "execveat" && l.forbids.execveat:
+		le.Err = fmt.Errorf("%w: a filter of system calls (seccomp) forbids execveat, and by a path nothing is executed in a Set that somebody else made", se.Errno)
+	case se.Name == "openat2" && l.forbids.openat2:
+		le.Err = fmt.Errorf("%w: a filter of system calls (seccomp) forbids openat2, which keeps links of procfs from leading outside", se.Errno)
 	}
 	return le
 }
 
 // ended says why the launcher did not come to where it was waited for.
-func (l *launch) ended(doing string, err error) error {
+func (l *launch) ended(p *launcher.Process, doing string, err error) error {
 	if stepErr := l.explain(err); stepErr != nil {
 		return stepErr
 	}
 	if errors.Is(err, io.EOF) {
-		err = errors.New("the launcher was killed")
+		err = killed(p)
 	}
 	return fmt.Errorf("gonso: %s: %w", doing, err)
+}
+
+var errKilled = errors.New("the launcher was killed")
+
+// killed says what a launcher was killed by that is about to end.
+func killed(p *launcher.Process) error {
+	switch sig := p.KilledBy(exitTimeout); sig {
+	case 0:
+		return errKilled
+	case unix.SIGSYS:
+		return fmt.Errorf("%w by SIGSYS: a filter of system calls (seccomp) kills who makes one of its calls", errKilled)
+	default:
+		return fmt.Errorf("%w by %v", errKilled, unix.SignalName(sig))
+	}
 }
 
 // launch launches a worker and waits for it to come to Init. A dynamically linked
@@ -179,7 +199,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		return nil, nil, err
 	}
 	handshake.Mark(sock, perCall)
-	how, cmd := w.prepare(perCall, sock, exe)
+	how, cmd := w.prepare(ctx, perCall, sock, exe)
 	cmd.Stdout, cmd.Stderr = stderrW, stderrW
 	// Then only the child has sock, and its end means the child's; so with stderrW.
 	release := func() {
@@ -204,7 +224,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 }
 
 // prepare says what the launcher is to be given.
-func (w *Worker) prepare(perCall bool, sock, exe *os.File) (workerLaunch, *launcher.Cmd) {
+func (w *Worker) prepare(ctx context.Context, perCall bool, sock, exe *os.File) (workerLaunch, *launcher.Cmd) {
 	env := w.opts.Env
 	if env == nil {
 		env = Environment(w.opts.Protect)
@@ -214,7 +234,7 @@ func (w *Worker) prepare(perCall bool, sock, exe *os.File) (workerLaunch, *launc
 		joins, extra = withoutMount(joins)
 		args = append(args, handshake.MountArg, w.opts.Dir)
 	}
-	return workerLaunch{joins: joins, mount: perCall, exe: w.exe.name(), own: lookAtOwn(w.opts.Protect)}, &launcher.Cmd{
+	return workerLaunch{joins: joins, mount: perCall, exe: w.exe.name(), own: lookAtOwn(ctx, w.opts.Protect)}, &launcher.Cmd{
 		Args:  args,
 		Env:   env,
 		Files: append(append([]*os.File{sock, exe}, files(joins)...), extra...),

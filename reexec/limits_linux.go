@@ -30,7 +30,7 @@ func NamespaceLimits(ctx context.Context, joins []Join, protect bool, names []st
 	defer here.Close()
 	defer there.Close()
 	limits := make(map[string]int64)
-	l := composeLimits(joins, protect, lookAtMaker(protect), names)
+	l := composeLimits(joins, protect, lookAtMaker(ctx, protect), names)
 	cmd := &launcher.Cmd{Args: []string{"gonso-limits"}, Files: append(files(joins), dir, there)}
 	err = l.visit(ctx, cmd, "joining the user namespace", func(int) error {
 		got, err := sys.ReceiveFiles(here, len(names))
@@ -50,7 +50,7 @@ func composeLimits(joins []Join, protect bool, o own, names []string) *launch {
 	l := newLaunch()
 	dir := launcher.FirstFileFD + launcher.FD(len(joins))
 	socket, first := dir+1, dir+2
-	l.cross(crossing{user: true, protect: protect, top: first, session: true})
+	l.cross(crossing{own: own{forbids: o.forbids, inherited: o.inherited}, user: true, protect: protect, top: first, session: true})
 	l.join(joins, launcher.FirstFileFD)
 	var opened []launcher.FD
 	for i, name := range names {

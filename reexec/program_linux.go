@@ -87,14 +87,14 @@ type Prepared struct {
 
 // Prepare prepares the program to be started, once. Its files must stay open
 // until then. A Prepared must be closed, started or not.
-func (g *Program) Prepare() (*Prepared, error) {
+func (g *Program) Prepare(ctx context.Context) (*Prepared, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
 	if g.Search && len(g.Paths) == 0 {
 		return nil, &SearchError{Name: g.Name}
 	}
-	g.own = lookAtOwn(g.Protect)
+	g.own = lookAtOwn(ctx, g.Protect)
 	if len(g.Files) > fewFiles {
 		var limit unix.Rlimit
 		if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
@@ -116,7 +116,7 @@ func (g *Program) Prepare() (*Prepared, error) {
 		return nil, err
 	}
 	attr := &syscall.SysProcAttr{AmbientCaps: lent.List()}
-	if g.Cgroup != nil {
+	if g.Cgroup != nil && !g.moved() {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(g.Cgroup.Fd())
 	}
 	return &Prepared{l.Path, l.Files, attr, g, steps, l}, nil
@@ -131,6 +131,10 @@ func permitted(lent sys.CapSet) sys.CapSet {
 	return caps.Permitted
 }
 
+// moved reports whether the launcher is moved to the cgroup, and waits for that, as a filter hides clone3, which would
+// make it there.
+func (g *Program) moved() bool { return g.Cgroup != nil && g.own.forbids.clone3 }
+
 // Close releases what was for the start.
 func (p *Prepared) Close() { p.launcher.Close() }
 
@@ -143,6 +147,14 @@ func (p *Prepared) Follow(ctx context.Context, started *os.Process) (*os.Process
 		return started, err
 	}
 	defer l.Close()
+	if g := p.program; g.moved() {
+		if err = joinCgroup(g.Cgroup, l.Pid, "Cgroup"); err == nil {
+			err = l.Continue()
+		}
+		if err != nil {
+			return l.Process, err
+		}
+	}
 	err = p.follow(ctx, l)
 	return l.Process, err
 }
@@ -152,7 +164,7 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 	defer cancel()
 	if p.steps.forks {
 		if err := l.Follow(ctx); err != nil {
-			return p.steps.ended("starting the program", err)
+			return p.steps.ended(l, "starting the program", err)
 		}
 	}
 	g := p.program
@@ -169,7 +181,7 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 		case err == nil:
 			failed = append(failed, unix.Errno(-result))
 		case !errors.Is(err, io.EOF):
-			return p.steps.ended("starting the program", err)
+			return p.steps.ended(l, "starting the program", err)
 		case tried < len(g.Paths) || g.Exe != nil:
 			return nil // exec closed the pipe
 		case !g.Search:
@@ -264,7 +276,7 @@ func composeProgram(g *Program, own uint64) *launch {
 	}
 	putBack = l.limitLast(g, putBack)
 	leads := g.Setsid || g.Protect && !g.KeepSession
-	l.cross(crossing{own: g.own, user: user, protect: g.Protect, top: top, session: leads, oomScoreAdj: g.OOMScoreAdj})
+	l.cross(crossing{own: g.own, user: user, protect: g.Protect, top: top, session: leads, oomScoreAdj: g.OOMScoreAdj, hold: g.moved()})
 	l.limitFirst(g)
 	l.enter(g.Join, launcher.FirstFileFD, g.KeepIDs)
 	if leads && (l.forks || !g.Protect) {

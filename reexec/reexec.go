@@ -72,6 +72,16 @@ type own struct {
 	mixed     bool   // its real ids are not its effective ones
 	permitted uint64 // the capabilities of the launcher that makes namespaces
 	lent      bool   // the launcher has capabilities that what it becomes is not to have
+
+	forbids   forbidden
+	inherited []int // descriptors that a launcher may have of this process, if it cannot close a range
+}
+
+// forbidden are the system calls that a filter keeps from launchers (seccomp(2)), of those that they have another
+// way for, or say more about. Filters are inherited: what is forbidden to a launcher is forbidden to all that it
+// becomes and starts.
+type forbidden struct {
+	keyctl, closeRange, execveat, openat2, clone3, pivotRoot bool
 }
 
 // WorkerOptions says where and how a worker runs. Zero durations take the defaults.
@@ -170,6 +180,10 @@ type LaunchError struct {
 	Step string // the whole step, for people
 	Path string // the file it was about, or ""
 	Err  error
+
+	// Inside: who made it was in another user namespace, and had all capabilities there.
+	Inside bool
+	Fresh  bool // it mounts a file system that shows namespaces, for Creation.Fresh
 
 	// Option is that of the caller's that the step was for, or "".
 	Option string

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // maxToolOutput bounds what is taken from a tool's standard output.
@@ -39,10 +40,20 @@ func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 		out.stop()
 		return "", err
 	}
+	null, err := sys.Null()
+	if err != nil {
+		outEnd.Close()
+		errsEnd.Close()
+		out.stop()
+		errs.stop()
+		return "", err
+	}
 	c := exec.Command(path, args...)
+	c.Stdin = null
 	c.Stdout, c.Stderr = outEnd, errsEnd // files, so that Wait waits for nothing else
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	_, err = onThreadLike(ctx, lookAtStarter(nil), func() (*exec.Cmd, error) { return c, c.Start() }, func() {
+		null.Close()
 		outEnd.Close()
 		errsEnd.Close()
 	}, endTool)

@@ -235,22 +235,12 @@ func (p *Prepared) notStarted(err error) error {
 	return err
 }
 
-// devNull returns nil if no stream of c needs it. Where there is no /dev/null, as in a chroot, it
-// is the end of a pipe that nobody has the other end of: there is nothing to be read from it.
+// devNull returns nil if no stream of c needs it.
 func devNull(c *Cmd) (*os.File, error) {
 	if c.Stdin != nil && c.Stdout != nil && c.Stderr != nil {
 		return nil, nil
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err == nil {
-		return null, nil
-	}
-	r, w, perr := os.Pipe()
-	if perr != nil {
-		return nil, errors.Join(err, perr)
-	}
-	w.Close()
-	return r, nil
+	return sys.Null()
 }
 
 // Next waits until the launcher reaches the next Sync or Send of its list and returns nil, or a [*StepError] if a step
@@ -390,6 +380,31 @@ func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
 	})
 	return reapable
 }
+
+// KilledBy is the signal that has killed a process that is about to end, which is left to be reaped; 0 if it was none, or
+// that is not known.
+func (p *Process) KilledBy(limit time.Duration) (sig syscall.Signal) {
+	if !endsWithin(p.Process, limit) {
+		return 0
+	}
+	_ = p.WithHandle(func(handle uintptr) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(handle), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == nil && (info.Code == cldKilled || info.Code == cldDumped) {
+			sig = syscall.Signal(*(*int32)(unsafe.Add(unsafe.Pointer(&info), siStatus)))
+		}
+	})
+	return sig
+}
+
+// What waitid(2) says of a process that a signal has ended (asm-generic/siginfo.h).
+const (
+	cldKilled = 2
+	cldDumped = 3
+
+	siUnion  = (3*4 + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uintptr(0)) - 1)
+	siStatus = siUnion + 8 // behind pid and uid
+)
 
 // Reap is Process.Reap for any child, with what kills it, and says how long to wait afterwards.
 func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os.ProcessState, error) {

@@ -203,6 +203,17 @@ func ReadFile(name string, limit int64) (string, error) {
 	return readAll(fd, "/proc/"+name, limit)
 }
 
+// Names lists a directory.
+func Names(name string) ([]string, error) {
+	fd, err := Open(name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	dir := os.NewFile(uintptr(fd), "/proc/"+name)
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}
+
 // readAll takes fd over.
 func readAll(fd int, path string, limit int64) (string, error) {
 	f := os.NewFile(uintptr(fd), path)

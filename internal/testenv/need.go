@@ -70,6 +70,7 @@ var features = map[string]string{
 	"gcc":          "gcc",
 	"go":           "the go command, with modules",
 	"keyrings":     "keyrings",
+	"landlock":     "Landlock (Linux 5.13)",
 	"memfd_noexec": "vm.memfd_noexec (Linux 6.3)",
 	"norace":       "memory as it is without the race detector",
 	"overlay":      "overlayfs",

@@ -1,0 +1,46 @@
+//go:build linux
+
+package launcher
+
+import (
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Probe is a system call that does nothing, and by whose answer it is known whether it comes to the kernel: a filter of
+// system calls knows nothing of the arguments, and answers something else, or kills.
+type Probe struct {
+	name    string
+	nr      uintptr
+	args    []arg
+	answers []syscall.Errno // of the kernel; none is 0
+}
+
+// Probes of calls that filters forbid.
+var (
+	ProbeKeyctl     = &Probe{"keyctl", unix.SYS_KEYCTL, []arg{number(1 << 20)}, []syscall.Errno{unix.EOPNOTSUPP}}
+	ProbeCloseRange = &Probe{"close_range", unix.SYS_CLOSE_RANGE, []arg{symbol(1<<32-1, "~0"), symbol(1<<32-1, "~0"), number(0)}, nil}
+	ProbeExecveat   = &Probe{"execveat", unix.SYS_EXECVEAT, []arg{number(-1), text(""), argv, envp, symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")}, []syscall.Errno{unix.EBADF}}
+	ProbeOpenat2    = &Probe{"openat2", unix.SYS_OPENAT2, []arg{number(-1), text("x"), memory(words(unix.O_PATH, 0, 0), "{O_PATH}"), number(24)}, []syscall.Errno{unix.EBADF}}
+	ProbeClone3     = &Probe{"clone3", unix.SYS_CLONE3, []arg{null, number(0)}, []syscall.Errno{unix.EINVAL}}
+
+	// Where this process may not mount the kernel says EPERM, and so may a filter.
+	ProbePivotRoot = &Probe{"pivot_root", unix.SYS_PIVOT_ROOT, []arg{text(""), text("")}, []syscall.Errno{unix.ENOENT, unix.EPERM}}
+)
+
+// Probe makes the call, and goes on whatever comes.
+func (l *List) Probe(p *Probe) *Step {
+	s := l.add(p.name, p.nr, p.args...)
+	s.low, s.span, s.want = 0, ^uint64(0), " or anything"
+	return s
+}
+
+// Forbids reports whether a result of the Probe, as NextValue has it, is known not to be the kernel's.
+func (p *Probe) Forbids(result int64) bool {
+	if len(p.answers) == 0 {
+		return result != 0
+	}
+	return !slices.Contains(p.answers, syscall.Errno(-result))
+}
