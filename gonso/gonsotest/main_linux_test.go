@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -210,18 +211,41 @@ func TestMainCannotKeepSignals(t *testing.T) {
 			if err := c.Process.Signal(sig); err != nil {
 				t.Error(err)
 			}
+			hung := time.AfterFunc(time.Minute, func() {
+				for _, pid := range []int{c.Process.Pid, inside} {
+					if pid == 0 {
+						continue
+					}
+					t.Errorf("%d still runs:\n%s", pid, threadsOf(pid))
+					unix.Kill(pid, unix.SIGKILL)
+				}
+			})
+			defer hung.Stop()
 			var rest strings.Builder
 			for lines.Scan() { // to the end: nobody who has the pipe is left
 				rest.WriteString(lines.Text() + "\n")
 			}
 			if err := c.Wait(); fmt.Sprint(err) != ends {
-				t.Errorf("%v, want %s", err, ends)
+				t.Errorf("%v, want %s\n%s", err, ends, &rest)
 			}
 			if sig == unix.SIGQUIT && !strings.Contains(rest.String(), "insideOfMain") && !strings.Contains(rest.String(), "TestOfMain") {
 				t.Errorf("no stacks: %s", &rest)
 			}
 		})
 	}
+}
+
+// threadsOf says what the threads of a process wait for.
+func threadsOf(pid int) string {
+	var all strings.Builder
+	for _, name := range []string{"status", "wchan", "syscall"} {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/%s", pid, name))
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			fmt.Fprintf(&all, "%s: %s %v\n", file, content, err)
+		}
+	}
+	return all.String()
 }
 
 func TestRootsTestsAreNotRunElsewhere(t *testing.T) {
