@@ -105,7 +105,7 @@ describe() {
 # What tests use of the kernel, where it is not built in.
 modules=(fuse overlay binfmt_misc veth dummy tun)
 # What tests use of this machine. Others by these names, as busybox has, can do less.
-tools=(runc nsenter setpriv unshare mount umount lsns ip newuidmap newgidmap getsubids keyctl true)
+tools=(runc nsenter setpriv unshare mount umount lsns ip newuidmap newgidmap getsubids getent keyctl env true)
 
 work=$(mktemp -d)
 qemu_pid=
