@@ -353,6 +353,10 @@ func TestSetWithoutItsProcCannotMisleadGonsoInside(t *testing.T) {
 		t.Error(err)
 	}
 	for line := range strings.Lines(string(out)) {
+		// The id of another thread there is found by PIDFD_THREAD.
+		if strings.HasPrefix(line, "thread: typed: ") && !testenv.Has(testenv.Linux(6, 9)) {
+			continue
+		}
 		if !strings.HasSuffix(line, ": ok\n") {
 			t.Error(line)
 		}

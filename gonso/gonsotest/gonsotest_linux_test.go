@@ -42,7 +42,7 @@ func TestNewSkipsAPlainUser(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	maps := gonso.IDMaps([]gonso.IDMap{{ContainerID: 0, HostID: 0, Size: 1}}, []gonso.IDMap{{ContainerID: 0, HostID: 0, Size: 1}})
-	testenv.Need(t, testenv.UserNS, testenv.Process)
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("newuidmap"))
 	t.Setenv("GONSO_TEST_REQUIRE", "userns")
 	r, returned, _ = listen(func(r *recorder) { New(r, gonso.User, maps) })
 	if returned || !r.skipped || !strings.HasPrefix(r.said, "skip: needs root: gonso: unshare user: IDMaps: uid map, ") {

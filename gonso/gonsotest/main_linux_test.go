@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -66,7 +67,10 @@ func TestOfMain(t *testing.T) {
 		unix.Kill(os.Getpid(), unix.SIGKILL)
 	case "wait":
 		fmt.Printf("outside %d inside %d\n", os.Getppid(), os.Getpid())
-		select {}
+		// In a program without cgo, the runtime takes select {} for a deadlock, says so and exits with 2.
+		for {
+			unix.Pause()
+		}
 	}
 }
 
@@ -210,18 +214,36 @@ func TestMainCannotKeepSignals(t *testing.T) {
 			if err := c.Process.Signal(sig); err != nil {
 				t.Error(err)
 			}
+			hung := time.AfterFunc(time.Minute, func() {
+				t.Errorf("they still run: %s%s", threadsOf(c.Process.Pid), threadsOf(inside))
+				c.Process.Kill() // so the other one ends as well
+			})
+			defer hung.Stop()
 			var rest strings.Builder
 			for lines.Scan() { // to the end: nobody who has the pipe is left
 				rest.WriteString(lines.Text() + "\n")
 			}
 			if err := c.Wait(); fmt.Sprint(err) != ends {
-				t.Errorf("%v, want %s", err, ends)
+				t.Errorf("%v, want %s\n%s", err, ends, &rest)
 			}
 			if sig == unix.SIGQUIT && !strings.Contains(rest.String(), "insideOfMain") && !strings.Contains(rest.String(), "TestOfMain") {
 				t.Errorf("no stacks: %s", &rest)
 			}
 		})
 	}
+}
+
+// threadsOf says what the threads of a process wait for.
+func threadsOf(pid int) string {
+	var all strings.Builder
+	for _, name := range []string{"status", "wchan", "syscall"} {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/%s", pid, name))
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			fmt.Fprintf(&all, "%s: %s %v\n", file, content, err)
+		}
+	}
+	return all.String()
 }
 
 func TestRootsTestsAreNotRunElsewhere(t *testing.T) {

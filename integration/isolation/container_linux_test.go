@@ -33,16 +33,6 @@ type report struct {
 	Refused                            map[string]int
 }
 
-// build makes a static program: containers have no loader.
-func build(t *testing.T, name, to string) {
-	t.Helper()
-	c := exec.Command("go", "build", "-o", to, "./testdata/"+name)
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", c, err, out)
-	}
-}
-
 // bundle makes what runc runs: the poller as root, with all capabilities of its
 // own user namespace.
 func bundle(t *testing.T, hostPIDs bool) string {
@@ -202,7 +192,7 @@ var _ = testenv.Long(TestRootInsideCannotFindTheParentsMemory)
 func TestRootInsideCannotFindTheParentsMemory(t *testing.T) {
 	needRoot(t)
 	needTool(t, "runc", "runc")
-	needTool(t, "tools", "go")
+	needBuild(t)
 	needUserNS(t)
 	n := testenv.Times(starts, 50)
 	for _, hostPIDs := range []bool{false, true} {

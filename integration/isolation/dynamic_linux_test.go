@@ -1,7 +1,6 @@
 package isolation
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,16 +12,11 @@ import (
 // that does.
 func TestDynamicProgramInAForeignRoot(t *testing.T) {
 	needRoot(t)
-	needTool(t, "tools", "go")
-	needTool(t, "gcc", "gcc")
+	needCgo(t)
 	dir := t.TempDir()
 	static, dynamic := filepath.Join(dir, "static"), filepath.Join(dir, "dynamic")
 	build(t, "dynamic", static)
-	c := exec.Command("go", "build", "-o", dynamic, "./testdata/dynamic")
-	c.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", c, err, out)
-	}
+	asDynamic.build(t, "dynamic", dynamic)
 	for name, tt := range map[string]struct {
 		args       []string
 		goroutines []string

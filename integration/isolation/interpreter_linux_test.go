@@ -22,7 +22,7 @@ type visit struct{ Says, Err string }
 // visitor builds testdata/visitor to where the plain user gets, with cgo or without.
 func visitor(t *testing.T, cgo bool) string {
 	t.Helper()
-	needTool(t, "tools", "go")
+	needBuild(t)
 	dir, err := os.MkdirTemp("/tmp", "gonso-visitor-")
 	if err != nil {
 		t.Fatal(err)
@@ -36,12 +36,8 @@ func visitor(t *testing.T, cgo bool) string {
 		build(t, "visitor", path)
 		return path
 	}
-	needTool(t, "gcc", "gcc")
-	c := exec.Command("go", "build", "-o", path, "./testdata/visitor")
-	c.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", c, err, out)
-	}
+	needCgo(t)
+	asDynamic.build(t, "visitor", path)
 	return path
 }
 

@@ -19,7 +19,7 @@ import (
 func TestContainerIsJoinedInFull(t *testing.T) {
 	needRoot(t)
 	needTool(t, "runc", "runc")
-	needTool(t, "tools", "go")
+	needBuild(t)
 	needUserNS(t)
 	joiner := filepath.Join(t.TempDir(), "joiner")
 	build(t, "joiner", joiner)

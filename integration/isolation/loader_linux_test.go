@@ -4,7 +4,6 @@ import (
 	"debug/elf"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,11 +41,7 @@ func TestRootInsideCannotLendItsLoader(t *testing.T) {
 	dynamic := visitor(t, true)
 	loader := interpreterOf(t, dynamic)
 	theirs := filepath.Join(t.TempDir(), "loader")
-	c := exec.Command("go", "build", "-ldflags=-T=0x40000000", "-o", theirs, "./testdata/loader")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", c, err, out)
-	}
+	asLoader.build(t, "loader", theirs)
 	all := []string{"worker", "isolated", "helper", "keeping ids", "self", "self, keeping ids", "exe", "exe, by path only"}
 	for _, k := range some(uns, nouns, plain, hostpid) {
 		t.Run(string(k), func(t *testing.T) {

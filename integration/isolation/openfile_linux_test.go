@@ -56,7 +56,7 @@ type openAnswer struct {
 // a thread enters, and with a Set of all that the container has. Without a user namespace of its
 // own both are opened in by a thread.
 func inBoxes(t *testing.T, f func(t *testing.T, o *opening)) {
-	needTool(t, "tools", "go")
+	needBuild(t)
 	needTool(t, "tools", "nsenter")
 	dir := t.TempDir()
 	build(t, "opener", dir+"/opener")

@@ -57,7 +57,7 @@ type waits struct{ dir string }
 
 func newWaits(t *testing.T) waits {
 	needRoot(t)
-	needTool(t, "tools", "go")
+	needBuild(t)
 	ws := waits{hostDir(t)}
 	build(t, "waiter", filepath.Join(ws.dir, "waiter"))
 	build(t, "inside", filepath.Join(ws.dir, "inside"))

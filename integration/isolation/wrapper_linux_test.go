@@ -46,7 +46,7 @@ func init() {
 // tells nothing of a program behind one that has become root wholly, or whose capabilities are ambient.
 func TestProgramBehindAPrivilegedWrapperCannotBeMadeAWorker(t *testing.T) {
 	needRoot(t)
-	needTool(t, "tools", "go")
+	needBuild(t)
 	dir := suidDir(t, "/tmp")
 	b, err := os.ReadFile("/proc/self/exe")
 	if err != nil {

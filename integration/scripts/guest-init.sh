@@ -8,12 +8,12 @@ bb=/bin/busybox
 # is not what tests meet elsewhere, so everything moves to a tmpfs first.
 if [ "$1" != moved ]; then
 	$bb mount -t tmpfs -o mode=0755,size=80% root /newroot
-	for d in bin etc home root run t tmp init; do $bb cp -a "/$d" /newroot/; done
+	for d in bin etc home lib lib64 root run t tmp usr init; do $bb cp -a "/$d" /newroot/; done
 	for d in dev mnt proc sys; do $bb mkdir "/newroot/$d"; done
 	exec $bb switch_root /newroot /init moved
 fi
 
-$bb --install -s /bin
+$bb --install -s /bin 2>/dev/null # beside the programs that were packed
 export PATH=/bin HOME=/root
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
@@ -24,6 +24,11 @@ mount -t tmpfs -o mode=1777 shm /dev/shm
 ln -s /proc/self/fd /dev/fd
 mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+for module in /lib/modules/*.ko; do
+	[ ! -e "$module" ] || insmod "$module"
+done
+chmod 0666 /dev/fuse 2>/dev/null
 ip link set lo up
 hostname guest
 chown plain:plain /home/plain
@@ -52,6 +57,10 @@ run_as() {
 			cd "$dir" || exit 1
 			export GONSO_TEST_REQUIRE="$2" GONSO_DEBUG=threads TMPDIR="$temp"
 			user=$1
+			if [ -e env ]; then export "$(cat env)"; fi
+			if [ -e require ] && [ "$user" = root ]; then
+				GONSO_TEST_REQUIRE=$GONSO_TEST_REQUIRE,$(tr '\n' ',' <require)
+			fi
 			shift 2
 			if [ "$user" = root ]; then exec "$@"; fi
 			# su gives the user's groups and home. It would take what looks like an option for its own,

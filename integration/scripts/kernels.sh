@@ -3,7 +3,9 @@
 # and as a plain user. Nothing is installed: the kernels are Debian's own, fetched with apt into a
 # private directory (signatures checked with the machine's keyring) and only unpacked.
 #
-# The machine has no disk: the initramfs is busybox, the test binaries and guest-init.sh beside this file.
+# The machine has no disk: the initramfs is busybox, the test binaries and guest-init.sh beside this file. Where
+# the processor is this machine's, programs of this machine that tests look for are in it, too (runc, ip ...),
+# with their libraries.
 set -euo pipefail
 
 usage() {
@@ -19,7 +21,8 @@ KERNEL is one of
 
   -k       keep the work directory (initramfs, console log) and say where it is
   -run     only tests that match
-PACKAGE defaults to every package of the library that has tests.
+PACKAGE defaults to every package of the library that has tests. It may be ./integration/isolation, whose
+programs are then built here and whose containers are made by this machine's runc (amd64 only).
 
 environment:
   GONSO_KERNEL_TIMEOUT   seconds for one boot with all its tests (600)
@@ -99,6 +102,11 @@ describe() {
 	esac
 }
 
+# What tests use of the kernel, where it is not built in.
+modules=(fuse overlay binfmt_misc veth dummy tun)
+# What tests use of this machine. Others by these names, as busybox has, can do less.
+tools=(runc nsenter setpriv unshare mount umount lsns ip newuidmap newgidmap getsubids getent keyctl env true)
+
 work=$(mktemp -d)
 qemu_pid=
 cleanup() {
@@ -123,7 +131,7 @@ mirror() {
 # Fetches and unpacks kernel and busybox of $suite for $arch into $cache/$suite-$arch, once.
 fetch() {
 	local dir=$cache/$suite-$arch
-	[ ! -e "$dir/complete" ] || return 0
+	[ ! -e "$dir/complete" ] || [ ! -d "$dir/modules" ] || return 0
 	command -v apt-get >/dev/null || unavailable "needs Debian's apt-get"
 	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg main security
 	[ -e "$keyring" ] || unavailable "no $keyring (package debian-archive-keyring)"
@@ -163,49 +171,116 @@ fetch() {
 	for deb in "$apt"/deb/*.deb; do
 		dpkg-deb -x "$deb" "$apt/root"
 	done
-	# Modules and documentation are most of it, and not used.
+	# Other modules and documentation are most of it, and not used.
 	mkdir -p "$cache"
 	rm -rf "$dir"
-	mkdir "$dir"
+	mkdir -p "$dir/modules"
+	local name module
+	for name in "${modules[@]}"; do
+		module=$(find "$apt/root" -name "$name.ko*" -print -quit)
+		case $module in
+		'') ;; # it is in the kernel, or in none
+		*.xz) xz -dc "$module" >"$dir/modules/$name.ko" ;;
+		*) cp "$module" "$dir/modules/$name.ko" ;;
+		esac
+	done
 	cp "$apt"/root/boot/vmlinuz-* "$dir/vmlinuz"
 	cp "$apt"/root/bin/busybox "$dir/busybox" 2>/dev/null || cp "$apt"/root/usr/bin/busybox "$dir/busybox"
 	say "$image" >"$dir/complete"
 	say "fetched $image in $((SECONDS - start)) s"
 }
 
-# Builds the test binaries for $goarch into $work/$goarch/t, once; one folder a package.
+# Builds the test binaries for $goarch into $work/tests-$goarch/t, once; one folder a package.
 build() {
 	local out=$work/tests-$goarch start=$SECONDS
 	[ ! -e "$out" ] || return 0
 	mkdir -p "$out/t"
-	local path dir name n=0
-	while IFS=$'\t' read -r path dir; do
-		name=${path#github.com/gonso/gonso/}
-		name=${name//\//__}
-		mkdir "$out/t/$name"
-		(cd "$dir" && CGO_ENABLED=0 GOOS=linux GOARCH=$goarch go test -c -ldflags='-s -w' -o "$out/t/$name/test" .)
-		say "$path" >"$out/t/$name/package"
-		[ ! -d "$dir/testdata" ] || cp -r "$dir/testdata" "$out/t/$name/"
-		n=$((n + 1))
-	done < <(cd "$root" && GOOS=linux GOARCH=$goarch CGO_ENABLED=0 go list -f \
-		'{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{"\t"}}{{.Dir}}{{end}}' "${packages[@]:-./...}" | sed '/^$/d')
-	[ "$n" -gt 0 ] || die "no package has tests"
-	say "built $n test binaries for $goarch in $((SECONDS - start)) s"
+	local pattern
+	local -a library=()
+	for pattern in "${packages[@]:-./...}"; do
+		case $pattern in
+		./integration/isolation)
+			if natively; then
+				build_package github.com/gonso/gonso/integration/isolation "$root/integration/isolation"
+				build_programs "$out/t/integration__isolation"
+			else
+				say "left out for $goarch: $pattern, as the programs of this machine are others"
+			fi
+			;;
+		*) library+=("$pattern") ;;
+		esac
+	done
+	local path dir
+	if [ ${#library[@]} -gt 0 ]; then
+		while IFS=$'\t' read -r path dir; do
+			build_package "$path" "$dir"
+		done < <(cd "$root" && GOOS=linux GOARCH=$goarch CGO_ENABLED=0 go list -f \
+			'{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{"\t"}}{{.Dir}}{{end}}' "${library[@]}" | sed '/^$/d')
+	fi
+	local -a built=("$out"/t/*)
+	[ -e "${built[0]}" ] || die "no package has tests"
+	say "built ${#built[@]} test binaries for $goarch in $((SECONDS - start)) s"
+}
+
+# Reports whether $goarch is this machine's, so that its programs run there.
+natively() { [ "$goarch" = "$(go env GOHOSTARCH)" ]; }
+
+build_package() {
+	local name=${1#github.com/gonso/gonso/}
+	local to=$work/tests-$goarch/t/${name//\//__}
+	mkdir "$to"
+	(cd "$2" && CGO_ENABLED=0 GOOS=linux GOARCH=$goarch go test -c -ldflags='-s -w' -o "$to/test" .)
+	say "$1" >"$to/package"
+	[ ! -d "$2/testdata" ] || cp -r "$2/testdata" "$to/"
+}
+
+# The guest has no Go, so what isolation's tests build is built here, by its test binary.
+build_programs() {
+	mkdir "$1/programs"
+	(cd "$root/integration/isolation" && GONSO_TEST_PROGRAM=builder "$1/test" "$1/programs")
+	rm -rf "$1/testdata"
+	say "GONSO_TEST_PROGRAMS=/t/${1##*/}/programs" >"$1/env"
+	# What is packed for these tests has to be found.
+	say runc,tools,process,cgroup2,pty,filecaps,suid,freezer,fuse >"$1/require"
+	[ ! -e "$1/programs/visitor.dynamic" ] || say gcc,cgo >>"$1/require"
+}
+
+# Copies this machine's tools, and the libraries of those and of the programs, into a tree.
+pack_tools() {
+	local tool path program
+	local -a programs=("$1"/t/*/programs/*)
+	for tool in "${tools[@]}"; do
+		path=$(PATH=$PATH:/usr/sbin:/sbin type -P "$tool") || continue
+		# Unlike cp -a: what a link names; with the setuid bit.
+		cp -L --preserve=mode "$path" "$1/bin/$tool"
+		programs+=("$path")
+	done
+	for program in "${programs[@]}"; do
+		ldd "$program" 2>/dev/null || true # it is static
+	done | awk '{ for (i = 1; i <= NF; i++) if ($i ~ "^/") { print $i; break } }' | sort -u |
+		while read -r path; do
+			mkdir -p "$1${path%/*}"
+			cp -L "$path" "$1$path"
+		done
 }
 
 pack() {
 	local tree=$work/$kernel/tree
-	mkdir -p "$tree"/{bin,dev,etc,proc,sys,tmp,root,home/plain,newroot,run}
+	mkdir -p "$tree"/{bin,dev,etc,lib,lib64,proc,sys,tmp,root,home/plain,newroot,run,usr}
 	cp "$cache/$suite-$arch/busybox" "$tree/bin/busybox"
 	chmod 0755 "$tree/bin/busybox"
 	ln -s busybox "$tree/bin/sh"
 	cp "$scripts/guest-init.sh" "$tree/init"
 	chmod 0755 "$tree/init"
 	cp -r "$work/tests-$goarch/t" "$tree/t"
+	cp -r "$cache/$suite-$arch/modules" "$tree/lib/modules"
+	if natively; then pack_tools "$tree"; fi
 	printf '%s\n' "$run" >"$tree/etc/test-run"
 	printf '%s\n' "$limit" >"$tree/etc/test-timeout"
 	printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'plain:x:1000:1000:plain:/home/plain:/bin/sh' >"$tree/etc/passwd"
 	printf '%s\n' 'root:x:0:' 'plain:x:1000:' >"$tree/etc/group"
+	printf '%s\n' 'plain:100000:65536' >"$tree/etc/subuid"
+	cp "$tree/etc/subuid" "$tree/etc/subgid"
 	printf '%s\n' '127.0.0.1 localhost' '::1 localhost' >"$tree/etc/hosts"
 	# Owners are set by the guest: whoever packs need not be root.
 	(cd "$tree" && find . -print0 | cpio --null --quiet -o -H newc -R 0:0) >"$work/$kernel/initramfs"
@@ -215,8 +290,9 @@ pack() {
 # Boots $kernel and prints what its tests did. Counts go to passed, failed and skipped.
 boot() {
 	local log=$work/$kernel/console start=$SECONDS status=0 memory
-	# What is packed is unpacked into memory, of which a tmpfs gets half, and then moved to another one.
-	memory=$((2048 + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
+	# What is packed is unpacked into memory, of which a tmpfs gets half, and then moved to another one. Floods take
+	# more than two gigabytes.
+	memory=$((4096 + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
 	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m "$memory" -nodefaults -display none -no-reboot \
 		-kernel "$cache/$suite-$arch/vmlinuz" -initrd "$work/$kernel/initramfs" \
 		-append "console=$console panic=-1 quiet loglevel=3 random.trust_cpu=on" \
