@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"testing"
+
+	"github.com/gonso/gonso/internal/launcher"
 )
 
 // elfOf makes the headers of an executable with segments of these types.
@@ -54,12 +56,21 @@ func TestELF(t *testing.T) {
 			t.Errorf("%q: %+v, %v", b, e, err)
 		}
 	}
-	f, err := os.Open("/proc/self/exe")
+	if e := elfOfFile(t, "/proc/self/exe"); e.machine != launcher.Machine() {
+		t.Errorf("this program: %+v", e)
+	}
+}
+
+func elfOfFile(t *testing.T, path string) *elfInfo {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := readELF(f); err != nil {
-		t.Error(err)
+	e, err := readELF(f)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return e
 }

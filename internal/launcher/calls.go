@@ -20,9 +20,7 @@ const reached = 1
 // Sync reports to [Process.Next] that the launcher has got so far.
 func (l *List) Sync() *Step {
 	record := words(stepAddr(l.Len())|reached, 0)
-	s := l.add("write", unix.SYS_WRITE, status, memory(record, "reached"), number(recordSize)).gives(recordSize)
-	s.reports = true
-	return s
+	return l.add("write", unix.SYS_WRITE, status, memory(record, "reached"), symbol(recordSize, "record")).reporting()
 }
 
 // Send reports to [Process.NextValue] the result of an earlier step, such as a process id.
@@ -31,7 +29,12 @@ func (l *List) Send(result *Step) *Step {
 	vec := words(0, wordSize, 0, wordSize)
 	vec.pointers = []pointer{{at: 0, data: tag}, {at: 2 * wordSize, result: result}}
 	text := fmt.Sprintf("[reached, #%d]", result.index)
-	s := l.add("writev", unix.SYS_WRITEV, status, memory(vec, text), number(2)).gives(recordSize)
+	return l.add("writev", unix.SYS_WRITEV, status, memory(vec, text), number(2)).reporting()
+}
+
+// reporting is for steps that write a record. Printed, its size is the same in all architectures.
+func (s *Step) reporting() *Step {
+	s.low, s.span, s.want = recordSize, 0, " = record"
 	s.reports = true
 	return s
 }
