@@ -20,7 +20,13 @@ type architecture struct {
 var architectures = []architecture{
 	{name: "386", machine: 3, bits: 32, order: binary.LittleEndian},
 	{name: "amd64", machine: 62, bits: 64, order: binary.LittleEndian},
+	{name: "arm", machine: 40, bits: 32, order: binary.LittleEndian, flags: 0x5000002}, // EABI version 5
 	{name: "arm64", machine: 183, bits: 64, order: binary.LittleEndian},
+	{name: "loong64", machine: 258, bits: 64, order: binary.LittleEndian, flags: 0x43},      // double floats, object ABI 1
+	{name: "mips64le", machine: 8, bits: 64, order: binary.LittleEndian, flags: 0x20000004}, // MIPS III
+	{name: "ppc64le", machine: 21, bits: 64, order: binary.LittleEndian, flags: 2},          // ABI version 2: the entry is no descriptor
+	{name: "riscv64", machine: 243, bits: 64, order: binary.LittleEndian, flags: 4},         // double floats
+	{name: "s390x", machine: 22, bits: 64, order: binary.BigEndian},
 }
 
 // thisArchitecture has machine 0 if it is not one of them.

@@ -24,9 +24,15 @@ func TestELF(t *testing.T) {
 		data    elf.Data
 	}
 	wants := map[string]format{
-		"386":   {elf.EM_386, elf.ELFCLASS32, elf.ELFDATA2LSB},
-		"amd64": {elf.EM_X86_64, elf.ELFCLASS64, elf.ELFDATA2LSB},
-		"arm64": {elf.EM_AARCH64, elf.ELFCLASS64, elf.ELFDATA2LSB},
+		"386":      {elf.EM_386, elf.ELFCLASS32, elf.ELFDATA2LSB},
+		"amd64":    {elf.EM_X86_64, elf.ELFCLASS64, elf.ELFDATA2LSB},
+		"arm":      {elf.EM_ARM, elf.ELFCLASS32, elf.ELFDATA2LSB},
+		"arm64":    {elf.EM_AARCH64, elf.ELFCLASS64, elf.ELFDATA2LSB},
+		"loong64":  {elf.EM_LOONGARCH, elf.ELFCLASS64, elf.ELFDATA2LSB},
+		"mips64le": {elf.EM_MIPS, elf.ELFCLASS64, elf.ELFDATA2LSB},
+		"ppc64le":  {elf.EM_PPC64, elf.ELFCLASS64, elf.ELFDATA2LSB},
+		"riscv64":  {elf.EM_RISCV, elf.ELFCLASS64, elf.ELFDATA2LSB},
+		"s390x":    {elf.EM_S390, elf.ELFCLASS64, elf.ELFDATA2MSB},
 	}
 	if len(wants) != len(architectures) {
 		t.Errorf("%d architectures are tested, and there are %d", len(wants), len(architectures))

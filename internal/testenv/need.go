@@ -164,7 +164,7 @@ func noCgroup2() string {
 }
 
 // launchers are the architectures of internal/launcher, said once more: what lacks a launcher there fails here.
-var launchers = []string{"386", "amd64", "arm64"}
+var launchers = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"}
 
 func noProcess() string {
 	if runtime.GOOS == "linux" && slices.Contains(launchers, runtime.GOARCH) {
