@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -73,21 +72,6 @@ func TestELF(t *testing.T) {
 				t.Errorf("%s: segment %d is not aligned for pages of 64 KiB: %+v", arch, i, p.ProgHeader)
 			}
 		}
-	}
-}
-
-func TestLauncherText(t *testing.T) {
-	needLauncher(t)
-	text, err := launcherText()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d bytes", len(text))
-	if runtime.GOARCH == "arm64" && len(text)%4 != 0 {
-		t.Error("not a whole number of instructions")
-	}
-	if n := len(elfImage(thisArchitecture(), text)); n >= 4096 {
-		t.Errorf("image of %d bytes does not fit one page", n)
 	}
 }
 
