@@ -78,6 +78,7 @@ var features = map[string]string{
 	"process":      "the process backend",
 	"ptrace":       "ptrace",
 	"pty":          "pseudo terminals",
+	"qemu-user":    "programs of qemu-user",
 	"rights":       "rights that this user has not got",
 	"root":         "root",
 	"runc":         "runc",
