@@ -41,8 +41,9 @@ demo: try-setup ## run the demo, for root as root and as a plain user (DIR=folde
 	@$(scripts)/demo.sh $(if $(DIR),'$(DIR)')
 
 .PHONY: test
-test: try-setup ## run all tests, for root as root and as a plain user (ARGS=...)
+test: try-setup ## run all tests, for root as root and as a plain user, and on amd64 the library's for 386 (ARGS=...)
 	@$(scripts)/test.sh $(ARGS)
+	@$(if $(ARGS),,[ "$$(go env GOHOSTARCH)" != amd64 ] || $(scripts)/test.sh -goarch 386 -short)
 
 .PHONY: stress
 stress: try-setup ## the tests that take long, at full length

@@ -9,12 +9,23 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
+
+// lookPath finds a program for the processor that this one is for.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil && !testenv.SameProcessor(path) {
+		err = &exec.Error{Name: name, Err: errors.New("it is for another processor than this program")}
+	}
+	return path, err
+}
 
 // cannot ends an example that the machine does not permit: it prints what would
 // have been printed, and on standard error that this was not seen. Where the

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"unsafe"
@@ -59,7 +58,7 @@ func denySethostname() error {
 // pivot_root, seccomp, labels. Self runs this program there, and Args say which function.
 func ExampleSet_Self() {
 	const want = "root: [busybox]\nno other host name"
-	busybox, err := exec.LookPath("busybox")
+	busybox, err := lookPath("busybox") // of the numbers of system calls that the filter has
 	if err != nil {
 		cannot("tools", err, want)
 		return

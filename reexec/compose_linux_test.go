@@ -100,7 +100,7 @@ func closesFirst(top int) string { return fmt.Sprintf("close_range(%d, ~0, 0) = 
 func goesOnInside(at int) string {
 	return fmt.Sprintf(`
 		clone(CLONE_PARENT|SIGCHLD, NULL, NULL, NULL, NULL) >= 0
-		if #%d: writev(status, [reached, #%d], 2) = 16
+		if #%d: writev(status, [reached, #%d], 2) = record
 		if #%d: exit_group(0)
 		read(control, scratch, 1) = 1`, at, at, at)
 }
@@ -194,7 +194,7 @@ func TestComposeCreation(t *testing.T) {
 	const (
 		mnt, net, user = unix.CLONE_NEWNS, unix.CLONE_NEWNET, unix.CLONE_NEWUSER
 		holds          = `
-			write(status, reached, 16) = 16
+			write(status, reached, record) = record
 			read(control, scratch, 1) = 1
 `
 	)
@@ -255,7 +255,7 @@ func TestComposeCreation(t *testing.T) {
 			if #%[3]d: close(0) = 0
 			if #%[3]d: close(6) = 0
 			if #%[3]d: close(7) = 0%[2]s
-			if #%[3]d: write(status, reached, 16) = 16
+			if #%[3]d: write(status, reached, record) = record
 			if #%[3]d: prctl(PR_SET_DUMPABLE, 0) = 0
 			if #%[3]d: wait4(-1, NULL, 0, NULL) >= 0 or ECHILD
 			if #%[3]d: exit_group(0)

@@ -15,7 +15,10 @@ type elfInfo struct {
 	loaderAt, loaderSize int64 // where the loader's path is in the file
 }
 
-var errNotELF = errors.New("it is not an executable of this system (ELF, little-endian)")
+// byteOrder is what an executable says of its byte order where that is this processor's.
+var byteOrder = binary.NativeEndian.AppendUint16(nil, 1)[1] + 1 // 1 little endian, 2 big endian
+
+var errNotELF = errors.New("it is not an executable of this system (ELF, in the byte order of this processor)")
 
 // elfClass is where the headers of a class have what is wanted; see elf(5).
 type elfClass struct {
@@ -26,8 +29,8 @@ type elfClass struct {
 }
 
 var elfClasses = map[byte]elfClass{
-	1: {52, 32, 28, 42, 44, 4, 16, func(b []byte) uint64 { return uint64(binary.LittleEndian.Uint32(b)) }},
-	2: {64, 56, 32, 54, 56, 8, 32, binary.LittleEndian.Uint64},
+	1: {52, 32, 28, 42, 44, 4, 16, func(b []byte) uint64 { return uint64(binary.NativeEndian.Uint32(b)) }},
+	2: {64, 56, 32, 54, 56, 8, 32, binary.NativeEndian.Uint64},
 }
 
 // readELF reads the headers of an executable. Those of 32 bits are there for what a
@@ -36,10 +39,8 @@ func readELF(r io.ReaderAt) (*elfInfo, error) {
 	const (
 		ptInterp          = 3
 		maxEntries        = 1 << 12
-		littleEndian      = 1
 		atType, atMachine = 16, 18
 	)
-	le := binary.LittleEndian
 	read := func(n int, at int64) ([]byte, error) {
 		b := make([]byte, n)
 		_, err := r.ReadAt(b, at)
@@ -53,16 +54,16 @@ func readELF(r io.ReaderAt) (*elfInfo, error) {
 		return nil, err
 	}
 	class, known := elfClasses[h[4]]
-	typ := le.Uint16(h[atType:])
-	if string(h[:4]) != "\x7fELF" || !known || h[5] != littleEndian || typ != 2 && typ != 3 {
+	typ := binary.NativeEndian.Uint16(h[atType:])
+	if string(h[:4]) != "\x7fELF" || !known || h[5] != byteOrder || typ != 2 && typ != 3 {
 		return nil, errNotELF
 	}
 	if h, err = read(class.headerSize, 0); err != nil {
 		return nil, err
 	}
-	e := &elfInfo{machine: le.Uint16(h[atMachine:])}
-	n := int(le.Uint16(h[class.atEntries:]))
-	if int(le.Uint16(h[class.atSize:])) != class.entrySize || n > maxEntries {
+	e := &elfInfo{machine: binary.NativeEndian.Uint16(h[atMachine:])}
+	n := int(binary.NativeEndian.Uint16(h[class.atEntries:]))
+	if int(binary.NativeEndian.Uint16(h[class.atSize:])) != class.entrySize || n > maxEntries {
 		return nil, errNotELF
 	}
 	table, err := read(n*class.entrySize, int64(class.offset(h[class.atOffset:])&(1<<62-1)))
@@ -70,7 +71,7 @@ func readELF(r io.ReaderAt) (*elfInfo, error) {
 		return nil, err
 	}
 	for ; len(table) > 0; table = table[class.entrySize:] {
-		if le.Uint32(table) == ptInterp {
+		if binary.NativeEndian.Uint32(table) == ptInterp {
 			e.interp = true
 			e.loaderAt = int64(class.offset(table[class.entryOffset:]) & (1<<62 - 1))
 			e.loaderSize = int64(class.offset(table[class.entryFileSize:]) & (1<<62 - 1))

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"testing"
+
+	"github.com/gonso/gonso/internal/launcher"
 )
 
 // elfOf makes the headers of an executable with segments of these types.
@@ -13,10 +15,19 @@ func elfOf(class byte, segments ...uint32) []byte {
 	c := elfClasses[class]
 	b := make([]byte, c.headerSize+len(segments)*c.entrySize)
 	copy(b, "\x7fELF")
-	b[4], b[5], b[16], b[18] = class, 1, 2, 62
-	b[c.atOffset], b[c.atSize], b[c.atEntries] = byte(c.headerSize), byte(c.entrySize), byte(len(segments))
+	b[4], b[5] = class, byteOrder
+	order := binary.NativeEndian
+	order.PutUint16(b[16:], 2)
+	order.PutUint16(b[18:], 62)
+	if class == 1 {
+		order.PutUint32(b[c.atOffset:], uint32(c.headerSize))
+	} else {
+		order.PutUint64(b[c.atOffset:], uint64(c.headerSize))
+	}
+	order.PutUint16(b[c.atSize:], uint16(c.entrySize))
+	order.PutUint16(b[c.atEntries:], uint16(len(segments)))
 	for i, typ := range segments {
-		binary.LittleEndian.PutUint32(b[c.headerSize+i*c.entrySize:], typ)
+		order.PutUint32(b[c.headerSize+i*c.entrySize:], typ)
 	}
 	return b
 }
@@ -45,12 +56,21 @@ func TestELF(t *testing.T) {
 			t.Errorf("%q: %+v, %v", b, e, err)
 		}
 	}
-	f, err := os.Open("/proc/self/exe")
+	if e := elfOfFile(t, "/proc/self/exe"); e.machine != launcher.Machine() {
+		t.Errorf("this program: %+v", e)
+	}
+}
+
+func elfOfFile(t *testing.T, path string) *elfInfo {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := readELF(f); err != nil {
-		t.Error(err)
+	e, err := readELF(f)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return e
 }

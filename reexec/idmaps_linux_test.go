@@ -14,7 +14,7 @@ import (
 
 func TestComposeMember(t *testing.T) {
 	const stays = `
-		write(status, reached, 16) = 16
+		write(status, reached, record) = record
 		read(control, scratch, 1) = 1
 `
 	outer, inner := Join{Type: unix.CLONE_NEWUSER}, Join{Type: unix.CLONE_NEWUSER}

@@ -21,7 +21,7 @@ func TestComposeProgram(t *testing.T) {
 			close(4) = 0 or EBADF
 			close(5) = 0 or EBADF
 			execve("/bin/true", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #5], 2) = 16
+			writev(status, [reached, #5], 2) = record
 			exit_group(127)
 `},
 		"more files than a soft limit may allow": {Program{Paths: []string{"/bin/true"}, Files: make([]*os.File, 2), manyFiles: 4096}, `
@@ -33,7 +33,7 @@ func TestComposeProgram(t *testing.T) {
 			close(7) = 0 or EBADF
 			prlimit64(0, 7, kept, NULL) = 0
 			execve("/bin/true", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #10], 2) = 16
+			writev(status, [reached, #10], 2) = record
 			exit_group(127)
 `},
 		"several places": {Program{Join: []Join{{Type: net}, {Type: mnt}}, Protect: true, Dir: "d", Paths: []string{"/a/x", "/b/x"}}, hides + "\n\t\tsetsid() >= 0" + dropsAll + `
@@ -49,9 +49,9 @@ func TestComposeProgram(t *testing.T) {
 			close(6) = 0 or EBADF
 			close(7) = 0 or EBADF
 			execve("/a/x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #21], 2) = 16
+			writev(status, [reached, #21], 2) = record
 			execve("/b/x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #23], 2) = 16
+			writev(status, [reached, #23], 2) = record
 			exit_group(127)
 `},
 		"by name outside": {Program{Join: []Join{{Type: user}}, Protect: true, KeepIDs: true, Search: true, Paths: []string{"/a/x", "/b/x"}}, hides + "\n\t\tsetsid() >= 0" + dropsCaps + `
@@ -64,13 +64,13 @@ func TestComposeProgram(t *testing.T) {
 			close(5) = 0 or EBADF
 			close(6) = 0 or EBADF
 			openat(AT_FDCWD, "/a/x", O_CLOEXEC|O_PATH) >= 0 or ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #17], 2) = 16
+			writev(status, [reached, #17], 2) = record
 			execveat(#17, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
-			writev(status, [reached, #19], 2) = 16
+			writev(status, [reached, #19], 2) = record
 			openat(AT_FDCWD, "/b/x", O_CLOEXEC|O_PATH) >= 0 or ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #21], 2) = 16
+			writev(status, [reached, #21], 2) = record
 			execveat(#21, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
-			writev(status, [reached, #23], 2) = 16
+			writev(status, [reached, #23], 2) = record
 			exit_group(127)
 `},
 		"somebody else's, by descriptor": {Program{Join: []Join{{Type: net}}, Protect: true, Exe: f, Name: "exe"}, hides + "\n\t\tsetsid() >= 0" + dropsAll + `
@@ -127,7 +127,7 @@ func TestComposeProgram(t *testing.T) {
 			ioctl(1, TIOCSCTTY, 0) = 0
 			prctl(PR_SET_PDEATHSIG, 15) = 0
 			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #29], 2) = 16
+			writev(status, [reached, #29], 2) = record
 			exit_group(127)
 `},
 		"other ids": {Program{Join: []Join{{Type: user}}, Paths: []string{"x"}, Dir: "d", Credential: &Credential{UID: 7, GID: 8, KeepGroup: true}}, triesNewKeyring + asRoot(2,
@@ -142,7 +142,7 @@ func TestComposeProgram(t *testing.T) {
 			close(5) = 0 or EBADF
 			close(6) = 0 or EBADF
 			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #58], 2) = 16
+			writev(status, [reached, #58], 2) = record
 			exit_group(127)
 `},
 		"root": {Program{Paths: []string{"x"}, Credential: &Credential{}}, `
@@ -154,7 +154,7 @@ func TestComposeProgram(t *testing.T) {
 			close(4) = 0 or EBADF
 			close(5) = 0 or EBADF
 			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #8], 2) = 16
+			writev(status, [reached, #8], 2) = record
 			exit_group(127)
 `},
 	} {

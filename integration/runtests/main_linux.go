@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -29,6 +30,7 @@ var (
 	count   = flag.Int("count", 1, "every test so many times")
 	as      = flag.String("as", "", "`who`: root, plain or both (the default for root)")
 	mode    = flag.String("mode", "", "a `name` for this way to build; only the lines of packages are printed")
+	goarch  = flag.String("goarch", "", "build for another `architecture` that this kernel executes: the library's packages, without cgo")
 	logFile = flag.String("log", "", "run nothing, report what the test binaries printed that wrote `file`")
 )
 
@@ -89,7 +91,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "test.sh:", err)
 		os.Exit(1)
 	}
-	if total.passed == 0 && total.failed == 0 {
+	if total.passed == 0 && total.failed == 0 && !total.nothing {
 		fmt.Println("FAIL: no test was executed")
 		total.failed = 1
 	}
@@ -113,6 +115,11 @@ func runAll(patterns []string) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := executes(packages); err != nil && os.Getenv("CI") == "" {
+		fmt.Printf("# not for %s: %v\n", *goarch, err)
+		total.nothing = true
+		return total, nil
+	}
 	for _, u := range runners {
 		if _, err := output(u.command("/", "/bin/sh", "-c", ":")); err != nil && *as == "" && os.Getenv("CI") == "" {
 			fmt.Printf("# not as %s: %v\n", u.name, err)
@@ -135,6 +142,18 @@ func runAll(patterns []string) (*report, error) {
 		}
 	}
 	return total, nil
+}
+
+// executes says why test binaries for another architecture cannot run here.
+func executes(packages []pkg) error {
+	if *goarch == "" {
+		return nil
+	}
+	_, err := output(exec.Command(packages[0].binary, "-test.list=^$"))
+	if errors.Is(err, syscall.ENOEXEC) {
+		return errors.New("this kernel does not execute it (CONFIG_IA32_EMULATION)")
+	}
+	return nil // whatever else there is, the tests say
 }
 
 // users are those to run as.
@@ -226,7 +245,7 @@ next:
 		of["."] = append(of["."], p)
 	}
 	for _, module := range modules {
-		if len(patterns) == 0 {
+		if len(patterns) == 0 && (*goarch == "" || module == ".") {
 			of[module] = []string{"./..."}
 		}
 		if len(of[module]) == 0 {
@@ -267,7 +286,7 @@ next:
 		return nil, fmt.Errorf("no package has tests")
 	}
 	if *mode == "" {
-		fmt.Printf("# built %d test binaries in %.0f s\n", len(packages), time.Since(start).Seconds())
+		fmt.Printf("# built %d test binaries%s in %.0f s\n", len(packages), strings.TrimSuffix(" for "+*goarch, " for "), time.Since(start).Seconds())
 	}
 	for _, p := range packages {
 		if _, err := os.Stat(p.binary); err != nil {
@@ -281,6 +300,9 @@ next:
 func goCommand(top, module string, args ...string) ([]byte, error) {
 	c := exec.Command("go", args...)
 	c.Dir, c.Env = filepath.Join(top, module), append(os.Environ(), "TMPDIR="+*work) // removed even if go is killed
+	if *goarch != "" {
+		c.Env = append(c.Env, "GOARCH="+*goarch, "CGO_ENABLED=0")
+	}
 	out, err := output(c)
 	if err != nil {
 		err = fmt.Errorf("go %s: %w", args[0], err)
@@ -308,7 +330,8 @@ func (u *runner) promise() string {
 	offer("host", u.root, ci || does("grep -q ' 0 *0 *4294967295$' /proc/self/uid_map"))
 	offer("userns", true, ci || does("unshare -U true"))
 	offer("runc", u.root, ci || does("command -v runc"))
-	offer("tools", true, ci || does("for p in ip busybox newuidmap newgidmap runc umoci skopeo; do command -v $p || exit; done"))
+	offer("tools", *goarch == "", // those of the system are for another processor
+		ci || does("for p in ip busybox newuidmap newgidmap runc umoci skopeo; do command -v $p || exit; done"))
 	offer("pty", true, does("test -c /dev/ptmx && test -e /dev/pts/ptmx"))
 	offer("cgroup2", u.root, does("cd /sys/fs/cgroup/unified || cd /sys/fs/cgroup; test -e cgroup.controllers && mkdir gonso-probe && rmdir gonso-probe"))
 	offer("subids", !u.root, ci || does(`getsubids "$(id -un)"`))

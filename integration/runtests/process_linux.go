@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -233,7 +234,7 @@ func (u *runner) run(p pkg, dir, promise string) (*report, error) {
 		r.failed = max(r.failed, 1) // it crashed, or TestMain complained
 	}
 	fmt.Print(wrong)
-	fmt.Printf("%s\t%s%s\t%.1f s\t%s\n", word, p.path, strings.TrimSuffix(" "+*mode, " "), took.Seconds(), r)
+	fmt.Printf("%s\t%s%s\t%.1f s\t%s\n", word, p.path, strings.TrimSuffix(" "+cmp.Or(*mode, *goarch), " "), took.Seconds(), r)
 	return r, nil
 }
 

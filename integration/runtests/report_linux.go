@@ -19,6 +19,7 @@ type report struct {
 	passed, failed, skipped int
 	reasons                 map[string]int // of skips
 	complete                bool           // it said PASS
+	nothing                 bool           // none can run here
 	all, failures           []byte
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Boots other kernels, and another processor, in qemu, and runs the library's tests there as root
+# Boots other kernels, and other processors, in qemu, and runs the library's tests there as root
 # and as a plain user. Nothing is installed: the kernels are Debian's own, fetched with apt into a
 # private directory (signatures checked with the machine's keyring) and only unpacked.
 #
@@ -13,11 +13,15 @@ usage() {
 usage: integration/scripts/kernels.sh [-k] [-run REGEXP] [KERNEL...] [-- PACKAGE...]
 
 KERNEL is one of
-  arm64   Debian 12's kernel on an emulated 64-bit ARM processor
-  5.10    Debian 11's kernel on amd64
-  6.1     Debian 12's kernel on amd64
-  6.12    Debian 13's kernel on amd64
-  all     all of these (default: arm64 5.10)
+  arm64     Debian 12's kernel on an emulated 64-bit ARM processor
+  arm       the same on a 32-bit one
+  ppc64le   the same on POWER
+  riscv64   Debian 13's kernel on RISC-V
+  s390x     Debian 12's kernel on IBM Z, where bytes are the other way round
+  5.10      Debian 11's kernel on amd64
+  6.1       Debian 12's kernel on amd64
+  6.12      Debian 13's kernel on amd64
+  all       all of these (default: arm64 5.10)
 
   -k       keep the work directory (initramfs, console log) and say where it is
   -run     only tests that match
@@ -67,8 +71,8 @@ while [ $# -gt 0 ]; do
 		packages=("$@")
 		break
 		;;
-	arm64 | 5.10 | 6.1 | 6.12) kernels+=("$1") ;;
-	all) kernels+=(arm64 5.10 6.1 6.12) ;;
+	arm64 | arm | ppc64le | riscv64 | s390x | 5.10 | 6.1 | 6.12) kernels+=("$1") ;;
+	all) kernels+=(arm64 arm ppc64le riscv64 s390x 5.10 6.1 6.12) ;;
 	*)
 		usage >&2
 		exit 2
@@ -78,17 +82,38 @@ while [ $# -gt 0 ]; do
 done
 [ ${#kernels[@]} -gt 0 ] || kernels=(arm64 5.10)
 
-# What each name stands for: Debian's architecture and release, Go's architecture, qemu.
+# What each name stands for: Debian's architecture and release, the package of its kernel, Go's
+# architecture, qemu.
 describe() {
 	case $1 in
 	arm64)
-		arch=arm64 suite=bookworm goarch=arm64
+		arch=arm64 suite=bookworm goarch=arm64 package=linux-image-cloud-arm64
 		# Not -cpu max: its pointer authentication is slow to emulate, and buys nothing here.
 		qemu=(qemu-system-aarch64 -M virt -cpu cortex-a72 -accel 'tcg,thread=multi')
 		console=ttyAMA0
 		;;
+	arm)
+		arch=armhf suite=bookworm goarch=arm package=linux-image-armmp-lpae
+		qemu=(qemu-system-arm -M virt -cpu cortex-a15 -accel 'tcg,thread=multi')
+		console=ttyAMA0
+		;;
+	ppc64le)
+		arch=ppc64el suite=bookworm goarch=ppc64le package=linux-image-powerpc64le
+		qemu=(qemu-system-ppc64 -M pseries -accel 'tcg,thread=multi')
+		console=hvc0
+		;;
+	riscv64)
+		arch=riscv64 suite=trixie goarch=riscv64 package=linux-image-riscv64
+		qemu=(qemu-system-riscv64 -M virt -bios default -accel 'tcg,thread=multi')
+		console=ttyS0
+		;;
+	s390x)
+		arch=s390x suite=bookworm goarch=s390x package=linux-image-s390x
+		qemu=(qemu-system-s390x -M s390-ccw-virtio -accel 'tcg,thread=multi')
+		console=ttysclp0
+		;;
 	5.10 | 6.1 | 6.12)
-		arch=amd64 goarch=amd64
+		arch=amd64 goarch=amd64 package=linux-image-cloud-amd64
 		case $1 in
 		5.10) suite=bullseye ;;
 		6.1) suite=bookworm ;;
@@ -160,9 +185,9 @@ fetch() {
 	}
 	# The metapackage depends on the kernel of the day.
 	local image
-	image=$(apt-cache "${options[@]}" depends "linux-image-cloud-$arch" 2>>"$apt/log" |
+	image=$(apt-cache "${options[@]}" depends "$package" 2>>"$apt/log" |
 		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
-	[ -n "$image" ] || unavailable "$suite has no linux-image-cloud-$arch"
+	[ -n "$image" ] || unavailable "$suite has no $package"
 	(cd "$apt/deb" && timeout 300 apt-get -qq "${options[@]}" download "$image" busybox-static </dev/null >>"$apt/log" 2>&1) || {
 		tail -n 5 "$apt/log" >&2
 		unavailable "$image could not be fetched"
@@ -184,7 +209,7 @@ fetch() {
 		*) cp "$module" "$dir/modules/$name.ko" ;;
 		esac
 	done
-	cp "$apt"/root/boot/vmlinuz-* "$dir/vmlinuz"
+	cp "$apt"/root/boot/vmlinu[xz]-* "$dir/vmlinuz" # ppc64el's is not compressed
 	cp "$apt"/root/bin/busybox "$dir/busybox" 2>/dev/null || cp "$apt"/root/usr/bin/busybox "$dir/busybox"
 	say "$image" >"$dir/complete"
 	say "fetched $image in $((SECONDS - start)) s"

@@ -11,7 +11,7 @@ groups:
   tests        what make test, race, demo and bench use: a C compiler for -race, iproute2,
                uidmap, busybox, runc, umoci, skopeo, debootstrap, keyutils ...
   user         the plain user for tests, with ranges in /etc/subuid and /etc/subgid
-  kernels      qemu and what packs an initramfs, for make test-kernels
+  kernels      qemu and what packs an initramfs, for make test-kernels and make stress
   lint         shellcheck
   all          all of these
 
@@ -51,6 +51,11 @@ LIST
 		cat <<'LIST'
 qemu-system-x86_64 qemu-system-x86
 qemu-system-aarch64 qemu-system-arm
+qemu-system-arm qemu-system-arm
+qemu-system-ppc64 qemu-system-ppc
+qemu-system-riscv64 qemu-system-misc
+qemu-system-s390x qemu-system-misc
+qemu-mips64el qemu-user
 cpio cpio
 dpkg-deb dpkg
 LIST

@@ -17,24 +17,24 @@ import (
 // reached is set in a record's first word, a step's address, where the record does not tell of a failure.
 const reached = 1
 
-// recordSize is that of two words: a step's address, and a result or value.
-const recordSize = 16
-
 // Sync reports to [Process.Next] that the launcher has got so far.
 func (l *List) Sync() *Step {
 	record := words(stepAddr(l.Len())|reached, 0)
-	s := l.add("write", unix.SYS_WRITE, status, memory(record, "reached"), number(recordSize)).gives(recordSize)
-	s.reports = true
-	return s
+	return l.add("write", unix.SYS_WRITE, status, memory(record, "reached"), symbol(recordSize, "record")).reporting()
 }
 
 // Send reports to [Process.NextValue] the result of an earlier step, such as a process id.
 func (l *List) Send(result *Step) *Step {
 	tag := words(stepAddr(l.Len()) | reached)
-	vec := words(0, 8, 0, 8)
-	vec.pointers = []pointer{{at: 0, data: tag}, {at: 16, result: result}}
+	vec := words(0, wordSize, 0, wordSize)
+	vec.pointers = []pointer{{at: 0, data: tag}, {at: 2 * wordSize, result: result}}
 	text := fmt.Sprintf("[reached, #%d]", result.index)
-	s := l.add("writev", unix.SYS_WRITEV, status, memory(vec, text), number(2)).gives(recordSize)
+	return l.add("writev", unix.SYS_WRITEV, status, memory(vec, text), number(2)).reporting()
+}
+
+// reporting is for steps that write a record. Printed, its size is the same in all architectures.
+func (s *Step) reporting() *Step {
+	s.low, s.span, s.want = recordSize, 0, " = record"
 	s.reports = true
 	return s
 }
@@ -102,15 +102,14 @@ func (l *List) IgnoreSignal(sig syscall.Signal) *Step { return l.sigaction(sig, 
 // DefaultSignal gives sig its default action.
 func (l *List) DefaultSignal(sig syscall.Signal) *Step { return l.sigaction(sig, 0, "SIG_DFL") }
 
-func (l *List) sigaction(sig syscall.Signal, handler uint64, name string) *Step {
-	const setSize = 8
+func (l *List) sigaction(sig syscall.Signal, handler uintptr, name string) *Step {
 	return l.add("rt_sigaction", unix.SYS_RT_SIGACTION,
-		symbol(int64(sig), unix.SignalName(sig)), memory(words(handler, 0, 0, 0), name), null, number(setSize))
+		symbol(int64(sig), unix.SignalName(sig)), memory(sigactionOf(handler), name), null, number(sigsetSize()))
 }
 
 // Prlimit sets a limit of the launcher itself.
 func (l *List) Prlimit(resource int, soft, hard uint64) *Step {
-	limit := memory(words(soft, hard), fmt.Sprintf("{%d, %d}", soft, hard))
+	limit := memory(quads(soft, hard), fmt.Sprintf("{%d, %d}", soft, hard))
 	return l.add("prlimit64", unix.SYS_PRLIMIT64, number(0), number(resource), limit, null)
 }
 
@@ -123,7 +122,7 @@ type Limit struct {
 
 // Keep keeps a limit, to be raised to a hard limit, that of this program, and put back.
 func (l *List) Keep(resource int, hard uint64) *Limit {
-	m := &Limit{l, resource, memory(words(0, 0), "kept"), memory(words(hard, hard), fmt.Sprintf("{%d, %d}", hard, hard))}
+	m := &Limit{l, resource, memory(quads(0, 0), "kept"), memory(quads(hard, hard), fmt.Sprintf("{%d, %d}", hard, hard))}
 	m.add(null, m.kept)
 	return m
 }
@@ -166,17 +165,17 @@ func (l *List) Execve(path string) *Step {
 
 // Setgroups drops all supplementary groups.
 func (l *List) Setgroups() *Step {
-	return l.add("setgroups", unix.SYS_SETGROUPS, number(0), null)
+	return l.add("setgroups", sysSetgroups, number(0), null)
 }
 
 // Setresgid sets all three group ids.
 func (l *List) Setresgid(id int) *Step {
-	return l.add("setresgid", unix.SYS_SETRESGID, number(id), number(id), number(id))
+	return l.add("setresgid", sysSetresgid, number(id), number(id), number(id))
 }
 
 // Setresuid sets all three user ids.
 func (l *List) Setresuid(id int) *Step {
-	return l.add("setresuid", unix.SYS_SETRESUID, number(id), number(id), number(id))
+	return l.add("setresuid", sysSetresuid, number(id), number(id), number(id))
 }
 
 // RaiseCaps makes all capabilities up to last inheritable and ambient, so that exec keeps them without uid 0. The launcher
@@ -201,17 +200,17 @@ func (l *List) capset(text string, effective, permitted, inheritable uint64) *St
 	d := new(data)
 	for _, shift := range []int{0, 32} {
 		for _, set := range []uint64{effective, permitted, inheritable} {
-			d.bytes = binary.LittleEndian.AppendUint32(d.bytes, uint32(set>>shift))
+			d.bytes = binary.NativeEndian.AppendUint32(d.bytes, uint32(set>>shift))
 		}
 	}
-	version := words(unix.LINUX_CAPABILITY_VERSION_3) // and pid 0, which means itself
+	version := ints(unix.LINUX_CAPABILITY_VERSION_3, 0) // pid 0 means itself
 	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"), memory(d, text))
 }
 
 // ClearInheritable empties the inheritable set, and with it the ambient one, which is part of it (cap_capset in
 // security/commoncap.c). The other sets stay what they are, whatever that is.
 func (l *List) ClearInheritable() {
-	version, caps := words(unix.LINUX_CAPABILITY_VERSION_3), &data{bytes: make([]byte, 24)}
+	version, caps := ints(unix.LINUX_CAPABILITY_VERSION_3, 0), &data{bytes: make([]byte, 24)}
 	l.add("capget", unix.SYS_CAPGET, memory(version, "self"), memory(caps, "caps"))
 	// A list cannot compute: it has a call write the zeros, which is what a process without that signal gets.
 	for _, at := range []int{8, 20} {
@@ -278,8 +277,8 @@ func (l *List) SendFiles(socket FD, files ...FD) *Step {
 	control := &data{bytes: unix.UnixRights(fds...)}
 	vec := words(0, 1)
 	vec.pointers = []pointer{{at: 0, data: words(0)}}
-	msg := words(0, 0, 0, 1, 0, uint64(len(control.bytes)), 0) // struct msghdr: name, vec, control, flags
-	msg.pointers = []pointer{{at: 16, data: vec}, {at: 32, data: control}}
+	msg := words(0, 0, 0, 1, 0, uintptr(len(control.bytes)), 0) // struct msghdr: name, vec, control, flags
+	msg.pointers = []pointer{{at: 2 * wordSize, data: vec}, {at: 4 * wordSize, data: control}}
 	return l.add("sendmsg", unix.SYS_SENDMSG, socket.arg(),
 		memory(msg, "SCM_RIGHTS ["+strings.Join(text, ", ")+"]"), symbol(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL")).gives(1)
 }
@@ -288,7 +287,7 @@ func (l *List) SendFiles(socket FD, files ...FD) *Step {
 func (l *List) SetInterfaceUp(name string, socket Value) *Step {
 	ifreq := make([]byte, 40) // struct ifreq: name, flags
 	copy(ifreq[:unix.IFNAMSIZ-1], name)
-	binary.LittleEndian.PutUint16(ifreq[unix.IFNAMSIZ:], unix.IFF_UP)
+	binary.NativeEndian.PutUint16(ifreq[unix.IFNAMSIZ:], unix.IFF_UP)
 	return l.add("ioctl", unix.SYS_IOCTL, socket.arg(), symbol(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"),
 		memory(&data{bytes: ifreq}, fmt.Sprintf("{%q, IFF_UP}", name)))
 }
@@ -329,7 +328,7 @@ func (l *List) Fsmount(fstype string) *Step {
 // OpenDir opens a directory for what is done by descriptor. No link of procfs is followed on the way.
 func (l *List) OpenDir(path string) *Step {
 	const open, size = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, 24
-	how := memory(words(open, 0, unix.RESOLVE_NO_MAGICLINKS), "{O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_MAGICLINKS}")
+	how := memory(quads(open, 0, unix.RESOLVE_NO_MAGICLINKS), "{O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_MAGICLINKS}")
 	return l.add("openat2", unix.SYS_OPENAT2, FD(unix.AT_FDCWD).arg(), text(path), how, number(size)).givesAny()
 }
 

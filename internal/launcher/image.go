@@ -4,12 +4,12 @@ package launcher
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -24,8 +24,13 @@ func Supported() error {
 	if Machine() != 0 {
 		return nil
 	}
-	return fmt.Errorf("no launcher for linux/%s: processes in namespaces need linux/amd64 or linux/arm64: %w",
-		runtime.GOARCH, errors.ErrUnsupported)
+	var written []string
+	for _, a := range architectures {
+		written = append(written, a.name)
+	}
+	return fmt.Errorf("linux/%s: no launcher is written for it: processes in namespaces need one of %s; "+
+		"on this architecture, run closures on a thread: %w",
+		runtime.GOARCH, strings.Join(written, ", "), errors.ErrUnsupported)
 }
 
 // launcherText returns the launcher's code.
@@ -33,8 +38,7 @@ func launcherText() ([]byte, error) {
 	if err := Supported(); err != nil {
 		return nil, err
 	}
-	mark := binary.LittleEndian.AppendUint32(nil, endMark1)
-	mark = binary.LittleEndian.AppendUint32(mark, endMark2)
+	mark := ints(endMark1, endMark2).bytes
 	code := unsafe.Slice((*byte)(textStart()), maxText)
 	n := bytes.Index(code, mark)
 	if n <= 0 {
@@ -70,7 +74,7 @@ func (c *imageCache) get() (f *os.File, done func(), err error) {
 		return nil, nil, err
 	}
 	// Readable, so that the launcher is dumpable: whether its /proc files can be opened is the list's choice.
-	f, err = newFile("gonso-launcher", 0o555, bytes.NewReader(elfImage(Machine(), text)))
+	f, err = newFile("gonso-launcher", 0o555, bytes.NewReader(elfImage(thisArchitecture(), text)))
 	switch {
 	case err != nil:
 		return nil, nil, err

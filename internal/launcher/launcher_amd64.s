@@ -1,14 +1,6 @@
 //go:build linux
 
-// Why this file exists: entering a user namespace takes a single-threaded task, which no Go program is. The function
-// "launcher" below is not part of this program; its bytes become the text of a small static executable (see image.go),
-// which is started in this program's stead and makes the system calls of a step list (see layout.go).
-//
-// Forbidden in it: the Go runtime, calls, the stack (beyond reading what the kernel left on it), and every symbol, since
-// nothing relocates it. It runs at a fixed address, from the first byte; its memory is the segment at dataBase.
-//
-// What would break it: a prologue (hence NOSPLIT and NOFRAME), instrumentation, a jump out of it, its bytes no longer
-// being in one piece between its first instruction and the end mark.
+// text.go says what this is for, and what it may not do.
 
 #include "go_asm.h"
 #include "textflag.h"
@@ -98,7 +90,7 @@ fail:
 	MOVL	$SYS_write, AX
 	MOVQ	header_status(R14), DI
 	LEAQ	header_record(R14), SI
-	MOVL	$16, DX
+	MOVL	$const_recordSize, DX
 	SYSCALL
 	MOVL	$127, DI
 	JMP	exit

@@ -1,15 +1,6 @@
 //go:build linux
 
-// Why this file exists: entering a user namespace takes a single-threaded task, which no Go program is. The function
-// "launcher" below is not part of this program; its bytes become the text of a small static executable (see image.go),
-// which is started in this program's stead and makes the system calls of a step list (see layout.go).
-//
-// Forbidden in it: the Go runtime, calls, the stack (beyond reading what the kernel left on it), every symbol, since
-// nothing relocates it, and constants that take more than one move: the assembler would put them in a literal pool. It
-// runs at a fixed address, from the first byte; its memory is the segment at dataBase.
-//
-// What would break it: a prologue (hence NOSPLIT and NOFRAME), instrumentation, a jump out of it (the linker may put a
-// trampoline there), its bytes no longer being in one piece between its first instruction and the end mark.
+// text.go says what this is for, and what it may not do.
 
 #include "go_asm.h"
 #include "textflag.h"
@@ -105,7 +96,7 @@ fail:
 	MOVD	$SYS_write, R8
 	MOVD	header_status(R19), R0
 	ADD	$header_record, R19, R1
-	MOVD	$16, R2
+	MOVD	$const_recordSize, R2
 	SVC
 	MOVD	$127, R0
 	B	exit

@@ -2,7 +2,14 @@
 
 package launcher
 
-// Everything in this file is shared with the assembly files, which get it from the compiler as go_asm.h.
+import "math/bits"
+
+// Everything in this file is shared with the assembly files, which get it from the compiler as go_asm.h. They get the sizes
+// of this architecture: every field is one of its words.
+const (
+	wordSize   = bits.UintSize / 8
+	recordSize = 2 * wordSize // a step's address, and a result or value
+)
 
 // Descriptors of the launcher.
 const (
@@ -29,23 +36,23 @@ const (
 
 // header is what a list begins with, at dataBase.
 type header struct {
-	end      uint64 // address where the list ends
-	endSteps uint64 // address where its steps end
-	argv     uint64 // set by the launcher: its own arguments and environment
-	envp     uint64
-	status   uint64    // descriptor for records
-	record   [2]uint64 // made by the launcher when a step fails: the step's address and result
-	scratch  uint64    // results that nobody refers to; what Wait reads
+	end      uintptr // address where the list ends
+	endSteps uintptr // address where its steps end
+	argv     uintptr // set by the launcher: its own arguments and environment
+	envp     uintptr
+	status   uintptr    // descriptor for records
+	record   [2]uintptr // made by the launcher when a step fails: the step's address and result
+	scratch  uintptr    // results that nobody refers to; what Wait reads
 }
 
 // step is one system call. Arguments are addresses of words, so that a constant, the result of an earlier step and a field
 // of the header need no distinction.
 type step struct {
-	when     uint64    // address of a word; where it holds zero, the step is skipped
-	nr       uint64    // system call
-	args     [6]uint64 // addresses of its arguments
-	low      uint64    // expected are results from low to low+span, unsigned,
-	span     uint64
-	tolerate [2]uint64 // and these
-	out      uint64    // address to store the result at
+	when     uintptr    // address of a word; where it holds zero, the step is skipped
+	nr       uintptr    // system call
+	args     [6]uintptr // addresses of its arguments
+	low      uintptr    // expected are results from low to low+span, unsigned,
+	span     uintptr
+	tolerate [2]uintptr // and these
+	out      uintptr    // address to store the result at
 }

@@ -29,8 +29,8 @@ type Step struct {
 	name      string
 	nr        uintptr
 	args      []arg
-	low, span uint64 // expected are results from low to low+span
-	want      string // the same in words
+	low, span uintptr // expected are results from low to low+span
+	want      string  // the same in words
 	tolerate  []syscall.Errno
 	when      *Step
 	out       uintptr // field of the header that is to become the result, if not 0
@@ -119,7 +119,7 @@ func (l *List) add(name string, nr uintptr, args ...arg) *Step {
 
 // gives makes n the expected result.
 func (s *Step) gives(n int) *Step {
-	s.low, s.span, s.want = uint64(n), 0, " = "+strconv.Itoa(n)
+	s.low, s.span, s.want = uintptr(n), 0, " = "+strconv.Itoa(n)
 	return s
 }
 
@@ -127,7 +127,7 @@ const maxErrno = 4095
 
 // givesAny makes every result the expected one that is no error: descriptors, ids.
 func (s *Step) givesAny() *Step {
-	s.low, s.span, s.want = 0, ^uint64(maxErrno), " >= 0"
+	s.low, s.span, s.want = 0, ^uintptr(maxErrno), " >= 0"
 	return s
 }
 
@@ -140,7 +140,7 @@ func (s *Step) givesNone() *Step {
 // arg is an argument: a constant, or the address of data, or the content of a header field, or the result of a step.
 type arg struct {
 	text   string // as printed
-	value  uint64
+	value  uintptr
 	data   *data
 	at     int // offset in data
 	field  uintptr
@@ -161,8 +161,8 @@ type pointer struct {
 	result *Step
 }
 
-func number(n int) arg                      { return arg{text: strconv.Itoa(n), value: uint64(n)} }
-func symbol(n int64, text string) arg       { return arg{text: text, value: uint64(n)} }
+func number(n int) arg                      { return arg{text: strconv.Itoa(n), value: uintptr(n)} }
+func symbol(n int64, text string) arg       { return arg{text: text, value: uintptr(n)} }
 func memory(d *data, text string) arg       { return arg{text: text, data: d} }
 func field(offset uintptr, name string) arg { return arg{text: name, field: offset} }
 
@@ -187,23 +187,57 @@ func textOrNull(s string) arg {
 }
 
 // words returns data of machine words.
-func words(w ...uint64) *data { return &data{bytes: appendWords(nil, w)} }
+func words(w ...uintptr) *data { return &data{bytes: appendWords(nil, w)} }
 
-func appendWords(b []byte, words []uint64) []byte {
+// quads returns data of what has 64 bits everywhere.
+func quads(q ...uint64) *data {
+	d := new(data)
+	for _, v := range q {
+		d.bytes = binary.NativeEndian.AppendUint64(d.bytes, v)
+	}
+	return d
+}
+
+// ints returns data of what has 32 bits everywhere.
+func ints(i ...uint32) *data {
+	d := new(data)
+	for _, v := range i {
+		d.bytes = binary.NativeEndian.AppendUint32(d.bytes, v)
+	}
+	return d
+}
+
+func appendWords(b []byte, words []uintptr) []byte {
 	for _, w := range words {
-		b = binary.LittleEndian.AppendUint64(b, w)
+		b = append(b, make([]byte, wordSize)...)
+		putWord(b[len(b)-wordSize:], w)
 	}
 	return b
 }
 
+func putWord(b []byte, w uintptr) {
+	if wordSize == 4 {
+		binary.NativeEndian.PutUint32(b, uint32(w))
+	} else {
+		binary.NativeEndian.PutUint64(b, uint64(w))
+	}
+}
+
+func getWord(b []byte) uintptr {
+	if wordSize == 4 {
+		return uintptr(binary.NativeEndian.Uint32(b))
+	}
+	return uintptr(binary.NativeEndian.Uint64(b))
+}
+
 // stepAddr returns the address of a step, which is what the launcher calls it by in its records.
-func stepAddr(index int) uint64 {
-	return dataBase + uint64(unsafe.Sizeof(header{})) + uint64(index)*uint64(unsafe.Sizeof(step{}))
+func stepAddr(index int) uintptr {
+	return dataBase + unsafe.Sizeof(header{}) + uintptr(index)*unsafe.Sizeof(step{})
 }
 
 // Encode returns l as the launcher reads it.
 func (l *List) Encode() ([]byte, error) {
-	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uint64]uint64), memory: make(map[*data]uint64), results: make(map[*Step]uint64)}
+	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uintptr]uintptr), memory: make(map[*data]uintptr), results: make(map[*Step]uintptr)}
 	steps := make([]step, len(l.steps))
 	for i, s := range l.steps {
 		if err := e.encode(s, &steps[i]); err != nil {
@@ -214,16 +248,16 @@ func (l *List) Encode() ([]byte, error) {
 		addr, ok := e.results[s]
 		switch {
 		case s.out != 0:
-			addr = dataBase + uint64(s.out)
+			addr = dataBase + s.out
 		case !ok:
 			addr = scratch.value
 		}
 		steps[i].out = addr
 	}
-	h := header{end: e.end(), endSteps: e.base, status: uint64(StatusFD)}
-	list := appendWords(make([]byte, 0, e.end()-dataBase), (*[unsafe.Sizeof(h) / 8]uint64)(unsafe.Pointer(&h))[:])
+	h := header{end: e.end(), endSteps: e.base, status: uintptr(StatusFD)}
+	list := appendWords(make([]byte, 0, e.end()-dataBase), (*[unsafe.Sizeof(h) / wordSize]uintptr)(unsafe.Pointer(&h))[:])
 	for i := range steps {
-		list = appendWords(list, (*[unsafe.Sizeof(step{}) / 8]uint64)(unsafe.Pointer(&steps[i]))[:])
+		list = appendWords(list, (*[unsafe.Sizeof(step{}) / wordSize]uintptr)(unsafe.Pointer(&steps[i]))[:])
 	}
 	list = append(list, e.tail...)
 	if len(list) > maxList {
@@ -234,49 +268,49 @@ func (l *List) Encode() ([]byte, error) {
 
 // encoder collects what is behind the steps: constants, strings, results.
 type encoder struct {
-	base      uint64 // address of tail
+	base      uintptr // address of tail
 	tail      []byte
-	constants map[uint64]uint64 // their addresses
-	memory    map[*data]uint64  // the same memory may be meant by several steps
-	results   map[*Step]uint64  // addresses of results that are referred to
+	constants map[uintptr]uintptr // their addresses
+	memory    map[*data]uintptr   // the same memory may be meant by several steps
+	results   map[*Step]uintptr   // addresses of results that are referred to
 }
 
-func (e *encoder) end() uint64 { return e.base + uint64(len(e.tail)) }
+func (e *encoder) end() uintptr { return e.base + uintptr(len(e.tail)) }
 
 // add returns the address that b gets.
-func (e *encoder) add(b []byte) uint64 {
+func (e *encoder) add(b []byte) uintptr {
 	addr := e.end()
 	e.tail = append(e.tail, b...)
-	e.tail = append(e.tail, make([]byte, -len(e.tail)&7)...)
+	e.tail = append(e.tail, make([]byte, -len(e.tail)&(wordSize-1))...)
 	return addr
 }
 
-func (e *encoder) constant(v uint64) uint64 {
+func (e *encoder) constant(v uintptr) uintptr {
 	addr, ok := e.constants[v]
 	if !ok {
 		addr = e.end()
 		e.constants[v] = addr
-		e.tail = binary.LittleEndian.AppendUint64(e.tail, v)
+		e.tail = appendWords(e.tail, []uintptr{v})
 	}
 	return addr
 }
 
-func (e *encoder) result(of, in *Step) (uint64, error) {
+func (e *encoder) result(of, in *Step) (uintptr, error) {
 	if of.list != in.list || of.index >= in.index {
 		return 0, errors.New("refers to a step that is not an earlier one of the same list")
 	}
 	if of.out != 0 {
-		return dataBase + uint64(of.out), nil
+		return dataBase + of.out, nil
 	}
 	addr, ok := e.results[of]
 	if !ok {
-		addr = e.add(make([]byte, 8))
+		addr = e.add(make([]byte, wordSize))
 		e.results[of] = addr
 	}
 	return addr, nil
 }
 
-func (e *encoder) data(d *data, in *Step) (uint64, error) {
+func (e *encoder) data(d *data, in *Step) (uintptr, error) {
 	if addr, ok := e.memory[d]; ok {
 		return addr, nil
 	}
@@ -285,7 +319,7 @@ func (e *encoder) data(d *data, in *Step) (uint64, error) {
 	}
 	b := append([]byte(nil), d.bytes...)
 	for _, p := range d.pointers {
-		var addr uint64
+		var addr uintptr
 		var err error
 		if p.result != nil {
 			addr, err = e.result(p.result, in)
@@ -295,25 +329,25 @@ func (e *encoder) data(d *data, in *Step) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		binary.LittleEndian.PutUint64(b[p.at:], addr)
+		putWord(b[p.at:], addr)
 	}
 	e.memory[d] = e.add(b)
 	return e.memory[d], nil
 }
 
 // arg returns the address of the word that holds a.
-func (e *encoder) arg(a arg, in *Step) (uint64, error) {
+func (e *encoder) arg(a arg, in *Step) (uintptr, error) {
 	switch {
 	case a.result != nil:
 		return e.result(a.result, in)
 	case a.field != 0:
-		return dataBase + uint64(a.field), nil
+		return dataBase + a.field, nil
 	case a.data != nil:
 		addr, err := e.data(a.data, in)
 		if err != nil {
 			return 0, err
 		}
-		return e.constant(addr + uint64(a.at)), nil
+		return e.constant(addr + uintptr(a.at)), nil
 	}
 	return e.constant(a.value), nil
 }
@@ -322,19 +356,20 @@ func (e *encoder) encode(s *Step, to *step) (err error) {
 	if len(s.tolerate) > len(to.tolerate) {
 		return fmt.Errorf("tolerates %d errors, more than %d", len(s.tolerate), len(to.tolerate))
 	}
-	*to = step{nr: uint64(s.nr), low: s.low, span: s.span, tolerate: [2]uint64{s.low, s.low}}
+	*to = step{nr: s.nr, low: s.low, span: s.span, tolerate: [2]uintptr{s.low, s.low}}
 	for i, errno := range s.tolerate {
-		to.tolerate[i] = -uint64(errno)
+		to.tolerate[i] = -uintptr(errno)
 	}
 	if s.when == nil {
 		to.when = e.constant(1)
 	} else if to.when, err = e.result(s.when, s); err != nil {
 		return err
 	}
+	args := s.kernelArgs()
 	for i := range to.args {
 		var a arg // calls with fewer arguments get zeros
-		if i < len(s.args) {
-			a = s.args[i]
+		if i < len(args) {
+			a = args[i]
 		}
 		if to.args[i], err = e.arg(a, s); err != nil {
 			return err

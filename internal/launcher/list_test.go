@@ -3,13 +3,17 @@
 package launcher
 
 import (
-	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
+
+// differing has the numbers in lists that differ between architectures.
+var differing = strings.NewReplacer("SIGSET", fmt.Sprint(sigsetSize()),
+	"NOFILE", fmt.Sprint(unix.RLIMIT_NOFILE))
 
 func TestListString(t *testing.T) {
 	tests := []struct {
@@ -49,12 +53,12 @@ func TestListString(t *testing.T) {
 			l.Send(child).When(child)
 			l.ExitGroup(0).When(child)
 			l.RaiseCaps(1)
-		}, `0 rt_sigaction(SIGCHLD, SIG_IGN, NULL, 8) = 0
+		}, `0 rt_sigaction(SIGCHLD, SIG_IGN, NULL, SIGSET) = 0
 1 unshare(CLONE_NEWPID|CLONE_NEWUSER) = 0
-2 write(status, reached, 16) = 16
+2 write(status, reached, record) = record
 3 read(control, scratch, 1) = 1
 4 clone(CLONE_PARENT|SIGCHLD, NULL, NULL, NULL, NULL) >= 0
-5 if #4: writev(status, [reached, #4], 2) = 16
+5 if #4: writev(status, [reached, #4], 2) = record
 6 if #4: exit_group(0)
 7 capset(self, 0x3) = 0
 8 prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0) = 0 or EINVAL
@@ -89,7 +93,7 @@ func TestListString(t *testing.T) {
 10 mount("proc", "/proc", "proc", MS_NOSUID, "hidepid=2") = 0
 11 chdir("/tmp") = 0
 12 chroot(".") = 0
-13 prlimit64(0, 7, {64, 128}, NULL) = 0
+13 prlimit64(0, NOFILE, {64, 128}, NULL) = 0
 14 unshare(CLONE_NEWNET|0x4) = 0
 `},
 	}
@@ -97,8 +101,9 @@ func TestListString(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var l List
 			test.build(&l)
-			if got := l.String(); got != test.want {
-				t.Errorf("got\n%swant\n%s", got, test.want)
+			want := differing.Replace(test.want)
+			if got := l.String(); got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
 			}
 			if got := strings.Count(test.want, "\n"); l.Len() != got {
 				t.Errorf("Len %d, want %d", l.Len(), got)
@@ -119,24 +124,24 @@ func TestEncode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const header, size = 64, 13 * 8 // what layout.go says, in numbers
-	word := func(addr uint64) uint64 {
-		if addr < dataBase || addr+8 > dataBase+uint64(len(list)) {
+	const header, size = 8 * wordSize, 13 * wordSize // what layout.go says, in numbers
+	word := func(addr uintptr) uintptr {
+		if addr < dataBase || addr+wordSize > dataBase+uintptr(len(list)) {
 			t.Fatalf("address %#x outside the list", addr)
 		}
-		return binary.LittleEndian.Uint64(list[addr-dataBase:])
+		return getWord(list[addr-dataBase:])
 	}
-	if got := word(dataBase); got != dataBase+uint64(len(list)) {
+	if got := word(dataBase); got != dataBase+uintptr(len(list)) {
 		t.Errorf("end %#x, list has %#x bytes", got, len(list))
 	}
-	if got := word(dataBase + 8); got != dataBase+header+3*size {
+	if got := word(dataBase + wordSize); got != dataBase+header+3*size {
 		t.Errorf("end of steps %#x", got)
 	}
-	if got := word(dataBase + 32); got != 4 {
+	if got := word(dataBase + 4*wordSize); got != 4 {
 		t.Errorf("status descriptor %d", got)
 	}
-	field := func(step, i uint64) uint64 { return word(dataBase + header + step*size + 8*i) }
-	open, closing, exec := uint64(0), uint64(1), uint64(2)
+	field := func(step, i uintptr) uintptr { return word(dataBase + header + step*size + wordSize*i) }
+	open, closing, exec := uintptr(0), uintptr(1), uintptr(2)
 	const when, nr, args, low, span, tolerate, out = 0, 1, 2, 8, 9, 10, 12
 
 	if got := word(field(open, when)); got != 1 {
@@ -145,38 +150,38 @@ func TestEncode(t *testing.T) {
 	if got := field(open, nr); got != unix.SYS_OPENAT {
 		t.Errorf("call %d", got)
 	}
-	if got := int64(word(field(open, args))); got != unix.AT_FDCWD {
+	if got := int(word(field(open, args))); got != unix.AT_FDCWD {
 		t.Errorf("first argument %d", got)
 	}
 	path := word(field(open, args+1)) - dataBase
 	if got := string(list[path : path+4]); got != "abc\x00" {
 		t.Errorf("path %q", got)
 	}
-	if got := [...]uint64{field(open, low), field(open, span)}; got != [...]uint64{0, ^uint64(4095)} {
+	if got := [...]uintptr{field(open, low), field(open, span)}; got != [...]uintptr{0, ^uintptr(4095)} {
 		t.Errorf("expects %#x", got)
 	}
-	if got := [...]int64{int64(field(open, tolerate)), int64(field(open, tolerate+1))}; got != [...]int64{-2, -13} {
+	if got := [...]int{int(field(open, tolerate)), int(field(open, tolerate+1))}; got != [...]int{-2, -13} {
 		t.Errorf("tolerates %d", got)
 	}
 	result := field(open, out)
 	if got := word(result); got != 0 {
 		t.Errorf("result is %d beforehand", got)
 	}
-	for i, got := range []uint64{field(closing, when), field(closing, args), field(exec, args)} {
+	for i, got := range []uintptr{field(closing, when), field(closing, args), field(exec, args)} {
 		if got != result {
 			t.Errorf("reference %d: %#x, want %#x", i, got, result)
 		}
 	}
-	if got := [...]uint64{field(closing, low), field(closing, span), field(closing, tolerate), field(closing, tolerate+1)}; got != ([4]uint64{}) {
+	if got := [...]uintptr{field(closing, low), field(closing, span), field(closing, tolerate), field(closing, tolerate+1)}; got != ([4]uintptr{}) {
 		t.Errorf("close expects %#x", got)
 	}
-	if field(exec, args+2) != dataBase+16 || field(exec, args+3) != dataBase+24 {
+	if field(exec, args+2) != dataBase+2*wordSize || field(exec, args+3) != dataBase+3*wordSize {
 		t.Error("execveat does not get argv and envp")
 	}
 	if got := word(field(exec, args+4)); got != unix.AT_EMPTY_PATH {
 		t.Errorf("execveat flags %#x", got)
 	}
-	if got := field(exec, out); got != dataBase+56 {
+	if got := field(exec, out); got != dataBase+7*wordSize {
 		t.Errorf("result that nobody refers to goes to %#x", got)
 	}
 }
@@ -227,8 +232,8 @@ func TestRecords(t *testing.T) {
 	l.Sync()
 	l.Wait()
 	tests := []struct {
-		addr uint64
-		word int64
+		addr uintptr
+		word int
 		want string // "" if it is a value
 	}{
 		{stepAddr(0), -1, "launcher: step 0 setns(6, CLONE_NEWNET) = 0: EPERM (operation not permitted)"},
@@ -238,17 +243,17 @@ func TestRecords(t *testing.T) {
 		{stepAddr(0) | 1, 0, "makes no sense"},
 		{stepAddr(1) | 2, 0, "makes no sense"},
 		{stepAddr(3), 0, "makes no sense"},
-		{dataBase + 8, 0, "makes no sense"},
+		{dataBase + wordSize, 0, "makes no sense"},
 		{0, 0, "makes no sense"},
-		{^uint64(0), -1, "makes no sense"},
+		{^uintptr(0), -1, "makes no sense"},
 	}
 	for _, test := range tests {
 		var record [recordSize]byte
-		binary.LittleEndian.PutUint64(record[:], test.addr)
-		binary.LittleEndian.PutUint64(record[8:], uint64(test.word))
+		putWord(record[:], test.addr)
+		putWord(record[wordSize:], uintptr(test.word))
 		v, err := l.decode(record)
 		if test.want == "" {
-			if err != nil || v != test.word {
+			if err != nil || v != int64(test.word) {
 				t.Errorf("%#x: %d, %v", test.addr, v, err)
 			}
 			continue
@@ -269,15 +274,15 @@ func FuzzRecord(f *testing.F) {
 	var l List
 	l.Setns(FirstFileFD, unix.CLONE_NEWNET)
 	l.Sync()
-	f.Add(stepAddr(0), uint64(1))
-	f.Add(stepAddr(1)|reached, uint64(1))
+	f.Add(uint64(stepAddr(0)), uint64(1))
+	f.Add(uint64(stepAddr(1)|reached), uint64(1))
 	f.Add(uint64(dataBase), uint64(1))
 	f.Fuzz(func(t *testing.T, addr, value uint64) {
 		var record [recordSize]byte
-		binary.LittleEndian.PutUint64(record[:], addr)
-		binary.LittleEndian.PutUint64(record[8:], value)
+		putWord(record[:], uintptr(addr))
+		putWord(record[wordSize:], uintptr(value))
 		_, err := l.decode(record)
-		if (err == nil) != (addr == stepAddr(1)|reached) {
+		if (err == nil) != (uintptr(addr) == stepAddr(1)|reached) {
 			t.Errorf("%#x: %v", addr, err)
 		}
 	})

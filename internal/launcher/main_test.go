@@ -62,6 +62,8 @@ var helpers = map[string]func() error{
 	},
 	"overwrite": overwrite,
 	"busy":      busy,
+	"emulated":  writeEmulated,
+	"records":   readRecords,
 	"parent": func() error { // of a launcher that waits; is killed
 		var l List
 		l.Sync()

@@ -4,7 +4,6 @@ package launcher
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -317,14 +316,14 @@ func (p *Process) adopt(pid int64) error {
 
 // decode returns the value of a record, or the failure that it tells of.
 func (l *List) decode(record [recordSize]byte) (int64, error) {
-	addr := binary.LittleEndian.Uint64(record[:])
-	result := int64(binary.LittleEndian.Uint64(record[8:]))
+	addr := getWord(record[:])
+	result := int64(int(getWord(record[wordSize:]))) // an error is negative in its word
 	if addr == dataBase {
 		return 0, newStepError(-1, "read", "read(control, list)", result)
 	}
-	const size = uint64(unsafe.Sizeof(step{}))
+	const size = unsafe.Sizeof(step{})
 	offset := addr&^reached - stepAddr(0) // huge if negative
-	if offset%size == 0 && offset/size < uint64(len(l.steps)) {
+	if offset%size == 0 && offset/size < uintptr(len(l.steps)) {
 		switch s := l.steps[offset/size]; {
 		case addr&reached == 0:
 			return 0, newStepError(s.index, s.name, s.String(), result)

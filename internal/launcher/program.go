@@ -3,7 +3,6 @@
 package launcher
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +15,7 @@ func (l *List) Try(path string) *Step {
 	s := l.add("execve", unix.SYS_EXECVE, text(path), argv, envp)
 	// One range for two of them: what lies between is about other calls.
 	low := -int64(unix.ENOTDIR)
-	s.low, s.span = uint64(low), uint64(unix.ENOTDIR-unix.EACCES)
+	s.low, s.span = uintptr(low), uintptr(unix.ENOTDIR-unix.EACCES)
 	s.want = " = ENOTDIR or EACCES"
 	return s.Tolerate(unix.ENOENT, unix.ELOOP)
 }
@@ -25,7 +24,7 @@ func (l *List) Try(path string) *Step {
 func (l *List) TryOpen(path string) *Step {
 	s := l.add("openat", unix.SYS_OPENAT, FD(unix.AT_FDCWD).arg(), text(path), flags(unix.O_PATH|unix.O_CLOEXEC, openFlags))
 	low := -int64(unix.ENOTDIR)
-	s.low, s.span = uint64(low), uint64(unix.ENOTDIR+1<<20)
+	s.low, s.span = uintptr(low), uintptr(unix.ENOTDIR+1<<20)
 	s.want = " >= 0 or ENOTDIR or EACCES"
 	return s.Tolerate(unix.ENOENT, unix.ELOOP)
 }
@@ -35,7 +34,7 @@ func (l *List) TryOpen(path string) *Step {
 func (l *List) TryExecveat(opened *Step) *Step {
 	s := l.add("execveat", unix.SYS_EXECVEAT, opened.arg(), text(""), argv, envp, symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"))
 	low := -int64(unix.EACCES)
-	s.low, s.span = uint64(low), uint64(unix.EACCES-unix.EBADF)
+	s.low, s.span = uintptr(low), uintptr(unix.EACCES-unix.EBADF)
 	s.want = " = EACCES or EBADF"
 	return s
 }
@@ -44,7 +43,7 @@ func (l *List) TryExecveat(opened *Step) *Step {
 func (l *List) TryChdir(path string) *Step {
 	s := l.Chdir(path)
 	low := -int64(maxErrno)
-	s.low, s.span = uint64(low), maxErrno
+	s.low, s.span = uintptr(low), maxErrno
 	s.want = " or any error"
 	return s
 }
@@ -62,9 +61,5 @@ func (l *List) SetgroupsTo(groups []uint32) *Step {
 	if len(groups) == 0 {
 		return l.Setgroups()
 	}
-	d := new(data)
-	for _, g := range groups {
-		d.bytes = binary.LittleEndian.AppendUint32(d.bytes, g)
-	}
-	return l.add("setgroups", unix.SYS_SETGROUPS, number(len(groups)), memory(d, fmt.Sprint(groups)))
+	return l.add("setgroups", sysSetgroups, number(len(groups)), memory(ints(groups...), fmt.Sprint(groups)))
 }

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 )
@@ -23,4 +24,18 @@ func genuine(name, of, version string) Req {
 		}
 		return ""
 	}}
+}
+
+// SameProcessor says whether an executable is for the processor that this program is for: both begin alike.
+func SameProcessor(path string) bool {
+	const machine = 18 // its offset in the ELF header, see elf(5)
+	header := func(path string) (h [machine + 2]byte) {
+		if f, err := os.Open(path); err == nil {
+			defer f.Close()
+			f.ReadAt(h[:], 0) //nolint:errcheck // zeros are no processor
+		}
+		return h
+	}
+	a, b := header(path), header("/proc/self/exe")
+	return a[0] != 0 && a[4] == b[4] && a[5] == b[5] && string(a[machine:]) == string(b[machine:])
 }
