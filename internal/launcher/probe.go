@@ -33,7 +33,7 @@ var (
 // Probe makes the call, and goes on whatever comes.
 func (l *List) Probe(p *Probe) *Step {
 	s := l.add(p.name, p.nr, p.args...)
-	s.low, s.span, s.want = 0, ^uint64(0), " or anything"
+	s.low, s.span, s.want = 0, ^uintptr(0), " or anything"
 	return s
 }
 
