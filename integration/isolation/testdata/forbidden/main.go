@@ -430,9 +430,16 @@ func left() (n int) {
 		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|options, nil)
 		return err == nil && info.Signo != 0, err == unix.ECHILD
 	}
-	for end := time.Now().Add(timeout / 10); ; time.Sleep(time.Millisecond) {
-		if _, none := wait(unix.WNOWAIT); none || time.Now().After(end) {
+	end, tick := time.After(timeout/10), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for over := false; !over; {
+		if _, none := wait(unix.WNOWAIT); none {
 			break
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			over = true
 		}
 	}
 	for ended, _ := wait(0); ended; ended, _ = wait(0) {
