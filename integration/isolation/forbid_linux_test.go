@@ -243,6 +243,19 @@ func TestFilterCannotReadAsAnErrorOfTheFile(t *testing.T) {
 	}
 }
 
+// Docker's filter forbids pivot_root. The init of a pid namespace has an empty root all the same.
+func TestInitCannotKeepItsRootWithoutPivotRoot(t *testing.T) {
+	needRoot(t)
+	needUserNS(t)
+	run := forbidden(t)
+	const want = "2 processes, [], <nil>"
+	for _, args := range [][]string{{}, {"-filter", "pivot_root"}, {"-filter", "pivot_root", "-errno", "38"}, {"-filter", "pivot_root", "-kill"}} {
+		if lines := run(t, append(args, "roots")...); lines["roots"] != want {
+			t.Errorf("%v: %q, want %q", args, lines, want)
+		}
+	}
+}
+
 // bubblewrap#587: a sandbox whose making fails leaves a zombie to who is pid 1, or a subreaper.
 func TestFailedStartsCannotLeaveZombies(t *testing.T) {
 	needUserNS(t)
