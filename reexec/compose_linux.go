@@ -28,6 +28,7 @@ type launch struct {
 	lasting bool
 	forbids forbidden
 	protect bool
+	refused error          // it is known that it would fail
 	inside  int            // the first step in another user namespace, with all capabilities there; 0 if none is
 	fresh   map[int]bool   // steps that mount what shows namespaces
 	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
@@ -100,7 +101,10 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 // Where a filter forbids execveat there is the path, in a Set of one's own.
 func (l *launch) execute(fd launcher.FD, name string, protect bool) {
 	path := fmt.Sprintf("/proc/self/fd/%d", fd) // path: in a Set of one's own alone
-	if l.forbids.execveat && !protect {
+	switch {
+	case l.forbids.execveat && protect: // not even tried, as a filter may kill
+		l.refused = &LaunchError{Op: "execveat", Path: name, Step: "execveat", Err: noExecveat(unix.EPERM)}
+	case l.forbids.execveat:
 		l.paths[l.Execve(path).Index()] = name
 		return
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -191,8 +190,7 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 // process, as orphans do whose ancestor is pid 1 or a subreaper (prctl(2)). It is in the group of the original, whose
 // number nobody else has as long as it is there; it ends by itself.
 func reapOrphans(group int) {
-	var subreaper int32
-	if os.Getpid() != 1 && (unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0) != nil || subreaper == 0) {
+	if !launcher.TakesOrphans() {
 		return
 	}
 	for began := time.Now(); time.Since(began) < exitTimeout; time.Sleep(time.Millisecond) {

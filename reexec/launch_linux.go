@@ -33,6 +33,9 @@ func giveUp(p *launcher.Process) {
 
 // startHere starts the launcher on l. It is lent the capabilities that it would not have otherwise.
 func (l *launch) startHere(cmd *launcher.Cmd) (*launcher.Process, error) {
+	if l.refused != nil {
+		return nil, l.refused
+	}
 	cmd.List = &l.List
 	if lent := sys.Lendable(); lent != 0 {
 		attr := syscall.SysProcAttr{}
@@ -66,11 +69,15 @@ func (l *launch) explain(err error) error {
 	case why != "" && se.Errno == unix.ENOENT:
 		le.Err = fmt.Errorf("%w: %s", se.Errno, why)
 	case se.Name == "execveat" && l.forbids.execveat:
-		le.Err = fmt.Errorf("%w: a filter of system calls (seccomp) forbids execveat, and by a path nothing is executed in a Set that somebody else made", se.Errno)
+		le.Err = noExecveat(se.Errno)
 	case se.Name == "openat2" && l.forbids.openat2:
 		le.Err = fmt.Errorf("%w: a filter of system calls (seccomp) forbids openat2, which keeps links of procfs from leading outside", se.Errno)
 	}
 	return le
+}
+
+func noExecveat(errno unix.Errno) error {
+	return fmt.Errorf("%w: a filter of system calls (seccomp) forbids execveat, and by a path nothing is executed in a Set that somebody else made", errno)
 }
 
 // ended says why the launcher did not come to where it was waited for.

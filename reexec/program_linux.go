@@ -104,6 +104,9 @@ func (g *Program) Prepare(ctx context.Context) (*Prepared, error) {
 	g.lookAtAttrs()
 	lent := sys.Lendable()
 	steps := composeProgram(g, uint64(permitted(lent)))
+	if steps.refused != nil {
+		return nil, steps.refused
+	}
 	all := append(files(g.Join), g.Files...)
 	if g.Exe != nil {
 		all = append(all, g.Exe)

@@ -203,9 +203,11 @@ func TestFilterThatKnowsNoNewCallsCannotKeepWorkOut(t *testing.T) {
 			})
 		}
 	}
-	for _, calls := range []string{"keyctl", "close_range", "clone3", "pivot_root"} {
+	for calls, not := range map[string]map[string]string{
+		"keyctl": nil, "close_range": nil, "clone3": nil, "pivot_root": nil, "execveat": noExecveat,
+	} {
 		t.Run(calls+" kills", func(t *testing.T) {
-			expect(t, run(t, "-inherit", "-kill", "-filter", calls, "own", "opened"), nil)
+			expect(t, run(t, "-inherit", "-kill", "-filter", calls, "own", "opened"), not)
 		})
 	}
 }
@@ -240,6 +242,19 @@ func TestFilterCannotReadAsAnErrorOfTheFile(t *testing.T) {
 	lines := run(t, "-filter", "keyctl", "file")
 	if lines["file"] != "ok" || !strings.HasSuffix(lines["no file"], "no such file or directory") {
 		t.Errorf("where openat2 is allowed: %q", lines)
+	}
+}
+
+// Docker's filter forbids pivot_root. The init of a pid namespace has an empty root all the same.
+func TestInitCannotKeepItsRootWithoutPivotRoot(t *testing.T) {
+	needRoot(t)
+	needUserNS(t)
+	run := forbidden(t)
+	const want = "2 processes, [], <nil>"
+	for _, args := range [][]string{{}, {"-filter", "pivot_root"}, {"-filter", "pivot_root", "-errno", "38"}, {"-filter", "pivot_root", "-kill"}} {
+		if lines := run(t, append(args, "roots")...); lines["roots"] != want {
+			t.Errorf("%v: %q, want %q", args, lines, want)
+		}
 	}
 }
 

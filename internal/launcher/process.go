@@ -380,6 +380,13 @@ func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
 	return reapable
 }
 
+// TakesOrphans reports whether orphans may become children of this process: as pid 1, or as a subreaper (prctl(2)).
+func TakesOrphans() bool {
+	var subreaper int32
+	return os.Getpid() == 1 ||
+		unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0) == nil && subreaper != 0
+}
+
 // KilledBy is the signal that has killed a process that is about to end, which is left to be reaped; 0 if it was none, or
 // that is not known.
 func (p *Process) KilledBy(limit time.Duration) (sig syscall.Signal) {

@@ -209,6 +209,8 @@ func do(ctx context.Context, act, arg string) {
 			fmt.Printf("map: %v, %v\n", uid, err)
 			s.Close()
 		}
+	case "roots":
+		roots()
 	case "reap":
 		reap(ctx, arg)
 	case "cgroup":
@@ -389,6 +391,38 @@ func file(ctx context.Context) {
 	say("no file", err)
 }
 
+// roots lists what is in the root directories of the processes that keep a pid namespace: the original, and the init. That
+// takes root.
+func roots() {
+	s, err := gonso.Unshare(gonso.User | gonso.PID)
+	if err != nil {
+		say("roots", err)
+		return
+	}
+	defer s.Close()
+	parents := make(map[string]string)
+	entries, err := os.ReadDir("/proc")
+	for _, e := range entries {
+		status, _ := os.ReadFile("/proc/" + e.Name() + "/status") // of what is gone, or no process, there is none
+		_, rest, _ := strings.Cut(string(status), "\nPPid:\t")
+		parents[e.Name()], _, _ = strings.Cut(rest, "\n")
+	}
+	self := strconv.Itoa(os.Getpid())
+	var seen, found []string
+	for _, e := range entries {
+		args, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if parent := parents[e.Name()]; (parent == self || parents[parent] == self) && strings.HasPrefix(string(args), "gonso-init") {
+			names, rerr := os.ReadDir("/proc/" + e.Name() + "/root/")
+			err = errors.Join(err, rerr)
+			seen = append(seen, e.Name())
+			for _, n := range names {
+				found = append(found, n.Name())
+			}
+		}
+	}
+	fmt.Printf("roots: %d processes, %q, %v\n", len(seen), found, err)
+}
+
 // reap has the making of a pid namespace, and a program in one, fail often where orphans come to this process, and
 // counts who is left.
 func reap(ctx context.Context, times string) {
@@ -430,9 +464,16 @@ func left() (n int) {
 		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|options, nil)
 		return err == nil && info.Signo != 0, err == unix.ECHILD
 	}
-	for end := time.Now().Add(timeout / 10); ; time.Sleep(time.Millisecond) {
-		if _, none := wait(unix.WNOWAIT); none || time.Now().After(end) {
+	end, tick := time.After(timeout/10), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for over := false; !over; {
+		if _, none := wait(unix.WNOWAIT); none {
 			break
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			over = true
 		}
 	}
 	for ended, _ := wait(0); ended; ended, _ = wait(0) {
