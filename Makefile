@@ -12,7 +12,7 @@ ARGS ?=
 DIR ?=
 # For make fuzz: the time for each target.
 FUZZTIME ?= 30s
-# For make test-kernels: arm64, 5.10, 6.1, 6.12 or all.
+# For make test-kernels: arm64, arm, ppc64le, riscv64, s390x, 5.10, 6.1, 6.12 or all.
 KERNELS ?= arm64 5.10
 
 .PHONY: help
@@ -54,7 +54,7 @@ race: try-setup ## the same with the race detector
 	@$(scripts)/test.sh -race $(ARGS)
 
 .PHONY: test-kernels
-test-kernels: ## boot other kernels and an arm64 machine in qemu, and run the tests there (KERNELS=all)
+test-kernels: ## boot other kernels and other processors in qemu, and run the tests there (KERNELS=all)
 	@$(scripts)/kernels.sh $(ARGS) $(KERNELS)
 
 .PHONY: buildmodes

@@ -235,7 +235,7 @@
 //
 // # Systems
 //
-// Linux 5.10 or later with /proc mounted. The process backend exists on amd64 and arm64, the thread
-// backend on every architecture. On other systems the package compiles, and what it cannot do answers
-// an error matching [errors.ErrUnsupported].
+// Linux 5.10 or later with /proc mounted. The thread backend exists on every architecture, the process
+// backend on 386, amd64, arm, arm64, loong64, mips64le, ppc64le, riscv64 and s390x. On other systems
+// the package compiles, and what it cannot do answers an error matching [errors.ErrUnsupported].
 package gonso

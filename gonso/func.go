@@ -174,8 +174,8 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 // done meanwhile returns its error, with the last failure in the text.
 //
 // The privileges are those of entering the Set, see [Set.Do]; a Set with a user
-// namespace that the caller made or owns needs none. Processes need linux/amd64
-// or linux/arm64.
+// namespace that the caller made or owns needs none. Processes need Linux on an
+// architecture that the package's documentation lists under Systems.
 func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption) (Out, error) {
 	outcome, grace, copying, err := f.do(ctx, s, in, opts)
 	out, err := f.result(ctx, grace, outcome, err)

@@ -250,8 +250,9 @@ func exclude(one, other string) error {
 func InThread() DoOption { return func(c *doConfig) { c.inThread = true } }
 
 // InProcess runs a registered function in a worker process, also where a thread
-// would do. Where there is no process backend (other architectures than amd64
-// and arm64) the error matches [errors.ErrUnsupported]. It excludes [InThread].
+// would do. Where there is no process backend (on architectures that the package's
+// documentation does not list under Systems) the error matches
+// [errors.ErrUnsupported]. It excludes [InThread].
 func InProcess() DoOption { return func(c *doConfig) { c.inProcess = true } }
 
 // Isolated runs a registered function in a process of its own, as [InProcess]

@@ -37,8 +37,7 @@ import (
 // for a test, and the go command says "[no tests to run]", and does not keep that in its cache. If
 // GONSO_TEST_REQUIRE promises root or userns, the run fails instead.
 //
-// The tests of a plain user need what [gonso.Unshare] of [gonso.User] needs, and linux/amd64 or
-// linux/arm64.
+// The tests of a plain user need what [gonso.Unshare] of [gonso.User] needs, and the process backend.
 func Main(m *testing.M) {
 	gonso.Init()
 	if os.Geteuid() == 0 {

@@ -24,10 +24,12 @@
 //   - calls.go: the system calls that a list can hold;
 //   - program.go: those on the way to a program that somebody chose;
 //   - names.go: how their constants are printed;
-//   - list.go: how a list is laid out in the launcher's memory;
-//   - launcher_*.s: the launcher's code, one file an architecture;
+//   - abi.go, ids.go, ids_16bit.go: what of the calls differs by architecture;
+//   - list.go, layout.go: how a list is laid out in the launcher's memory;
+//   - text.go: what is true of the launcher's code everywhere;
+//   - launcher_*.s: that code, one file an architecture;
 //   - elf.go, image.go: the executable made of it, and the file that holds it;
 //   - process.go: preparing it, starting it and talking to it.
 //
-// It needs Linux on amd64 or arm64, and a mounted /proc; on other architectures, Supported and Start say so.
+// It needs Linux on one of the architectures in elf.go, and a mounted /proc; on others, Supported and Start say so.
 package launcher

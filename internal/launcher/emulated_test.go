@@ -74,7 +74,9 @@ func TestLauncherOfEveryArchitecture(t *testing.T) {
 		}
 		t.Run(a.name, func(t *testing.T) {
 			dir := t.TempDir()
-			program, run := "/proc/self/exe", func(path string, args ...string) *exec.Cmd { return exec.Command(path, args...) }
+			program, start := "/proc/self/exe", func(path string, args ...string) *exec.Cmd {
+				return &exec.Cmd{Path: path, Args: append([]string{"echo"}, args...)} // busybox goes by that name
+			}
 			if !own {
 				testenv.Need(t, testenv.GoTool)
 				emulator := emulators[a.name]
@@ -83,8 +85,8 @@ func TestLauncherOfEveryArchitecture(t *testing.T) {
 				}
 				emulator, err := exec.LookPath("qemu-" + emulator)
 				testenv.Found(t, "qemu-user", err)
-				run = func(path string, args ...string) *exec.Cmd {
-					return exec.Command(emulator, append([]string{path}, args...)...)
+				start = func(path string, args ...string) *exec.Cmd {
+					return exec.Command(emulator, append([]string{"-0", "echo", path}, args...)...)
 				}
 				program = filepath.Join(dir, "test")
 				build := exec.Command("go", "test", "-c", "-o", program, ".")
@@ -94,7 +96,7 @@ func TestLauncherOfEveryArchitecture(t *testing.T) {
 				}
 			}
 			is := func(name string) string {
-				c := run(program, dir)
+				c := start(program, dir)
 				c.Env = append(os.Environ(), testenv.ProgramEnv+"="+name)
 				out, err := c.CombinedOutput()
 				if err != nil {
@@ -113,7 +115,7 @@ func TestLauncherOfEveryArchitecture(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer status.Close()
-			launcher := run(filepath.Join(dir, "image"), "of", "one", "list")
+			launcher := start(filepath.Join(dir, "image"), "of", "one", "list")
 			launcher.ExtraFiles = []*os.File{control, status}
 			err = launcher.Run()
 			if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 127 {
