@@ -33,7 +33,8 @@ func TestEndOfTheCommandCannotBeLostAsInit(t *testing.T) {
 	}
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGKILL, unix.SIGALRM, unix.SIGQUIT, unix.SIGUSR1} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
-			if exec.Command("sh", "-c", `kill -$0 $$`, strconv.Itoa(int(sig))).Run() == nil { // busybox's and SIGQUIT
+			// The shell of busybox ignores SIGQUIT.
+			if exec.Command("sh", "-c", `kill -$0 $$`, strconv.Itoa(int(sig))).Run() == nil {
 				testenv.Found(t, "signals", fmt.Errorf("sh ignores %v", sig))
 			}
 			testenv.Leaks(t)

@@ -67,7 +67,7 @@ func TestOfMain(t *testing.T) {
 		unix.Kill(os.Getpid(), unix.SIGKILL)
 	case "wait":
 		fmt.Printf("outside %d inside %d\n", os.Getppid(), os.Getpid())
-		// In a program without cgo, the runtime takes select {} for a deadlock, says so and exits with 2.
+		// Without cgo, the Go runtime takes select {} for a deadlock, and exits with 2.
 		for {
 			unix.Pause()
 		}

@@ -14,7 +14,8 @@ import (
 // without Go: integration/scripts/kernels.sh boots some.
 const programsEnv = "GONSO_TEST_PROGRAMS"
 
-// A linkage is how a program of testdata is built, and how its name ends among those built beforehand.
+// A linkage is how a program of testdata is built, and how its name ends where it was built
+// beforehand.
 type linkage struct {
 	end   string
 	cgo   string
@@ -24,7 +25,8 @@ type linkage struct {
 var (
 	asStatic  = linkage{"", "0", nil} // containers have no loader
 	asDynamic = linkage{".dynamic", "1", nil}
-	asLoader  = linkage{".loader", "0", []string{"-ldflags=-T=0x40000000"}} // another program is there too
+	// It is in memory together with the program that it loads.
+	asLoader = linkage{".loader", "0", []string{"-ldflags=-T=0x40000000"}}
 )
 
 func (l linkage) command(name, to string) *exec.Cmd {
@@ -101,8 +103,9 @@ func init() {
 				if err != nil {
 					break
 				}
+				to := filepath.Join(os.Args[1], name+l.end)
 				var out []byte
-				if out, err = l.command(name, filepath.Join(os.Args[1], name+l.end)).CombinedOutput(); err != nil {
+				if out, err = l.command(name, to).CombinedOutput(); err != nil {
 					err = fmt.Errorf("%s: %w\n%s", name, err, out)
 				}
 			}

@@ -3,9 +3,9 @@
 # and as a plain user. Nothing is installed: the kernels are Debian's own, fetched with apt into a
 # private directory (signatures checked with the machine's keyring) and only unpacked.
 #
-# The machine has no disk: the initramfs is busybox, the test binaries and guest-init.sh beside this file. Where
-# the processor is this machine's, programs of this machine that tests look for are in it, too (runc, ip ...),
-# with their libraries.
+# The machine has no disk: the initramfs is busybox, the test binaries and guest-init.sh beside this
+# file. Where the processor is this machine's, its programs that tests look for are in it, too (runc,
+# ip ...), with their libraries.
 set -euo pipefail
 
 usage() {
@@ -25,8 +25,8 @@ KERNEL is one of
 
   -k       keep the work directory (initramfs, console log) and say where it is
   -run     only tests that match
-PACKAGE defaults to every package of the library that has tests. It may be ./integration/isolation, whose
-programs are then built here and whose containers are made by this machine's runc (amd64 only).
+PACKAGE defaults to every package of the library that has tests. It may be ./integration/isolation:
+its programs are built here, and this machine's runc makes its containers (amd64 only).
 
 environment:
   GONSO_KERNEL_TIMEOUT   seconds for one boot with all its tests (600)
@@ -130,7 +130,8 @@ describe() {
 # What tests use of the kernel, where it is not built in.
 modules=(fuse overlay binfmt_misc veth dummy tun)
 # What tests use of this machine. Others by these names, as busybox has, can do less.
-tools=(runc nsenter setpriv unshare mount umount lsns ip newuidmap newgidmap getsubids getent keyctl env true)
+tools=(runc nsenter setpriv unshare mount umount lsns ip newuidmap newgidmap getsubids getent keyctl
+	env true)
 
 work=$(mktemp -d)
 qemu_pid=
@@ -315,8 +316,8 @@ pack() {
 # Boots $kernel and prints what its tests did. Counts go to passed, failed and skipped.
 boot() {
 	local log=$work/$kernel/console start=$SECONDS status=0 memory
-	# What is packed is unpacked into memory, of which a tmpfs gets half, and then moved to another one. Floods take
-	# more than two gigabytes.
+	# What is packed is unpacked into memory, of which a tmpfs gets half, and then moved to another
+	# one. Floods take more than two gigabytes.
 	memory=$((4096 + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
 	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m "$memory" -nodefaults -display none -no-reboot \
 		-kernel "$cache/$suite-$arch/vmlinuz" -initrd "$work/$kernel/initramfs" \
