@@ -32,7 +32,7 @@ func SameProcessor(path string) bool {
 	header := func(path string) (h [machine + 2]byte) {
 		if f, err := os.Open(path); err == nil {
 			defer f.Close()
-			f.ReadAt(h[:], 0) //nolint:errcheck // zeros are no processor
+			f.ReadAt(h[:], 0) // zeros are no processor
 		}
 		return h
 	}
