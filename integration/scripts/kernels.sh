@@ -317,8 +317,11 @@ pack() {
 boot() {
 	local log=$work/$kernel/console start=$SECONDS status=0 memory
 	# What is packed is unpacked into memory, of which a tmpfs gets half, and then moved to another
-	# one. Floods take more than two gigabytes.
-	memory=$((4096 + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
+	# one. Floods take more than two gigabytes, which 32 bits do not have.
+	memory=4096
+	[ "$goarch" != arm ] || memory=2048
+	memory=$((memory + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
+	memory=$(((memory + 255) / 256 * 256)) # as POWER has it
 	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m "$memory" -nodefaults -display none -no-reboot \
 		-kernel "$cache/$suite-$arch/vmlinuz" -initrd "$work/$kernel/initramfs" \
 		-append "console=$console panic=-1 quiet loglevel=3 random.trust_cpu=on" \

@@ -47,8 +47,8 @@ func TestLauncherText(t *testing.T) {
 
 var _ = testenv.Long(TestTextOfEveryArchitecture)
 
-// The assembler is there for all architectures: it says which bytes the launcher has, and whether a linker would have to
-// change them.
+// The assembler is there for all architectures: it says which bytes the launcher has, and whether a
+// linker would have to change them.
 func TestTextOfEveryArchitecture(t *testing.T) {
 	testenv.Need(t, testenv.GoTool)
 	for _, a := range architectures {

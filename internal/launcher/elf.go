@@ -16,7 +16,8 @@ type architecture struct {
 	flags   uint32 // what the kernel asks of a program
 }
 
-// architectures are those that a launcher is written for. The flags are those that Go's own linker sets.
+// architectures are those that a launcher is written for. The flags are those that Go's own linker
+// sets.
 var architectures = []architecture{
 	{name: "386", machine: 3, bits: 32, order: binary.LittleEndian},
 	{name: "amd64", machine: 62, bits: 64, order: binary.LittleEndian},
@@ -56,7 +57,8 @@ func (a architecture) size(of32, of64 int) int {
 // segment is one entry of the program header table.
 type segment struct{ kind, flags, offset, address, fileSize, memorySize, align uint64 }
 
-// elfImage returns an executable of text, which runs at textBase behind the headers and finds zeroed memory at dataBase.
+// elfImage returns an executable of text, which runs at textBase behind the headers and finds
+// zeroed memory at dataBase.
 func elfImage(a architecture, text []byte) []byte {
 	const (
 		executable = 2 // ET_EXEC: not relocatable, the list's addresses are absolute

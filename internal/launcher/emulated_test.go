@@ -19,7 +19,8 @@ import (
 // emulators are programs of qemu-user, by GOARCH: those of a name of their own there.
 var emulators = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "loong64": "loongarch64", "mips64le": "mips64el"}
 
-// emulatedList has what differs between architectures: all arguments, errors, a child, the arguments of the launcher.
+// emulatedList has what differs between architectures: all arguments, errors, a child, the
+// arguments of the launcher.
 func emulatedList(dir string) *List {
 	l := new(List)
 	l.Sync()
@@ -64,8 +65,9 @@ func readRecords() error {
 
 var _ = testenv.Long(TestLauncherOfEveryArchitecture)
 
-// qemu-user executes programs of other processors with this kernel's system calls. What it executes can start no others, so
-// the test does by hand what Start does, and there are no namespaces in its list.
+// qemu-user executes programs of other processors with this kernel's system calls. What it executes
+// can start no others, so the test does by hand what Start does, and there are no namespaces in its
+// list.
 func TestLauncherOfEveryArchitecture(t *testing.T) {
 	for _, a := range architectures {
 		own := a.name == runtime.GOARCH

@@ -15,8 +15,8 @@ TEXT ·textStart(SB), NOSPLIT, $0-4
 	MOVL	AX, ret+0(FP)
 	RET
 
-// SI argv and DI envp until the list is read; BP dataBase, then the step. The kernel clobbers AX alone. A call takes every
-// register, so where the step is stays in the record.
+// SI argv and DI envp until the list is read; BP dataBase, then the step. The kernel clobbers AX
+// alone. A call takes every register, so where the step is stays in the record.
 TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL	SP, AX			// argc, argv..., 0, envp..., 0
 	LEAL	4(AX), SI
@@ -25,7 +25,8 @@ TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL	$const_dataBase, BP
 	MOVL	$const_StatusFD, header_status(BP)
 
-	// Read the list: its first word, which says where it ends, then the rest. Not a byte more, those are for Wait.
+	// Read the list: its first word, which says where it ends, then the rest. Not a byte more,
+	// those are for Wait.
 	MOVL	$const_ControlFD, BX
 	MOVL	BP, CX
 	MOVL	$const_wordSize, DX

@@ -15,7 +15,8 @@ TEXT ·textStart(SB), NOSPLIT, $0-4
 	MOVW	R0, ret+0(FP)
 	RET
 
-// R8 dataBase, R9 the step; R3 argv and R4 envp until the list is read. The kernel clobbers R0 alone.
+// R8 dataBase, R9 the step; R3 argv and R4 envp until the list is read. The kernel clobbers R0
+// alone.
 TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVW	R13, R6			// argc, argv..., 0, envp..., 0
 	ADD	$4, R6, R3
@@ -26,7 +27,8 @@ TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVW	$const_StatusFD, R6
 	MOVW	R6, header_status(R8)
 
-	// Read the list: its first word, which says where it ends, then the rest. Not a byte more, those are for Wait.
+	// Read the list: its first word, which says where it ends, then the rest. Not a byte more,
+	// those are for Wait.
 	MOVW	R8, R1
 	MOVW	$const_wordSize, R2
 read:

@@ -27,7 +27,8 @@ TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVV	$const_StatusFD, R12
 	MOVV	R12, header_status(R23)
 
-	// Read the list: its first word, which says where it ends, then the rest. Not a byte more, those are for Wait.
+	// Read the list: its first word, which says where it ends, then the rest. Not a byte more,
+	// those are for Wait.
 	MOVV	R23, R5
 	MOVV	$const_wordSize, R6
 read:

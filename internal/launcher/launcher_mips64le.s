@@ -21,8 +21,8 @@ TEXT ·textStart(SB), NOSPLIT, $0-8
 	MOVV	R1, ret+0(FP)
 	RET
 
-// R16 dataBase, R17 the step, R18 argv, R19 envp. The kernel may clobber R1 to R15, R24 and R25, and keeps R16 to R22. The
-// assembler puts no instruction of its own use into a delay slot but a no-operation.
+// R16 dataBase, R17 the step, R18 argv, R19 envp. The kernel may clobber R1 to R15, R24 and R25,
+// and keeps R16 to R22. Behind each branch the assembler puts a no-operation.
 TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVV	R29, R12		// argc, argv..., 0, envp..., 0
 	ADDVU	$8, R12, R18
@@ -34,7 +34,8 @@ TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVV	$const_StatusFD, R12
 	MOVV	R12, header_status(R16)
 
-	// Read the list: its first word, which says where it ends, then the rest. Not a byte more, those are for Wait.
+	// Read the list: its first word, which says where it ends, then the rest. Not a byte more,
+	// those are for Wait.
 	MOVV	R16, R20
 	MOVV	$const_wordSize, R21
 read:

@@ -21,8 +21,8 @@ TEXT ·textStart(SB), NOSPLIT, $0-8
 	MOVD	R3, ret+0(FP)
 	RET
 
-// R14 dataBase, R15 the step, R16 argv, R17 envp. The kernel may clobber R0 and R3 to R12, and keeps R14 to R29. R0 is not
-// the zero that Go code has in it.
+// R14 dataBase, R15 the step, R16 argv, R17 envp. The kernel may clobber R0 and R3 to R12, and
+// keeps R14 to R29. R0 is not the zero that Go code has in it.
 TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD	R1, R20			// argc, argv..., 0, envp..., 0
 	ADD	$8, R20, R16
@@ -34,7 +34,8 @@ TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD	$const_StatusFD, R20
 	MOVD	R20, header_status(R14)
 
-	// Read the list: its first word, which says where it ends, then the rest. Not a byte more, those are for Wait.
+	// Read the list: its first word, which says where it ends, then the rest. Not a byte more,
+	// those are for Wait.
 	MOVD	R14, R18
 	MOVD	$const_wordSize, R19
 read:

@@ -27,7 +27,8 @@ TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOV	$const_StatusFD, T0
 	MOV	T0, header_status(S0)
 
-	// Read the list: its first word, which says where it ends, then the rest. Not a byte more, those are for Wait.
+	// Read the list: its first word, which says where it ends, then the rest. Not a byte more,
+	// those are for Wait.
 	MOV	S0, A1
 	MOV	$const_wordSize, A2
 read:

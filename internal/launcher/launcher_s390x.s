@@ -15,7 +15,8 @@ TEXT ·textStart(SB), NOSPLIT, $0-8
 	MOVD	R1, ret+0(FP)
 	RET
 
-// R8 dataBase, R9 the step; R5 argv and R6 envp until the list is read. The kernel clobbers R2 alone.
+// R8 dataBase, R9 the step; R5 argv and R6 envp until the list is read. The kernel clobbers R2
+// alone.
 TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD	R15, R7			// argc, argv..., 0, envp..., 0
 	ADD	$8, R7, R5
@@ -27,7 +28,8 @@ TEXT launcher<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD	$const_StatusFD, R7
 	MOVD	R7, header_status(R8)
 
-	// Read the list: its first word, which says where it ends, then the rest. Not a byte more, those are for Wait.
+	// Read the list: its first word, which says where it ends, then the rest. Not a byte more,
+	// those are for Wait.
 	MOVD	R8, R3
 	MOVD	$const_wordSize, R4
 read:

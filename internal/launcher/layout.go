@@ -4,8 +4,8 @@ package launcher
 
 import "math/bits"
 
-// Everything in this file is shared with the assembly files, which get it from the compiler as go_asm.h. They get the sizes
-// of this architecture: every field is one of its words.
+// Everything in this file is shared with the assembly files, which get it from the compiler as
+// go_asm.h. They get the sizes of this architecture: every field is one of its words.
 const (
 	wordSize   = bits.UintSize / 8
 	recordSize = 2 * wordSize // a step's address, and a result or value
@@ -45,8 +45,8 @@ type header struct {
 	scratch  uintptr    // results that nobody refers to; what Wait reads
 }
 
-// step is one system call. Arguments are addresses of words, so that a constant, the result of an earlier step and a field
-// of the header need no distinction.
+// step is one system call. Arguments are addresses of words, so that a constant, the result of an
+// earlier step and a field of the header need no distinction.
 type step struct {
 	when     uintptr    // address of a word; where it holds zero, the step is skipped
 	nr       uintptr    // system call
