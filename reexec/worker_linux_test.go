@@ -405,7 +405,7 @@ func TestCloseRacesWithCalls(t *testing.T) {
 // gets its own, also where both directions are full.
 func TestConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
 	w, _ := newWorker(t, WorkerOptions{Grace: testenv.Bound(20 * time.Second)}) // emulated processors are slow
-	large := strings.Repeat("0123456789abcdef", 256<<10) // 4 MiB: no socket holds it
+	large := strings.Repeat("0123456789abcdef", 256<<10)                        // 4 MiB: no socket holds it
 	var wg sync.WaitGroup
 	for i := range 32 {
 		wg.Go(func() {
