@@ -20,7 +20,7 @@ func TestContextOfACall(t *testing.T) {
 	called := make(chan struct{})
 	context.AfterFunc(c, func() { close(called) })
 	kept := context.AfterFunc(c, func() { t.Error("it was stopped") })
-	if n := runtime.NumGoroutine(); n != goroutines {
+	if n := runtime.NumGoroutine(); n > goroutines { // those of other tests may have ended
 		t.Errorf("%d goroutines wait for it", n-goroutines)
 	}
 	if !kept() || kept() {

@@ -336,7 +336,7 @@ boot() {
 	tr -d '\r' <"$log" >"$log.text"
 
 	local release p f s end
-	release=$(sed -n 's/^gonso-guest: kernel //p' "$log.text" | head -n 1)
+	release=$(sed -n 's/.*gonso-guest: kernel //p' "$log.text" | head -n 1)
 	end=$(sed -n 's/^gonso-guest: done //p' "$log.text" | tail -n 1)
 	"$work/runtests" -log "$log.text" >"$log.report"
 	read -r p _ f _ s _ < <(tail -n 1 "$log.report")

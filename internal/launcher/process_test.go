@@ -747,6 +747,10 @@ func TestStartedTooShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Where pages have 64 KiB, a pipe would hold all of it.
+	if _, err := unix.FcntlInt(p.Files[0].Fd(), unix.F_SETPIPE_SZ, 64<<10); err != nil {
+		t.Fatal(err)
+	}
 	c := exec.Cmd{Path: "/proc/self/exe", Args: []string{helper + "args"}, ExtraFiles: p.Files}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
