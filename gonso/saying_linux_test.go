@@ -127,9 +127,15 @@ func TestErrorAboutAnOptionCannotHideItsName(t *testing.T) {
 		}
 	}
 	// What the kernel does to several is told apart by what was asked for.
-	for op, o := range map[string]*unshareOptions{"mount": {fresh: []freshMount{{option: "MountProc"}}}, "ioctl": {loopbackUp: true}} {
-		err := o.naming(&Error{Op: op, Type: Net, Err: unix.EPERM})
-		if !strings.HasPrefix(err.Error(), "gonso: "+op+" net: ") || !regexp.MustCompile(": (MountProc|LoopbackUp): ").MatchString(err.Error()) || !errors.Is(err, unix.EPERM) {
+	for _, of := range []struct {
+		err *Error
+		o   unshareOptions
+	}{
+		{&Error{Op: "mount", Type: Net, Path: "/x", Err: unix.EPERM}, unshareOptions{fresh: []freshMount{{option: "MountProc"}}}},
+		{&Error{Op: "ioctl", Type: Net, Err: unix.EPERM}, unshareOptions{loopbackUp: true}},
+	} {
+		err := of.o.naming(of.err)
+		if !strings.HasPrefix(err.Error(), "gonso: "+of.err.Op+" net") || !regexp.MustCompile(": (MountProc|LoopbackUp): ").MatchString(err.Error()) || !errors.Is(err, unix.EPERM) {
 			t.Errorf("%v", err)
 		}
 	}
