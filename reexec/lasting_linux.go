@@ -35,9 +35,11 @@ const (
 	maxLasting = 16
 	// lastingPatience is for how long no start may be over before there is another thread.
 	lastingPatience = 100 * time.Millisecond
+	// leavePatience is how long a start has before it is left behind, once its context is done.
+	leavePatience = 200 * time.Millisecond
 )
 
-// onLastingThread runs f on such a thread. When ctx is done first, it returns ctx's cause with
+// onLastingThread runs f on such a thread. When ctx is done and f does not end soon, it returns ctx's cause with
 // [sys.ErrLeftBehind]; what f gives later is handed to late. What f uses has to be given up by release,
 // which is called when f is over, or will not be called; but not if f says errElsewhere.
 func onLastingThread[T any](ctx context.Context, f func() (T, error), release func(), late func(T)) (T, error) {
@@ -70,12 +72,20 @@ func onLastingThread[T any](ctx context.Context, f func() (T, error), release fu
 	case r := <-c:
 		return r.v, r.err
 	case <-ctx.Done():
-		if over.CompareAndSwap(false, true) {
-			return nothing, stuckStart(context.Cause(ctx))
-		}
-		r := <-c // at the same time
-		return r.v, r.err
 	}
+	// The files that are given to a child are its own once it was made, which does not last: its exec does.
+	patience := time.NewTimer(leavePatience)
+	defer patience.Stop()
+	select {
+	case r := <-c:
+		return r.v, r.err
+	case <-patience.C:
+	}
+	if over.CompareAndSwap(false, true) {
+		return nothing, stuckStart(context.Cause(ctx))
+	}
+	r := <-c // at the same time
+	return r.v, r.err
 }
 
 // errElsewhere is what f of onLastingThread answers if it has to run elsewhere, and has used nothing.
