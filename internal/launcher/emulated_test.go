@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -100,9 +101,11 @@ func TestLauncherOfEveryArchitecture(t *testing.T) {
 			is := func(name string) string {
 				c := start(program, dir)
 				c.Env = append(os.Environ(), testenv.ProgramEnv+"="+name)
-				out, err := c.CombinedOutput()
+				var said strings.Builder // go build -cover has it say something
+				c.Stderr = &said
+				out, err := c.Output()
 				if err != nil {
-					t.Fatalf("%s: %v: %s", name, err, out)
+					t.Fatalf("%s: %v: %s%s", name, err, out, &said)
 				}
 				return string(out)
 			}
