@@ -279,6 +279,10 @@ func endureCalls(program string, calls, inFlight int, limit time.Duration, call 
 		s.Bad = "the start: " + err.Error()
 		return s
 	}
+	b, err := codec.Marshal("what is made with the first value is not an attack's")
+	check(err)
+	_, err = codec.UnmarshalWithin(b, new(string), 1<<20)
+	check(err)
 	start := memory("VmRSS")
 	os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // the peak begins anew
 	var mu sync.Mutex
@@ -377,6 +381,9 @@ func TestHostileWorkerCannotFloodItsParent(t *testing.T) {
 				most := int64(64 << 20)
 				if calls > 1 {
 					most = 256 << 20
+				}
+				if testing.Short() { // as on emulated processors, where the collector comes behind
+					most += most / 8
 				}
 				if s.Peak > most && !testenv.Race { // which multiplies it
 					t.Errorf("%d MiB of memory, where %d are allowed", s.Peak>>20, most>>20)
