@@ -122,14 +122,9 @@ func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
 	return sys.NewFile(fd, a.full()), nil
 }
 
-// openat is open(2), with the mode of package os and not interrupted by the runtime's signals.
+// openat is open(2), with the mode of package os.
 func openat(name string, flag int, perm os.FileMode) (int, error) {
-	for {
-		fd, err := unix.Open(name, flag|unix.O_CLOEXEC|unix.O_LARGEFILE, uint32(modeBits(perm)))
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
+	return sys.Openat(unix.AT_FDCWD, name, flag, modeBits(perm))
 }
 
 // how is what openat2(2) takes, which calls a mode an error where none is needed, and what open(2) ignores.

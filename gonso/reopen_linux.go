@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // A file that was found with O_PATH is opened without its name. Which way there is depends on who
@@ -129,7 +130,7 @@ func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
 		case err != unix.EPERM && err != unix.ENOSYS || !openat2Forbidden(err):
 			return fd, err
 		case how.Resolve == 0: // nothing that open(2) could not do
-			return openatAgain(dirfd, name, how)
+			return sys.Openat(dirfd, name, int(how.Flags), uint32(how.Mode))
 		default:
 			return -1, fmt.Errorf("%w: a filter of system calls (seccomp) forbids openat2, without which links could lead elsewhere", err)
 		}
@@ -140,15 +141,6 @@ func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
 func openat2Forbidden(err error) bool {
 	_, again := unix.Openat2(-1, "x", &unix.OpenHow{Flags: unix.O_PATH})
 	return again == err
-}
-
-func openatAgain(dirfd int, name string, how *unix.OpenHow) (int, error) {
-	for {
-		fd, err := unix.Openat(dirfd, name, int(how.Flags), uint32(how.Mode))
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
 }
 
 // mostMoved is how often a name with ".." in it is tried again below a root, while somebody renames or

@@ -65,7 +65,7 @@ func wrap(f *os.File, fd int) (*NS, error) {
 // OpenProc opens a namespace link of procfs, such as "ns/net" below a descriptor of /proc/PID that
 // package procfs has opened. It is found to be a namespace of that type anyway.
 func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
-	fd, err := openat(dirfd, name, unix.O_RDONLY)
+	fd, err := sys.Openat(dirfd, name, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -88,7 +88,7 @@ func Known(dirfd int, name string) *NS {
 // OpenAt opens a file that may be anything: a FIFO must not block and a device
 // must not be touched, so it is looked at through O_PATH before it is opened.
 func OpenAt(dirfd int, name string) (*NS, error) {
-	fd, err := openat(dirfd, name, unix.O_PATH)
+	fd, err := sys.Openat(dirfd, name, unix.O_PATH, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -132,17 +132,6 @@ func check(fd int, name string) error {
 		return &fs.PathError{Op: "open", Path: name, Err: ErrNotNamespace}
 	}
 	return nil
-}
-
-// openat retries EINTR, which the Go runtime's preemption signals can cause on
-// some file systems (as in the standard library's os.Open).
-func openat(dirfd int, name string, flags int) (int, error) {
-	for {
-		fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, 0)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
 }
 
 // Retain adds a reference. The caller must hold one.

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Dir is the directory of a process or of a thread. It means that one and no later one of the same id.
@@ -175,7 +177,7 @@ func (d *Dir) WriteFile(name, content string) error {
 
 // Link opens what a magic link leads to.
 func (d *Dir) Link(name string) (*os.File, error) {
-	fd, err := openat(d.fd, name, unix.O_RDONLY)
+	fd, err := sys.Openat(d.fd, name, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: d.String() + "/" + name, Err: err}
 	}

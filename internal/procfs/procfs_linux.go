@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // rootIno is the inode number of the root of every procfs (PROC_ROOT_INO).
@@ -40,7 +42,7 @@ var held = func() *root {
 
 // openRoot opens what is on /proc for the calling thread, if that is the root of a procfs.
 func openRoot() (fd int, dev uint64, err error) {
-	fd, err = openat(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY)
+	fd, err = sys.Openat(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return -1, 0, errNone
 	}
@@ -93,16 +95,6 @@ func (r *root) is(fd int) bool {
 	return unix.Fstat(fd, &st) == nil && uint64(st.Dev) == r.dev && st.Ino == rootIno
 }
 
-// openat retries EINTR.
-func openat(dirfd int, name string, flags int) (int, error) {
-	for {
-		fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, 0)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
-}
-
 // beneath opens a file of a procfs: no magic link leads elsewhere, and nothing that is mounted on it
 // is in the way. What containers mount on /proc/sys themselves is of the same procfs.
 func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
@@ -115,7 +107,7 @@ func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
 		fd, err = unix.Openat2(dirfd, name, &how)
 	}
 	if err == unix.ENOSYS || err == unix.EPERM { // a filter of system calls may not know it
-		fd, err = openat(dirfd, name, flags)
+		fd, err = sys.Openat(dirfd, name, flags, 0)
 	}
 	if err != nil {
 		return -1, err
@@ -152,7 +144,7 @@ func Root() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := openat(dir, ".", unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := sys.Openat(dir, ".", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: "/proc", Err: err}
 	}
@@ -182,7 +174,7 @@ func Link(name string, flags int) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(dir)
-	fd, err := openat(dir, name[i+1:], flags)
+	fd, err := sys.Openat(dir, name[i+1:], flags, 0)
 	if err != nil {
 		return -1, &fs.PathError{Op: "open", Path: "/proc/" + name, Err: err}
 	}
