@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Privileges are what decides what a thread may do, and what a process that it starts may. Two that are
-// equal make no difference.
+// Privileges are what decides what a thread may do, and what a process that it starts may, but for filters of
+// system calls, which only procfs tells apart.
 type Privileges struct {
 	UIDs, GIDs        [3]int // real, effective, saved
 	Groups            string
@@ -15,7 +15,6 @@ type Privileges struct {
 	Bounding, Ambient CapSet
 	Securebits        int
 	NoNewPrivs        int
-	Seccomp           int // PR_GET_SECCOMP: which filters there are is not known
 }
 
 // ThreadPrivileges asks for those of the calling thread.
@@ -44,17 +43,9 @@ func ThreadPrivileges() (p Privileges, err error) {
 			p.Ambient |= CapSet(has) << c
 		}
 	}
-	for _, ask := range []struct {
-		option int
-		of     *int
-	}{{unix.PR_GET_SECUREBITS, &p.Securebits}, {unix.PR_GET_NO_NEW_PRIVS, &p.NoNewPrivs}, {unix.PR_GET_SECCOMP, &p.Seccomp}} {
-		*ask.of, err = unix.PrctlRetInt(ask.option, 0, 0, 0, 0)
-		if err == unix.EINVAL && ask.option == unix.PR_GET_SECCOMP { // a kernel without it
-			err = nil
-		}
-		if err != nil {
-			return p, err
-		}
+	if p.Securebits, err = unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0); err != nil {
+		return p, err
 	}
-	return p, nil
+	p.NoNewPrivs, err = unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return p, err
 }
