@@ -14,25 +14,52 @@ import (
 type Probe struct {
 	name    string
 	nr      uintptr
-	args    []arg
+	args    func() []arg    // not made in package init, as few programs are under a filter
 	answers []syscall.Errno // of the kernel; none is 0
 }
 
 // Probes of calls that filters forbid.
 var (
-	ProbeKeyctl     = &Probe{"keyctl", unix.SYS_KEYCTL, []arg{number(1 << 20)}, []syscall.Errno{unix.EOPNOTSUPP}}
-	ProbeCloseRange = &Probe{"close_range", unix.SYS_CLOSE_RANGE, []arg{symbol(1<<32-1, "~0"), symbol(1<<32-1, "~0"), number(0)}, nil}
-	ProbeExecveat   = &Probe{"execveat", unix.SYS_EXECVEAT, []arg{number(-1), text(""), argv, envp, symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")}, []syscall.Errno{unix.EBADF}}
-	ProbeOpenat2    = &Probe{"openat2", unix.SYS_OPENAT2, []arg{number(-1), text("x"), memory(words(unix.O_PATH, 0, 0), "{O_PATH}"), number(24)}, []syscall.Errno{unix.EBADF}}
-	ProbeClone3     = &Probe{"clone3", unix.SYS_CLONE3, []arg{null, number(0)}, []syscall.Errno{unix.EINVAL}}
-
+	ProbeKeyctl = &Probe{
+		"keyctl", unix.SYS_KEYCTL,
+		func() []arg { return []arg{number(1 << 20)} },
+		[]syscall.Errno{unix.EOPNOTSUPP},
+	}
+	ProbeCloseRange = &Probe{
+		"close_range", unix.SYS_CLOSE_RANGE,
+		func() []arg { return []arg{symbol(1<<32-1, "~0"), symbol(1<<32-1, "~0"), number(0)} },
+		nil,
+	}
+	ProbeExecveat = &Probe{
+		"execveat", unix.SYS_EXECVEAT,
+		func() []arg {
+			return []arg{number(-1), text(""), argv, envp, symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")}
+		},
+		[]syscall.Errno{unix.EBADF},
+	}
+	ProbeOpenat2 = &Probe{
+		"openat2", unix.SYS_OPENAT2,
+		func() []arg {
+			return []arg{number(-1), text("x"), memory(quads(unix.O_PATH, 0, 0), "{O_PATH}"), number(unix.SizeofOpenHow)}
+		},
+		[]syscall.Errno{unix.EBADF},
+	}
+	ProbeClone3 = &Probe{
+		"clone3", unix.SYS_CLONE3,
+		func() []arg { return []arg{null, number(0)} },
+		[]syscall.Errno{unix.EINVAL},
+	}
 	// Where this process may not mount the kernel says EPERM, and so may a filter.
-	ProbePivotRoot = &Probe{"pivot_root", unix.SYS_PIVOT_ROOT, []arg{text(""), text("")}, []syscall.Errno{unix.ENOENT, unix.EPERM}}
+	ProbePivotRoot = &Probe{
+		"pivot_root", unix.SYS_PIVOT_ROOT,
+		func() []arg { return []arg{text(""), text("")} },
+		[]syscall.Errno{unix.ENOENT, unix.EPERM},
+	}
 )
 
 // Probe makes the call, and goes on whatever comes.
 func (l *List) Probe(p *Probe) *Step {
-	s := l.add(p.name, p.nr, p.args...)
+	s := l.add(p.name, p.nr, p.args()...)
 	s.low, s.span, s.want = 0, ^uintptr(0), " or anything"
 	return s
 }
