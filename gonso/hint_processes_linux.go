@@ -43,13 +43,7 @@ func gatherProcessLimits() *processLimits {
 
 // countTasks counts the threads of a real uid that can be seen.
 func countTasks(uid uint32) (n uint64) {
-	fd, err := procfs.Open(".", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return 0
-	}
-	dir := os.NewFile(uintptr(fd), "/proc") // path: a name for errors
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
+	names, _ := procfs.Names(".")
 	want := strconv.FormatUint(uint64(uid), 10)
 	for _, name := range names {
 		if name[0] < '1' || name[0] > '9' {

@@ -75,13 +75,7 @@ func findHome(i int) (*nsfs.NS, error) {
 	if ns, err := openHome(i, "self/ns"); err == nil {
 		return ns, nil
 	}
-	tasks, err := procfs.Open("self/task", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(tasks), "task")
-	defer f.Close()
-	ids, err := f.Readdirnames(-1)
+	ids, err := procfs.Names("self/task")
 	for _, id := range ids {
 		if ns, err := openHome(i, "self/task/"+id+"/ns"); err == nil {
 			return ns, nil

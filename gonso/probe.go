@@ -25,13 +25,7 @@ func Probe(ctx context.Context) *Report {
 	r := &Report{Facts: []Fact{{"system", runtime.GOOS}, {"processor", runtime.GOARCH}, {"Go", runtime.Version()}}}
 	r.Facts = append(r.Facts, probeFacts(ctx)...)
 	made := func(types Type, opts ...UnshareOption) func() error {
-		return func() error {
-			s, err := Unshare(types, opts...)
-			if err != nil {
-				return err
-			}
-			return s.Close()
-		}
+		return func() error { return inNew(types, (*Set).Close, opts...) }
 	}
 	for _, t := range singles(AllTypes) {
 		r.try(ctx, t.String(), made(t))
@@ -40,12 +34,7 @@ func Probe(ctx context.Context) *Report {
 		r.try(ctx, t.String()+inUserNamespace, made(User|t))
 	}
 	r.try(ctx, "closures", func() error {
-		s, err := Unshare(UTS)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		return s.Run(func() error { return nil })
+		return inNew(UTS, func(s *Set) error { return s.Run(func() error { return nil }) })
 	})
 	r.try(ctx, "worker"+inUserNamespace, func() error {
 		return inNew(User, func(s *Set) error { return s.Warm(ctx) })
@@ -60,8 +49,8 @@ func Probe(ctx context.Context) *Report {
 const inUserNamespace = ", in a user namespace"
 
 // inNew calls f with a new Set.
-func inNew(types Type, f func(s *Set) error) error {
-	s, err := Unshare(types)
+func inNew(types Type, f func(s *Set) error, opts ...UnshareOption) error {
+	s, err := Unshare(types, opts...)
 	if err != nil {
 		return err
 	}

@@ -77,8 +77,9 @@ func probeFacts(ctx context.Context) (facts []Fact) {
 		add("capabilities", fmt.Sprintf("effective %#x, permitted %#x, bounding %#x", p.Caps.Effective, p.Caps.Permitted, p.Bounding))
 		add("no_new_privs", strconv.Itoa(p.NoNewPrivs))
 	}
-	add("seccomp filter", map[bool]string{true: "yes", false: "no"}[filtered()])
-	add("chroot", map[bool]string{true: "yes", false: "no"}[chrooted() || rootElsewhere()])
+	addBool := func(name string, is bool) { add(name, map[bool]string{true: "yes", false: "no"}[is]) }
+	addBool("seccomp filter", filtered())
+	addBool("chroot", chrooted() || rootElsewhere())
 	for _, name := range []string{"uid_map", "gid_map", "setgroups", "attr/current"} {
 		if text, err := procfs.ReadFile("thread-self/"+name, maxEvidence); err == nil {
 			add("/proc/self/"+name, strings.ReplaceAll(strings.TrimSpace(strings.Trim(text, "\x00")), "\n", ", ")) // path: a name of a fact
@@ -168,12 +169,14 @@ func procOptions() string {
 	if err := procfs.Executable(); err != nil {
 		return reexec.Clause(err)
 	}
-	said := "this program's"
-	for _, m := range mounts {
-		if m.point == "/proc" && m.fs == "proc" { // path: compared with mount points
-			if said = "this program's"; strings.Contains(m.super, "hidepid=") || strings.Contains(m.super, "subset=") {
-				said += ", " + m.super
-			}
+	const own = "this program's"
+	said := own
+	for _, m := range mounts { // the last one on a place is what is seen there
+		if m.point != "/proc" || m.fs != "proc" { // path: compared with mount points
+			continue
+		}
+		if said = own; strings.Contains(m.super, "hidepid=") || strings.Contains(m.super, "subset=") {
+			said += ", " + m.super
 		}
 	}
 	return said

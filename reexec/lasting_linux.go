@@ -116,12 +116,16 @@ func lookAtStarter(atHome func() error) *starter {
 	return s
 }
 
+// isLikeThis reports whether the calling thread has the same privileges.
+func (s *starter) isLikeThis() bool {
+	now, err := ThreadPrivileges()
+	return err == nil && s.err == nil && now == s.privileges
+}
+
 // check fails if the calling thread is not to start anything for s.
 func (s *starter) check() error {
-	if unix.Gettid() != s.tid {
-		if now, err := ThreadPrivileges(); err != nil || s.err != nil || now != s.privileges {
-			return errMoved
-		}
+	if unix.Gettid() != s.tid && !s.isLikeThis() {
+		return errMoved
 	}
 	if s.atHome != nil {
 		return s.atHome()
@@ -141,7 +145,7 @@ func onThreadLike[T any](ctx context.Context, s *starter, f func() (T, error), r
 	}
 	if s.err == nil {
 		v, err := onLastingThread(ctx, func() (v T, err error) {
-			if theirs, err := ThreadPrivileges(); err != nil || theirs != s.privileges {
+			if !s.isLikeThis() {
 				return v, errElsewhere
 			}
 			return f()
@@ -165,7 +169,7 @@ var errMoved = errors.New("threads of this program have different privileges, an
 // like reports whether the threads that last have the starter's privileges.
 func (s *starter) like(ctx context.Context) bool {
 	_, err := onLastingThread(ctx, func() (struct{}, error) {
-		if theirs, err := ThreadPrivileges(); s.err != nil || err != nil || theirs != s.privileges {
+		if !s.isLikeThis() {
 			return struct{}{}, errElsewhere
 		}
 		return struct{}{}, nil
