@@ -341,7 +341,7 @@ func programError(err error) error {
 		}
 		return newError("start", 0, "", &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
 	case le.Op == "keyctl":
-		return refusedWith(le.Op, 0, le.Err, func(*evidence) {})
+		return refused(le.Op, 0, le.Err)
 	case le.Type == 0:
 		return newError(le.Op, 0, "", le.Err)
 	}

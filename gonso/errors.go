@@ -188,6 +188,11 @@ func optionError(le *reexec.LaunchError) error {
 
 // launchError makes the public error of what package reexec reports.
 func launchError(types Type, err error) error {
+	return launchErrorWith(types, err, func(*evidence) {})
+}
+
+// launchErrorWith is launchError where more is known than what the system shows.
+func launchErrorWith(types Type, err error, add func(*evidence)) error {
 	var le *reexec.LaunchError
 	if !errors.As(err, &le) {
 		return newError("launch", types, "", err).withHint(launchHint(err))
@@ -205,7 +210,10 @@ func launchError(types Type, err error) error {
 	if hint := launchHint(le.Err); hint != "" { // EAGAIN, of clone and execve
 		return newError(le.Op, types, le.Path, le.Err).withHint(hint)
 	}
-	e := refusedWith(le.Op, types, le.Err, func(ev *evidence) { ev.inside, ev.fresh = le.Inside, le.Fresh })
+	e := refusedWith(le.Op, types, le.Err, func(ev *evidence) {
+		ev.inside, ev.fresh = le.Inside, le.Fresh
+		add(ev)
+	})
 	e.Path = le.Path
 	return e
 }

@@ -13,8 +13,7 @@ import (
 // evidence is what was read off the system after a refusal. The zero value
 // means that nothing could be read.
 type evidence struct {
-	sysAdmin  bool           // this thread has CAP_SYS_ADMIN
-	caps      capSet         // that it has
+	caps      capSet         // that this thread has
 	capsKnown bool           // these could be read
 	limits    map[Type]int64 // user.max_*_namespaces
 	usernsOff bool           // kernel.unprivileged_userns_clone is 0 (Debian's kernels)
@@ -128,8 +127,11 @@ func (r *refusal) writes() bool { return strings.HasPrefix(r.op, "write") }
 
 func (r *refusal) deniedUser() bool { return r.denied() && r.op == "unshare" && r.about(User) }
 
+// sysAdmin: this thread is known to have CAP_SYS_ADMIN.
+func (ev *evidence) sysAdmin() bool { return ev.caps.has(capSysAdmin) }
+
 // lacksSysAdmin: it is known that this thread has no CAP_SYS_ADMIN.
-func (r *refusal) lacksSysAdmin() bool { return r.capsKnown && !r.sysAdmin }
+func (r *refusal) lacksSysAdmin() bool { return r.capsKnown && !r.sysAdmin() }
 
 // setsUp: an interface was to be set up.
 func (r *refusal) setsUp() bool {
@@ -191,7 +193,7 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool { return r.tooMany() && r.about(User|PID) },
 		text:    "namespaces are nested 32 deep",
 	}, {
-		matches: func(r *refusal) bool { return r.deniedUser() && r.usernsOff && !r.sysAdmin },
+		matches: func(r *refusal) bool { return r.deniedUser() && r.usernsOff && !r.sysAdmin() },
 		proven:  true,
 		text:    "unprivileged user namespaces are switched off: the sysctl kernel.unprivileged_userns_clone is 0",
 	}, {
@@ -199,7 +201,7 @@ var hintRules = []rule{
 		proven:  true,
 		text:    "this process is in a chroot, where the kernel allows no new user namespaces",
 	}, {
-		matches: func(r *refusal) bool { return r.deniedUser() && r.appArmor && !r.sysAdmin },
+		matches: func(r *refusal) bool { return r.deniedUser() && r.appArmor && !r.sysAdmin() },
 		text:    "AppArmor restricts unprivileged user namespaces (the sysctl kernel.apparmor_restrict_unprivileged_userns is 1)",
 	}, {
 		matches: func(r *refusal) bool {
@@ -253,7 +255,7 @@ var hintRules = []rule{
 		proven:  true,
 		say:     func(r *refusal) string { return r.idRule },
 	}, {
-		matches: func(r *refusal) bool { return r.denied() && r.inside && r.appArmor && !r.sysAdmin },
+		matches: func(r *refusal) bool { return r.denied() && r.inside && r.appArmor && !r.sysAdmin() },
 		text: "AppArmor restricts what may be done in user namespaces that programs without privileges make " +
 			"(the sysctl kernel.apparmor_restrict_unprivileged_userns is 1); a profile for this program with the rule userns lifts that",
 	}, {
@@ -265,12 +267,12 @@ var hintRules = []rule{
 		},
 	}, {
 		matches: func(r *refusal) bool {
-			return r.is(syscall.EACCES) && r.mounting() && r.confined == "" && !(r.inside && r.appArmor && !r.sysAdmin)
+			return r.is(syscall.EACCES) && r.mounting() && r.confined == "" && !(r.inside && r.appArmor && !r.sysAdmin())
 		},
 		text: "a security module forbids it (AppArmor, SELinux)",
 	}, {
 		matches: func(r *refusal) bool {
-			return r.is(syscall.EPERM) && r.mounting() && !r.fresh && (r.inside || r.sysAdmin) && !r.seccomp
+			return r.is(syscall.EPERM) && r.mounting() && !r.fresh && (r.inside || r.sysAdmin()) && !r.seccomp
 		},
 		text: "this program, or who started it, has forbidden itself mounts (landlock(7)), or a security module has",
 	}, {

@@ -21,7 +21,7 @@ func TestHintCannotNameAnotherCause(t *testing.T) {
 		seccomp  = "seccomp filter"
 		maxUser  = "user.max_"
 	)
-	all := evidence{capsKnown: true, sysAdmin: true, caps: ^capSet(0)}
+	all := evidence{capsKnown: true, caps: ^capSet(0)}
 	none := evidence{capsKnown: true}
 	with := func(ev evidence, change func(*evidence)) *evidence { change(&ev); return &ev }
 	for name, c := range map[string]struct {

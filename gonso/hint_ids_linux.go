@@ -61,55 +61,52 @@ func kernelIs(major, minor int) bool {
 
 // creationError is launchError where the options and the Set say more about why.
 func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshareOptions, err error) error {
-	e := launchError(types, err)
-	var le *reexec.LaunchError
-	refusal, ok := e.(*Error)
-	if !ok || !errors.As(err, &le) {
-		return e
+	le, ok := errors.AsType[*reexec.LaunchError](err)
+	if !ok || errors.Is(le.Err, unix.EAGAIN) { // launchHint knows why
+		return launchError(types, err)
 	}
-	if launchHint(le.Err) != "" {
-		return e
-	}
-	ev := gatherEvidence(types)
-	ev.inside, ev.fresh = le.Inside, le.Fresh
+	nested := base&User != 0
 	switch {
 	case le.Option == "OwnerUID":
-		refusal = newError("unshare", types, "", optionError(le))
-		ids := c.gatherIDs(base&User != 0)
-		if ids.known {
+		refusal := newError("unshare", types, "", optionError(le))
+		if ids := c.gatherIDs(nested); ids.known {
 			refusal.Hint = ids.unmapped(0, *spec.OwnerUID, 1)
 		}
 		return refusal
-	case writesMap(le):
-		uid, uerr := parseIDMaps(spec.UIDMap)
-		gid, gerr := parseIDMaps(spec.GIDMap)
-		if errors.Join(uerr, gerr) == nil {
-			ids := c.gatherIDs(base&User != 0)
-			ev.idRule, ev.ids = ids.refusedMaps(uid, gid, spec.DenySetgroups), true
-		}
-		if ev.idRule != "" && !o.idMaps && !o.subIDs {
-			ev.idRule += "; it is the map that there is without IDMaps"
-		}
 	case le.Op == "newuidmap" || le.Op == "newgidmap":
-		uid, uerr := parseIDMaps(spec.UIDMap)
-		gid, gerr := parseIDMaps(spec.GIDMap)
-		if errors.Join(uerr, gerr) == nil {
+		refusal := newError(le.Op, Type(le.Type), "", le.Err)
+		refusal.Path = le.Path
+		if uid, gid, err := mapsOf(spec); err == nil {
 			refusal.Hint = c.gatherIDs(false).unmappedLine(uid, gid)
 		}
 		return refusal
-	case le.Op == "setns" && !le.Inside && types != 0:
-		if t := Type(le.Type); len(singles(t)) == 1 && c.ns[t.index()] != nil {
-			ev.owner = ownerOf(c.ns[t.index()])
-		}
-	case le.Op == "unshare" && le.Type&unix.CLONE_NEWUSER != 0 && errors.Is(le.Err, unix.EPERM):
-		ids := c.gatherIDs(base&User != 0)
-		ev.idRule = ids.refusedOwner()
-	case errors.Is(le.Err, unix.ENOSPC) && base&User != 0:
-		ev.limits, ev.limitsIn = c.limitsInside(types)
 	}
-	ev.noUserNS = ev.alongRefused(refusal.Op, refusal.Type)
-	refusal.Hint = hint(refusal.Op, refusal.Type, le.Err, ev)
-	return refusal
+	return launchErrorWith(types, err, func(ev *evidence) {
+		switch {
+		case writesMap(le):
+			if uid, gid, err := mapsOf(spec); err == nil {
+				ev.idRule, ev.ids = c.gatherIDs(nested).refusedMaps(uid, gid, spec.DenySetgroups), true
+			}
+			if ev.idRule != "" && !o.idMaps && !o.subIDs {
+				ev.idRule += "; it is the map that there is without IDMaps"
+			}
+		case le.Op == "setns" && !le.Inside && types != 0:
+			if t := Type(le.Type); len(singles(t)) == 1 && c.ns[t.index()] != nil {
+				ev.owner = ownerOf(c.ns[t.index()])
+			}
+		case le.Op == "unshare" && le.Type&unix.CLONE_NEWUSER != 0 && errors.Is(le.Err, unix.EPERM):
+			ev.idRule = c.gatherIDs(nested).refusedOwner()
+		case errors.Is(le.Err, unix.ENOSPC) && nested:
+			ev.limits, ev.limitsIn = c.limitsInside(types)
+		}
+	})
+}
+
+// mapsOf are the id maps that were to be written.
+func mapsOf(spec *reexec.Creation) (uid, gid []IDMap, err error) {
+	uid, uerr := parseIDMaps(spec.UIDMap)
+	gid, gerr := parseIDMaps(spec.GIDMap)
+	return uid, gid, errors.Join(uerr, gerr)
 }
 
 // writesMap reports whether an id map was to be written, by this process or by a launcher.

@@ -3,6 +3,7 @@ package gonso
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,38 +26,31 @@ func findHint(op string, types Type, err error, add func(*evidence)) string {
 
 // gatherEvidence looks at the calling thread and the system.
 func gatherEvidence(types Type) *evidence {
+	mounts, err := threadMounts()
 	ev := &evidence{
 		limits:    namespaceLimits(types),
 		usernsOff: sysctlIs("kernel/unprivileged_userns_clone", func(n int64) bool { return n == 0 }),
 		appArmor:  sysctlIs("kernel/apparmor_restrict_unprivileged_userns", func(n int64) bool { return n != 0 }),
 		seccomp:   filtered(),
-		chrooted:  chrooted() || rootElsewhere(),
-	}
-	if caps, err := sys.ThreadCaps(); err == nil {
-		ev.capsKnown, ev.sysAdmin, ev.caps = true, caps.Effective.Has(unix.CAP_SYS_ADMIN), capSet(caps.Effective)
-	}
-	ev.confined = profileOfThread()
-	if mounts, err := threadMounts(); err == nil {
-		ev.mounts = len(mounts)
+		chrooted:  err == nil && rootIsNone(mounts) || rootElsewhere(),
+		mounts:    len(mounts),
+		confined:  profileOfThread(),
+		keys:      keysOfUser(),
 	}
 	ev.mountMax, _ = sysctl("fs/mount-max")
-	ev.keys = keysOfUser()
+	if caps, err := sys.ThreadCaps(); err == nil {
+		ev.capsKnown, ev.caps = true, capSet(caps.Effective)
+	}
 	return ev
 }
 
 // alongRefused says why a user namespace, made along with what takes CAP_SYS_ADMIN, would be refused as well, with
 // the default maps; "" if that is not known, or was not to be done.
 func (ev *evidence) alongRefused(op string, types Type) string {
-	if op != "unshare" || types&User != 0 || ev.sysAdmin {
+	if op != "unshare" || types&User != 0 || ev.sysAdmin() {
 		return ""
 	}
-	n, limited := namespaceLimits(User)[User]
-	ids := new(core).gatherIDs(false)
-	why := ids.refusedOwner()
-	if why == "" {
-		why = ids.refusedMaps([]IDMap{{HostID: ids.euid, Size: 1}}, []IDMap{{HostID: ids.egid, Size: 1}}, !hasCapability(unix.CAP_SETGID))
-	}
-	switch {
+	switch n, limited := namespaceLimits(User)[User]; {
 	case ev.usernsOff:
 		return "the sysctl kernel.unprivileged_userns_clone is 0"
 	case ev.chrooted:
@@ -64,7 +58,11 @@ func (ev *evidence) alongRefused(op string, types Type) string {
 	case limited && n == 0:
 		return "the sysctl user.max_user_namespaces is 0"
 	}
-	return why
+	ids := new(core).gatherIDs(false)
+	if why := ids.refusedOwner(); why != "" {
+		return why
+	}
+	return ids.refusedMaps([]IDMap{{HostID: ids.euid, Size: 1}}, []IDMap{{HostID: ids.egid, Size: 1}}, !hasCapability(unix.CAP_SETGID))
 }
 
 // profileOfThread is what a security module says that this thread is confined by (proc_pid_attr(5)): the name of a
@@ -131,16 +129,10 @@ func filtered() bool {
 	return err == nil && strings.Contains(status, "\nSeccomp:\t2\n")
 }
 
-// chrooted looks for this thread's root among its mounts: the root of a mount
-// namespace is always a mount point.
-func chrooted() bool {
-	mounts, err := threadMounts()
-	for _, m := range mounts {
-		if m.point == "/" {
-			return false
-		}
-	}
-	return err == nil
+// rootIsNone reports whether this thread's root is none of its mounts: the root of a mount namespace is
+// always a mount point.
+func rootIsNone(mounts []mountLine) bool {
+	return !slices.ContainsFunc(mounts, func(m mountLine) bool { return m.point == "/" })
 }
 
 // threadMounts are the mounts that the calling thread sees.

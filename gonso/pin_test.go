@@ -93,7 +93,7 @@ func TestPinHint(t *testing.T) {
 	}{
 		"no evidence":                  {Net, syscall.EPERM, pinEvidence{}, ""},
 		"no capability is a fact":      {Net, syscall.EPERM, pinEvidence{evidence: evidence{capsKnown: true}}, "it needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace of this thread"},
-		"with the capability":          {Net, syscall.EPERM, pinEvidence{evidence: evidence{capsKnown: true, sysAdmin: true}}, possibly + "the mount namespace of this thread belongs to a user namespace above this process's own"},
+		"with the capability":          {Net, syscall.EPERM, pinEvidence{evidence: evidence{capsKnown: true, caps: 1 << capSysAdmin}}, possibly + "the mount namespace of this thread belongs to a user namespace above this process's own"},
 		"seccomp":                      {Net, syscall.EPERM, pinEvidence{evidence: evidence{seccomp: true}}, possibly + seccompIsActive},
 		"newer":                        {Mount, syscall.ELOOP, pinEvidence{}, "a mnt namespace can be pinned only in an older one, and the thread that pins is in this one, or in a newer one; Set.Without leaves it out"},
 		"ELOOP of another type":        {Net, syscall.ELOOP, pinEvidence{}, ""},

@@ -79,7 +79,8 @@ func probeFacts(ctx context.Context) (facts []Fact) {
 	}
 	addBool := func(name string, is bool) { add(name, map[bool]string{true: "yes", false: "no"}[is]) }
 	addBool("seccomp filter", filtered())
-	addBool("chroot", chrooted() || rootElsewhere())
+	mounts, merr := threadMounts()
+	addBool("chroot", merr == nil && rootIsNone(mounts) || rootElsewhere())
 	for _, name := range []string{"uid_map", "gid_map", "setgroups", "attr/current"} {
 		if text, err := procfs.ReadFile("thread-self/"+name, maxEvidence); err == nil {
 			add("/proc/self/"+name, strings.ReplaceAll(strings.TrimSpace(strings.Trim(text, "\x00")), "\n", ", ")) // path: a name of a fact
@@ -110,7 +111,7 @@ func probeFacts(ctx context.Context) (facts []Fact) {
 		}
 	}
 	add("cgroup", cgroupVersion())
-	add("/proc", procOptions()) // path: a name of a fact
+	add("/proc", procOptions(mounts, merr)) // path: a name of a fact
 	add("linked", linking())
 	return facts
 }
@@ -161,8 +162,7 @@ func cgroupVersion() string {
 }
 
 // procOptions says whose /proc it is, and what of it is hidden.
-func procOptions() string {
-	mounts, err := threadMounts()
+func procOptions(mounts []mountLine, err error) string {
 	if err != nil {
 		return reexec.Clause(err)
 	}

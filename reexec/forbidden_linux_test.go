@@ -15,7 +15,7 @@ func TestFilterThatAllowsAllForbidsNothing(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		sys.LockThread() // and not unlocked: a filter stays
+		sys.LockThread()                                                                // and not unlocked: a filter stays
 		allow := [...]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000}} // SECCOMP_RET_ALLOW
 		prog := unix.SockFprog{Len: uint16(len(allow)), Filter: &allow[0]}
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
