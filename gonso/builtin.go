@@ -23,5 +23,6 @@ func (b *builtin[In, Out]) get(name string, fn func(context.Context, In) (Out, e
 // serve is what a worker does in place of main.
 func serve() {
 	registerBuiltins()
+	errorsOnce.Do(registerErrors)
 	child.Main()
 }

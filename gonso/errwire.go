@@ -12,17 +12,15 @@ import (
 
 var errorsOnce sync.Once
 
-// registerErrors is for programs that register functions or errors. Functions run in workers use gonso too, and its
-// errors come home like others.
+// registerErrors is for calls, on both sides, and before a program registers errors of its own. Functions run in workers
+// use gonso too, and its errors come home like others.
 func registerErrors() {
-	errtree.Later(registerNetErrors)
-	errtree.Later(func() {
-		for name, err := range sentinels {
-			errtree.RegisterSentinel(name, err)
-		}
-		errtree.RegisterType("gonso.Error", encodeError, decodeError)
-		errtree.RegisterType("gonso.PanicError", encodePanic, decodePanic)
-	})
+	registerNetErrors()
+	for name, err := range sentinels {
+		errtree.RegisterSentinel(name, err)
+	}
+	errtree.RegisterType("gonso.Error", encodeError, decodeError)
+	errtree.RegisterType("gonso.PanicError", encodePanic, decodePanic)
 }
 
 // RegisterError makes errors.Is find err in errors of registered functions when

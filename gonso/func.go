@@ -72,7 +72,6 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 	if fn == nil {
 		panic("gonso: Register of a nil function")
 	}
-	errorsOnce.Do(registerErrors)
 	f := &Func[In, Out]{name: name, fn: fn}
 	for _, o := range opts {
 		if o != nil {
@@ -225,6 +224,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	case f.types().bad != nil:
 		return nil, 0, nil, newError("call", 0, f.name, f.types().bad)
 	}
+	errorsOnce.Do(registerErrors)
 	c, err := s.acquire("call")
 	if err != nil {
 		return nil, 0, nil, err

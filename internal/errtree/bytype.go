@@ -29,7 +29,7 @@ func RegisterGoType(t reflect.Type) error {
 	if err != nil {
 		return err
 	}
-	settleFirst()
+	settle()
 	registry.Lock()
 	defer registry.Unlock()
 	if registry.byType[t] != nil {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"reflect"
 	"sync"
-	"sync/atomic"
 
 	"github.com/gonso/gonso/internal/codec"
 )
@@ -17,8 +16,8 @@ import (
 // maxErrorName bounds the names of registered errors.
 const maxErrorName = 128
 
-// registry knows the errors that come back as what they were. What fills it is known from package
-// initialisation, like that of image formats or SQL drivers, and is the same in parent and worker
+// registry knows the errors that come back as what they were. It is filled from package
+// initialisation on, like that of image formats or SQL drivers, and is the same in parent and worker
 // because they are the same binary.
 var registry struct {
 	sync.RWMutex
@@ -28,51 +27,11 @@ var registry struct {
 	byType    map[reflect.Type]*errorType
 }
 
-var later struct {
-	sync.Once
-	under atomic.Bool
+// settle registers the errors of the standard library and this module's own, for whoever registers or asks first: most
+// programs do neither. Package init must not, as what that knows is linked into every program.
+func settle() { standard.Do(registerStandard) }
 
-	mu  sync.Mutex
-	all []func()
-	run bool // they are: what comes now is at once
-}
-
-// Later has f register errors before the first of them is asked for, or at once if one was. It is not for
-// init: whatever is known to that is linked into programs that have no use for it.
-func Later(f func()) {
-	later.mu.Lock()
-	if !later.run {
-		later.all = append(later.all, f)
-		f = func() {}
-	}
-	later.mu.Unlock()
-	f()
-}
-
-// settle is for whoever asks.
-func settle() {
-	later.Do(func() {
-		registry.sentinels, registry.names = make(map[string]error), make(map[error]string)
-		registry.types, registry.byType = make(map[string]*errorType), make(map[reflect.Type]*errorType)
-		later.under.Store(true)
-		registerStandard()
-		later.mu.Lock()
-		all := later.all
-		later.run = true
-		later.mu.Unlock()
-		for _, f := range all {
-			f()
-		}
-		later.under.Store(false)
-	})
-}
-
-// settleFirst is for whoever registers, so that what is registered twice is found.
-func settleFirst() {
-	if !later.under.Load() { // else it is one of f
-		settle()
-	}
-}
+var standard sync.Once
 
 // An errorType is a codec of one Go type, stripped of that type.
 type errorType struct {
@@ -96,7 +55,11 @@ var errRoom = errors.New("no room for its fields")
 // empty, name is longer than 128 bytes, either is registered already, or err cannot be compared.
 // Call it from init.
 func RegisterSentinel(name string, err error) {
-	settleFirst()
+	settle()
+	registerSentinel(name, err)
+}
+
+func registerSentinel(name string, err error) {
 	registry.Lock()
 	defer registry.Unlock()
 	switch {
@@ -125,12 +88,12 @@ func RegisterType[T error, F any](name string, encode func(T) (F, []error), deco
 	if err := codec.CheckType(reflect.TypeFor[F]()); err != nil {
 		panic("gonso: RegisterType " + name + ": " + err.Error())
 	}
+	settle()
 	registerType(name, encode, decode)
 }
 
 // registerType does not look at F, which takes its time in every program that imports this package.
 func registerType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
-	settleFirst()
 	t := reflect.TypeFor[T]()
 	registry.Lock()
 	defer registry.Unlock()
@@ -217,6 +180,8 @@ func matching(is func(error) bool) (names []string) {
 }
 
 func registerStandard() {
+	registry.sentinels, registry.names = make(map[string]error), make(map[error]string)
+	registry.types, registry.byType = make(map[string]*errorType), make(map[reflect.Type]*errorType)
 	for _, s := range [...]struct {
 		name string
 		err  error
@@ -244,7 +209,7 @@ func registerStandard() {
 		{"codec.ErrTooLarge", codec.ErrTooLarge},
 		{"codec.ErrValue", codec.ErrValue},
 	} {
-		RegisterSentinel(s.name, s.err)
+		registerSentinel(s.name, s.err)
 	}
 
 	type opPath struct{ Op, Path string }
