@@ -248,7 +248,8 @@ type takeArgs = struct {
 	N  int
 }
 
-// A function cannot run far ahead of who receives, so that memory cannot grow with the backlog. What it writes to a pipe shows how far it is.
+// A function cannot run far ahead of its receiver, so that memory cannot grow with the backlog. The function
+// writes to a pipe, which shows how far it is.
 func TestFunctionCannotRunAheadOfItsReceiver(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, s *Set, o DoOption) {
 		r, w, err := os.Pipe()

@@ -36,7 +36,7 @@ type evidence struct {
 	trace    *traceEvidence
 }
 
-// ownership says which user namespace owns what was to be joined, for who asks.
+// ownership says which user namespace owns the namespace that was to be joined, as seen by this process.
 type ownership int
 
 const (

@@ -269,8 +269,8 @@ func connAtHome(ctx context.Context, network string, dial func() (net.Conn, erro
 	return conn, err
 }
 
-// dialLimit is how long connecting to a socket that is a file may take, which never waits for who
-// listens; homePatience is how long what runs at home may take to end once its context is done.
+// dialLimit is how long connecting to a socket that is a file may take, which never waits for the program
+// that listens; homePatience is how long what runs at home may take to end once its context is done.
 const (
 	dialLimit    = 30 * time.Second
 	homePatience = 100 * time.Millisecond

@@ -192,8 +192,8 @@ func passwdGroup(content, uid string) (gid uint32, ok bool) {
 	return 0, false
 }
 
-// auxGroupsGranted reports whether a file like /etc/login.defs lets newuidmap work for who has
-// another group than his primary one.
+// auxGroupsGranted reports whether a file like /etc/login.defs lets newuidmap work for a
+// caller whose group is not his primary one.
 func auxGroupsGranted(content string) (granted bool) {
 	for line := range strings.Lines(content) {
 		if f := strings.Fields(line); len(f) > 1 && f[0] == "GRANT_AUX_GROUP_SUBIDS" {
