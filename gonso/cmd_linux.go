@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -43,7 +44,7 @@ func (c *Cmd) onThreadAtHome(f func()) {
 	}
 }
 
-var errPdeathsig = about("Pdeathsig", errors.New("the calling thread is in other namespaces than this program, or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure"))
+var errPdeathsig = sys.Wrap("Pdeathsig", errors.New("the calling thread is in other namespaces than this program, or has a root of its own, and another thread would be the one whose end counts; start the command outside of the closure"))
 
 // apart reports whether the program has a process group of its own.
 func (c *Cmd) apart() bool {
