@@ -79,7 +79,12 @@ func initTime(t *testing.T, file string) (all, ours float64) {
 		c.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 		out, _ := c.CombinedOutput() // most of them want an argument, and fail without
 		var sum, own float64
+		seen := make(map[string]bool)
 		for _, m := range initLine.FindAllStringSubmatch(string(out), -1) {
+			if seen[m[1]] {
+				continue // a worker's, which comes later
+			}
+			seen[m[1]] = true
 			ms, err := strconv.ParseFloat(m[2], 64)
 			if err != nil {
 				t.Fatal(err)
