@@ -88,7 +88,7 @@ func asRoot(at int, joins ...string) string {
 	fmt.Fprintf(&b, `if #%d: setgroups(0, NULL) = 0 or EPERM
 		setresgid(0, 0, 0) = 0 or EINVAL
 		setresuid(0, 0, 0) = 0 or EINVAL
-		if #%d: capset(self, 0x1ffffffffff) = 0
+		if #%d: capset(self, {0x1ffffffffff, 0x1ffffffffff, 0x1ffffffffff}) = 0
 		if #%d: prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0) = 0 or EINVAL`, at, unmapped, unmapped)
 	return b.String()
 }

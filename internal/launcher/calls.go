@@ -28,15 +28,13 @@ func (l *List) Send(result *Step) *Step {
 	tag := words(stepAddr(l.Len()) | reached)
 	vec := words(0, wordSize, 0, wordSize)
 	vec.pointers = []pointer{{at: 0, data: tag}, {at: 2 * wordSize, result: result}}
-	text := fmt.Sprintf("[reached, #%d]", result.index)
-	return l.add("writev", unix.SYS_WRITEV, status, memory(vec, text), number(2)).reporting()
+	return l.add("writev", unix.SYS_WRITEV, status, described(vec, "[reached, #%d]", result.index), number(2)).reporting()
 }
 
 // reporting is for steps that write a record. Printed, its size is the same in all architectures.
 func (s *Step) reporting() *Step {
-	s.low, s.span, s.want = recordSize, 0, " = record"
 	s.reports = true
-	return s
+	return s.expects(recordSize, 0, " = record")
 }
 
 // Wait waits for [Process.Continue]. It fails with result 0 when the Process has been closed or this program has died,
@@ -109,7 +107,7 @@ func (l *List) sigaction(sig syscall.Signal, handler uintptr, name string) *Step
 
 // Prlimit sets a limit of the launcher itself.
 func (l *List) Prlimit(resource int, soft, hard uint64) *Step {
-	limit := memory(quads(soft, hard), fmt.Sprintf("{%d, %d}", soft, hard))
+	limit := described(quads(soft, hard), "{%d, %d}", soft, hard)
 	return l.add("prlimit64", unix.SYS_PRLIMIT64, number(0), number(resource), limit, null)
 }
 
@@ -122,7 +120,7 @@ type Limit struct {
 
 // Keep keeps a limit, to be raised to a hard limit, that of this program, and put back.
 func (l *List) Keep(resource int, hard uint64) *Limit {
-	m := &Limit{l, resource, memory(quads(0, 0), "kept"), memory(quads(hard, hard), fmt.Sprintf("{%d, %d}", hard, hard))}
+	m := &Limit{l, resource, memory(quads(0, 0), "kept"), described(quads(hard, hard), "{%d, %d}", hard, hard)}
 	m.add(null, m.kept)
 	return m
 }
@@ -183,7 +181,7 @@ func (l *List) Setresuid(id int) *Step {
 func (l *List) RaiseCaps(last int) []*Step {
 	from := l.Len()
 	all := uint64(1)<<(last+1) - 1
-	l.capset(fmt.Sprintf("%#x", all), all, all, all)
+	l.capset(all, all, all)
 	for c := range last + 1 {
 		l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c).Tolerate(unix.EINVAL)
 	}
@@ -192,11 +190,10 @@ func (l *List) RaiseCaps(last int) []*Step {
 
 // Capset sets the capabilities of the process, as bit sets.
 func (l *List) Capset(effective, permitted, inheritable uint64) *Step {
-	text := fmt.Sprintf("{%#x, %#x, %#x}", effective, permitted, inheritable)
-	return l.capset(text, effective, permitted, inheritable)
+	return l.capset(effective, permitted, inheritable)
 }
 
-func (l *List) capset(text string, effective, permitted, inheritable uint64) *Step {
+func (l *List) capset(effective, permitted, inheritable uint64) *Step {
 	d := new(data)
 	for _, shift := range []int{0, 32} {
 		for _, set := range []uint64{effective, permitted, inheritable} {
@@ -204,7 +201,7 @@ func (l *List) capset(text string, effective, permitted, inheritable uint64) *St
 		}
 	}
 	version := ints(unix.LINUX_CAPABILITY_VERSION_3, 0) // pid 0 means itself
-	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"), memory(d, text))
+	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"), described(d, "{%#x, %#x, %#x}", effective, permitted, inheritable))
 }
 
 // ClearInheritable empties the inheritable set, and with it the ambient one, which is part of it (cap_capset in
@@ -263,16 +260,14 @@ func (l *List) OpenAs(fd FD, dir Value, path string, f int) *Step {
 // Write writes content, in one call.
 func (l *List) Write(fd Value, content string) *Step {
 	d := &data{bytes: []byte(content)}
-	return l.add("write", unix.SYS_WRITE, fd.arg(), memory(d, fmt.Sprintf("%q", content)), number(len(content))).gives(len(content))
+	return l.add("write", unix.SYS_WRITE, fd.arg(), described(d, "%q", content), number(len(content))).gives(len(content))
 }
 
 // SendFiles sends descriptors and one NUL byte over a Unix socket.
 func (l *List) SendFiles(socket FD, files ...FD) *Step {
-	var text []string
 	fds := make([]int, len(files))
 	for i, fd := range files {
 		fds[i] = int(fd)
-		text = append(text, fd.arg().text)
 	}
 	control := &data{bytes: unix.UnixRights(fds...)}
 	vec := words(0, 1)
@@ -280,7 +275,7 @@ func (l *List) SendFiles(socket FD, files ...FD) *Step {
 	msg := words(0, 0, 0, 1, 0, uintptr(len(control.bytes)), 0) // struct msghdr: name, vec, control, flags
 	msg.pointers = []pointer{{at: 2 * wordSize, data: vec}, {at: 4 * wordSize, data: control}}
 	return l.add("sendmsg", unix.SYS_SENDMSG, socket.arg(),
-		memory(msg, "SCM_RIGHTS ["+strings.Join(text, ", ")+"]"), symbol(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL")).gives(1)
+		arg{data: msg, print: func() string { return "SCM_RIGHTS " + strings.ReplaceAll(fmt.Sprint(files), " ", ", ") }}, symbol(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL")).gives(1)
 }
 
 // SetInterfaceUp sets the flag IFF_UP of a network interface, by way of a socket in its namespace.
@@ -289,7 +284,7 @@ func (l *List) SetInterfaceUp(name string, socket Value) *Step {
 	copy(ifreq[:unix.IFNAMSIZ-1], name)
 	binary.NativeEndian.PutUint16(ifreq[unix.IFNAMSIZ:], unix.IFF_UP)
 	return l.add("ioctl", unix.SYS_IOCTL, socket.arg(), symbol(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"),
-		memory(&data{bytes: ifreq}, fmt.Sprintf("{%q, IFF_UP}", name)))
+		described(&data{bytes: ifreq}, "{%q, IFF_UP}", name))
 }
 
 // Socket makes a datagram socket of the Internet family, which is enough to ask for things about interfaces.

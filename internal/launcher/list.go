@@ -30,7 +30,8 @@ type Step struct {
 	nr        uintptr
 	args      []arg
 	low, span uintptr // expected are results from low to low+span
-	want      string  // the same in words
+	exact     bool    // expected is low
+	want      string  // else, what is expected in words
 	tolerate  []syscall.Errno
 	when      *Step
 	out       uintptr // field of the header that is to become the result, if not 0
@@ -50,7 +51,7 @@ func (fd FD) arg() arg {
 	return number(int(fd))
 }
 
-func (s *Step) arg() arg { return arg{text: fmt.Sprintf("#%d", s.index), result: s} }
+func (s *Step) arg() arg { return arg{result: s} }
 
 // Index returns the place of s in its list, from 0: see [StepError].
 func (s *Step) Index() int { return s.index }
@@ -88,9 +89,12 @@ func (s *Step) String() string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(a.text)
+		b.WriteString(a.String())
 	}
 	b.WriteString(")" + s.want)
+	if s.exact {
+		b.WriteString(" = " + strconv.Itoa(int(s.low)))
+	}
 	for _, e := range s.tolerate {
 		b.WriteString(" or " + errnoName(e))
 	}
@@ -112,14 +116,14 @@ func (l *List) Len() int { return len(l.steps) }
 
 // add appends a step that is expected to succeed with result 0.
 func (l *List) add(name string, nr uintptr, args ...arg) *Step {
-	s := &Step{list: l, index: len(l.steps), name: name, nr: nr, args: args, want: " = 0"}
+	s := &Step{list: l, index: len(l.steps), name: name, nr: nr, args: args, exact: true}
 	l.steps = append(l.steps, s)
 	return s
 }
 
 // gives makes n the expected result.
 func (s *Step) gives(n int) *Step {
-	s.low, s.span, s.want = uintptr(n), 0, " = "+strconv.Itoa(n)
+	s.expects(uintptr(n), 0, "").exact = true
 	return s
 }
 
@@ -127,24 +131,49 @@ const maxErrno = 4095
 
 // givesAny makes every result the expected one that is no error: descriptors, ids.
 func (s *Step) givesAny() *Step {
-	s.low, s.span, s.want = 0, ^uintptr(maxErrno), " >= 0"
-	return s
+	return s.expects(0, ^uintptr(maxErrno), " >= 0")
 }
 
 // givesNone is for steps that do not return: every result is a failure.
 func (s *Step) givesNone() *Step {
-	s.low, s.want = 1, "" // no call returns 1 instead
+	return s.expects(1, 0, "") // no call returns 1 instead
+}
+
+// expects makes the results from low to low+span the expected ones; want says so.
+func (s *Step) expects(low, span uintptr, want string) *Step {
+	s.low, s.span, s.want, s.exact = low, span, want, false
 	return s
 }
 
 // arg is an argument: a constant, or the address of data, or the content of a header field, or the result of a step.
+// How it is printed is put off until somebody asks for it, as nearly every list is made, encoded and never printed.
 type arg struct {
-	text   string // as printed
 	value  uintptr
 	data   *data
 	at     int // offset in data
 	field  uintptr
 	result *Step
+
+	text  string        // as printed
+	names []name        // or those of the flags in value
+	print func() string // or this
+}
+
+// String returns a as strace would print it.
+func (a arg) String() string {
+	switch {
+	case a.print != nil:
+		return a.print()
+	case a.text != "":
+		return a.text
+	case a.names != nil:
+		return flagNames(int(a.value), a.names)
+	case a.result != nil:
+		return "#" + strconv.Itoa(a.result.index)
+	case a.data != nil:
+		return strconv.Quote(string(a.data.bytes[:len(a.data.bytes)-1]))
+	}
+	return strconv.Itoa(int(a.value))
 }
 
 // data is memory of the launcher, with addresses in it.
@@ -161,10 +190,15 @@ type pointer struct {
 	result *Step
 }
 
-func number(n int) arg                      { return arg{text: strconv.Itoa(n), value: uintptr(n)} }
+func number(n int) arg                      { return arg{value: uintptr(n)} }
 func symbol(n int64, text string) arg       { return arg{text: text, value: uintptr(n)} }
 func memory(d *data, text string) arg       { return arg{text: text, data: d} }
 func field(offset uintptr, name string) arg { return arg{text: name, field: offset} }
+
+// described is memory that is printed as fmt would.
+func described(d *data, format string, args ...any) arg {
+	return arg{data: d, print: func() string { return fmt.Sprintf(format, args...) }}
+}
 
 var (
 	null    = symbol(0, "NULL")
@@ -175,7 +209,7 @@ var (
 )
 
 func text(s string) arg {
-	return memory(&data{bytes: append([]byte(s), 0), text: true}, strconv.Quote(s))
+	return memory(&data{bytes: append([]byte(s), 0), text: true}, "")
 }
 
 // textOrNull is for calls to which an absent string is NULL.
@@ -237,7 +271,7 @@ func stepAddr(index int) uintptr {
 
 // Encode returns l as the launcher reads it.
 func (l *List) Encode() ([]byte, error) {
-	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uintptr]uintptr), memory: make(map[*data]uintptr), results: make(map[*Step]uintptr)}
+	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uintptr]uintptr, len(l.steps)), memory: make(map[*data]uintptr), results: make(map[*Step]uintptr)}
 	steps := make([]step, len(l.steps))
 	for i, s := range l.steps {
 		if err := e.encode(s, &steps[i]); err != nil {

@@ -60,7 +60,7 @@ func TestListString(t *testing.T) {
 4 clone(CLONE_PARENT|SIGCHLD, NULL, NULL, NULL, NULL) >= 0
 5 if #4: writev(status, [reached, #4], 2) = record
 6 if #4: exit_group(0)
-7 capset(self, 0x3) = 0
+7 capset(self, {0x3, 0x3, 0x3}) = 0
 8 prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0) = 0 or EINVAL
 9 prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 1) = 0 or EINVAL
 `},

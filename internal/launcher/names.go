@@ -60,7 +60,12 @@ func named(v int, names []name) arg {
 }
 
 // flags is a set of constants out of names.
-func flags(v int, names []name) arg {
+func flags(v int, names []name) arg { return arg{value: uintptr(v), names: names} }
+
+func flagNames(v int, names []name) string {
+	if v == 0 {
+		return "0"
+	}
 	var set []string
 	rest := v
 	for _, n := range names {
@@ -69,14 +74,10 @@ func flags(v int, names []name) arg {
 			rest &^= n.value
 		}
 	}
-	if rest != 0 || len(set) == 0 {
+	if rest != 0 {
 		set = append(set, "0x"+strconv.FormatInt(int64(rest), 16))
 	}
-	text := strings.Join(set, "|")
-	if v == 0 {
-		text = "0"
-	}
-	return symbol(int64(v), text)
+	return strings.Join(set, "|")
 }
 
 func errnoName(e syscall.Errno) string {

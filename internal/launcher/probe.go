@@ -59,9 +59,7 @@ var (
 
 // Probe makes the call, and goes on whatever comes.
 func (l *List) Probe(p *Probe) *Step {
-	s := l.add(p.name, p.nr, p.args()...)
-	s.low, s.span, s.want = 0, ^uintptr(0), " or anything"
-	return s
+	return l.add(p.name, p.nr, p.args()...).expects(0, ^uintptr(0), " = anything")
 }
 
 // Forbids reports whether a result of the Probe, as NextValue has it, is known not to be the kernel's.

@@ -15,8 +15,7 @@ func (l *List) Try(path string) *Step {
 	s := l.add("execve", unix.SYS_EXECVE, text(path), argv, envp)
 	// One range for two of them: what lies between is about other calls.
 	low := -int64(unix.ENOTDIR)
-	s.low, s.span = uintptr(low), uintptr(unix.ENOTDIR-unix.EACCES)
-	s.want = " = ENOTDIR or EACCES"
+	s.expects(uintptr(low), uintptr(unix.ENOTDIR-unix.EACCES), " = ENOTDIR or EACCES")
 	return s.Tolerate(unix.ENOENT, unix.ELOOP)
 }
 
@@ -24,8 +23,7 @@ func (l *List) Try(path string) *Step {
 func (l *List) TryOpen(path string) *Step {
 	s := l.add("openat", unix.SYS_OPENAT, FD(unix.AT_FDCWD).arg(), text(path), flags(unix.O_PATH|unix.O_CLOEXEC, openFlags))
 	low := -int64(unix.ENOTDIR)
-	s.low, s.span = uintptr(low), uintptr(unix.ENOTDIR+1<<20)
-	s.want = " >= 0 or ENOTDIR or EACCES"
+	s.expects(uintptr(low), uintptr(unix.ENOTDIR+1<<20), " >= 0 or ENOTDIR or EACCES")
 	return s.Tolerate(unix.ENOENT, unix.ELOOP)
 }
 
@@ -34,18 +32,14 @@ func (l *List) TryOpen(path string) *Step {
 func (l *List) TryExecveat(opened *Step) *Step {
 	s := l.add("execveat", unix.SYS_EXECVEAT, opened.arg(), text(""), argv, envp, symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"))
 	low := -int64(unix.EACCES)
-	s.low, s.span = uintptr(low), uintptr(unix.EACCES-unix.EBADF)
-	s.want = " = EACCES or EBADF"
-	return s
+	return s.expects(uintptr(low), uintptr(unix.EACCES-unix.EBADF), " = EACCES or EBADF")
 }
 
 // TryChdir changes the working directory where it can, and goes on in any case.
 func (l *List) TryChdir(path string) *Step {
 	s := l.Chdir(path)
 	low := -int64(maxErrno)
-	s.low, s.span = uintptr(low), maxErrno
-	s.want = " or any error"
-	return s
+	return s.expects(uintptr(low), maxErrno, " = 0 or any error")
 }
 
 // Setsid makes the process the leader of a session of its own.
