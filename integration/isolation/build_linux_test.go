@@ -85,13 +85,13 @@ func init() {
 	// The argument is the directory; it runs where testdata is.
 	testenv.Program("builder", func() {
 		os.Unsetenv(testenv.ProgramEnv)
-		names, err := filepath.Glob("testdata/*")
+		names, err := filepath.Glob("testdata/*/main.go")
 		if err == nil && (len(names) == 0 || len(os.Args) != 2) {
 			err = fmt.Errorf("no directory is named, or there is no testdata here")
 		}
 		_, noCompiler := exec.LookPath("gcc")
 		for _, path := range names {
-			name := filepath.Base(path)
+			name := filepath.Base(filepath.Dir(path))
 			linkages := []linkage{asStatic}
 			switch {
 			case name == "loader":

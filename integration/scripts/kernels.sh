@@ -264,7 +264,7 @@ build_package() {
 build_programs() {
 	mkdir "$1/programs"
 	(cd "$root/integration/isolation" && GONSO_TEST_PROGRAM=builder "$1/test" "$1/programs")
-	rm -rf "$1/testdata"
+	find "$1/testdata" -name '*.go' -delete
 	say "GONSO_TEST_PROGRAMS=/t/${1##*/}/programs" >"$1/env"
 	# What is packed for these tests has to be found.
 	say runc,tools,process,cgroup2,pty,filecaps,suid,freezer,fuse >"$1/require"
