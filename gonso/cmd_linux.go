@@ -32,7 +32,7 @@ func (c *Cmd) onThreadAtHome(f func()) {
 	}
 	defer core.release()
 	if c.Pdeathsig != nil {
-		if away := core.inheritsWrongly(); c.Err == nil && away != 0 {
+		if away := core.inheritsWrongly(AllTypes); c.Err == nil && away != 0 {
 			c.Err = newError("start", away, "", errPdeathsig)
 		}
 		f()

@@ -196,9 +196,7 @@ func awayFromHome(types Type) Type {
 		if home[i] == nil {
 			return
 		}
-		var st unix.Stat_t
-		err := unix.Fstatat(dir, threadLink(t), &st, 0)
-		if err != nil || uint64(st.Dev) != home[i].Dev() || st.Ino != home[i].Ino() {
+		if ino, err := procfs.NSInode(dir, threadLink(t)); err != nil || ino != home[i].Ino() {
 			away |= t
 		}
 	})

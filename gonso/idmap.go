@@ -77,11 +77,13 @@ func overlap(a, b, na, nb uint32) bool {
 
 // formatIDMaps writes maps the way /proc/PID/uid_map takes them.
 func formatIDMaps(maps []IDMap) string {
-	var b strings.Builder
+	var b []byte
 	for _, m := range maps {
-		fmt.Fprintf(&b, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
+		for i, n := range [...]uint32{m.ContainerID, m.HostID, m.Size} {
+			b = append(strconv.AppendUint(b, uint64(n), 10), "  \n"[i])
+		}
 	}
-	return b.String()
+	return string(b)
 }
 
 // parseIDMaps reads what /proc/PID/uid_map shows.

@@ -30,7 +30,7 @@ func (c *core) onHomeThread(f func()) error {
 // one of the same privileges.
 func (c *core) launchAtHome(op string, f func()) error {
 	runtime.LockOSThread() // another thread may be elsewhere
-	away := c.inheritsWrongly()
+	away := c.inheritsWrongly(AllTypes)
 	if away == 0 {
 		defer runtime.UnlockOSThread()
 		f()
@@ -58,18 +58,18 @@ func (c *core) launchAtHome(op string, f func()) error {
 	return nil
 }
 
-// checkHome refuses to start a process on the calling thread where that is away.
-func (c *core) checkHome(op string) error {
-	if away := c.inheritsWrongly(); away != 0 {
+// checkHome refuses to start a process on the calling thread where that is away, in types that matter.
+func (c *core) checkHome(op string, types Type) error {
+	if away := c.inheritsWrongly(types); away != 0 {
 		return newError(op, away, "", errPrivileges)
 	}
 	return nil
 }
 
-// inheritsWrongly returns the types that a child of the calling thread would have from that, and in
+// inheritsWrongly returns the types, of those given, that a child of the calling thread would have from that, and in
 // which it is not with the program. A child that joins one need not, but that its files are found.
-func (c *core) inheritsWrongly() Type {
-	away := awayFromHome(AllTypes &^ (c.foreign | Mount))
+func (c *core) inheritsWrongly(types Type) Type {
+	away := awayFromHome(types &^ (c.foreign | Mount))
 	if procfs.Away() { // in another mnt namespace, or at a root of its own
 		away |= Mount
 	}

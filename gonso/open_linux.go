@@ -43,11 +43,22 @@ func collect(op, dir string, dirfd int, types Type, optional, opened bool, openN
 }
 
 func openCurrent(types Type, optional bool) (*core, error) {
-	return openThread("current", types, optional, false)
+	return openThread("current", types, optional, false, openOwn)
+}
+
+// openOwn is nsfs.OpenProc for what is mostly home: that need not be opened again.
+func openOwn(dirfd int, name string, typ uint32) (*nsfs.NS, error) {
+	i := Type(typ).index()
+	if h := home[i]; h != nil {
+		if ino, err := procfs.NSInode(dirfd, name); err == nil && ino == h.Ino() && keepHome(i) == nil {
+			return h.Retain(), nil
+		}
+	}
+	return nsfs.OpenProc(dirfd, name, typ)
 }
 
 // openThread opens what the calling thread is in.
-func openThread(op string, types Type, optional, opened bool) (*core, error) {
+func openThread(op string, types Type, optional, opened bool, openNS func(int, string, uint32) (*nsfs.NS, error)) (*core, error) {
 	// Another thread may have ended by the time that its directory is read.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -57,7 +68,7 @@ func openThread(op string, types Type, optional, opened bool) (*core, error) {
 		return nil, newError(op, types, dir, err)
 	}
 	defer unix.Close(fd)
-	return collect(op, dir, fd, types, optional, opened, nsfs.OpenProc)
+	return collect(op, dir, fd, types, optional, opened, openNS)
 }
 
 func openPID(pid int, types Type, optional bool) (*core, error) {

@@ -23,7 +23,7 @@ var errCreateSlow = sys.Wrap("the helper process did not go on within "+createTi
 
 // createContext is that bound; in tests time is up when they say so.
 var createContext = func() (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(context.Background(), createTimeout, errCreateSlow)
+	return sys.WithTimeout(context.Background(), createTimeout, errCreateSlow)
 }
 
 func (c *core) unshare(types Type, o *unshareOptions) (*core, error) {
@@ -106,7 +106,7 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 				return true
 			}
 		}
-		made, r.err = openThread("open", types, false, c.exposes(base))
+		made, r.err = openThread("open", types, false, c.exposes(base), nsfs.OpenProc)
 		return true
 	}, func() {
 		if made != nil {
@@ -138,7 +138,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	exposed := c.exposes(base)
 	spec := &reexec.Creation{
 		Unshare: uint32(types), Join: c.joins(base), Protect: exposed, LoopbackUp: o.loopbackUp,
-		AtHome: func() error { return c.checkHome("unshare") },
+		AtHome: func() error { return c.checkHome("unshare", o.takesFrom(types)) },
 	}
 	for _, m := range o.fresh {
 		spec.Fresh = append(spec.Fresh, reexec.Fresh{FS: m.fs, Dir: m.dir})
@@ -190,6 +190,16 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 		made.add(t, ns, exposed)
 	}
 	return made.ready(), nil
+}
+
+// takesFrom returns the types that matter of the thread that makes new namespaces. These may take something from the ones
+// that it is in (host name, clock offsets, sysctls), are below its pid namespace, and a file system that is mounted shows
+// the others. All threads of a program are in one user namespace, which the kernel lets no single one leave.
+func (o *unshareOptions) takesFrom(types Type) Type {
+	if len(o.fresh) > 0 {
+		return AllTypes
+	}
+	return (types | PID) &^ User
 }
 
 // keepAlive holds on to the pid namespace that a new one is below, with which it

@@ -32,6 +32,7 @@ type launch struct {
 	inside  int            // the first step in another user namespace, with all capabilities there; 0 if none is
 	fresh   map[int]bool   // steps that mount what shows namespaces
 	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
+	ownNS   string         // where creationProc has the links to the launcher's namespaces
 }
 
 func newLaunch() *launch {
@@ -125,7 +126,7 @@ const shutOut = "it is executed by descriptor alone, as somebody else may be roo
 // Descriptors of what makes namespaces, in the order of launcher.Cmd.Files.
 const (
 	creationSocket = launcher.FirstFileFD + iota // what is made is sent there
-	creationProc                                 // our procfs; later the launcher's own ns directory in it
+	creationProc                                 // our procfs; where others may look, later the launcher's own ns directory in it
 	creationJoins
 )
 
@@ -142,9 +143,13 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	// are those of the joined one's root.
 	l.enter(c.Join, creationJoins, false)
 	l.mayFly(c.own)
-	own := l.Openat(creationProc, "self/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
-	l.Dup3(own, creationProc, unix.O_CLOEXEC)
-	l.closeOwn(creationJoins, creationJoins+launcher.FD(len(c.Join))+1, c.own) // it was opened behind them
+	if len(c.Join) == 0 && c.Unshare&newPID == 0 {
+		l.ownNS = "self/ns/" // nobody else can look at it
+	} else {
+		own := l.Openat(creationProc, "self/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+		l.Dup3(own, creationProc, unix.O_CLOEXEC)
+		l.closeOwn(creationJoins, creationJoins+launcher.FD(len(c.Join))+1, c.own) // it was opened behind them
+	}
 	if dumpable && c.Protect && user {
 		l.emptyRoot(c.chrooted) // others may look from here on
 	}
@@ -199,7 +204,7 @@ func (l *launch) sendOwn(types uint32, free launcher.FD) {
 	for _, link := range nsLinks {
 		if types&link.typ != 0 {
 			fd := free + launcher.FD(len(fds))
-			l.on(link.typ, l.OpenAs(fd, creationProc, link.name, unix.O_RDONLY|unix.O_CLOEXEC))
+			l.on(link.typ, l.OpenAs(fd, creationProc, l.ownNS+link.name, unix.O_RDONLY|unix.O_CLOEXEC))
 			fds = append(fds, fd)
 		}
 	}

@@ -216,6 +216,13 @@ func TestComposeCreation(t *testing.T) {
 		fmt.Fprintf(&b, "\nsendmsg(6, SCM_RIGHTS [%s], MSG_NOSIGNAL) = 1", strings.Join(fds, ", "))
 		return b.String() + holds
 	}
+	// sendsOwn is that where nobody can look at the launcher's procfs.
+	sendsOwn := func(names ...string) string {
+		for i := range names {
+			names[i] = "self/ns/" + names[i]
+		}
+		return sends(names...)
+	}
 	// becomesInit is the end of a list whose clone is step at.
 	const emptied = `
 			unshare(CLONE_NEWNS) = 0
@@ -274,16 +281,16 @@ func TestComposeCreation(t *testing.T) {
 		dumpable bool
 		want     string
 	}{
-		"plain user":      {Creation{Unshare: user}, true, looks(1) + `unshare(CLONE_NEWUSER) = 0` + sends("user")},
-		"root":            {Creation{Unshare: user}, false, looks(1) + `unshare(CLONE_NEWUSER) = 0` + sends("user")},
-		"several at once": {Creation{Unshare: user | net}, false, looks(1) + `unshare(CLONE_NEWNET|CLONE_NEWUSER) = 0` + sends("net", "user")},
-		"slave": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_SLAVE}, false, looks(1) + `
+		"plain user":      {Creation{Unshare: user}, true, `unshare(CLONE_NEWUSER) = 0` + sendsOwn("user")},
+		"root":            {Creation{Unshare: user}, false, `unshare(CLONE_NEWUSER) = 0` + sendsOwn("user")},
+		"several at once": {Creation{Unshare: user | net}, false, `unshare(CLONE_NEWNET|CLONE_NEWUSER) = 0` + sendsOwn("net", "user")},
+		"slave": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_SLAVE}, false, `
 			unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0
-			mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL) = 0` + sends("mnt", "user")},
-		"private": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_PRIVATE}, false, looks(1) + `
+			mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL) = 0` + sendsOwn("mnt", "user")},
+		"private": {Creation{Unshare: user | mnt, Propagation: unix.MS_REC | unix.MS_PRIVATE}, false, `
 			unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0
-			mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL) = 0` + sends("mnt", "user")},
-		"propagation unchanged": {Creation{Unshare: user | mnt}, false, looks(1) + `unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0` + sends("mnt", "user")},
+			mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL) = 0` + sendsOwn("mnt", "user")},
+		"propagation unchanged": {Creation{Unshare: user | mnt}, false, `unshare(CLONE_NEWNS|CLONE_NEWUSER) = 0` + sendsOwn("mnt", "user")},
 		"nested": {Creation{Unshare: user, Join: nested}, false, triesNewKeyring + asRoot(2,
 			`setns(8, CLONE_NEWUSER) = 0`,
 			`setns(9, CLONE_NEWNET) = 0`) + looks(50) + `
@@ -305,11 +312,11 @@ func TestComposeCreation(t *testing.T) {
 		"/proc of an existing pid": {Creation{Unshare: mnt, Join: []Join{{Type: pid}}, Fresh: []Fresh{{"proc", "/proc"}}}, false,
 			`setns(8, CLONE_NEWPID) = 0` + goesOnInside(2) + looks(6) + `
 			unshare(CLONE_NEWNS) = 0` + sends("mnt") + strings.TrimLeft(freshProc, "\n") + "\n"},
-		"loopback": {Creation{Unshare: net, LoopbackUp: true}, false, looks(1) + `
+		"loopback": {Creation{Unshare: net, LoopbackUp: true}, false, `
 			unshare(CLONE_NEWNET) = 0
 			socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, 0) >= 0
-			ioctl(#5, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
-			close(#5) = 0` + sends("net")},
+			ioctl(#2, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
+			close(#2) = 0` + sendsOwn("net")},
 		// Whoever is inside can look at it once it is dumpable: it has nothing by then.
 		"protected, plain user": {Creation{Unshare: user, Join: nested[:1], Protect: true}, true, hides + dropsCaps + asRoot(8,
 			`setns(8, CLONE_NEWUSER) = 0`) + looks(55) + fmt.Sprintf(emptied, 62) + `
@@ -381,7 +388,7 @@ func TestStepsKnowTheirType(t *testing.T) {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
 	l = composeCreation(&Creation{Unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Propagation: unix.MS_PRIVATE}, false, false)
-	if l.about[4] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[5] != unix.CLONE_NEWNS {
+	if l.about[1] != unix.CLONE_NEWUSER|unix.CLONE_NEWNS || l.about[2] != unix.CLONE_NEWNS {
 		t.Errorf("%v of\n%v", l.about, printed(l))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,17 +77,32 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
-	runtime.LockOSThread() // for these to be of one thread
-	c.by = lookAtStarter(c.AtHome)
-	c.own, c.chrooted = lookAtMaker(ctx, c.Protect), !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
-	runtime.UnlockOSThread()
+	runtime.LockOSThread() // what is looked at is of the thread that starts
+	locked := true
+	unlock := func() {
+		if locked {
+			runtime.UnlockOSThread()
+			locked = false
+		}
+	}
+	defer unlock()
+	c.by = newStarter(c.AtHome)
+	stays := c.Unshare&newPID != 0
+	if stays || c.Protect || joinsType(c.Join, newUser) {
+		c.by.know() // more than one thing is started
+	}
+	c.own = lookAtMaker(ctx, c.Protect)
+	if stays || c.Protect { // the launcher may get an empty root
+		c.chrooted = !joinsType(c.Join, unix.CLONE_NEWNS) && chrooted()
+	}
 	// A plain user may write to a process's files in /proc only if it is dumpable;
 	// for root that makes no difference.
 	dumpable := os.Geteuid() != 0 && len(c.procFiles()) > 0
 	if dumpable && c.Protect {
+		unlock()
 		return createInTwo(ctx, c)
 	}
-	return createInOne(ctx, c, dumpable)
+	return createInOne(ctx, c, dumpable, unlock)
 }
 
 // createInTwo is for a launcher that has to be dumpable for a while where somebody else may be root:
@@ -102,7 +118,7 @@ func createInTwo(ctx context.Context, c *Creation) (*Made, error) {
 		return j.Type != newUser && configured.Unshare&j.Type == 0
 	})
 	configured.Propagation, configured.Fresh, configured.LoopbackUp = 0, nil, false
-	made, err := createInOne(ctx, &configured, true)
+	made, err := createInOne(ctx, &configured, true, func() {})
 	rest.Unshare &^= configured.Unshare
 	if err != nil || rest.Unshare == 0 && len(rest.Fresh) == 0 {
 		return made, err
@@ -111,7 +127,7 @@ func createInTwo(ctx context.Context, c *Creation) (*Made, error) {
 	if i := slices.Index(made.types, newUser); i >= 0 {
 		rest.Join = append(slices.Clone(c.Join), Join{Type: newUser, File: made.Files[i]})
 	}
-	others, err := createInOne(ctx, &rest, false)
+	others, err := createInOne(ctx, &rest, false, func() {})
 	if err != nil {
 		made.Close()
 		return nil, err
@@ -123,14 +139,15 @@ func createInTwo(ctx context.Context, c *Creation) (*Made, error) {
 	return made, nil
 }
 
-func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error) {
+// createInOne calls started once the launcher has started, or cannot.
+func createInOne(ctx context.Context, c *Creation, dumpable bool, started func()) (*Made, error) {
 	name, stays := "gonso-create", c.Unshare&newPID != 0
 	if stays {
 		name = "gonso-init"
 	}
 	by := *c.by
 	by.lasts = stays && by.like(ctx)
-	l := composeCreation(c, dumpable, by.lasts)
+	l := creation(c, dumpable, by.lasts)
 	sent, end, err := mailbox()
 	if err != nil {
 		return nil, err
@@ -142,13 +159,16 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 		return nil, err
 	}
 	p, err := l.start(ctx, &by, &launcher.Cmd{
-		Args:  []string{name},
+		Args: []string{name},
+		// What opens nothing and executes nothing needs no streams of its own.
+		Stdin: end, Stdout: end, Stderr: end,
 		Files: append([]*os.File{end, proc}, files(c.Join)...),
 		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
 	}, func() {
 		end.Close()
 		proc.Close()
 	})
+	started()
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +204,45 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool) (*Made, error)
 		return nil, err
 	}
 	return made, nil
+}
+
+// creations are the launches that have been composed already. Nobody changes them.
+var creations struct {
+	sync.Mutex
+	of map[creationKey]*launch
+}
+
+// creationKey is all that a launch depends on that joins nothing and is about no path or id.
+type creationKey struct {
+	facts
+	types                                 uint32
+	propagation                           uintptr
+	loopback, chrooted, dumpable, lasting bool
+}
+
+// maxCreations bounds what is kept: a program makes few kinds of Sets.
+const maxCreations = 64
+
+// creation is composeCreation, once for each kind.
+func creation(c *Creation, dumpable, lasting bool) *launch {
+	if len(c.Join) > 0 || len(c.Fresh) > 0 || c.OwnerUID != nil || c.Protect || c.own.inherited != nil {
+		return composeCreation(c, dumpable, lasting)
+	}
+	key := creationKey{c.own.facts, c.Unshare, c.Propagation, c.LoopbackUp, c.chrooted, dumpable, lasting}
+	creations.Lock()
+	defer creations.Unlock()
+	l := creations.of[key]
+	if l != nil {
+		return l
+	}
+	l = composeCreation(c, dumpable, lasting)
+	if l.Finish() == nil && len(creations.of) < maxCreations {
+		if creations.of == nil {
+			creations.of = make(map[creationKey]*launch)
+		}
+		creations.of[key] = l
+	}
+	return l
 }
 
 // reapOrphans reaps the init of a pid namespace whose original has ended first, if it has become a child of this

@@ -127,7 +127,7 @@ func lookAtMaker(ctx context.Context, protect bool) own {
 	o.permitted = uint64(permitted(sys.Lendable()))
 	o.mixed = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	var files unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil && files.Cur < files.Max {
 		o.hardFiles = files.Max
 	}
 	return o

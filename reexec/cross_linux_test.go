@@ -25,7 +25,7 @@ func TestScoreOfTheSparedCannotComeAlong(t *testing.T) {
 	for _, spared := range []bool{true, false} {
 		for _, protect := range []bool{true, false} {
 			l := newLaunch()
-			l.cross(crossing{own: own{spared: spared}, protect: protect, top: launcher.FirstFileFD})
+			l.cross(crossing{own: own{facts: facts{spared: spared}}, protect: protect, top: launcher.FirstFileFD})
 			l.Sync()
 			l.Wait()
 			p, err := l.startHere(&launcher.Cmd{})

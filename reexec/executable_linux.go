@@ -187,7 +187,7 @@ func NeedsCopy(exe *os.File) bool { return ownersOnly(exe) }
 // afterwards. The file may be on a file system that does not answer: it is waited
 // for within defaultStartTimeout, and then a goroutine is left behind.
 func CopyExe(ctx context.Context, exe *os.File, protect bool) (f *os.File, done func(), err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, defaultStartTimeout, errSlow)
+	ctx, cancel := sys.WithTimeout(ctx, defaultStartTimeout, errSlow)
 	defer cancel()
 	// The caller may close his once this has returned.
 	own, err := sys.DupFile(exe)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -103,18 +104,44 @@ type starter struct {
 	tid        int
 	privileges Privileges
 	err        error        // why they are not known
-	atHome     func() error // fails where what the calling thread starts would inherit what is not the program's; nil does not
+	atHome     func() error // fails where what the calling thread starts would inherit what is not the program's
 	lasts      bool         // what it starts ends with the thread that starts it: no other will do
+}
+
+// newStarter is the calling thread, to which the caller is locked until it has started something. It has to know more
+// before it may be another one that starts.
+func newStarter(atHome func() error) *starter {
+	if atHome == nil {
+		atHome = filesAtHome
+	}
+	return &starter{tid: unix.Gettid(), atHome: atHome, err: errMoved}
+}
+
+// know looks at the privileges of the thread, which takes some fifty calls.
+func (s *starter) know() {
+	if s.err == errMoved && unix.Gettid() == s.tid {
+		s.privileges, s.err = ThreadPrivileges()
+	}
 }
 
 // lookAtStarter looks at the calling thread.
 func lookAtStarter(atHome func() error) *starter {
 	runtime.LockOSThread() // in between
 	defer runtime.UnlockOSThread()
-	s := &starter{tid: unix.Gettid(), atHome: atHome}
-	s.privileges, s.err = ThreadPrivileges()
+	s := newStarter(atHome)
+	s.know()
 	return s
 }
+
+// filesAtHome fails where what is looked up by a path, as a program to be started is, may be somebody else's.
+func filesAtHome() error {
+	if procfs.Away() {
+		return errAway
+	}
+	return nil
+}
+
+var errAway = errors.New("the calling thread is in another mnt namespace than this program, or at another root, and its privileges are not those of other threads")
 
 // isLikeThis reports whether the calling thread has the same privileges.
 func (s *starter) isLikeThis() bool {
@@ -127,10 +154,7 @@ func (s *starter) check() error {
 	if unix.Gettid() != s.tid && !s.isLikeThis() {
 		return errMoved
 	}
-	if s.atHome != nil {
-		return s.atHome()
-	}
-	return nil
+	return s.atHome()
 }
 
 // onThreadLike runs f on a thread with the starter's privileges: on the calling one as long as nothing can keep f waiting,
@@ -143,6 +167,7 @@ func onThreadLike[T any](ctx context.Context, s *starter, f func() (T, error), r
 		defer release()
 		return f()
 	}
+	s.know()
 	if s.err == nil {
 		v, err := onLastingThread(ctx, func() (v T, err error) {
 			if !s.isLikeThis() {

@@ -31,7 +31,7 @@ func giveUp(p *launcher.Process) {
 	p.Reap(0)
 }
 
-// startHere starts the launcher on l. It is lent the capabilities that it would not have otherwise.
+// startHere starts the launcher on l, from a thread at home. It is lent the capabilities that it would not have otherwise.
 func (l *launch) startHere(cmd *launcher.Cmd) (*launcher.Process, error) {
 	if l.refused != nil {
 		return nil, l.refused

@@ -50,7 +50,7 @@ func composeLimits(joins []Join, protect bool, o own, names []string) *launch {
 	l := newLaunch()
 	dir := launcher.FirstFileFD + launcher.FD(len(joins))
 	socket, first := dir+1, dir+2
-	l.cross(crossing{own: own{forbids: o.forbids, inherited: o.inherited}, user: true, protect: protect, top: first, session: true})
+	l.cross(crossing{own: own{facts: facts{forbids: o.forbids}, inherited: o.inherited}, user: true, protect: protect, top: first, session: true})
 	l.join(joins, launcher.FirstFileFD)
 	var opened []launcher.FD
 	for i, name := range names {

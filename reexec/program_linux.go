@@ -163,7 +163,7 @@ func (p *Prepared) Follow(ctx context.Context, started *os.Process) (*os.Process
 }
 
 func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, defaultStartTimeout, errSlow)
+	ctx, cancel := sys.WithTimeout(ctx, defaultStartTimeout, errSlow)
 	defer cancel()
 	if p.steps.forks {
 		if err := l.Follow(ctx); err != nil {

@@ -66,15 +66,19 @@ type Fresh struct{ FS, Dir string }
 
 // own is what of this process decides about the steps.
 type own struct {
+	facts
+	inherited []int // descriptors that a launcher may have of this process, if it cannot close a range
+}
+
+type facts struct {
 	spared    bool   // it has a negative oom_score_adj
 	grouped   bool   // it has supplementary groups
-	hardFiles uint64 // the hard limit of open files
+	hardFiles uint64 // the hard limit of open files, if the soft one is lower
 	mixed     bool   // its real ids are not its effective ones
 	permitted uint64 // the capabilities of the launcher that makes namespaces
 	lent      bool   // the launcher has capabilities that what it becomes is not to have
 
-	forbids   forbidden
-	inherited []int // descriptors that a launcher may have of this process, if it cannot close a range
+	forbids forbidden
 }
 
 // forbidden are the system calls that a filter keeps from launchers (seccomp(2)), of those that they have another

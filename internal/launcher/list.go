@@ -20,7 +20,10 @@ import (
 //
 // The launcher stops at the first step that does not have the expected result, which is success unless it is said
 // otherwise, and exits with status 127. At the end of the list it exits with status 0.
-type List struct{ steps []*Step }
+type List struct {
+	steps   []*Step
+	encoded []byte // by Finish
+}
 
 // A Step is one system call of a List.
 type Step struct {
@@ -117,7 +120,7 @@ func (l *List) Len() int { return len(l.steps) }
 // add appends a step that is expected to succeed with result 0.
 func (l *List) add(name string, nr uintptr, args ...arg) *Step {
 	s := &Step{list: l, index: len(l.steps), name: name, nr: nr, args: args, exact: true}
-	l.steps = append(l.steps, s)
+	l.steps, l.encoded = append(l.steps, s), nil
 	return s
 }
 
@@ -269,8 +272,17 @@ func stepAddr(index int) uintptr {
 	return dataBase + unsafe.Sizeof(header{}) + uintptr(index)*unsafe.Sizeof(step{})
 }
 
+// Finish encodes l for all times that it is used from now on, several at once among them. It must not be changed any more.
+func (l *List) Finish() (err error) {
+	l.encoded, err = l.Encode()
+	return err
+}
+
 // Encode returns l as the launcher reads it.
 func (l *List) Encode() ([]byte, error) {
+	if l.encoded != nil {
+		return l.encoded, nil
+	}
 	e := encoder{base: stepAddr(len(l.steps)), constants: make(map[uintptr]uintptr, len(l.steps)), memory: make(map[*data]uintptr), results: make(map[*Step]uintptr)}
 	steps := make([]step, len(l.steps))
 	for i, s := range l.steps {

@@ -95,32 +95,49 @@ func prepareEncoded(list *List, encoded []byte, files []*os.File) (_ *Prepared, 
 			p.Close()
 		}
 	}()
-	// The launcher's ends get blocking, as it needs them, when they are passed on; ours stay as deadlines need them.
-	controlEnd, control, err := os.Pipe()
+	controlEnd, control, err := pipe()
 	if err != nil {
 		return nil, err
 	}
-	p.control, p.ends = control, []*os.File{controlEnd}
-	status, statusEnd, err := os.Pipe()
+	theirs := os.NewFile(uintptr(controlEnd), "control")
+	p.control, p.ends = ours(control, "control"), []*os.File{theirs}
+	status, statusEnd, err := pipe()
 	if err != nil {
 		return nil, err
 	}
-	p.status, p.ends = status, append(p.ends, statusEnd)
-	p.Files = append([]*os.File{controlEnd, statusEnd, exe}, files...)
+	p.status, p.ends = ours(status, "status"), append(p.ends, os.NewFile(uintptr(statusEnd), "status"))
+	p.Files = append([]*os.File{theirs, p.ends[1], exe}, files...)
 	// What is written before the start need not be waited for by the launcher. 4096 bytes fit an empty pipe, even of a user
 	// over the quota for pipes; the rest is read while it is written.
 	first := min(len(encoded), 4096)
 	p.rest = encoded[first:]
-	_, err = control.Write(encoded[:first])
+	_, err = p.control.Write(encoded[:first])
 	return p, err
+}
+
+// pipe is os.Pipe, but for that both ends block: the launcher's has to, and is never given to the runtime's poller.
+func pipe() (r, w int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return -1, -1, os.NewSyscallError("pipe2", err)
+	}
+	return p[0], p[1], nil
+}
+
+// ours makes an end one that has deadlines.
+func ours(end int, name string) *os.File {
+	_, _ = unix.FcntlInt(uintptr(end), unix.F_SETFL, unix.O_NONBLOCK) // what os.NewFile does not see has none
+	return os.NewFile(uintptr(end), name)
 }
 
 // Started makes a Process of the one that was started, which gets the rest of its list. After an error nothing can be made
 // of it: it has to be killed and waited for.
 func (p *Prepared) Started(process *os.Process) (*Process, error) {
 	closeAll(p.ends) // so that writing fails once the launcher is gone
-	if err := write(p.control, p.rest); err != nil {
-		return nil, fmt.Errorf("launcher: writing the list: %w", err)
+	if len(p.rest) > 0 {
+		if err := write(p.control, p.rest); err != nil {
+			return nil, fmt.Errorf("launcher: writing the list: %w", err)
+		}
 	}
 	started := &Process{Process: process, list: p.list, control: p.control, status: p.status}
 	p.control, p.status = nil, nil
@@ -148,7 +165,9 @@ func prove() error {
 	if proven.Load() {
 		return nil
 	}
-	p, err := Start(&Cmd{List: new(List)})
+	var p *Process
+	var err error
+	procfs.AtHome(func() { p, err = Start(&Cmd{List: new(List)}) })
 	if err != nil {
 		return err
 	}
@@ -160,14 +179,9 @@ func prove() error {
 // busyRetries bounds how often, a millisecond apart, an image is tried that somebody has open for writing.
 const busyRetries = 100
 
-// Start starts a launcher. A thread that is in a foreign mnt namespace has another one start it: the launcher's executable
-// is found by a path (see package procfs).
-func Start(c *Cmd) (p *Process, err error) {
-	procfs.AtHome(func() { p, err = startHere(c) })
-	return p, err
-}
-
-func startHere(c *Cmd) (*Process, error) {
+// Start starts a launcher. The calling thread has to be where paths mean what they mean to this program, as the launcher's
+// executable is found by one: see [procfs.Away].
+func Start(c *Cmd) (*Process, error) {
 	p, err := prepare(c.List, c.Files)
 	if err != nil {
 		return nil, err
@@ -252,17 +266,41 @@ func (p *Process) Next(ctx context.Context) error {
 
 // NextValue is Next for a Send: it returns the value that was sent.
 func (p *Process) NextValue(ctx context.Context) (int64, error) {
+	if p.comesSoon() {
+		return p.next(ctx)
+	}
 	cancelled := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		p.status.SetReadDeadline(time.Unix(1, 0))
 		close(cancelled)
 	})
-	var record [recordSize]byte
-	n, err := io.ReadFull(p.status, record[:]) // all of it or nothing: pipes write a record in one piece
+	v, err := p.next(ctx)
 	if !stop() {
 		<-cancelled
 		p.status.SetReadDeadline(time.Time{})
 	}
+	return v, err
+}
+
+// soon is for how long a record is waited for with nothing but poll(2). Most launchers are done by then, and neither a
+// timer nor the runtime's poller has woken another thread for that.
+const soon = 5 * time.Millisecond
+
+// comesSoon waits for a record, or the end, but not for long.
+func (p *Process) comesSoon() (came bool) {
+	_ = sys.OnFD(p.status, func(fd int) error {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(fds, int(soon/time.Millisecond))
+		came = n == 1
+		return nil
+	})
+	return came
+}
+
+// next reads the record that comes next.
+func (p *Process) next(ctx context.Context) (int64, error) {
+	var record [recordSize]byte
+	n, err := io.ReadFull(p.status, record[:]) // all of it or nothing: pipes write a record in one piece
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return 0, context.Cause(ctx)
@@ -343,6 +381,15 @@ func (p *Process) Continue() error {
 const writeTimeout = 2 * time.Second
 
 func write(control *os.File, b []byte) error {
+	var n int
+	_ = sys.OnFD(control, func(fd int) error { // without a deadline's timer: there mostly is room
+		n, _ = unix.Write(fd, b)
+		return nil
+	})
+	if n == len(b) {
+		return nil
+	}
+	b = b[max(n, 0):]
 	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // write says it if it is closed
 	_, err := control.Write(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

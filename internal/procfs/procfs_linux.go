@@ -106,11 +106,13 @@ func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
 	for err == unix.EINTR || err == unix.EAGAIN {
 		fd, err = unix.Openat2(dirfd, name, &how)
 	}
+	crosses := how.Resolve&unix.RESOLVE_NO_XDEV == 0
 	if err == unix.ENOSYS || err == unix.EPERM { // a filter of system calls may not know it
 		fd, err = sys.Openat(dirfd, name, flags, 0)
+		crosses = true
 	}
-	if err != nil {
-		return -1, err
+	if err != nil || !crosses {
+		return fd, err
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil && uint64(st.Dev) != dev {
