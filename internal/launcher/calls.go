@@ -82,7 +82,7 @@ func (l *List) Setpgid() *Step { return l.add("setpgid", unix.SYS_SETPGID, numbe
 
 // Prctl is prctl(2) with arguments that are numbers.
 func (l *List) Prctl(op int, args ...int) *Step {
-	a := []arg{named(op, prctls)}
+	a := append(make([]arg, 0, 1+len(args)), named(op, prctls))
 	for i, v := range args {
 		if op == unix.PR_CAP_AMBIENT && i == 0 {
 			a = append(a, named(v, ambientOps))

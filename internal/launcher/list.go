@@ -35,7 +35,8 @@ type Step struct {
 	low, span uintptr // expected are results from low to low+span
 	exact     bool    // expected is low
 	want      string  // else, what is expected in words
-	tolerate  []syscall.Errno
+	tolerate  [2]syscall.Errno
+	tolerates int // errors
 	when      *Step
 	out       uintptr // field of the header that is to become the result, if not 0
 	reports   bool    // writes a record
@@ -61,7 +62,12 @@ func (s *Step) Index() int { return s.index }
 
 // Tolerate makes the launcher go on when the step fails with one of errnos, at most two, and returns s.
 func (s *Step) Tolerate(errnos ...syscall.Errno) *Step {
-	s.tolerate = append(s.tolerate, errnos...)
+	for _, e := range errnos {
+		if s.tolerates < len(s.tolerate) { // else Encode says so
+			s.tolerate[s.tolerates] = e
+		}
+		s.tolerates++
+	}
 	return s
 }
 
@@ -98,7 +104,7 @@ func (s *Step) String() string {
 	if s.exact {
 		b.WriteString(" = " + strconv.Itoa(int(s.low)))
 	}
-	for _, e := range s.tolerate {
+	for _, e := range s.tolerate[:min(s.tolerates, len(s.tolerate))] {
 		b.WriteString(" or " + errnoName(e))
 	}
 	return b.String()
@@ -158,7 +164,8 @@ type arg struct {
 	result *Step
 
 	text  string        // as printed
-	names []name        // or those of the flags in value
+	names []name        // or out of these, of all flags in value
+	one   bool          // or of value itself
 	print func() string // or this
 }
 
@@ -169,6 +176,8 @@ func (a arg) String() string {
 		return a.print()
 	case a.text != "":
 		return a.text
+	case a.one:
+		return nameOf(int(a.value), a.names)
 	case a.names != nil:
 		return flagNames(int(a.value), a.names)
 	case a.result != nil:
@@ -317,6 +326,7 @@ type encoder struct {
 	base      uintptr // address of tail
 	tail      []byte
 	constants map[uintptr]uintptr // their addresses
+	small     [64]uintptr         // the same for most of them
 	memory    map[*data]uintptr   // the same memory may be meant by several steps
 	results   map[*Step]uintptr   // addresses of results that are referred to
 }
@@ -332,11 +342,17 @@ func (e *encoder) add(b []byte) uintptr {
 }
 
 func (e *encoder) constant(v uintptr) uintptr {
+	if v < uintptr(len(e.small)) && e.small[v] != 0 {
+		return e.small[v]
+	}
 	addr, ok := e.constants[v]
 	if !ok {
 		addr = e.end()
 		e.constants[v] = addr
 		e.tail = appendWords(e.tail, []uintptr{v})
+	}
+	if v < uintptr(len(e.small)) {
+		e.small[v] = addr
 	}
 	return addr
 }
@@ -399,11 +415,11 @@ func (e *encoder) arg(a arg, in *Step) (uintptr, error) {
 }
 
 func (e *encoder) encode(s *Step, to *step) (err error) {
-	if len(s.tolerate) > len(to.tolerate) {
-		return fmt.Errorf("tolerates %d errors, more than %d", len(s.tolerate), len(to.tolerate))
+	if s.tolerates > len(to.tolerate) {
+		return fmt.Errorf("tolerates %d errors, more than %d", s.tolerates, len(to.tolerate))
 	}
 	*to = step{nr: s.nr, low: s.low, span: s.span, tolerate: [2]uintptr{s.low, s.low}}
-	for i, errno := range s.tolerate {
+	for i, errno := range s.tolerate[:s.tolerates] {
 		to.tolerate[i] = -uintptr(errno)
 	}
 	if s.when == nil {

@@ -50,13 +50,15 @@ var (
 )
 
 // named is a constant out of names.
-func named(v int, names []name) arg {
+func named(v int, names []name) arg { return arg{value: uintptr(v), names: names, one: true} }
+
+func nameOf(v int, names []name) string {
 	for _, n := range names {
 		if n.value == v {
-			return symbol(int64(v), n.name)
+			return n.name
 		}
 	}
-	return number(v)
+	return strconv.Itoa(v)
 }
 
 // flags is a set of constants out of names.
