@@ -155,8 +155,8 @@ func TestEndOfTheConversationWakesEverybody(t *testing.T) {
 	}
 }
 
-// While nobody calls watch reads, once it has been quiet for a while; with the
-// first frame that it reads it lets the callers read again.
+// While nobody calls watch reads, once it has been quiet for a while. It goes on for
+// calls that are alone, and lets the callers read again where they are not.
 func TestWatchReadsWhileNobodyCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newTalk(t)
@@ -176,9 +176,21 @@ func TestWatchReadsWhileNobodyCalls(t *testing.T) {
 		if k.readers.Load() != 1 {
 			t.Fatal("nobody reads, though there were no calls")
 		}
-		c := k.call(10)
-		k.frames <- 10
-		<-c
+		for n := range 3 {
+			c := k.call(10 + n)
+			k.frames <- 10 + n
+			<-c
+			synctest.Wait()
+			if k.readers.Load() != 1 {
+				t.Error("nobody reads after a lone call")
+			}
+			testenv.Pass(4 * quiet)
+		}
+		for n := range 2 {
+			c := k.call(20 + n)
+			k.frames <- 20 + n
+			<-c
+		}
 		synctest.Wait()
 		if k.readers.Load() != 0 {
 			t.Error("watch goes on")

@@ -490,7 +490,10 @@ func (p *Process) CloseStatus() error { return closeOnce(p.status) }
 
 // Close makes the launcher end at the next Wait, Sync or Send, or where it waits now, and releases the pipes. A program
 // that it has become is not touched; nor is the os.Process, which still has to be waited for.
-func (p *Process) Close() error { return errors.Join(closeOnce(p.control), closeOnce(p.status)) }
+func (p *Process) Close() error {
+	p.list = nil // nothing is decoded any more, and what became a worker stays for long
+	return errors.Join(closeOnce(p.control), closeOnce(p.status))
+}
 
 func closeOnce(f *os.File) error {
 	if err := f.Close(); !errors.Is(err, os.ErrClosed) {

@@ -9,7 +9,7 @@ import (
 
 // readAhead is the size of a deframer's buffer: enough for many small frames in one system call,
 // small enough for an idle worker.
-const readAhead = 16 << 10
+const readAhead = 4 << 10
 
 // A source is where a deframer has its bytes from: recvmsg.
 type source interface {
