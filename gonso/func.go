@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
@@ -35,6 +36,8 @@ type crossing struct {
 	most  int   // bytes of an encoded result
 
 	in, out bool // argument, result are interfaces: their type says less than what is in them
+
+	flatIn, flatOut *codec.Flat // nil if one of the two is not flat
 }
 
 // types looks at them when the function is used: most programs use few of those that packages register.
@@ -48,6 +51,9 @@ func (f *Func[In, Out]) types() *crossing {
 		}
 		if f.of.bad == nil {
 			f.of.most = codec.MaxSize(out)
+			if f.of.flatIn, f.of.flatOut = codec.FlatOf(in), codec.FlatOf(out); f.of.flatOut == nil {
+				f.of.flatIn = nil
+			}
 		}
 	})
 	return &f.of
@@ -176,12 +182,38 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 // namespace that the caller made or owns needs none. Processes need Linux on an
 // architecture that the package's documentation lists under Systems.
 func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption) (Out, error) {
-	outcome, grace, copying, err := f.do(ctx, s, in, opts)
+	var flat flatResult[Out]
+	outcome, grace, copying, err := f.do(ctx, s, in, opts, &flat)
+	if flat.given && err == nil {
+		return flat.out, outcome.Err
+	}
 	out, err := f.result(ctx, grace, outcome, err)
 	if copying != nil {
 		err = errors.Join(err, copying)
 	}
 	return out, err
+}
+
+// maxFlat bounds the strings of a value that is not encoded, below what could not be.
+const maxFlat = 1 << 20
+
+// flatResult is a result that an assignment copies.
+type flatResult[Out any] struct {
+	out   Out
+	given bool
+}
+
+// serveFlat is serve on a thread, where argument and result are flat: they mean the same without their encoding, which
+// takes twice as long as all the rest.
+func (f *Func[In, Out]) serveFlat(in In, to *flatResult[Out]) child.Handler {
+	return func(ctx context.Context, _ codec.Value) *wire.Outcome {
+		out, err := f.fn(ctx, in)
+		if f.types().flatOut.Len(unsafe.Pointer(&out)) > maxFlat {
+			return f.outcome(out, err)
+		}
+		to.out, to.given = out, true
+		return &wire.Outcome{Kind: wire.Returned, Err: err}
+	}
 }
 
 func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome *wire.Outcome, err error) (out Out, _ error) {
@@ -215,7 +247,7 @@ func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome
 // do gets the encoded argument to where the function runs, and the outcome back.
 // grace is how long its decoding may take once ctx is done, and copying is what
 // went wrong with readers and writers meanwhile.
-func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) (outcome *wire.Outcome, grace time.Duration, copying, err error) {
+func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, flat *flatResult[Out]) (outcome *wire.Outcome, grace time.Duration, copying, err error) {
 	switch {
 	case f == nil || f.fn == nil:
 		return nil, 0, nil, invalid("call", "the Func is nil, or not from Register")
@@ -251,6 +283,11 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	if err := ctx.Err(); err != nil {
 		return nil, 0, nil, err
 	}
+	clean := f.cfg.leavesThreadClean && !o.endThread
+	if flatIn := f.types().flatIn; d.backend == ThreadBackend && flatIn != nil && flatIn.Len(unsafe.Pointer(&in)) <= maxFlat {
+		outcome, err = c.callOnThread(ctx, f.serveFlat(in, flat), codec.Value{}, clean, o)
+		return outcome, 0, nil, err
+	}
 	var st *streams
 	var value, wide any = in, nil
 	if f.types().in { // it is decoded as what its type says
@@ -274,7 +311,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption) 
 	defer widen(codec.FilesIn(wide))()
 	st.start(ctx)
 	if d.backend == ThreadBackend {
-		outcome, err = c.callOnThread(ctx, f.serve, arg, f.cfg.leavesThreadClean && !o.endThread, o)
+		outcome, err = c.callOnThread(ctx, f.serve, arg, clean, o)
 	} else {
 		grace = c.grace()
 		outcome, err = c.callInProcess(ctx, f.name, f.types().most, arg, o)

@@ -199,6 +199,13 @@ type everything struct {
 	private  int
 }
 
+type flat struct {
+	S string
+	A [2]both
+	F float32
+	D time.Duration
+}
+
 const notUTF8 = "path\xff\xfe/\x80name\x00end"
 
 func num(n int) *int { return &n }
@@ -301,6 +308,14 @@ func makeSuite() []suiteCase {
 		echo("nil map", map[string]int(nil)),
 		echo("map by number", map[int64][]bool{-1: {true}, math.MaxInt64: nil}),
 		echo("array", [4]int8{-128, 0, 1, 127}),
+		echo("flat struct", flat{S: notUTF8, A: [2]both{{1, "a"}, {2, notUTF8}}, F: 1.5, D: time.Hour}),
+		bigCase("flat, 2 MiB each way", func() flat { return flat{S: strings.Repeat("x", 2<<20)} }, same),
+		bigCase("flat, 2 MiB back", func() int { return 2 << 20 }, func(_ context.Context, n int) (flat, error) { return flat{S: strings.Repeat("x", n)}, io.EOF }),
+		caseOf("flat, panics", flat{}, func(context.Context, flat) (flat, error) { suitePanic("flat"); return flat{}, nil }).checked(func(t testing.TB, o outcome) {
+			if _, ok := errors.AsType[*PanicError](o.err); !ok {
+				t.Errorf("%v", o.err)
+			}
+		}),
 		echo("pointer", num(5)),
 		echo("nil pointer", (*inner)(nil)),
 		echo("big", new(big.Int).Lsh(big.NewInt(1), 200)),

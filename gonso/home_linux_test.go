@@ -468,7 +468,12 @@ func TestCommandCannotGiveBackWhatItsCallerHasDropped(t *testing.T) {
 				if cerr == nil {
 					status = fields(string(out))["CapEff"]
 				}
-				_, uerr := s.Unshare(User)
+				_, uerr := s.Unshare(User | UTS) // which has the maker's host name
+				if alone, err := s.Unshare(User); s != foreign && err != nil {
+					t.Errorf("in %v, %v: what takes nothing from where the thread is: %v", in, s, err)
+				} else if err == nil {
+					alone.Close()
+				}
 				switch {
 				case in == foreign && s != foreign:
 					wantError(t, "Command", cerr, errPrivileges, "outside of the closure")

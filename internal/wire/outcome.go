@@ -77,6 +77,9 @@ func (o *Outcome) Close() { o.Value.CloseReceived() }
 // Cross gives what the other side of a connection would have of o, whose files it takes over. An
 // error matches codec.ErrTooLarge: the value is.
 func (o *Outcome) Cross() (*Outcome, error) {
+	if o.Kind == Returned && o.Err == nil && o.Value.Bytes == nil {
+		return o, nil
+	}
 	f, err := o.Frame(0)
 	if err != nil {
 		o.Close()
