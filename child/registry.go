@@ -63,7 +63,9 @@ func lookup(name string) *function {
 // Invoke runs h and hands its outcome to done exactly once, whether h returns, panics or ends its
 // goroutine. In the last case Invoke does not return either.
 func Invoke(ctx context.Context, h Handler, in codec.Value, done func(*wire.Outcome)) {
-	growStack()
+	if in.Bytes != nil {
+		growStack()
+	}
 	out := &wire.Outcome{Kind: wire.Goexited}
 	defer func() {
 		if p := recover(); p != nil {
