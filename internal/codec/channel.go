@@ -18,7 +18,7 @@ type Ends struct {
 	Credit *os.File
 }
 
-var typeEnds = reflect.TypeFor[*Ends]()
+func typeEnds() reflect.Type { return reflect.TypeFor[*Ends]() }
 
 // HasChannels reports whether values of type t, which can cross, may hold channels.
 func HasChannels(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(channel) }
@@ -74,7 +74,7 @@ func (sh *shape) name() string {
 func mirrorOf(sh *shape, hidden bool) (reflect.Type, *ValueError) {
 	switch {
 	case sh.is.has(channel):
-		return typeEnds, nil
+		return typeEnds(), nil
 	case !sh.holds.has(channel) && !hidden:
 		return sh.t, nil
 	case sh.kind == reflect.Struct:

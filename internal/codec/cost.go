@@ -29,22 +29,32 @@ type leafCost struct {
 
 const dearly = 2 << 10 // interning takes that long
 
-// leafCosts are those of types that are known. All others decide on their own what they do with
+// knownCost is that of a type that is known. All others decide on their own what they do with
 // their bytes.
-var leafCosts = map[reflect.Type]leafCost{
-	typeTime:                          {most: 64, each: 24},
-	typeBigInt:                        {most: maxBignum, each: 32},
-	reflect.TypeFor[netip.Addr]():     {most: 128, each: 24, dear: 16}, // every zone is interned
-	reflect.TypeFor[netip.AddrPort](): {most: 128, each: 32, dear: 16 + 2},
-	reflect.TypeFor[netip.Prefix]():   {most: 128, each: 32, dear: 16 + 1},
-	reflect.TypeFor[url.URL]():        {most: 64 << 10, each: 512},
+func knownCost(t reflect.Type) (c leafCost, known bool) {
+	switch t {
+	case typeTime():
+		return leafCost{most: mostTime, each: 24}, true
+	case typeBigInt():
+		return leafCost{most: maxBignum, each: 32}, true
+	case reflect.TypeFor[netip.Addr]():
+		return leafCost{most: 128, each: 24, dear: 16}, true // every zone is interned
+	case reflect.TypeFor[netip.AddrPort]():
+		return leafCost{most: 128, each: 32, dear: 16 + 2}, true
+	case reflect.TypeFor[netip.Prefix]():
+		return leafCost{most: 128, each: 32, dear: 16 + 1}, true
+	case reflect.TypeFor[url.URL]():
+		return leafCost{most: 64 << 10, each: 512}, true
+	}
+	return leafCost{most: MaxValue, each: 256}, false
 }
 
+// mostTime are the bytes of one in RFC 3339, and some more.
+const mostTime = 64
+
 func leafCostOf(t reflect.Type) leafCost {
-	if c, ok := leafCosts[t]; ok {
-		return c
-	}
-	return leafCost{most: MaxValue, each: 256}
+	c, _ := knownCost(t)
+	return c
 }
 
 // estimate fills in the costs of all shapes.
@@ -112,7 +122,7 @@ func (sh *shape) behind(depth int) int64 {
 		return 0
 	}
 	if sh.is.has(file) {
-		return int64(typeFile.Size())
+		return int64(typeFile().Size())
 	}
 	switch sh.kind {
 	case reflect.Pointer:

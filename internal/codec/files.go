@@ -21,7 +21,7 @@ const tagFile = 0x66696c65 // "file"
 func fileTags() cbor.TagSet {
 	tags := cbor.NewTagSet()
 	opts := cbor.TagOptions{EncTag: cbor.EncTagRequired, DecTag: cbor.DecTagRequired}
-	if err := tags.Add(opts, typeFile, tagFile); err != nil {
+	if err := tags.Add(opts, typeFile(), tagFile); err != nil {
 		panic(err)
 	}
 	return tags

@@ -28,7 +28,7 @@ func itemsOf(t testing.TB, values ...any) []byte {
 
 func TestItemsCross(t *testing.T) {
 	large := strings.Repeat("x", uncountedItem+1)
-	r := NewItemReader(bytes.NewReader(itemsOf(t, "a", "", large, "b")), typeString, NewItems())
+	r := NewItemReader(bytes.NewReader(itemsOf(t, "a", "", large, "b")), typeString(), NewItems())
 	for _, want := range []string{"a", "", large, "b"} {
 		var got string
 		if held, err := r.Next(&got, nil); err != nil || got != want {

@@ -25,7 +25,7 @@ func (l *look) at(v reflect.Value, sh *shape, untyped bool, d depth) *ValueError
 		return bad
 	}
 	switch {
-	case sh.t == typeTime:
+	case sh.t == typeTime():
 		return l.time(v, sh)
 	case sh.kind == reflect.Interface:
 		return l.dynamic(v, d)

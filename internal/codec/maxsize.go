@@ -32,14 +32,14 @@ func (sh *shape) mostBytes() (n int64) {
 	switch {
 	case sh.is.has(file):
 		return 2 * mostHead
-	case sh.t == typeTime:
-		return 2*mostHead + leafCosts[typeTime].most
+	case sh.t == typeTime():
+		return 2*mostHead + mostTime
 	case sh.is.has(surprise): // an interface, or a cycle
 		return MaxValue
 	}
 	switch sh.kind {
 	case reflect.Invalid:
-		if c, known := leafCosts[sh.t]; known {
+		if c, known := knownCost(sh.t); known {
 			return 2*mostHead + max(c.most, smallInput)
 		}
 		return MaxValue

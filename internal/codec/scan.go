@@ -274,9 +274,9 @@ func (s *scanner) content(sh *shape, major byte, n, tag uint64, depth int) error
 	switch plain := major <= majorNegative || major == majorSimple; {
 	case sh.cbor:
 		fits = true
-	case sh.t == typeTime:
+	case sh.t == typeTime():
 		fits = plain || major == majorText
-	case sh.t == typeBigInt:
+	case sh.t == typeBigInt():
 		fits = plain || major == majorBytes && (tag == tagBignum || tag == tagNegativeBignum)
 	default:
 		fits = major == majorBytes
@@ -290,7 +290,7 @@ func (s *scanner) content(sh *shape, major byte, n, tag uint64, depth int) error
 		if n > uint64(len(s.b)) {
 			return io.ErrUnexpectedEOF
 		}
-		if sh.t == typeTime && n > 0 && s.b[n-1] != 'Z' {
+		if sh.t == typeTime() && n > 0 && s.b[n-1] != 'Z' {
 			takes += zoneSize
 		}
 		s.b = s.b[n:]
@@ -333,7 +333,7 @@ func (s *scanner) tagged(sh *shape, tag uint64, depth int) error {
 		return s.item(nil, depth) // checkTag has seen that it is one
 	case tagTime, tagEpoch:
 		if sh.kind == reflect.Interface {
-			return s.leaf(shapeOf(typeTime), depth)
+			return s.leaf(shapeOf(typeTime()), depth)
 		}
 	}
 	if sh.kind == reflect.Interface {
@@ -357,8 +357,8 @@ func (s *scanner) checkTag(tag uint64) error {
 	first := s.b[0]
 	switch {
 	case tag == tagTime && major == majorText:
-		if n > uint64(leafCosts[typeTime].most) {
-			return fmt.Errorf("%d bytes for a time, where %d are allowed", n, leafCosts[typeTime].most)
+		if n > mostTime {
+			return fmt.Errorf("%d bytes for a time, where %d are allowed", n, mostTime)
 		}
 	case tag == tagEpoch && (major <= majorNegative || isFloat(first)):
 	case tag >= tagBignum && major == majorBytes:
@@ -460,7 +460,7 @@ func (s *scanner) pairs(sh *shape, n uint64, depth int) error {
 		case reflect.Map:
 			key, elem = sh.key, sh.elem
 		case reflect.Interface:
-			key, elem = shapeOf(typeString), sh // see decOptions
+			key, elem = shapeOf(typeString()), sh // see decOptions
 		case reflect.Struct:
 			if n > uint64(len(sh.byName)) {
 				return fmt.Errorf("%d fields for the %d of %v", n, len(sh.byName), sh.t)

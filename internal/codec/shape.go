@@ -12,16 +12,15 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-var (
-	typeString            = reflect.TypeFor[string]()
-	typeTime              = reflect.TypeFor[time.Time]()
-	typeBigInt            = reflect.TypeFor[big.Int]()
-	typeFile              = reflect.TypeFor[os.File]()
-	typeMarshaler         = reflect.TypeFor[cbor.Marshaler]()
-	typeUnmarshaler       = reflect.TypeFor[cbor.Unmarshaler]()
-	typeBinaryMarshaler   = reflect.TypeFor[encoding.BinaryMarshaler]()
-	typeBinaryUnmarshaler = reflect.TypeFor[encoding.BinaryUnmarshaler]()
-)
+// These are functions, as what package init knows of a type stays in every program, with all methods of it.
+func typeString() reflect.Type            { return reflect.TypeFor[string]() }
+func typeTime() reflect.Type              { return reflect.TypeFor[time.Time]() }
+func typeBigInt() reflect.Type            { return reflect.TypeFor[big.Int]() }
+func typeFile() reflect.Type              { return reflect.TypeFor[os.File]() }
+func typeMarshaler() reflect.Type         { return reflect.TypeFor[cbor.Marshaler]() }
+func typeUnmarshaler() reflect.Type       { return reflect.TypeFor[cbor.Unmarshaler]() }
+func typeBinaryMarshaler() reflect.Type   { return reflect.TypeFor[encoding.BinaryMarshaler]() }
+func typeBinaryUnmarshaler() reflect.Type { return reflect.TypeFor[encoding.BinaryUnmarshaler]() }
 
 // CheckType reports whether values of type t can cross, as far as a type tells: an error matching
 // ErrValue names the first part that cannot. What cannot:
@@ -152,15 +151,15 @@ func (b *shapeBuilder) build(t reflect.Type) (*shape, *ValueError) {
 func (sh *shape) leaf() (bool, *ValueError) {
 	t := sh.t
 	switch {
-	case t == typeFile:
+	case t == typeFile():
 		return false, sh.fault("a file crosses as *os.File only")
-	case t.Kind() == reflect.Pointer && t.Elem() == typeFile:
+	case t.Kind() == reflect.Pointer && t.Elem() == typeFile():
 		sh.is |= file
 		return true, nil
 	case isStream(t):
 		sh.is |= file | stream
 		return true, nil
-	case t == typeTime, t == typeBigInt:
+	case t == typeTime(), t == typeBigInt():
 		return true, nil
 	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Interface:
 		return false, nil // methods count where the value is
@@ -180,13 +179,13 @@ func (sh *shape) encodesItself() (bool, *ValueError) {
 		to, from         reflect.Type
 		toName, fromName string
 	}{
-		{typeMarshaler, typeUnmarshaler, "MarshalCBOR", "UnmarshalCBOR"},
-		{typeBinaryMarshaler, typeBinaryUnmarshaler, "MarshalBinary", "UnmarshalBinary"},
+		{typeMarshaler(), typeUnmarshaler(), "MarshalCBOR", "UnmarshalCBOR"},
+		{typeBinaryMarshaler(), typeBinaryUnmarshaler(), "MarshalBinary", "UnmarshalBinary"},
 	} {
 		to, from := ptr.Implements(m.to), ptr.Implements(m.from)
 		switch {
 		case to && from:
-			sh.cbor = m.to == typeMarshaler
+			sh.cbor = m.to == typeMarshaler()
 			return true, nil
 		case to:
 			return false, sh.fault("has " + m.toName + " but no " + m.fromName)
@@ -340,7 +339,7 @@ func (b *shapeBuilder) analyse(root *shape) {
 	reach := map[*shape]map[*shape]bool{}
 	for _, sh := range b.all {
 		reach[sh] = sh.reach()
-		if sh.kind == reflect.Interface || sh.t == typeTime || reach[sh][sh] {
+		if sh.kind == reflect.Interface || sh.t == typeTime() || reach[sh][sh] {
 			sh.is |= surprise
 		}
 	}

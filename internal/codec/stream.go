@@ -10,17 +10,17 @@ import (
 // A stream is a reader or writer in an argument. It crosses as a file: one that it is, or one that
 // it was connected to.
 
-// streamTypes are the types of streams, and whether they are written to.
-var streamTypes = map[reflect.Type]bool{
-	reflect.TypeFor[io.Reader]():      false,
-	reflect.TypeFor[io.ReadCloser]():  false,
-	reflect.TypeFor[io.Writer]():      true,
-	reflect.TypeFor[io.WriteCloser](): true,
+func isStream(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[io.Reader](), reflect.TypeFor[io.ReadCloser]():
+		return true
+	}
+	return isWritten(t)
 }
 
-func isStream(t reflect.Type) bool {
-	_, is := streamTypes[t]
-	return is
+// isWritten reports whether t is a type of streams that are written to.
+func isWritten(t reflect.Type) bool {
+	return t == reflect.TypeFor[io.Writer]() || t == reflect.TypeFor[io.WriteCloser]()
 }
 
 // A Connector gives files in place of streams, and ends in place of channels, that are not nil.
@@ -55,7 +55,7 @@ func Connect(p any, c Connector) (connected any, err error) {
 			}
 			return nil
 		}
-		f, failed := c.Stream(pathOf(w.path), at.Interface(), streamTypes[sh.t])
+		f, failed := c.Stream(pathOf(w.path), at.Interface(), isWritten(sh.t))
 		if failed != nil {
 			err = failed
 			return sh.fault(failed.Error())

@@ -133,7 +133,7 @@ func TestValuesRoundTrip(t *testing.T) {
 			if err := Unmarshal(b, got.Interface()); err != nil {
 				t.Fatal(err)
 			}
-			if reflect.TypeOf(v) == typeTime {
+			if reflect.TypeOf(v) == typeTime() {
 				if want, got := v.(time.Time), got.Elem().Interface().(time.Time); !want.Equal(got) || want.Format(time.RFC3339Nano) != got.Format(time.RFC3339Nano) {
 					t.Errorf("%v became %v", want, got)
 				}
