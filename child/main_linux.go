@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +35,20 @@ func init() {
 	}
 	unix.CloseOnExec(handshake.SocketFD)
 	refused = greet(wire.Alive)
+}
+
+// spin is for how long the worker looks for the next frame before it sleeps.
+var spin time.Duration
+
+// takeSpinArg takes what the parent says about that off the arguments. It is no matter if an init function has.
+func takeSpinArg() {
+	if len(os.Args) < 2 {
+		return
+	}
+	if budget, ok := strings.CutPrefix(os.Args[1], handshake.SpinArg); ok {
+		spin, _ = time.ParseDuration(budget)
+		os.Args = append(os.Args[:1:1], os.Args[2:]...)
+	}
 }
 
 func greet(t wire.FrameType) error {
@@ -91,6 +107,7 @@ func Main() {
 		fmt.Fprintf(os.Stderr, "gonso: refused to serve as a worker: %v\n", err)
 		os.Exit(126)
 	}
+	conn.SetSpin(spin)
 	handshake.SetPending(false)
 	handshake.SetInitialized() // wherever main called this from
 	// Functions end threads, and the main thread cannot end: it stays this

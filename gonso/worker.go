@@ -65,6 +65,14 @@ type Worker struct {
 	// new calls go to another worker; the other calls in the old one have the other half to return.
 	Grace time.Duration
 
+	// Spin is how long this program and the worker look for the next frame of a call before they sleep. Each yields
+	// its processor between two looks (sched_yield(2)). They do so only while calls come less than a millisecond
+	// after one another, and where more than one processor can be used. Zero is not at all; the most is a millisecond.
+	//
+	// A short call then takes a tenth of the time that it takes to wake a thread on another processor. Each side may
+	// use so much processor time after each call, and where others want the processors calls are slower than without.
+	Spin time.Duration
+
 	// MaxResult is how many bytes of this program's memory the result of one call may take, encoded and
 	// decoded together. Zero is 60 MiB, which is 30 MiB of text; the most is 160 MiB. A call with a larger
 	// result fails; others in the worker go on. All results that arrive at once take no more than 162 MiB.
@@ -127,6 +135,8 @@ func (w Worker) normalized() (Worker, error) {
 		return bad(fmt.Sprintf("Grace is negative: %v", w.Grace))
 	case w.StartTimeout < 0:
 		return bad(fmt.Sprintf("StartTimeout is negative: %v", w.StartTimeout))
+	case w.Spin < 0 || w.Spin > reexec.MaxSpin:
+		return bad(fmt.Sprintf("Spin is %v, and not between 0 and %v", w.Spin, reexec.MaxSpin))
 	case w.MaxResult < 0 || w.MaxResult > reexec.MaxMaxResult:
 		return bad(fmt.Sprintf("MaxResult is %d, and not between 0 and %d", w.MaxResult, reexec.MaxMaxResult))
 	}

@@ -16,7 +16,7 @@ func (w *Worker) options(joins []reexec.Join, protect, foreignRoot bool) reexec.
 	o := reexec.WorkerOptions{
 		Join: joins, Protect: protect, KeepIDs: w.KeepIDs, ForeignRoot: foreignRoot, DynamicLoader: w.DynamicLoader,
 		Path: w.Path, Env: w.Env, Dir: w.Dir, Cgroup: w.Cgroup,
-		MaxResult: w.MaxResult, Stderr: w.Stderr, StartTimeout: w.StartTimeout, Idle: w.Idle, Grace: w.Grace,
+		MaxResult: w.MaxResult, Stderr: w.Stderr, StartTimeout: w.StartTimeout, Idle: w.Idle, Grace: w.Grace, Spin: w.Spin,
 	}
 	for _, r := range w.Rlimits {
 		o.Rlimits = append(o.Rlimits, reexec.Rlimit(r))

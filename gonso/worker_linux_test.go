@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,7 +59,8 @@ var (
 		return struct{}{}, ctx.Err()
 	})
 
-	environ = gonso.Register("worker.environ", func(context.Context, struct{}) ([]string, error) { return os.Environ(), nil })
+	arguments = gonso.Register("worker.arguments", func(context.Context, struct{}) ([]string, error) { return os.Args, nil }, gonso.LeavesThreadClean())
+	environ   = gonso.Register("worker.environ", func(context.Context, struct{}) ([]string, error) { return os.Environ(), nil })
 )
 
 var meeting = struct {
@@ -269,4 +272,30 @@ func TestEnvironmentStaysOutOfForeignNamespaces(t *testing.T) {
 	if env := call(t, environ, opened, struct{}{}); has(env) {
 		t.Errorf("an opened Set has it: %v", env)
 	}
+}
+
+// A worker that spins serves as any other, and its functions do not see what it was told.
+func TestSpinningWorkerCannotBeTold(t *testing.T) {
+	testenv.Need(t, testenv.UserNS, testenv.Process)
+	testenv.Leaks(t)
+	s := newSet(t, gonso.User|gonso.Net)
+	if err := s.SetWorker(gonso.Worker{Spin: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 { // some of them soon after the one before
+		if args, err := arguments.Do(t.Context(), s, struct{}{}); err != nil || !slices.Equal(args, []string{"gonso-worker"}) {
+			t.Fatalf("arguments %q, %v", args, err)
+		}
+	}
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 20 {
+				if _, err := arguments.Do(t.Context(), s, struct{}{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

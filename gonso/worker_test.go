@@ -7,14 +7,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What is wrong with a Worker is found before anything is started, everywhere.
 func TestWorkerIsChecked(t *testing.T) {
 	for want, w := range map[string]Worker{
-		"":                                        {},
-		"Grace is negative":                       {Grace: -1},
-		"StartTimeout is negative":                {StartTimeout: -1},
+		"":                         {},
+		"Grace is negative":        {Grace: -1},
+		"StartTimeout is negative": {StartTimeout: -1},
+		"Spin is -1ns, and not between 0 and 1ms": {Spin: -1},
+		"Spin is 1s, and not between 0 and 1ms":   {Spin: time.Second},
 		`Path is not an absolute path`:            {Path: "helper"},
 		`Dir is not an absolute path`:             {Dir: "."},
 		`Cgroup is not an absolute path`:          {Cgroup: "user.slice"},

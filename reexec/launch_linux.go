@@ -225,6 +225,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		}
 		return nil, nil, err
 	}
+	conn.SetSpin(w.opts.Spin)
 	p := newProcess(w, conn, s.proc, tail)
 	p.exe, p.oom = fileIDOf(exe), countOOM(w.opts.Cgroup) // while the other process is at work
 	return p, s.launch, nil
@@ -237,6 +238,9 @@ func (w *Worker) prepare(ctx context.Context, perCall bool, sock, exe *os.File) 
 		env = Environment(w.opts.Protect)
 	}
 	joins, args, extra := w.opts.Join, []string{handshake.Name}, []*os.File(nil)
+	if w.opts.Spin > 0 {
+		args = append(args, handshake.SpinArg+w.opts.Spin.String())
+	}
 	if perCall {
 		joins, extra = withoutMount(joins)
 		args = append(args, handshake.MountArg, w.opts.Dir)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gonso/gonso/internal/codec"
+	"github.com/gonso/gonso/internal/wire"
 )
 
 // Join is one namespace that a started process joins.
@@ -118,6 +119,7 @@ type WorkerOptions struct {
 	StartTimeout time.Duration // for the worker to come up
 	Idle         time.Duration // without calls after which it is ended; negative is never
 	Grace        time.Duration // for a function to return after its context was cancelled
+	Spin         time.Duration // to look for the next frame before sleeping, at most MaxSpin
 }
 
 // Rlimit is a limit of setrlimit(2).
@@ -129,6 +131,7 @@ type Rlimit struct {
 // The defaults of WorkerOptions.
 const (
 	defaultStartTimeout = 30 * time.Second
+	MaxSpin             = wire.MaxSpin
 	DefaultGrace        = 5 * time.Second
 	defaultIdle         = 30 * time.Second
 

@@ -21,6 +21,9 @@ const (
 	MountArg = "mnt"
 	// MountFD is where that mount namespace is.
 	MountFD = 5
+	// SpinArg begins an argument that comes before all others, and says for how long the worker looks for the next
+	// frame before it sleeps: "spin=50µs". Without it, it sleeps.
+	SpinArg = "spin="
 )
 
 // mark is what the parent has put on the worker's socket, or 0. An init function of the program may

@@ -44,12 +44,15 @@ type recvOp struct {
 	conn  *Conn
 	fn    func(fd uintptr) (done bool)
 	flags int // to receive with
+	fd    int
 	p     []byte
 	oob   []byte
 	n     int
 	oobn  int
 	got   int // flags of what was received
 	err   error
+	spin  spinner
+	look  func() bool
 }
 
 type sendOp struct {
@@ -95,7 +98,7 @@ func fromFD(fd, flags int) (*Conn, error) {
 	c.raw = raw
 	c.in.src = &c.recvOp
 	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*scmMaxFD)), flags: flags | unix.MSG_CMSG_CLOEXEC}
-	c.recvOp.fn = c.recvOp.try
+	c.recvOp.fn, c.recvOp.look = c.recvOp.try, c.recvOp.now
 	c.sendOp = sendOp{flags: flags | unix.MSG_NOSIGNAL}
 	c.sendOp.fn = c.sendOp.try
 	return c, nil
@@ -255,8 +258,24 @@ func (op *recvOp) recv(p []byte) (n int, fds []int, lost, err error) {
 func (op *recvOp) discard(fds []int) { closeFDs(fds) }
 
 func (op *recvOp) try(fd uintptr) bool {
+	op.fd = int(fd)
+	if op.spin.hot && (op.now() || op.spin.until(op.look)) {
+		op.spin.came()
+		return true
+	}
+	if !op.receive(op.flags) {
+		return false
+	}
+	op.spin.came()
+	return true
+}
+
+// now is try without waiting.
+func (op *recvOp) now() bool { return op.receive(op.flags | unix.MSG_DONTWAIT) }
+
+func (op *recvOp) receive(flags int) bool {
 	for {
-		op.n, op.oobn, op.got, _, op.err = unix.Recvmsg(int(fd), op.p, op.oob, op.flags)
+		op.n, op.oobn, op.got, _, op.err = unix.Recvmsg(op.fd, op.p, op.oob, flags)
 		if op.err != unix.EINTR {
 			return op.err != unix.EAGAIN
 		}

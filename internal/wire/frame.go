@@ -7,11 +7,15 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/errtree"
 	"github.com/gonso/gonso/internal/sys"
 )
+
+// MaxSpin is the longest for which either side looks for a frame before it sleeps.
+const MaxSpin = time.Millisecond
 
 // Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer
 // is something else.

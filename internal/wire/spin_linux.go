@@ -1,0 +1,53 @@
+package wire
+
+import (
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A spinner looks for the next bytes again and again for a while, before it sleeps until there are some. To be woken
+// on another processor takes ten times as long as a short call. It does so only where frames come close together, and
+// gives its processor to whoever wants it between two looks.
+type spinner struct {
+	budget time.Duration // 0 is none
+	last   time.Time     // when bytes came
+	hot    bool          // little time had passed since those before
+}
+
+// together is how long after one another frames may come for spinning.
+const together = MaxSpin
+
+// SetSpin has Read look for a frame for so long before it sleeps, if more than one processor can be used. It is called
+// before the first Read.
+func (c *Conn) SetSpin(budget time.Duration) {
+	var cpus unix.CPUSet
+	if budget <= 0 || runtime.GOMAXPROCS(0) < 2 || unix.SchedGetaffinity(0, &cpus) == nil && cpus.Count() < 2 {
+		return
+	}
+	c.recvOp.spin.budget = min(budget, MaxSpin)
+}
+
+// came notes that there were bytes.
+func (s *spinner) came() {
+	if s.budget > 0 {
+		now := time.Now()
+		s.hot, s.last = now.Sub(s.last) < together, now
+	}
+}
+
+// until calls look until that finds something, or the budget is used up.
+func (s *spinner) until(look func() (found bool)) (found bool) {
+	if !s.hot {
+		return false
+	}
+	for begin := time.Now(); time.Since(begin) < s.budget; {
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		if look() {
+			return true
+		}
+	}
+	s.hot = false
+	return false
+}
