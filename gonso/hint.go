@@ -222,6 +222,11 @@ var hintRules = []rule{
 		say: func(r *refusal) string {
 			return sayUnread("a sysctl forbids it, kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns", r.unread)
 		},
+	}, { // a root that is a mount may be that of the mnt namespace; of the causes, this is the one that does not show
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.deniedUser() && r.lacksSysAdmin() && !r.chrooted && !r.seccomp && !r.appArmor && r.unread == "" && r.idRule == ""
+		},
+		text: "this process is in a chroot, to a mount, and there the kernel allows no new user namespaces" + pivotRoot + or + "a security module forbids them",
 	}, {
 		matches: func(r *refusal) bool {
 			return r.denied() && r.op == "unshare" && !r.about(User) && r.lacksSysAdmin()
@@ -387,7 +392,8 @@ const (
 	profileLifts = "; a profile for this program with the rule userns lifts that"
 
 	usernsIsOff   = "unprivileged user namespaces are switched off: the sysctl kernel.unprivileged_userns_clone is 0; root switches them on: sysctl -w kernel.unprivileged_userns_clone=1"
-	chrootForbids = "this process is in a chroot, where the kernel allows no new user namespaces; where pivot_root(2) has brought it to the same directory, it allows them"
+	chrootForbids = "this process is in a chroot, where the kernel allows no new user namespaces" + pivotRoot
+	pivotRoot     = "; where pivot_root(2) has brought it to the same directory, it allows them"
 )
 
 // sayNone is for a type of which there may be none; in is where, or "".

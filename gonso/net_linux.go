@@ -3,14 +3,11 @@ package gonso
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
 
@@ -32,12 +29,8 @@ func (a socketArgs) socket() (*os.File, error) {
 func (a socketArgs) hint(err error) string {
 	switch typ := a.Type &^ (unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC); {
 	case errors.Is(err, unix.EACCES) && typ == unix.SOCK_DGRAM && (a.Proto == unix.IPPROTO_ICMP || a.Proto == unix.IPPROTO_ICMPV6):
-		groups, rerr := procfs.ReadFile("sys/"+pingGroups, maxEvidence)
-		if rerr != nil {
-			return ""
-		}
-		return fmt.Sprintf("the sysctl net.ipv4.ping_group_range of its net namespace, %s, has no group of this process; "+
-			"root there can widen it: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"", strings.Join(strings.Fields(groups), " "))
+		return "the sysctl net.ipv4.ping_group_range of its net namespace has no group of this process; " +
+			"root there can widen it: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
 	case errors.Is(err, unix.EPERM) && (typ == unix.SOCK_RAW || a.Domain == unix.AF_PACKET) && !hasCapability(unix.CAP_NET_RAW):
 		return "it takes CAP_NET_RAW in the user namespace that owns the net namespace; where a user namespace is made along with it, that is had there"
 	}

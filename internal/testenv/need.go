@@ -90,6 +90,7 @@ var features = map[string]string{
 	"time":         "time namespaces (Linux 5.6)",
 	"tools":        "a tool of the system",
 	"userns":       "user namespaces",
+	"userns_clone": "kernel.unprivileged_userns_clone of Debian, on a machine of the test's own",
 }
 
 // Found is Need for what only the test can find out: missing says why one of features is not there, and nil
