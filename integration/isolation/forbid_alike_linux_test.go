@@ -121,6 +121,7 @@ func TestRootThatWasPivotedToIsNoChroot(t *testing.T) {
 
 // EPERM of a tool for ids, for want of ranges and not of privileges.
 func TestIDsThatAreNobodysAreNoToolWithoutPrivileges(t *testing.T) {
+	needRoot(t)
 	path := openPath(t)
 	free := said(t, users(t, path, "", nil, "calls", "probe"))
 	lines := said(t, users(t, path, `echo gonso-forbid:500000:65536 >"$1/subid"`, nil, "calls", "probe"))

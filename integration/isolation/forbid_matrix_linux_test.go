@@ -223,6 +223,7 @@ func users(t *testing.T, path, script string, wrap []string, args ...string) *ex
 }
 
 func TestNoNewPrivsIsNamed(t *testing.T) {
+	needRoot(t)
 	path := openPath(t)
 	free := said(t, users(t, path, "", nil, acts...))
 	lines := said(t, users(t, path, "", []string{"--no-new-privs"}, acts...))
@@ -278,6 +279,7 @@ func TestContainersProbeSaysWhatItsCallsSay(t *testing.T) {
 
 // newuidmap and newgidmap do not do what they are for.
 func TestToolForIDsThatDoesNotDoIsNamed(t *testing.T) {
+	needRoot(t)
 	path := openPath(t)
 	free := said(t, users(t, path, "", nil, acts...))
 	for _, what := range []string{"subordinate ids", "two ids"} {
@@ -330,6 +332,7 @@ func chroot(directory bool) string {
 }
 
 func TestChrootIsNamed(t *testing.T) {
+	needRoot(t)
 	path := openPath(t)
 	user := said(t, users(t, path, "", nil, acts...))
 	root := said(t, exec.Command(path, acts...))
@@ -353,6 +356,7 @@ func TestChrootIsNamed(t *testing.T) {
 }
 
 func TestLimitOfProcessesIsNamed(t *testing.T) {
+	needRoot(t)
 	path := openPath(t)
 	free := said(t, users(t, path, "", nil, acts...))
 	lines := said(t, users(t, path, "", nil, append([]string{"-nproc"}, acts...)...))
@@ -375,6 +379,7 @@ const noexec = `for d in /tmp /var/tmp /dev/shm; do
 
 // A launcher is executed from a memfd, or else from a temporary file.
 func TestFilesThatCannotBeExecutedAreNamed(t *testing.T) {
+	needRoot(t)
 	needUserNS(t)
 	path := openPath(t)
 	free := said(t, apart(t, `exec "$1" calls probe`, path))

@@ -72,6 +72,7 @@ var features = map[string]string{
 	"keyrings":     "keyrings",
 	"landlock":     "Landlock (Linux 5.13)",
 	"memfd_noexec": "vm.memfd_noexec (Linux 6.3)",
+	"notime":       "a kernel without time namespaces, as those of arm",
 	"norace":       "memory as it is without the race detector",
 	"overlay":      "overlayfs",
 	"pages":        "small pages",
