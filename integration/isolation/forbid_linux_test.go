@@ -96,7 +96,7 @@ func forbidden(t *testing.T) func(t *testing.T, args ...string) map[string]strin
 
 func forbiddenPath(t *testing.T) string {
 	t.Helper()
-	needTool(t, "go", "go")
+	needBuild(t)
 	path := filepath.Join(t.TempDir(), "forbidden")
 	build(t, "forbidden", path)
 	return path
@@ -288,7 +288,7 @@ func openPath(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	needTool(t, "go", "go")
+	needBuild(t)
 	path := filepath.Join(dir, "forbidden")
 	build(t, "forbidden", path)
 	return path
