@@ -125,10 +125,10 @@ func TestFilterOfOneCallIsNamed(t *testing.T) {
 			"1":  {"operation not permitted", "seccomp filter is active", "--security-opt seccomp=FILE"},
 			"38": {"function not implemented", "seccomp) forbids ", "--security-opt seccomp=FILE"},
 		} {
+			if testing.Short() && refused == nil && errno != "1" { // as on emulated processors
+				continue
+			}
 			t.Run(call+" answers "+errno, func(t *testing.T) {
-				if testing.Short() && refused == nil && errno != "1" {
-					t.Skip("skip: needs time")
-				}
 				lines := run(t, append([]string{"-filter", call, "-errno", errno}, acts...)...)
 				of := refused
 				switch {
