@@ -33,7 +33,6 @@ var (
 	privileged = calls("cgroup", "ipc", "mnt", "net", "pid", "time", "uts", "closures", "pin")
 	subids     = calls("subordinate ids", "two ids")
 	works      = calls("worker"+inUser, "overlay"+inUser, "command", "command in pid") // in a Set with a user namespace
-	outside    = calls("command at home", "self", "child", "open file", "ping sockets")
 	withUser   = calls("user", "subordinate ids", "two ids", "command", "command in pid").and(func(c string) bool { return strings.HasSuffix(c, inUser) })
 	mounting   = calls("mnt", "pid", "mnt"+inUser, "pid"+inUser, "new /proc"+inUser, "overlay"+inUser, "command in pid")
 	launched   = withUser.and(calls("pid", "time")) // by a launcher, and not on a thread
