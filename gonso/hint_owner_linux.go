@@ -30,7 +30,7 @@ func (c *core) addOwner(ev *evidence, err error) {
 
 // ownerOfMounts says which user namespace owns the mnt namespace that the calling thread is in.
 func ownerOfMounts() ownership {
-	made, err := openThread("current", Mount, false, false)
+	made, err := openCurrent(Mount, false)
 	if err != nil {
 		return ownerUnknown
 	}
