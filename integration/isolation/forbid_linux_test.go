@@ -96,7 +96,7 @@ func forbidden(t *testing.T) func(t *testing.T, args ...string) map[string]strin
 
 func forbiddenPath(t *testing.T) string {
 	t.Helper()
-	needBuild(t)
+	needTool(t, "go", "go")
 	path := filepath.Join(t.TempDir(), "forbidden")
 	build(t, "forbidden", path)
 	return path
@@ -280,6 +280,13 @@ func TestFailedStartsCannotLeaveZombies(t *testing.T) {
 // openPath is the program where every user gets to.
 func openPath(t *testing.T) string {
 	t.Helper()
+	needTool(t, "go", "go")
+	return openBuild(t)
+}
+
+// openBuild is openPath in guests as well.
+func openBuild(t *testing.T) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "gonso-forbid-")
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +295,6 @@ func openPath(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	needBuild(t)
 	path := filepath.Join(dir, "forbidden")
 	build(t, "forbidden", path)
 	return path

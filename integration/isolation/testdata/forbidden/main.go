@@ -24,7 +24,7 @@ import (
 const inherited = 337
 
 // timeout bounds what is done.
-const timeout = 30 * time.Second
+const timeout = 2 * time.Minute
 
 // where is what work in a Set sees.
 type where struct {
