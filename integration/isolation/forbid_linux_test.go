@@ -97,8 +97,26 @@ func forbidden(t *testing.T) func(t *testing.T, args ...string) map[string]strin
 func forbiddenPath(t *testing.T) string {
 	t.Helper()
 	needTool(t, "go", "go")
-	path := filepath.Join(t.TempDir(), "forbidden")
-	build(t, "forbidden", path)
+	return buildForbidden(t, t.TempDir())
+}
+
+// forbiddenProgram is the program, once it was built: many tests want it.
+var forbiddenProgram []byte
+
+// buildForbidden has the program in a directory.
+func buildForbidden(t *testing.T, dir string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, "forbidden")
+	var err error
+	if forbiddenProgram == nil {
+		build(t, "forbidden", path)
+		forbiddenProgram, err = os.ReadFile(path)
+	} else {
+		err = os.WriteFile(path, forbiddenProgram, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return path
 }
 
@@ -295,9 +313,7 @@ func openBuild(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "forbidden")
-	build(t, "forbidden", path)
-	return path
+	return buildForbidden(t, dir)
 }
 
 // apart is a script of root's in a mount namespace of its own. Its arguments are $1 and so on.
