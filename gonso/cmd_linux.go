@@ -151,7 +151,9 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	}
 	return prepared{
 		path: p.Path, files: p.Files, env: env, sys: p.Sys,
-		start: func(start func() error) error { return c.cgroupError(programError(reexec.CloneInto(c.Cgroup, start))) },
+		start: func(start func() error) error {
+			return c.cgroupError(core.programError(reexec.CloneInto(c.Cgroup, start)))
+		},
 		follow: func(started *os.Process) (*os.Process, error) {
 			process, err := p.Follow(c.ctx, started)
 			if err == nil {
@@ -320,9 +322,9 @@ func tooLong(path string) bool {
 }
 
 // programError tells what namespaces refuse from what is wrong with a file.
-func programError(err error) error {
+func (c *core) programError(err error) error {
 	var le *reexec.LaunchError
-	if hint := launchHint(err); hint != "" { // EAGAIN
+	if hint := launchHint(err); hint != "" {
 		if errors.As(err, &le) && le.Path != "" {
 			err = &fs.PathError{Op: "exec", Path: le.Path, Err: le.Err}
 		}
@@ -346,5 +348,5 @@ func programError(err error) error {
 	case le.Type == 0:
 		return newError(le.Op, 0, "", le.Err)
 	}
-	return launchError(0, err)
+	return launchErrorWith(0, err, func(ev *evidence) { c.addOwner(ev, err) })
 }

@@ -48,7 +48,7 @@ func (m *missing) explain(err error) error {
 	if m.c.Exe != nil && errors.As(err, &le) && le.Type == 0 && isExec(le.Op) {
 		return newError("start", 0, "", about("Exe", &fs.PathError{Op: "exec", Path: m.c.Exe.Name(), Err: le.Err}))
 	}
-	return programError(err)
+	return m.core.programError(err)
 }
 
 // notFound is for a name that was looked for in PATH. What is there, and cannot be executed for want

@@ -147,11 +147,14 @@ func newError(op string, types Type, path string, err error) *Error {
 			err = e.Err
 		}
 	}
-	return &Error{Op: op, Type: types, Path: path, Err: err}
+	return &Error{Op: op, Type: types, Path: path, Err: err, Hint: procHint(err)}
 }
 
+// withHint leaves a hint that is there where there is no other.
 func (e *Error) withHint(hint string) *Error {
-	e.Hint = hint
+	if hint != "" {
+		e.Hint = hint
+	}
 	return e
 }
 
@@ -207,7 +210,7 @@ func launchErrorWith(types Type, err error, add func(*evidence)) error {
 	case le.Op == "execve" || le.Op == "execveat": // of a worker: about that file, and no type
 		return newError("start worker", 0, "", &fs.PathError{Op: "exec", Path: le.Path, Err: le.Err})
 	}
-	if hint := launchHint(le.Err); hint != "" { // EAGAIN, of clone and execve
+	if hint := launchHint(le.Err); hint != "" { // of clone and execve
 		return newError(le.Op, types, le.Path, le.Err).withHint(hint)
 	}
 	e := refusedWith(le.Op, types, le.Err, func(ev *evidence) {
@@ -220,7 +223,7 @@ func launchErrorWith(types Type, err error, add func(*evidence)) error {
 
 // workerError is what an error of a Set's worker means to who has asked op of it, with the function's name
 // or "".
-func workerError(op string, types Type, name string, err error) error {
+func (c *core) workerError(op, name string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -231,7 +234,7 @@ func workerError(op string, types Type, name string, err error) error {
 	case errors.As(err, new(*Error)), err == context.Canceled, err == context.DeadlineExceeded:
 		return err
 	case errors.As(err, new(*reexec.LaunchError)) && !errors.Is(err, reexec.ErrWorkerDied):
-		return launchError(types, err)
+		return launchErrorWith(c.types, err, func(ev *evidence) { c.addOwner(ev, err) })
 	}
 	return newError(op, 0, name, err).withHint(launchHint(err))
 }

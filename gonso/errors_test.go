@@ -27,7 +27,7 @@ func TestErrorsBeginWithGonsoOnce(t *testing.T) {
 		errs[name+" in two"] = newError("open", Net, "/x", newError("open", 0, "", fmt.Errorf("%w: and so on", err)))
 		errs[name+" launching"] = launchError(User, err)
 		errs[name+" ends a worker"] = &reexec.DiedError{Status: "exit status 1", Cause: err}
-		errs[name+" in a call"] = workerError("call", User, "f", err)
+		errs[name+" in a call"] = newCore().workerError("call", "f", err)
 	}
 	_, errs["zero Type"] = Unshare(0)
 	_, errs["no files"] = Open()
@@ -43,7 +43,7 @@ func TestErrorsBeginWithGonsoOnce(t *testing.T) {
 	errs["worker"] = new(Set).SetWorker(Worker{Grace: -1})
 	errs["Unpin of nothing"] = Unpin()
 	errs["refused"] = refused("unshare", User, syscall.EPERM)
-	errs["worker closed"] = workerError("call", User, "f", reexec.ErrWorkerClosed)
+	errs["worker closed"] = newCore().workerError("call", "f", reexec.ErrWorkerClosed)
 	errs["launch"] = &reexec.LaunchError{Op: "setns", Step: "setns net", Err: syscall.EPERM}
 	errs["refused launch"] = launchError(0, errs["launch"])
 	errs["no context"] = new(Set).Command(nil, "true").Run() //nolint:staticcheck // it is what is tested

@@ -315,7 +315,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 	} else {
 		grace = c.grace()
 		outcome, err = c.callInProcess(ctx, f.name, f.types().most, arg, o)
-		err = workerError("call", c.types, f.name, err)
+		err = c.workerError("call", f.name, err)
 	}
 	called := err
 	if outcome != nil {

@@ -21,14 +21,19 @@ type evidence struct {
 	seccomp   bool           // a filter is active
 	chrooted  bool           // root is not that of the mount namespace
 	limitsIn  string         // where limits are, if that is not this user namespace: " in ..."
-	ids       bool           // it was looked which rule for ids was broken
-	idRule    string         // that rule, or ""
+	unread    string         // the option by which /proc has no sysctls, or ""
+	kernel    version
+	has       Type   // that the kernel has, 0 if that is not known
+	ids       bool   // it was looked which rule for ids was broken
+	idRule    string // that rule, or ""
 	processes processLimits
 
 	inside   bool      // who was refused is in a user namespace, with all capabilities there
 	noUserNS string    // why a user namespace made along would be refused, too
 	owner    ownership // of the namespace that was to be joined
+	ownsIt   bool      // that is a user namespace that this user owns
 	fresh    bool      // it was a procfs or sysfs to be mounted
+	overlay  bool      // it was an overlay file system
 	confined string    // the profile that a security module has for this thread, or ""
 	mounts   int       // in the mnt namespace of this thread, 0 if that is not where it was
 	mountMax int64     // fs.mount-max, or 0
@@ -178,7 +183,7 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool { return r.tooMany() && len(r.limited(true)) > 0 },
 		proven:  true,
 		say: func(r *refusal) string {
-			return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0%s", r.limited(true)[0], r.limitsIn)
+			return sayNone(r.limited(true)[0], r.limitsIn)
 		},
 	}, {
 		matches: func(r *refusal) bool { return r.tooMany() && len(r.limited(false)) > 0 },
@@ -190,19 +195,38 @@ var hintRules = []rule{
 			return strings.Join(texts, or)
 		},
 	}, {
+		matches: func(r *refusal) bool { return r.tooMany() && len(r.limits) == 0 && r.unread != "" },
+		say: func(r *refusal) string {
+			var names []string
+			for _, t := range singles(r.types) {
+				names = append(names, fmt.Sprintf("user.max_%v_namespaces", t))
+			}
+			return sayUnread("a limit of namespaces is reached: the sysctl "+strings.Join(names, " or "), r.unread)
+		},
+	}, {
 		matches: func(r *refusal) bool { return r.tooMany() && r.about(User|PID) },
 		text:    "namespaces are nested 32 deep",
 	}, {
 		matches: func(r *refusal) bool { return r.deniedUser() && r.usernsOff && !r.sysAdmin() },
 		proven:  true,
-		text:    "unprivileged user namespaces are switched off: the sysctl kernel.unprivileged_userns_clone is 0",
+		text:    usernsIsOff,
 	}, {
 		matches: func(r *refusal) bool { return r.deniedUser() && r.chrooted },
 		proven:  true,
-		text:    "this process is in a chroot, where the kernel allows no new user namespaces",
+		text:    chrootForbids,
 	}, {
 		matches: func(r *refusal) bool { return r.deniedUser() && r.appArmor && !r.sysAdmin() },
-		text:    "AppArmor restricts unprivileged user namespaces (the sysctl kernel.apparmor_restrict_unprivileged_userns is 1)",
+		text:    "AppArmor restricts unprivileged user namespaces (the sysctl kernel.apparmor_restrict_unprivileged_userns is 1)" + profileLifts,
+	}, {
+		matches: func(r *refusal) bool { return r.deniedUser() && r.unread != "" && !r.sysAdmin() },
+		say: func(r *refusal) string {
+			return sayUnread("a sysctl forbids it, kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns", r.unread)
+		},
+	}, { // a root that is a mount may be that of the mnt namespace; of the causes, this is the one that does not show
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.deniedUser() && r.lacksSysAdmin() && !r.chrooted && !r.seccomp && !r.appArmor && r.unread == "" && r.idRule == ""
+		},
+		text: "this process is in a chroot, to a mount, and there the kernel allows no new user namespaces" + pivotRoot + or + "a security module forbids them",
 	}, {
 		matches: func(r *refusal) bool {
 			return r.denied() && r.op == "unshare" && !r.about(User) && r.lacksSysAdmin()
@@ -237,19 +261,26 @@ var hintRules = []rule{
 		proven: true,
 		say: func(r *refusal) string {
 			if r.lacksSysAdmin() {
-				return "joining a mnt namespace takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, and this process has neither"
+				return "joining a mnt namespace takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, and this process has neither" + giveCapability
 			}
-			return "joining a mnt namespace takes CAP_SYS_CHROOT as well, which this process lacks"
+			return "joining a mnt namespace takes CAP_SYS_CHROOT as well, which this process lacks" + giveCapability
 		},
 	}, {
 		matches: func(r *refusal) bool {
-			return r.is(syscall.EPERM) && r.op == "setns" && r.owner == ownerIsOwn && r.lacks(capSysAdmin)
+			return r.is(syscall.EPERM) && r.op == "setns" && !r.about(User) && r.owner == ownerIsOwn && r.lacks(capSysAdmin)
 		},
 		proven: true,
-		text:   "it needs CAP_SYS_ADMIN in this process's own user namespace, which owns it",
+		text:   "it needs CAP_SYS_ADMIN in this process's own user namespace, which owns it" + giveCapability,
 	}, {
-		matches: func(r *refusal) bool { return r.denied() && r.op == "setns" && r.lacksSysAdmin() && !r.inside },
-		text:    "it needs CAP_SYS_ADMIN in the user namespace that owns it, which this process does not have in its own; a Set that has that user namespace too would",
+		matches: func(r *refusal) bool {
+			return r.denied() && r.op == "setns" && r.lacksSysAdmin() && !r.inside && r.about(User) && !r.ownsIt
+		},
+		text: "joining a user namespace takes CAP_SYS_ADMIN in it, which the user has who owns it, and who has it in one above",
+	}, {
+		matches: func(r *refusal) bool {
+			return r.denied() && r.op == "setns" && r.lacksSysAdmin() && !r.inside && !r.about(User)
+		},
+		text: "it needs CAP_SYS_ADMIN in the user namespace that owns it, which this process does not have in its own; a Set that has that user namespace too would",
 	}, {
 		matches: func(r *refusal) bool { return r.denied() && r.idRule != "" },
 		proven:  true,
@@ -257,7 +288,17 @@ var hintRules = []rule{
 	}, {
 		matches: func(r *refusal) bool { return r.denied() && r.inside && r.appArmor && !r.sysAdmin() },
 		text: "AppArmor restricts what may be done in user namespaces that programs without privileges make " +
-			"(the sysctl kernel.apparmor_restrict_unprivileged_userns is 1); a profile for this program with the rule userns lifts that",
+			"(the sysctl kernel.apparmor_restrict_unprivileged_userns is 1)" + profileLifts,
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.overlay && r.kernel.before(overlaySince) },
+		proven:  true,
+		say: func(r *refusal) string {
+			return fmt.Sprintf("overlay file systems in user namespaces came with %v, and this is %v", overlaySince, r.kernel)
+		},
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ENODEV) && r.overlay },
+		proven:  true,
+		text:    "this kernel has no overlay file system: it was built without CONFIG_OVERLAY_FS, or its module is not loaded (modprobe overlay)",
 	}, {
 		matches: func(r *refusal) bool {
 			return r.denied() && (r.mounting() || r.inside) && r.confined != "" && !r.writes()
@@ -286,8 +327,28 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool { return r.denied() && r.writes() && !r.ids && r.lacksSysAdmin() },
 		text:    "without privileges only the caller's own effective uid and gid can be mapped, one line of one id each, with setgroups denied",
 	}, {
-		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "unshare" },
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && r.older() },
+		proven:  true,
+		say: func(r *refusal) string {
+			return fmt.Sprintf("%s came with %v, and this is %v", r.op, callSince[r.op], r.kernel)
+		},
+	}, { // what a kernel has in all versions is taken away by a filter alone
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && r.seccomp },
+		proven:  true,
+		say:     func(r *refusal) string { return fmt.Sprintf(seccompForbids, r.call()) },
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && !r.seccomp },
+		text:    "what runs this program is no kernel, but answers for one, and does not know the call (gVisor, qemu-user)",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "unshare" && r.lacking() != 0 },
+		proven:  true,
+		say:     func(r *refusal) string { return sayMissing(r.lacking()) },
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "unshare" && r.has == 0 },
 		text:    "the kernel was built without this type",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "unshare" && r.has != 0 && r.seccomp },
+		text:    seccompIsActive,
 	}, {
 		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "setns" && r.about(PID) },
 		text:    "the pid namespace is not below this process's own (setns(2))",
@@ -317,8 +378,36 @@ func (q *keyQuota) full() bool {
 }
 
 // seccompIsActive: a filter cannot be read without privileges, so that it is one is all that is known.
-const seccompIsActive = "a seccomp filter is active, as in most containers; a profile that allows the call lifts it " +
-	"(docker run --security-opt seccomp=FILE; securityContext.seccompProfile; RestrictNamespaces= and SystemCallFilter= of systemd)"
+const seccompIsActive = "a seccomp filter is active, as in most containers" + allowCall
+
+// seccompForbids is for what a filter alone answers, of a call.
+const seccompForbids = "a filter of system calls (seccomp) forbids %s" + allowCall
+
+// What to do.
+const (
+	allowCall = "; a profile that allows the call lifts it " +
+		"(docker run --security-opt seccomp=FILE; securityContext.seccompProfile; RestrictNamespaces= and SystemCallFilter= of systemd)"
+	giveCapability = "; who starts it can give that (docker run --cap-add; securityContext.capabilities.add; " +
+		"CapabilityBoundingSet= and AmbientCapabilities= of systemd; setcap)"
+	profileLifts = "; a profile for this program with the rule userns lifts that"
+
+	usernsIsOff   = "unprivileged user namespaces are switched off: the sysctl kernel.unprivileged_userns_clone is 0; root switches them on: sysctl -w kernel.unprivileged_userns_clone=1"
+	chrootForbids = "this process is in a chroot, where the kernel allows no new user namespaces" + pivotRoot
+	pivotRoot     = "; where pivot_root(2) has brought it to the same directory, it allows them"
+)
+
+// sayNone is for a type of which there may be none; in is where, or "".
+func sayNone(t Type, in string) string {
+	return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0%s; root there can raise it: sysctl -w user.max_%[1]v_namespaces=1000", t, in)
+}
+
+// lacking are those of the types that the kernel is known not to have.
+func (r *refusal) lacking() Type {
+	if r.has == 0 {
+		return 0
+	}
+	return r.types & AllTypes &^ r.has
+}
 
 // pinHint is hint for mounts; t is 0 for unmounting.
 func pinHint(t Type, err error, ev *pinEvidence) string {
@@ -331,8 +420,20 @@ var pinRules = []rule{
 		proven:  true,
 		text:    "it needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace of this thread",
 	}, {
-		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.capsKnown },
-		text:    "the mount namespace of this thread belongs to a user namespace above this process's own",
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.capsKnown && (r.owner == ownerUnknown || r.owner == ownerIsElsewhere)
+		},
+		text: "the mount namespace of this thread belongs to a user namespace above this process's own",
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && r.seccomp },
+		proven:  true,
+		say: func(r *refusal) string {
+			call := "mounts"
+			if se, ok := errors.AsType[*os.SyscallError](r.err); ok {
+				call = se.Syscall
+			}
+			return fmt.Sprintf(seccompForbids, call)
+		},
 	}, {
 		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.seccomp },
 		text:    seccompIsActive,

@@ -103,7 +103,7 @@ func (ev *idEvidence) refusedMap(kind int, maps []IDMap, denySetgroups bool) str
 	}
 	for i, m := range maps {
 		if kind == 0 && m.HostID == 0 && ev.setfcap && lacks(capSetfcap) {
-			return fmt.Sprintf("%s: it maps uid 0 of %s, which takes CAP_SETFCAP there since Linux 5.12, and %s lacks that", lineOf(k.name, i, m), ev.where, ev.who)
+			return fmt.Sprintf("%s: it maps uid 0 of %s, which takes CAP_SETFCAP there since Linux 5.12, and %s lacks that%s", lineOf(k.name, i, m), ev.where, ev.who, giveCapability)
 		}
 	}
 	if !ev.known {

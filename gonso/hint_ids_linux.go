@@ -17,7 +17,7 @@ import (
 // gatherIDs looks at the user namespace that work in the Set is in, or, with inside unset, at this
 // process's own.
 func (c *core) gatherIDs(inside bool) *idEvidence {
-	ev := &idEvidence{setfcap: kernelIs(5, 12), euid: uint32(os.Geteuid()), egid: uint32(os.Getegid())}
+	ev := &idEvidence{setfcap: kernelVersion().has(version{5, 12}), euid: uint32(os.Geteuid()), egid: uint32(os.Getegid())}
 	var u *reexec.UserNS
 	var err error
 	if inside && c.foreign&User != 0 {
@@ -48,17 +48,6 @@ func ownIDs() (uids, gids []uint32) {
 	return []uint32{uint32(ruid), uint32(euid), uint32(suid)}, []uint32{uint32(rgid), uint32(egid), uint32(sgid)}
 }
 
-// kernelIs reports whether the kernel is known to be of a version, or later.
-func kernelIs(major, minor int) bool {
-	var u unix.Utsname
-	var maj, min int
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &maj, &min)
-	return n == 2 && (maj > major || maj == major && min >= minor)
-}
-
 // creationError is launchError where the options and the Set say more about why.
 func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshareOptions, err error) error {
 	le, ok := errors.AsType[*reexec.LaunchError](err)
@@ -76,6 +65,9 @@ func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshare
 	case le.Op == "newuidmap" || le.Op == "newgidmap":
 		refusal := newError(le.Op, Type(le.Type), "", le.Err)
 		refusal.Path = le.Path
+		if hint := toolHint(le.Err); hint != "" {
+			return refusal.withHint(hint)
+		}
 		if uid, gid, err := mapsOf(spec); err == nil {
 			refusal.Hint = c.gatherIDs(false).unmappedLine(uid, gid)
 		}
@@ -90,10 +82,8 @@ func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshare
 			if ev.idRule != "" && !o.idMaps && !o.subIDs {
 				ev.idRule += "; it is the map that there is without IDMaps"
 			}
-		case le.Op == "setns" && !le.Inside && types != 0:
-			if t := Type(le.Type); len(singles(t)) == 1 && c.ns[t.index()] != nil {
-				ev.owner = ownerOf(c.ns[t.index()])
-			}
+		case le.Op == "setns":
+			c.addOwner(ev, err)
 		case le.Op == "unshare" && le.Type&unix.CLONE_NEWUSER != 0 && errors.Is(le.Err, unix.EPERM):
 			ev.idRule = c.gatherIDs(nested).refusedOwner()
 		case errors.Is(le.Err, unix.ENOSPC) && nested:

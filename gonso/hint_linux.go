@@ -36,6 +36,9 @@ func gatherEvidence(types Type) *evidence {
 		mounts:    len(mounts),
 		confined:  profileOfThread(),
 		keys:      keysOfUser(),
+		unread:    sysctlsHidden(mounts),
+		kernel:    kernelVersion(),
+		has:       typesOfKernel(),
 	}
 	ev.mountMax, _ = sysctl("fs/mount-max")
 	if caps, err := sys.ThreadCaps(); err == nil {
@@ -52,11 +55,11 @@ func (ev *evidence) alongRefused(op string, types Type) string {
 	}
 	switch n, limited := namespaceLimits(User)[User]; {
 	case ev.usernsOff:
-		return "the sysctl kernel.unprivileged_userns_clone is 0"
+		return usernsIsOff
 	case ev.chrooted:
-		return "this process is in a chroot, where the kernel allows none"
+		return chrootForbids
 	case limited && n == 0:
-		return "the sysctl user.max_user_namespaces is 0"
+		return sayNone(User, "")
 	}
 	ids := new(core).gatherIDs(false)
 	if why := ids.refusedOwner(); why != "" {

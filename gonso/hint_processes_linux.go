@@ -17,7 +17,16 @@ import (
 
 // launchHint is for what keeps the launcher from being started.
 func launchHint(err error) string {
-	if !errors.Is(err, syscall.EAGAIN) {
+	if hint := procHint(err); hint != "" {
+		return hint
+	}
+	if hint := fileHint(err); hint != "" {
+		return hint
+	}
+	switch {
+	case errors.Is(err, errCreateSlow):
+		return "possibly somebody inside has stopped the helper process, or traces it"
+	case !errors.Is(err, syscall.EAGAIN):
 		return ""
 	}
 	return processHint(gatherProcessLimits())

@@ -9,6 +9,7 @@ import (
 // namespaces (PTRACE_MODE_READ_FSCREDS in ptrace(2)).
 type traceEvidence struct {
 	pid       int
+	hidden    string   // the option by which /proc does not show it, or ""
 	known     bool     // what follows
 	uids      []uint32 // real, effective and saved
 	gids      []uint32
@@ -27,6 +28,10 @@ func traceHint(ev *traceEvidence) string {
 
 var traceRules = []rule{
 	{
+		matches: func(r *refusal) bool { return r.trace.lacks() && !r.trace.known && r.trace.hidden != "" },
+		proven:  true,
+		say:     func(r *refusal) string { return sayHidden(r.trace.pid, r.trace.hidden) },
+	}, {
 		matches: func(r *refusal) bool { return r.trace.lacks() && r.trace.others() != "" },
 		proven:  true,
 		say: func(r *refusal) string {

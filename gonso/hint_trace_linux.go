@@ -32,6 +32,9 @@ func withTraceHintFor(err error, path string) error {
 	}
 	d, perr := procfs.Process(pid)
 	if perr != nil {
+		if e, ok := errors.AsType[*Error](err); ok {
+			return withHiddenProcess(e, pid, perr)
+		}
 		return err
 	}
 	defer d.Close()
@@ -45,6 +48,9 @@ func gatherTrace(d *procfs.Dir) *traceEvidence {
 	}
 	status, err := d.ReadFile("status", maxEvidence)
 	if err != nil {
+		if mounts, merr := threadMounts(); merr == nil {
+			ev.hidden = procOption(mounts, "hidepid")
+		}
 		return ev
 	}
 	for line := range strings.Lines(status) {

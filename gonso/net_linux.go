@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"os"
 	"syscall"
 
@@ -15,10 +16,29 @@ type socketArgs struct{ Domain, Type, Proto int }
 func (a socketArgs) socket() (*os.File, error) {
 	fd, err := unix.Socket(a.Domain, a.Type|unix.SOCK_CLOEXEC, a.Proto)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		err = os.NewSyscallError("socket", err)
+		if hint := a.hint(err); hint != "" {
+			err = newError("make", 0, "", err).withHint(hint)
+		}
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "socket"), nil
 }
+
+// hint says why a thread in the net namespace of the socket may not make one.
+func (a socketArgs) hint(err error) string {
+	switch typ := a.Type &^ (unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC); {
+	case errors.Is(err, unix.EACCES) && typ == unix.SOCK_DGRAM && (a.Proto == unix.IPPROTO_ICMP || a.Proto == unix.IPPROTO_ICMPV6):
+		return "the sysctl net.ipv4.ping_group_range of its net namespace has no group of this process; " +
+			"root there can widen it: sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
+	case errors.Is(err, unix.EPERM) && (typ == unix.SOCK_RAW || a.Domain == unix.AF_PACKET) && !hasCapability(unix.CAP_NET_RAW):
+		return "it takes CAP_NET_RAW in the user namespace that owns the net namespace; where a user namespace is made along with it, that is had there"
+	}
+	return ""
+}
+
+// pingGroups is the sysctl with the groups that may have sockets for ICMP echo requests.
+const pingGroups = "net/ipv4/ping_group_range"
 
 var socketInside builtin[socketArgs, *os.File]
 

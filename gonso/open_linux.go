@@ -32,7 +32,7 @@ func collect(op, dir string, dirfd int, types Type, optional, opened bool, openN
 			c.add(t, ns, opened)
 		case optional && errors.Is(oerr, fs.ErrNotExist):
 		default:
-			err = stale(newError(op, t, dir+"/"+typeTable[i].name, oerr), dirfd, typeTable[i].name)
+			err = withMissingType(stale(newError(op, t, dir+"/"+typeTable[i].name, oerr), dirfd, typeTable[i].name))
 		}
 	})
 	if err != nil {
@@ -78,7 +78,7 @@ func openPID(pid int, types Type, optional bool) (*core, error) {
 	}
 	d, err := procfs.Process(pid)
 	if err != nil {
-		return nil, newError("open", 0, path, err)
+		return nil, withHiddenProcess(newError("open", 0, path, err), pid, err)
 	}
 	defer d.Close()
 	return openProcess(d, types, optional)

@@ -272,7 +272,8 @@ func (p *pinning) error(t Type, path string, err error) error {
 func (p *pinning) errorAt(t Type, path string, err error, file int) error {
 	e := newError("pin", t, path, err)
 	if aboutMounts(err) {
-		ev := &pinEvidence{evidence: *gatherEvidence(0), dir: p.path}
+		ev := gatherPin()
+		ev.dir = p.path
 		if file >= 0 {
 			ev.mount = mountOf(file)
 		}
@@ -285,6 +286,12 @@ func (p *pinning) errorAt(t Type, path string, err error, file int) error {
 func aboutMounts(err error) bool {
 	var se *os.SyscallError
 	return errors.As(err, &se) && (se.Syscall == "open_tree" || se.Syscall == "move_mount" || se.Syscall == "umount")
+}
+
+func gatherPin() *pinEvidence {
+	ev := &pinEvidence{evidence: *gatherEvidence(0)}
+	ev.owner = ownerOfMounts()
+	return ev
 }
 
 // mountOf finds the mount that an open file is on.
@@ -339,7 +346,7 @@ func unpin(path string) error {
 	}
 	e := stale(newError("unpin", 0, path, err), parent, base)
 	if aboutMounts(err) {
-		e.Hint = pinHint(0, err, &pinEvidence{evidence: *gatherEvidence(0)})
+		e.Hint = pinHint(0, err, gatherPin())
 	}
 	return e
 }

@@ -36,8 +36,11 @@ func mountOverlay() error {
 		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 			continue
 		}
+		inside := func(overlay bool) func(*evidence) {
+			return func(ev *evidence) { ev.inside, ev.overlay = true, overlay }
+		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-			return os.NewSyscallError("mount tmpfs", err)
+			return refusedWith("mount", Mount, os.NewSyscallError("mount tmpfs", err), inside(false))
 		}
 		var errs []error
 		for _, d := range []string{"lower", "upper", "work", "merged"} {
@@ -47,7 +50,10 @@ func mountOverlay() error {
 			return err
 		}
 		options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
-		return os.NewSyscallError("mount overlay", unix.Mount("overlay", dir+"/merged", "overlay", 0, options))
+		if err := unix.Mount("overlay", dir+"/merged", "overlay", 0, options); err != nil {
+			return refusedWith("mount", Mount, os.NewSyscallError("mount overlay", err), inside(true))
+		}
+		return nil
 	}
 	return fmt.Errorf("there is no directory to mount on: %w", os.ErrNotExist)
 }
@@ -93,7 +99,7 @@ func probeFacts(ctx context.Context) (facts []Fact) {
 		}
 	}
 	for _, name := range []string{
-		"kernel/unprivileged_userns_clone", "kernel/apparmor_restrict_unprivileged_userns", "vm/memfd_noexec", "net/ipv4/ping_group_range",
+		"kernel/unprivileged_userns_clone", "kernel/apparmor_restrict_unprivileged_userns", "vm/memfd_noexec", pingGroups,
 	} {
 		if text, err := procfs.ReadFile("sys/"+name, maxEvidence); err == nil {
 			add(strings.ReplaceAll(name, "/", "."), text)
@@ -169,14 +175,10 @@ func procOptions(mounts []mountLine, err error) string {
 	if err := procfs.Executable(); err != nil {
 		return reexec.Clause(err)
 	}
-	const own = "this program's"
-	said := own
-	for _, m := range mounts { // the last one on a place is what is seen there
-		if m.point != "/proc" || m.fs != "proc" { // path: compared with mount points
-			continue
-		}
-		if said = own; strings.Contains(m.super, "hidepid=") || strings.Contains(m.super, "subset=") {
-			said += ", " + m.super
+	said := "this program's"
+	for _, name := range []string{"hidepid", "subset", "gid"} {
+		if option := procOption(mounts, name); option != "" {
+			said += ", " + option
 		}
 	}
 	return said

@@ -62,9 +62,9 @@ func (c *core) userNS(op string) (*reexec.UserNS, error) {
 	defer cancel()
 	u, err := reexec.LookAtUserNS(ctx, c.joins(User), c.exposes(User))
 	if err != nil {
-		err = launchError(User, err)
+		return u, launchErrorWith(User, err, func(ev *evidence) { c.addOwner(ev, err) })
 	}
-	return u, err
+	return u, nil
 }
 
 func (c *core) idMaps() (uid, gid string, err error) {

@@ -1,7 +1,9 @@
 package gonso
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -381,13 +383,14 @@ func (ev *subIDEvidence) checkTools() error {
 		case tool.err != nil:
 			return refusal(tool.err, "%s needs it for a caller without CAP_SETUID and CAP_SETGID; it is in the package uidmap, or shadow-utils", ev.option)
 		case !tool.setuid && !tool.capable:
-			return refusal(syscall.EPERM, "it is neither setuid root nor has the file capability cap_set%s", k.what)
+			return refusal(syscall.EPERM, "it is neither setuid root nor has the file capability cap_set%s; setcap cap_set%[1]s+ep gives it that, or its package put back", k.what)
 		case tool.nosuid:
-			return refusal(syscall.EPERM, "it is on a file system mounted nosuid, where it gets no privileges")
+			return refusal(syscall.EPERM, "it is on a file system mounted nosuid, where it gets no privileges; mount -o remount,suid gives it some")
 		case ev.noNewPrivs:
-			return refusal(syscall.EPERM, "no_new_privs is set on this thread, so that setuid programs and file capabilities get no privileges")
+			return refusal(syscall.EPERM, "no_new_privs is set on this thread, so that setuid programs and file capabilities get no privileges; "+
+				"who starts it can leave that out (NoNewPrivileges= of systemd; docker run --security-opt no-new-privileges; securityContext.allowPrivilegeEscalation)")
 		case of.unbounded:
-			return refusal(syscall.EPERM, "the bounding set of this process lacks CAP_SET%s, and so whatever it executes", strings.ToUpper(k.what))
+			return refusal(syscall.EPERM, "the bounding set of this process lacks CAP_SET%s, and so whatever it executes%s", strings.ToUpper(k.what), giveCapability)
 		case of.real != of.effective:
 			return refusal(syscall.EPERM, "it goes by the real %s, %d, and would not map the effective one, %d", k.what, of.real, of.effective)
 		}
@@ -422,7 +425,7 @@ func (ev *subIDEvidence) checkUser() error {
 func (ev *subIDEvidence) maps(pageSize int) (maps [2][]IDMap, err error) {
 	for i, of := range ev.of {
 		if of.err != nil {
-			return maps, newError("unshare", User, of.path, of.err)
+			return maps, newError("unshare", User, of.path, of.err).withHint(toolHint(of.err))
 		}
 		if len(of.ranges) == 0 {
 			return maps, ev.noRanges(i)
@@ -430,6 +433,15 @@ func (ev *subIDEvidence) maps(pageSize int) (maps [2][]IDMap, err error) {
 		maps[i] = subIDMap(of.effective, of.ranges, pageSize)
 	}
 	return maps, nil
+}
+
+// toolHint is for a tool that was killed because it did not end in time.
+func toolHint(err error) string {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return ""
+	}
+	return "possibly it asks a source of users that does not answer: those are the lines passwd and subid of /etc/nsswitch.conf; " +
+		"IDMaps with one's own ids alone, as there are without it, takes no tool"
 }
 
 func (ev *subIDEvidence) noRanges(i int) error {

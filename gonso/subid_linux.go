@@ -173,7 +173,7 @@ func lookUpUser(ctx context.Context, uid string) (subIDUser, error) {
 	content, asked := string(b), false
 	if u.user = passwdName(content, uid); u.user == "" {
 		if content, asked, err = askTool(ctx, "getent", "passwd", uid); err != nil {
-			return u, newError("unshare", User, "", err)
+			return u, newError("unshare", User, "", err).withHint(toolHint(err))
 		}
 		u.user = passwdName(content, uid)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -472,8 +473,21 @@ func TestHangingProgramCannotHangUnshare(t *testing.T) {
 			if !errors.As(err, &e) || e.Op != c.op || e.Type != User || e.Path != c.path {
 				t.Fatalf("%#v", err)
 			}
-			wantError(t, name, err, context.DeadlineExceeded, dir, "killed, as it did not end in time", "stuck")
+			wantError(t, name, err, context.DeadlineExceeded, dir, "killed, as it did not end in time", "stuck",
+				"possibly it asks a source of users that does not answer")
+			if strings.Contains(err.Error(), "helper process") {
+				t.Errorf("who was not waited for has the blame: %v", err)
+			}
 		})
+	}
+	os.Remove(hangs)
+	// Probe says the same.
+	setuidTools(t, map[string]string{"newuidmap": hang, "newgidmap": works})
+	var r *Report
+	probe := sync.OnceFunc(func() { r = Probe(t.Context()) })
+	_, _ = withoutSetID(t, User, func(*unshareOptions) { probe() }) // on a thread like that
+	if c, ok := r.Of("subordinate ids"); !ok || c.Answer == Yes || !strings.Contains(c.Why, "possibly it asks a source of users that does not answer") {
+		t.Errorf("Probe: %v %q", c.Answer, c.Why)
 	}
 	os.Remove(hangs)
 	// A child that is left behind does no harm where the program itself ends.

@@ -18,8 +18,7 @@ import (
 // up and map subordinate ids some more.
 const createTimeout = 10 * time.Second
 
-var errCreateSlow = sys.Wrap("the helper process did not go on within "+createTimeout.String()+"; possibly somebody inside has stopped it, or traces it",
-	context.DeadlineExceeded)
+var errCreateSlow = sys.Wrap("it took longer than "+createTimeout.String(), context.DeadlineExceeded)
 
 // createContext is that bound; in tests time is up when they say so.
 var createContext = func() (context.Context, context.CancelFunc) {

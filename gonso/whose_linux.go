@@ -2,13 +2,11 @@ package gonso
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -22,11 +20,11 @@ import (
 
 // usersFile is a file in which who reads or writes says whose value is meant, not who has opened it.
 type usersFile struct {
-	types Type   // whose value it is
-	fs    int64  // its file system, or 0 for a device
-	name  string // the end of its path, a pattern of path.Match
-	since [2]int // the kernel that began with that, or zero
-	until [2]int // the kernel in which that was changed, or zero
+	types Type    // whose value it is
+	fs    int64   // its file system, or 0 for a device
+	name  string  // the end of its path, a pattern of path.Match
+	since version // the kernel that began with that, or zero
+	until version // the kernel in which that was changed, or zero
 }
 
 var usersFiles = []usersFile{
@@ -34,22 +32,22 @@ var usersFiles = []usersFile{
 	{types: UTS, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/hostname"},
 	{types: UTS, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/domainname"},
 	// ipc/ipc_sysctl.c, get_ipc, and ipc/mq_sysctl.c, get_mq
-	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/shm*", until: [2]int{5, 19}},
-	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/msg*", until: [2]int{5, 19}},
-	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/sem*", until: [2]int{5, 19}},
-	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/auto_msgmni", until: [2]int{5, 19}},
-	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/fs/mqueue/*", until: [2]int{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/shm*", until: version{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/msg*", until: version{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/sem*", until: version{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/auto_msgmni", until: version{5, 19}},
+	{types: IPC, fs: unix.PROC_SUPER_MAGIC, name: "sys/fs/mqueue/*", until: version{5, 19}},
 	// Handlers that took current->nsproxy->net_ns.
-	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/sctp/*", until: [2]int{6, 13}},
-	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/mptcp/*", until: [2]int{6, 13}},
-	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/rds/tcp/*", until: [2]int{6, 13}},
+	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/sctp/*", until: version{6, 13}},
+	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/mptcp/*", until: version{6, 13}},
+	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "sys/net/rds/tcp/*", until: version{6, 13}},
 	// drivers/net/ppp/ppp_generic.c, ppp_ioctl; drivers/infiniband/core/ucma.c, ucma_create_id
 	{types: Net, name: "ppp"},
 	{types: Net, name: "infiniband/rdma_cm"},
 	// kernel/pid_namespace.c, kernel/pid_sysctl.h, kernel/reboot.c. From Linux 6.14 on pid_max is that
 	// of who opens it, which is a thread that is not in the pid namespace (kernel/pid.c).
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/ns_last_pid"},
-	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/pid_max", since: [2]int{6, 14}},
+	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/pid_max", since: version{6, 14}},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/cad_pid"},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/vm/memfd_noexec"},
 	// Ids of processes are those of who writes them, or reads them (kernel/cgroup/cgroup.c).
@@ -127,7 +125,8 @@ func usersFileOf(f *os.File, types Type) (u *usersFile, err error) {
 }
 
 func (u *usersFile) here() bool {
-	return !kernelBefore(u.since) && (u.until == [2]int{} || kernelBefore(u.until))
+	k := kernelVersion()
+	return !k.before(u.since) && (u.until == version{} || k.before(u.until))
 }
 
 // endsIn compares as many elements of a path as the pattern has.
@@ -157,20 +156,6 @@ func pathOf(fd int) (string, error) {
 	}
 	return string(buf[:n]), nil
 }
-
-// kernelBefore compares with the running kernel. What vendors have changed in theirs it does not know.
-func kernelBefore(v [2]int) bool {
-	k := kernelVersion()
-	return k[0] < v[0] || k[0] == v[0] && k[1] < v[1]
-}
-
-var kernelVersion = sync.OnceValue(func() (v [2]int) {
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &v[0], &v[1])
-	}
-	return v
-})
 
 // threadsOwn has what means the process in /proc mean the thread that opens it: the process is
 // where its main thread is, which enters nothing. Only what shows namespaces is changed: a file of

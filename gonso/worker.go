@@ -216,5 +216,5 @@ func (s *Set) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return workerError("warm", c.types, "", c.warm(ctx))
+	return c.workerError("warm", "", c.warm(ctx))
 }

@@ -334,3 +334,41 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 		}
 	}
 }
+
+// What the table of refusals quotes is what the library says, and nothing is quoted that was reworded.
+func TestTableOfRefusalsQuotesTheLibrary(t *testing.T) {
+	var source strings.Builder
+	for _, dir := range []string{"gonso", "reexec", "internal/procfs"} {
+		names, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %q, %v", dir, names, err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(b)
+		}
+	}
+	const name = "integration/docs/requirements.md"
+	_, table, ok := strings.Cut(document(t, name), "| the machine | says | what helps |\n|---|---|---|\n")
+	table, _, end := strings.Cut(table, "\n\n")
+	if !ok || !end {
+		t.Fatalf("%s has no such table", name)
+	}
+	for row := range strings.Lines(table) {
+		cells := strings.Split(strings.TrimSpace(row), " | ")
+		if len(cells) != 3 {
+			t.Errorf("%d cells: %s", len(cells), row)
+			continue
+		}
+		// A text may be made of parts: "possibly " and what is possible.
+		if quoted := strings.TrimPrefix(strings.Trim(cells[1], "`"), "possibly "); !strings.Contains(source.String(), quoted) {
+			t.Errorf("the library says nowhere %q", quoted)
+		}
+	}
+}

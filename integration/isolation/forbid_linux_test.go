@@ -97,8 +97,26 @@ func forbidden(t *testing.T) func(t *testing.T, args ...string) map[string]strin
 func forbiddenPath(t *testing.T) string {
 	t.Helper()
 	needTool(t, "go", "go")
-	path := filepath.Join(t.TempDir(), "forbidden")
-	build(t, "forbidden", path)
+	return buildForbidden(t, t.TempDir())
+}
+
+// forbiddenProgram is the program, once it was built: many tests want it.
+var forbiddenProgram []byte
+
+// buildForbidden has the program in a directory.
+func buildForbidden(t *testing.T, dir string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, "forbidden")
+	var err error
+	if forbiddenProgram == nil {
+		build(t, "forbidden", path)
+		forbiddenProgram, err = os.ReadFile(path)
+	} else {
+		err = os.WriteFile(path, forbiddenProgram, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return path
 }
 
@@ -280,6 +298,13 @@ func TestFailedStartsCannotLeaveZombies(t *testing.T) {
 // openPath is the program where every user gets to.
 func openPath(t *testing.T) string {
 	t.Helper()
+	needTool(t, "go", "go")
+	return openBuild(t)
+}
+
+// openBuild is openPath in guests as well.
+func openBuild(t *testing.T) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "gonso-forbid-")
 	if err != nil {
 		t.Fatal(err)
@@ -288,10 +313,7 @@ func openPath(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	needTool(t, "go", "go")
-	path := filepath.Join(dir, "forbidden")
-	build(t, "forbidden", path)
-	return path
+	return buildForbidden(t, dir)
 }
 
 // apart is a script of root's in a mount namespace of its own. Its arguments are $1 and so on.

@@ -55,7 +55,7 @@ run_as() {
 		start=$(date +%s)
 		if (
 			cd "$dir" || exit 1
-			export GONSO_TEST_REQUIRE="$2" GONSO_DEBUG=threads TMPDIR="$temp"
+			export GONSO_TEST_REQUIRE="$2" GONSO_DEBUG=threads TMPDIR="$temp" GONSO_TEST_GUEST=yes
 			user=$1
 			if [ -e env ]; then export "$(cat env)"; fi
 			if [ -e require ] && [ "$user" = root ]; then

@@ -139,10 +139,25 @@ func newExecutable(name string, mode os.FileMode, content io.Reader) (*os.File, 
 	}
 	f, err := newUnnamed(name, mode, content)
 	if err != nil {
-		return nil, fmt.Errorf("launcher: no file to execute %s from: memfd refused: %w; O_TMPFILE refused: %w", name, memErr, err)
+		return nil, &NoFileError{name, memErr, err}
 	}
 	return f, nil
 }
+
+// NoFileError says why there is no file to execute something from.
+type NoFileError struct {
+	Name    string // of what was to be executed
+	Memfd   error  // why it is no memfd
+	Unnamed error  // why it is no unnamed file
+}
+
+func (e *NoFileError) Error() string {
+	unnamed := strings.ReplaceAll(e.Unnamed.Error(), "\n", ", ") // a line for each directory
+	return fmt.Sprintf("launcher: no file to execute %s from: memfd refused: %v; O_TMPFILE refused: %s", e.Name, e.Memfd, unnamed)
+}
+
+// Unwrap gives both reasons.
+func (e *NoFileError) Unwrap() []error { return []error{e.Memfd, e.Unnamed} }
 
 // Tests have systems that refuse.
 var (

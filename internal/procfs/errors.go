@@ -8,8 +8,8 @@ import (
 // ErrForeign says that ids of processes mean others in what is mounted on /proc, or nobody.
 var ErrForeign = errors.New("gonso: a procfs of another pid namespace is mounted on /proc")
 
-// errNone matches fs.ErrNotExist.
-var errNone error = noProcfs{}
+// ErrNone says that nothing on /proc is a procfs. It matches fs.ErrNotExist.
+var ErrNone error = noProcfs{}
 
 type noProcfs struct{}
 

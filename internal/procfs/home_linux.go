@@ -83,7 +83,7 @@ func onFresh(f func()) {
 func Executable() error {
 	var fsys unix.Statfs_t
 	if unix.Statfs("/proc", &fsys) != nil || int64(fsys.Type) != unix.PROC_SUPER_MAGIC {
-		return errNone
+		return ErrNone
 	}
 	var st unix.Stat_t
 	if unix.Stat("/proc/self/fd", &st) == unix.ENOENT {

@@ -44,12 +44,15 @@ func Process(pid int) (*Dir, error) {
 // openPIDFD opens a pidfd of a process or thread.
 func openPIDFD(pid int) (int, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.EINVAL || err == unix.ENOENT { // a thread: PIDFD_THREAD, Linux 6.9
-		fd, err = unix.PidfdOpen(pid, unix.O_EXCL)
+	thread := err == unix.EINVAL || err == unix.ENOENT
+	if thread {
+		fd, err = unix.PidfdOpen(pid, unix.O_EXCL) // PIDFD_THREAD
 	}
-	switch err {
-	case nil, unix.ESRCH:
+	switch {
+	case err == nil, err == unix.ESRCH:
 		return fd, err
+	case err == unix.EINVAL && thread:
+		return -1, fmt.Errorf("%w, and the id there of a thread is found by a pidfd of one, which Linux has since 6.9: %w", ErrForeign, os.NewSyscallError("pidfd_open", err))
 	}
 	return -1, fmt.Errorf("%w, and its id there cannot be found: %w", ErrForeign, os.NewSyscallError("pidfd_open", err))
 }
@@ -85,7 +88,7 @@ func openWhile(idNow func() (int, error)) (*Dir, error) {
 
 func openDir(id int) (*Dir, error) {
 	fd, err := Open(strconv.Itoa(id), unix.O_PATH|unix.O_DIRECTORY)
-	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNone) {
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNone) {
 		err = unix.ESRCH
 	}
 	if err != nil {

@@ -44,13 +44,13 @@ var held = func() *root {
 func openRoot() (fd int, dev uint64, err error) {
 	fd, err = sys.Openat(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return -1, 0, errNone
+		return -1, 0, ErrNone
 	}
 	var fsys unix.Statfs_t
 	var st unix.Stat_t
 	if unix.Fstatfs(fd, &fsys) != nil || int64(fsys.Type) != unix.PROC_SUPER_MAGIC || unix.Fstat(fd, &st) != nil || st.Ino != rootIno {
 		unix.Close(fd)
-		return -1, 0, errNone
+		return -1, 0, ErrNone
 	}
 	return fd, uint64(st.Dev), nil
 }

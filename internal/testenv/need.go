@@ -72,6 +72,7 @@ var features = map[string]string{
 	"keyrings":     "keyrings",
 	"landlock":     "Landlock (Linux 5.13)",
 	"memfd_noexec": "vm.memfd_noexec (Linux 6.3)",
+	"notime":       "a kernel without time namespaces, as those of arm",
 	"norace":       "memory as it is without the race detector",
 	"overlay":      "overlayfs",
 	"pages":        "small pages",
@@ -90,6 +91,7 @@ var features = map[string]string{
 	"time":         "time namespaces (Linux 5.6)",
 	"tools":        "a tool of the system",
 	"userns":       "user namespaces",
+	"userns_clone": "kernel.unprivileged_userns_clone of Debian, on a machine of the test's own",
 }
 
 // Found is Need for what only the test can find out: missing says why one of features is not there, and nil

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,7 @@ import (
 const inherited = 337
 
 // timeout bounds what is done.
-const timeout = 30 * time.Second
+const timeout = 2 * time.Minute
 
 // where is what work in a Set sees.
 type where struct {
@@ -39,50 +38,6 @@ var look = gonso.Register("look", func(context.Context, struct{}) (w where, err 
 	w.Groups, err = os.Getgroups()
 	return w, err
 })
-
-var numbers = map[string]uint32{
-	"keyctl": unix.SYS_KEYCTL, "close_range": unix.SYS_CLOSE_RANGE, "execveat": unix.SYS_EXECVEAT,
-	"openat2": unix.SYS_OPENAT2, "clone3": unix.SYS_CLONE3, "unshare": unix.SYS_UNSHARE, "mount": unix.SYS_MOUNT,
-	"setns": unix.SYS_SETNS, "pivot_root": unix.SYS_PIVOT_ROOT,
-}
-
-// filter makes the kernel answer action to some calls, for all threads.
-func filter(calls []string, action uint32) error {
-	prog := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // seccomp_data.nr
-	for _, name := range calls {
-		nr, ok := numbers[name]
-		if !ok {
-			return fmt.Errorf("call %q is not known", name)
-		}
-		prog = append(prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
-			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action})
-	}
-	prog = append(prog, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
-	f := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&f)))
-	if errno != 0 {
-		return os.NewSyscallError("seccomp", errno)
-	}
-	return nil
-}
-
-// landlock forbids all threads what Landlock forbids whoever it restricts at all: mounts (landlock(7)).
-func landlock() error {
-	attr := struct{ fs uint64 }{unix.LANDLOCK_ACCESS_FS_MAKE_SOCK}
-	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
-	if errno != 0 {
-		return os.NewSyscallError("landlock_create_ruleset", errno)
-	}
-	defer unix.Close(int(fd))
-	_, _, errno = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0)
-	if errno == 0 {
-		_, _, errno = syscall.AllThreadsSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
-	}
-	if errno != 0 {
-		return os.NewSyscallError("landlock_restrict_self", errno)
-	}
-	return nil
-}
 
 func say(what string, err error) {
 	if err != nil {
@@ -100,6 +55,7 @@ func main() {
 	inherit := flag.Bool("inherit", false, "have a descriptor that children inherit")
 	keys := flag.Bool("keys", false, "use up the quota of keys")
 	locked := flag.Bool("landlock", false, "be restricted by Landlock")
+	nproc := flag.Bool("nproc", false, "have as many processes as RLIMIT_NPROC allows")
 	nnp := flag.Bool("nnp", true, "set no_new_privs, which a filter takes without CAP_SYS_ADMIN")
 	flag.Parse()
 	if *inherit {
@@ -157,6 +113,12 @@ func main() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	if *nproc {
+		if err := limitProcesses(ctx); err != nil {
+			say("nproc", err)
+			return
+		}
+	}
 	for _, act := range flag.Args() {
 		name, arg, _ := strings.Cut(act, "=")
 		do(ctx, name, arg)
@@ -215,6 +177,10 @@ func do(ctx context.Context, act, arg string) {
 		reap(ctx, arg)
 	case "cgroup":
 		cgroup(ctx, arg)
+	case "calls":
+		calls(ctx)
+	case "probe":
+		probe(ctx)
 	case "keyctl":
 		_, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
 		say("keyctl", err)

@@ -1,0 +1,39 @@
+package gonso
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// fileEvidence is what decides whether there is a file that a launcher can be executed from.
+type fileEvidence struct {
+	memfd   error // why it is no memfd
+	noexec  int64 // vm.memfd_noexec, or 0
+	seccomp bool
+}
+
+// sayNoFile says why there is none. The directories are named by the error.
+func sayNoFile(ev *fileEvidence) string {
+	const other = "let TMPDIR name a directory that files can be made in, and executed from"
+	forbids := explain([]rule{
+		{
+			matches: func(r *refusal) bool { return r.is(syscall.EACCES) && ev.noexec == 2 },
+			proven:  true,
+			text:    "the sysctl vm.memfd_noexec of this pid namespace is 2, so that no memfd can be executed: set it to 1",
+		}, {
+			matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && ev.seccomp },
+			proven:  true,
+			text:    fmt.Sprintf(seccompForbids, "memfd_create"),
+		}, {
+			matches: func(r *refusal) bool { return r.is(syscall.EPERM) && ev.seccomp },
+			text:    seccompIsActive,
+		}, {
+			matches: func(r *refusal) bool { return r.is(syscall.EACCES) || r.is(syscall.EPERM) && !ev.seccomp },
+			text:    "a security module forbids memfds that can be executed",
+		},
+	}, &refusal{err: ev.memfd})
+	if forbids == "" {
+		return other
+	}
+	return forbids + "; or " + other
+}

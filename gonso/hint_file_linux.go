@@ -1,0 +1,18 @@
+package gonso
+
+import (
+	"errors"
+
+	"github.com/gonso/gonso/internal/launcher"
+)
+
+// fileHint is for what cannot be executed because there is no file to execute it from.
+func fileHint(err error) string {
+	e, ok := errors.AsType[*launcher.NoFileError](err)
+	if !ok {
+		return ""
+	}
+	ev := &fileEvidence{memfd: e.Memfd, seccomp: filtered()}
+	ev.noexec, _ = sysctl("vm/memfd_noexec")
+	return sayNoFile(ev)
+}

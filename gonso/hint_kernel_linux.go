@@ -1,0 +1,51 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// kernelVersion is that of the kernel that runs. What vendors have changed in theirs it does not know.
+var kernelVersion = sync.OnceValue(func() (v version) {
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &v.major, &v.minor); n != 2 {
+			return version{}
+		}
+	}
+	return v
+})
+
+// typesOfKernel are those that the kernel lists for the calling thread, 0 if that is not known.
+func typesOfKernel() (has Type) {
+	names, err := procfs.Names("thread-self/ns")
+	if err != nil {
+		return 0
+	}
+	return typesNamed(names)
+}
+
+// typesNamed are those whose names are in a listing.
+func typesNamed(names []string) (has Type) {
+	AllTypes.each(func(i int, t Type) {
+		if slices.Contains(names, typeTable[i].name) {
+			has |= t
+		}
+	})
+	return has
+}
+
+// withMissingType says so where a file of /proc/PID/ns is not there because the kernel has no such type.
+func withMissingType(e *Error) *Error {
+	if has := typesOfKernel(); errors.Is(e.Err, fs.ErrNotExist) && has != 0 && has&e.Type == 0 {
+		e.Hint = sayMissing(e.Type)
+	}
+	return e
+}

@@ -1,0 +1,45 @@
+package gonso
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gonso/gonso/internal/procfs"
+)
+
+// procHint says what to do where nothing on /proc is this program's.
+func procHint(err error) string {
+	if errors.Is(err, procfs.ErrForeign) || errors.Is(err, procfs.ErrNone) {
+		return "mount one of this program's own: mount -t proc proc /proc, or start it by unshare(1) with --mount-proc" // path: advice
+	}
+	return ""
+}
+
+// procOption is an option of a procfs that hides something, "subset=pid", or "". Mounts are those that a
+// thread sees.
+func procOption(mounts []mountLine, name string) (option string) {
+	for _, m := range mounts { // the last one on a place is what is seen there
+		if m.point != "/proc" || m.fs != "proc" { // path: compared with mount points
+			continue
+		}
+		option = ""
+		for o := range strings.SplitSeq(m.super, ",") {
+			if strings.HasPrefix(o, name+"=") {
+				option = o
+			}
+		}
+	}
+	return option
+}
+
+// sayHidden is for a process that is there, and which /proc does not show.
+func sayHidden(pid int, option string) string {
+	return fmt.Sprintf("process %d is there, and /proc, mounted with %s, hides it from whoever may not trace it: "+
+		"it is shown to the group that the option gid= names, and to all after mount -o remount,hidepid=0 /proc", pid, option)
+}
+
+// sayUnread is for sysctls that may be why, if they could be read.
+func sayUnread(names, option string) string {
+	return fmt.Sprintf("%s, which cannot be read here, as /proc is mounted with %s", names, option)
+}
