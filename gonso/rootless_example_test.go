@@ -83,7 +83,8 @@ var netInside = gonso.Register("example.netInside", func(context.Context, struct
 // What rootlesskit calls copy-up and a detached network namespace: a daemon runs as root of a user namespace,
 // with an /etc that it may change and the network of the host, and has a net namespace at hand for what it starts.
 func Example_rootless() {
-	const want = "/etc/resolv.conf inside: nameserver 10.0.2.3\nits links lead on: true\noutside it is unchanged: true\nthe daemon has the host's network: true\ndetached: lo [127.0.0.1/8 ::1/128]"
+	gonso.Init() // first in main
+
 	ctx := context.Background()
 	before, _ := os.ReadFile("/etc/resolv.conf")
 	passwd, _ := os.ReadFile("/etc/passwd")
@@ -97,7 +98,7 @@ func Example_rootless() {
 
 	s, err := gonso.Unshare(gonso.User | gonso.Mount)
 	if err != nil {
-		cannot("userns", err, want)
+		fmt.Println(err)
 		return
 	}
 	defer s.Close()

@@ -3,7 +3,6 @@
 package gonso_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,10 +13,10 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// pivotRoot makes dir the root of the calling thread's mount namespace, which must not be the host's, and
+// pivotRootHere makes dir the root of the calling thread's mount namespace, which must not be the host's, and
 // takes all else out of it. No place for the old root is needed in dir: it comes to lie on the new one, and
 // is unmounted there (pivot_root(2)). The mounts must not be shared; those of a Set that Unshare made are slaves.
-func pivotRoot(dir string) error {
+func pivotRootHere(dir string) error {
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil { // it has to be a mount
 		return os.NewSyscallError("mount", err)
 	}
@@ -33,8 +32,8 @@ func pivotRoot(dir string) error {
 	return os.Chdir("/")
 }
 
-// atRoot lists what is in the root directory.
-func atRoot() (names []string, err error) {
+// namesAtRoot lists what is in the root directory.
+func namesAtRoot() (names []string, err error) {
 	entries, err := os.ReadDir("/")
 	for _, e := range entries {
 		names = append(names, e.Name())
@@ -42,8 +41,8 @@ func atRoot() (names []string, err error) {
 	return names, err
 }
 
-// breakOut is how root leaves a chroot: by a directory that is above the new one.
-func breakOut() error {
+// leaveChroot is how root leaves a chroot: by a directory that is above the new one.
+func leaveChroot() error {
 	above, err := os.Open("/")
 	if err != nil {
 		return err
@@ -56,8 +55,8 @@ func breakOut() error {
 	return errors.Join(err, unix.Chroot("."))
 }
 
-// rootFS makes a directory as it could be unpacked from an image.
-func rootFS() (string, error) {
+// makeRootFS makes a directory as it could be unpacked from an image.
+func makeRootFS() (string, error) {
 	dir, err := os.MkdirTemp("", "gonso-example-")
 	if err != nil {
 		return "", err
@@ -69,7 +68,7 @@ func rootFS() (string, error) {
 // mount namespace itself: all that runs in the Set later begins there too, and the host's files are in it
 // no more. It needs CAP_SYS_ADMIN; Example_pivotRootRootless needs nothing.
 func Example_pivotRoot() {
-	dir, err := rootFS()
+	dir, err := makeRootFS()
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -77,7 +76,7 @@ func Example_pivotRoot() {
 	defer os.RemoveAll(dir)
 	s, err := gonso.Unshare(gonso.Mount)
 	if err != nil {
-		cannot("root", err, "a chroot holds: false\nthe root: [etc in-the-image] <nil>\nafter breaking out: [etc in-the-image] <nil>")
+		fmt.Println(err)
 		return
 	}
 	defer s.Close()
@@ -89,7 +88,7 @@ func Example_pivotRoot() {
 	}
 	defer root.Close()
 	err = s.Run(func() error {
-		if err := breakOut(); err != nil {
+		if err := leaveChroot(); err != nil {
 			return err
 		}
 		_, err := os.Stat("/in-the-image")
@@ -101,18 +100,18 @@ func Example_pivotRoot() {
 		return
 	}
 
-	if err := s.Run(func() error { return pivotRoot(dir) }); err != nil {
+	if err := s.Run(func() error { return pivotRootHere(dir) }); err != nil {
 		fmt.Println(err)
 		return
 	}
 	// Any later work, on any thread or in any process.
 	err = s.Run(func() error {
-		names, err := atRoot()
+		names, err := namesAtRoot()
 		fmt.Println("the root:", names, err)
-		if err := breakOut(); err != nil {
+		if err := leaveChroot(); err != nil {
 			return err
 		}
-		names, err = atRoot()
+		names, err = namesAtRoot()
 		fmt.Println("after breaking out:", names, err)
 		return nil
 	})
@@ -121,47 +120,6 @@ func Example_pivotRoot() {
 	}
 	// Output:
 	// a chroot holds: false
-	// the root: [etc in-the-image] <nil>
-	// after breaking out: [etc in-the-image] <nil>
-}
-
-var (
-	pivotInside  = gonso.Register("example.pivot", func(_ context.Context, dir string) (struct{}, error) { return struct{}{}, pivotRoot(dir) })
-	atRootInside = gonso.Register("example.atRoot", func(_ context.Context, breaksOut bool) ([]string, error) {
-		if breaksOut {
-			if err := breakOut(); err != nil {
-				return nil, err
-			}
-		}
-		return atRoot()
-	})
-)
-
-// A plain user's program does the same as root of a user namespace of its own, in registered functions.
-func Example_pivotRootRootless() {
-	dir, err := rootFS()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer os.RemoveAll(dir)
-	s, err := gonso.Unshare(gonso.User | gonso.Mount)
-	if err != nil {
-		cannot("userns", err, "the root: [etc in-the-image] <nil>\nafter breaking out: [etc in-the-image] <nil>")
-		return
-	}
-	defer s.Close()
-
-	ctx := context.Background()
-	if _, err := pivotInside.Do(ctx, s, dir); err != nil {
-		fmt.Println(err)
-		return
-	}
-	names, err := atRootInside.Do(ctx, s, false)
-	fmt.Println("the root:", names, err)
-	names, err = atRootInside.Do(ctx, s, true, gonso.Isolated()) // another process
-	fmt.Println("after breaking out:", names, err)
-	// Output:
 	// the root: [etc in-the-image] <nil>
 	// after breaking out: [etc in-the-image] <nil>
 }

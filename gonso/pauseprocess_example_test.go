@@ -57,6 +57,8 @@ func later(store string, pid int) ([]byte, error) {
 // A process keeps namespaces of a plain user's program for later ones. Mounts that were made in them stay, as
 // does who is root there. Pinning them would take privileges on the host.
 func Example_pauseProcess() {
+	gonso.Init() // first in main
+
 	dir, err := os.MkdirTemp("", "gonso-example-")
 	if err != nil {
 		fmt.Println(err)
@@ -70,7 +72,7 @@ func Example_pauseProcess() {
 	}
 
 	if err := first(store, pidFile); err != nil {
-		cannot("userns", err, "mounted by the first program\nfiles outside: 0")
+		fmt.Println(err)
 		return
 	}
 	text, err := os.ReadFile(pidFile)
