@@ -27,7 +27,7 @@ const root = "../.."
 
 var documents = []string{
 	"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md",
-	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/moving.md", "integration/docs/reference.md",
+	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/guide.md", "integration/docs/moving.md", "integration/docs/reference.md",
 	"integration/docs/requirements.md",
 }
 
@@ -229,6 +229,32 @@ func braces(s string) []string {
 		all = append(all, before+alternative+after)
 	}
 	return all
+}
+
+// slug is the anchor that GitHub gives a heading.
+func slug(heading string) string {
+	heading = regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(strings.TrimSpace(heading), " ", "-")
+}
+
+func TestDocumentsLinkToHeadingsThatExist(t *testing.T) {
+	link, heading := regexp.MustCompile(`\]\(([\w./-]*)#([\w-]+)\)`), regexp.MustCompile(`(?m)^#+ (.*)$`)
+	n := 0
+	for _, doc := range documents {
+		for _, m := range link.FindAllStringSubmatch(document(t, doc), -1) {
+			n++
+			to := doc
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(doc), m[1])
+			}
+			if !slices.ContainsFunc(heading.FindAllStringSubmatch(document(t, to), -1), func(h []string) bool { return slug(h[1]) == m[2] }) {
+				t.Errorf("%s links to %s#%s, which has no such heading", doc, to, m[2])
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("found only %d links to headings", n)
+	}
 }
 
 func TestDocumentsNameTargetsThatExist(t *testing.T) {

@@ -72,6 +72,7 @@ var features = map[string]string{
 	"keyrings":     "keyrings",
 	"landlock":     "Landlock (Linux 5.13)",
 	"memfd_noexec": "vm.memfd_noexec (Linux 6.3)",
+	"netdevices":   "virtual network devices and nftables",
 	"norace":       "memory as it is without the race detector",
 	"overlay":      "overlayfs",
 	"pages":        "small pages",
