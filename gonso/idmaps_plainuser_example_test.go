@@ -10,7 +10,8 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// As with podman's keep-id, a plain user has its own id inside, and root is one of its subordinate ids.
+// As with podman's keep-id, a plain user has its own id inside, and root is one of its subordinate
+// ids.
 func ExampleIDMaps_plainUser() {
 	uid, gid := uint32(os.Geteuid()), uint32(os.Getegid())
 	keep := func(own uint32) []gonso.IDMap {

@@ -21,8 +21,8 @@ var mountStore = gonso.Register("example.mountStore", func(_ context.Context, di
 	return struct{}{}, os.WriteFile(filepath.Join(dir, "layers"), []byte("mounted by the first program\n"), 0o600)
 })
 
-// first makes namespaces, mounts something in them, and leaves a process behind that keeps them: as podman
-// leaves its pause process. It does nothing, and its number goes to a file.
+// first makes namespaces, mounts something in them, and leaves a process behind that keeps them: as
+// podman leaves its pause process. It does nothing, and its number goes to a file.
 func first(store, pidFile string) error {
 	ctx := context.Background()
 	s, err := gonso.Unshare(gonso.User | gonso.Mount)
@@ -43,8 +43,8 @@ func first(store, pidFile string) error {
 	return os.WriteFile(pidFile, []byte(strconv.Itoa(pause.Process.Pid)), 0o600)
 }
 
-// later is another program, or the same one started again: it joins by the number. For a program that
-// needs to be in the namespaces as a whole it is Set.Self in place of Set.Command.
+// later is another program, or the same one started again: it joins by the number. For a program
+// that needs to be in the namespaces as a whole it is Set.Self in place of Set.Command.
 func later(store string, pid int) ([]byte, error) {
 	s, err := gonso.FromPID(pid, gonso.User, gonso.Mount)
 	if err != nil {
@@ -54,8 +54,8 @@ func later(store string, pid int) ([]byte, error) {
 	return s.Command(context.Background(), "cat", filepath.Join(store, "layers")).Output()
 }
 
-// A process keeps namespaces of a plain user's program for later ones. Mounts that were made in them stay, as
-// does who is root there. Pinning them would take privileges on the host.
+// A process keeps namespaces of a plain user's program for later ones. Mounts that were made in
+// them stay, as does who is root there. Pinning them would take privileges on the host.
 func Example_pauseProcess() {
 	gonso.Init() // first in main
 

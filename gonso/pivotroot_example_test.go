@@ -13,9 +13,10 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// pivotRootHere makes dir the root of the calling thread's mount namespace, which must not be the host's, and
-// takes all else out of it. No place for the old root is needed in dir: it comes to lie on the new one, and
-// is unmounted there (pivot_root(2)). The mounts must not be shared; those of a Set that Unshare made are slaves.
+// pivotRootHere makes dir the root of the calling thread's mount namespace, which must not be the
+// host's, and takes all else out of it. No place for the old root is needed in dir: it comes to lie
+// on the new one, and is unmounted there (pivot_root(2)). The mounts must not be shared; those of a
+// Set that Unshare made are slaves.
 func pivotRootHere(dir string) error {
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil { // it has to be a mount
 		return os.NewSyscallError("mount", err)
@@ -64,9 +65,10 @@ func makeRootFS() (string, error) {
 	return dir, errors.Join(os.Mkdir(filepath.Join(dir, "etc"), 0o755), os.Mkdir(filepath.Join(dir, "in-the-image"), 0o755))
 }
 
-// Root gives one piece of work a root directory, by chroot(2): root in there gets out. pivot_root(2) changes the
-// mount namespace itself: all that runs in the Set later begins there too, and the host's files are in it
-// no more. It needs CAP_SYS_ADMIN; Example_pivotRootRootless needs nothing.
+// Root gives one piece of work a root directory, by chroot(2): root in there gets out.
+// pivot_root(2) changes the mount namespace itself: all that runs in the Set later begins there
+// too, and the host's files are in it no more. It needs CAP_SYS_ADMIN; Example_pivotRootRootless
+// needs nothing.
 func Example_pivotRoot() {
 	dir, err := makeRootFS()
 	if err != nil {

@@ -14,9 +14,10 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// pivotRoot makes dir the root of the calling thread's mount namespace, which must not be the host's, and
-// takes all else out of it. No place for the old root is needed in dir: it comes to lie on the new one, and
-// is unmounted there (pivot_root(2)). The mounts must not be shared; those of a Set that Unshare made are slaves.
+// pivotRoot makes dir the root of the calling thread's mount namespace, which must not be the
+// host's, and takes all else out of it. No place for the old root is needed in dir: it comes to lie
+// on the new one, and is unmounted there (pivot_root(2)). The mounts must not be shared; those of a
+// Set that Unshare made are slaves.
 func pivotRoot(dir string) error {
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil { // it has to be a mount
 		return os.NewSyscallError("mount", err)
@@ -77,7 +78,8 @@ var (
 	})
 )
 
-// A plain user's program does the same as root of a user namespace of its own, in registered functions.
+// A plain user's program does the same as root of a user namespace of its own, in registered
+// functions.
 func Example_pivotRootRootless() {
 	gonso.Init() // first in main
 

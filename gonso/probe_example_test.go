@@ -10,7 +10,8 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// What the program may do here, and why it may not do the rest. The whole Report is a table for people.
+// What the program may do here, and why it may not do the rest. The whole Report is a table for
+// people.
 func ExampleProbe() {
 	gonso.Init() // Probe tries a worker, too
 

@@ -20,8 +20,8 @@ import (
 func init() { reexec.Register("example-container", container) }
 
 // container is what a container runtime does between the namespaces and the program: it makes the
-// directory Args[1] the root, and becomes Args[2:]. What it does last belongs to a thread, the one that
-// calls execve(2), which has to be the same all along.
+// directory Args[1] the root, and becomes Args[2:]. What it does last belongs to a thread, the one
+// that calls execve(2), which has to be the same all along.
 func container() {
 	runtime.LockOSThread()
 	root, args := os.Args[1], os.Args[2:]
