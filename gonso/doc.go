@@ -80,8 +80,8 @@
 //     namespace,
 //   - names that are resolved in a Set with a mnt namespace.
 //
-// Closures and commands need no worker. If main has not called Init, no worker is started, and the call
-// returns [ErrNotInitialized]. A program whose main calls the Init of another package uses
+// Closures and commands need no worker. If main has not called Init, no worker is started, and the
+// call returns [ErrNotInitialized]. A program whose main calls the Init of another package uses
 // [InitElsewhere].
 //
 // # What threads cannot do
