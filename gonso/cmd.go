@@ -22,7 +22,7 @@ import (
 type Cmd struct {
 	// Path is the program. It is looked up inside when the command starts. A name without a slash
 	// is looked for in the absolute directories of PATH. PATH is the one of the command's
-	// environment, or of this process if that has none. A relative path with a slash is relative to
+	// environment, or of this process if that sets no PATH. A relative path with a slash is relative to
 	// Dir or DirFile.
 	Path string
 

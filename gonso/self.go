@@ -82,7 +82,7 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // Deferred functions do not run.
 //
 // The functions in started are called when the command has started, one after another, with the id
-// of its process, which is that of [Cmd].Process. Signals are passed on while they run.
+// of its process, which is also in [Cmd].Process. Signals are passed on while they run.
 //
 // If the command cannot be started, RunAndExit prints the error on standard error. It exits with
 // status 127 if the program does not exist, with 126 if it may not be executed, and with 125

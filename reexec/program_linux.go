@@ -27,7 +27,7 @@ type Program struct {
 	// executed. With Exe they are not tried.
 	Name   string
 	Paths  []string
-	Search bool     // Paths come from a search: the error is that of package exec
+	Search bool     // Paths come from a search: the error is from package exec
 	Exe    *os.File // to be executed, from outside; belongs to the caller
 
 	Dir, Chroot string     // inside; empty leaves them
