@@ -6,6 +6,7 @@ package docs_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -93,7 +94,7 @@ func build(t *testing.T, dir, name, source string) string {
 // lacks skips, or fails if the run promised what is missing.
 func lacks(t *testing.T, what string, why any) {
 	t.Helper()
-	testenv.Found(t, what, fmt.Errorf("%v", why))
+	testenv.Found(t, what, errors.New(strings.Join(strings.Fields(fmt.Sprint(why)), " ")))
 }
 
 // needGo asks for a go command that has the modules: a plain user often has

@@ -163,7 +163,7 @@ func TestExamplesRunAsPrograms(t *testing.T) {
 func runPlay(t *testing.T, exe string, i int, p play, uid int, attr *syscall.SysProcAttr, tmp string) {
 	cmd := exec.CommandContext(t.Context(), exe)
 	cmd.Dir, cmd.SysProcAttr = "/", attr
-	cmd.Env = append(os.Environ(), "GONSO_DOCS_PLAY="+strconv.Itoa(i), "TMPDIR="+tmp)
+	cmd.Env = append(os.Environ(), numberEnv+"="+strconv.Itoa(i), "TMPDIR="+tmp)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -194,23 +194,10 @@ func runPlay(t *testing.T, exe string, i int, p play, uid int, attr *syscall.Sys
 	t.Errorf("it prints\n%s\nand says\n%s", got, p.Output)
 }
 
-// buildPlays makes a package of each Example, its main an exported Main, and an executable that runs the
-// one of them that an environment variable has the number of.
+// buildPlays makes an executable of all Examples.
 func buildPlays(t *testing.T, dir string, all []play) (exe string) {
 	t.Helper()
-	module, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	replace := make(map[string]string)
-	put := func(name string, text []byte) {
-		file := filepath.Join(dir, strings.ReplaceAll(name, "/", "-"))
-		if err := os.WriteFile(file, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		replace[filepath.Join(module, name)] = file
-	}
-	var imports, mains strings.Builder
+	var sources [][]byte
 	for i, p := range all {
 		var text bytes.Buffer
 		for _, d := range p.Play.Decls {
@@ -218,41 +205,69 @@ func buildPlays(t *testing.T, dir string, all []play) (exe string) {
 				f.Name = ast.NewIdent("Main")
 			}
 		}
-		p.Play.Name = ast.NewIdent(fmt.Sprintf("play%d", i))
+		p.Play.Name = ast.NewIdent(fmt.Sprintf("program%d", i))
 		if err := format.Node(&text, p.fset, p.Play); err != nil {
 			t.Fatalf("%s: %v", p.file, err)
 		}
-		put(fmt.Sprintf("docsplays/play%d/play.go", i), text.Bytes())
-		fmt.Fprintf(&imports, "\t\"github.com/gonso/gonso/integration/docsplays/play%d\"\n", i)
-		fmt.Fprintf(&mains, "\t\tplay%d.Main,\n", i)
+		sources = append(sources, text.Bytes())
 	}
-	put("docsplays/main.go", fmt.Appendf(nil, `package main
+	return bundle(t, dir, "docsexamples", sources)
+}
+
+// numberEnv is in the environment of an executable that bundle makes: the number of the program to run.
+const numberEnv = "GONSO_DOCS_PROGRAM"
+
+// bundle makes an executable that has many programs, as linking each would take minutes. The source of
+// program 7 is a file of package program7, its main an exported Main.
+func bundle(t *testing.T, dir, name string, sources [][]byte) (exe string) {
+	t.Helper()
+	module, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := make(map[string]string)
+	put := func(file string, text []byte) (at string) {
+		at = filepath.Join(dir, strings.ReplaceAll(file, "/", "-"))
+		if err := os.WriteFile(at, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		replace[filepath.Join(module, file)] = at
+		return at
+	}
+	var imports, mains strings.Builder
+	for i, source := range sources {
+		put(fmt.Sprintf("%s/program%d/program.go", name, i), source)
+		fmt.Fprintf(&imports, "\t\"github.com/gonso/gonso/integration/%s/program%d\"\n", name, i)
+		fmt.Fprintf(&mains, "\t\tprogram%d.Main,\n", i)
+	}
+	put(name+"/main.go", fmt.Appendf(nil, `package main
 
 import (
 	"os"
 	"strconv"
 
+	"github.com/gonso/gonso/gonso"
 %s)
 
 func main() {
-	n, err := strconv.Atoi(os.Getenv("GONSO_DOCS_PLAY"))
-	if err != nil {
-		n = 0 // a worker, which gets as far as the first Init
+	n, err := strconv.Atoi(os.Getenv("%s"))
+	if err != nil { // a worker in somebody else's Set does not get it
+		gonso.Init()
+		panic(err)
 	}
 	[]func(){
 %s	}[n]()
 }
-`, imports.String(), mains.String()))
+`, imports.String(), numberEnv, mains.String()))
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	put("docsplays.json", overlay)
-	exe = filepath.Join(dir, "plays")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-overlay", filepath.Join(dir, "docsplays.json"), "-o", exe, "./docsplays")
+	exe = filepath.Join(dir, name+".exe")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-overlay", put(name+".json", overlay), "-o", exe, "./"+name)
 	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("an Example does not compile as a program: %v\n%s", err, out)
+		t.Fatalf("%s do not compile as programs: %v\n%s", name, err, out)
 	}
 	return exe
 }

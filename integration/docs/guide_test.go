@@ -110,33 +110,40 @@ func TestGuideProgramsPrintWhatItSays(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	buildGuide(t, dir, "./guide/...")
-	buildGuide(t, dir, "./guide/enter", "CGO_ENABLED=0") // as the guide asks for
-	reader := reader{dir: dir, uid: os.Geteuid(), gid: os.Getegid()}
-	t.Run("as this user", reader.runAll)
-	if os.Geteuid() == 0 {
-		t.Run("as a plain user", plainReader(dir).runAll)
+	numbers := make(map[string]int)
+	var sources [][]byte
+	for _, task := range tasks(t) {
+		if name, ok := strings.CutSuffix(task.file, "/main.go"); ok {
+			n := len(sources)
+			numbers[name] = n
+			text := strings.Replace(source(t, task.file), "package main\n", fmt.Sprintf("package program%d\n", n), 1)
+			sources = append(sources, []byte(strings.Replace(text, "\nfunc main() {\n", "\nfunc Main() {\n", 1)))
+		}
 	}
-}
-
-func buildGuide(t *testing.T, dir, packages string, env ...string) {
-	t.Helper()
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", dir, packages)
-	build.Dir, build.Env = "..", append(os.Environ(), env...)
+	exe := bundle(t, dir, "docsguide", sources)
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", dir, "./guide/enter")
+	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0") // as the guide asks for
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	here := reader{dir: dir, exe: exe, numbers: numbers, uid: os.Geteuid(), gid: os.Getegid()}
+	t.Run("as this user", here.runAll)
+	if os.Geteuid() == 0 {
+		t.Run("as a plain user", here.plain().runAll)
 	}
 }
 
 // reader is who runs the guide's programs.
 type reader struct {
 	dir, tmp string
+	exe      string         // has all programs
+	numbers  map[string]int // by which it knows them
 	uid, gid int
 	attr     *syscall.SysProcAttr
 }
 
-// plainReader is the plain user that tests have, for whom there may be subordinate ids, or nobody.
-func plainReader(dir string) reader {
+// plain is the plain user of tests, who may have subordinate ids, or nobody.
+func (r reader) plain() reader {
 	name := os.Getenv("GONSO_TEST_USER")
 	if name == "" {
 		name = "gonsotest"
@@ -146,8 +153,9 @@ func plainReader(dir string) reader {
 		uid, _ = strconv.Atoi(u.Uid)
 		gid, _ = strconv.Atoi(u.Gid)
 	}
-	attr := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	return reader{dir: dir, uid: uid, gid: gid, attr: attr}
+	r.uid, r.gid = uid, gid
+	r.attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	return r
 }
 
 func (r reader) runAll(t *testing.T) {
@@ -181,11 +189,13 @@ func (r reader) run(t *testing.T, name string, task task) {
 	if task.output == "" {
 		t.Fatal("the guide does not say what it prints")
 	}
-	cmd := r.command(t, filepath.Join(r.dir, name))
+	cmd := r.command(t, r.exe)
+	cmd.Env = append(cmd.Env, numberEnv+"="+strconv.Itoa(r.numbers[name]))
 	var out string
 	var err error
 	switch name {
 	case "enter":
+		cmd.Path = filepath.Join(r.dir, name)
 		cmd.Args = append(cmd.Args, strconv.Itoa(r.container(t)))
 		out, err = output(cmd)
 	case "progress":

@@ -41,7 +41,7 @@ func withReexec(name string) (string, error) {
 }
 
 // With gonso, they are Go values, and errors are errors.
-var nameHost = gonso.Register("nameHost", func(_ context.Context, name string) (string, error) {
+var rename = gonso.Register("rename", func(_ context.Context, name string) (string, error) {
 	if err := syscall.Sethostname([]byte(name)); err != nil {
 		return "", err
 	}
@@ -54,7 +54,7 @@ func withGonso(name string) (string, error) {
 		return "", err
 	}
 	defer s.Close()
-	return nameHost.Do(context.Background(), s, name)
+	return rename.Do(context.Background(), s, name)
 }
 
 func main() {
