@@ -33,7 +33,11 @@ func main() {
 	if err := makeNamed(); err != nil {
 		log.Fatal(err)
 	}
-	defer gonso.Unpin(path)
+	defer func() {
+		if err := gonso.Unpin(path); err != nil {
+			log.Print(err)
+		}
+	}()
 
 	// ip finds it,
 	out, err := exec.Command("ip", "-netns", "gonso-guide", "-4", "address").CombinedOutput()

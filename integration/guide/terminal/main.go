@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -58,7 +59,9 @@ func main() {
 	}
 	theirs.Close() // so that reading ends when the program does
 	var screen bytes.Buffer
-	io.Copy(&screen, ours) // ends with EIO (pts(4))
+	if _, err := io.Copy(&screen, ours); !errors.Is(err, unix.EIO) { // the end of a terminal
+		log.Fatal(err)
+	}
 	fmt.Print(strings.ReplaceAll(screen.String(), "\r\n", "\n"))
 	if err := c.Wait(); err != nil {
 		log.Fatal(err)

@@ -60,7 +60,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer s.Command(ctx, "rm", "-r", dir).Run() // root inside may remove what it has made
+	defer func() { // root inside may remove what it has made
+		if err := s.Command(ctx, "rm", "-r", dir).Run(); err != nil {
+			log.Print(err)
+		}
+	}()
 
 	files, err := unpacked.Do(ctx, s, unpack{Archive: archive(), Dir: dir})
 	fmt.Println(files, "files", err)

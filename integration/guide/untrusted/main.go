@@ -8,6 +8,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -75,8 +76,10 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	io.WriteString(f, "content")
-	w.Close()
+	_, err = io.WriteString(f, "content")
+	if err := errors.Join(err, w.Close()); err != nil {
+		log.Fatal(err)
+	}
 
 	// A process of its own for this call, with an empty directory as its root.
 	out, err := listed.Do(ctx, s, archive.Bytes(), gonso.Isolated(), gonso.Root(empty))

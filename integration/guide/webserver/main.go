@@ -28,7 +28,8 @@ func main() {
 	}
 	hello := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello from inside") }
 	server := &http.Server{Handler: http.HandlerFunc(hello)}
-	go server.Serve(listener) // runs outside, with files and memory of this program
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }() // outside, with the files of this program
 	defer server.Close()
 
 	client := &http.Client{Transport: &http.Transport{DialContext: s.DialContext}}
