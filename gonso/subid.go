@@ -30,14 +30,13 @@ import (
 //
 // Unshare refuses SubIDs in these cases, before it makes anything:
 //
-// A program does not exist: the error matches exec.ErrNotFound.
-//
-// A program would get no privileges: the error matches [os.ErrPermission]. It is neither setuid
-// root nor has the file capability, or its file system is mounted nosuid, or no_new_privs is set on
-// the calling thread, from which it would be started. Or the user has no name, or another group
-// than its primary one, as after newgrp(1).
-//
-// The user has no ranges: the error matches [ErrNoSubIDs].
+//   - A program does not exist. The error matches exec.ErrNotFound.
+//   - A program would get no privileges. The error matches [os.ErrPermission]. The program is neither
+//     setuid root nor has the file capability, or its file system is mounted nosuid. Or no_new_privs
+//     is set on the calling thread, from which the program would be started.
+//   - The user has no name, or another group than its primary one, as after newgrp(1). The error
+//     matches [os.ErrPermission].
+//   - The user has no ranges. The error matches [ErrNoSubIDs].
 //
 // If a program refuses, or has to be killed because it does not end, the error names it and has its
 // output. SubIDs needs no newer kernel than the package.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,6 +104,30 @@ func TestExamplesAreWholePrograms(t *testing.T) {
 		if p.Output == "" && strings.Contains(text.String(), "fmt.Println") && p.Name != "Cmd_RunAndExit" {
 			t.Errorf("%s: %s prints something, and does not say what", p.file, p.name())
 		}
+	}
+}
+
+// What an Example needs has to be known, or it fails where namespaces are forbidden.
+func TestExamplesSayWhatTheyNeed(t *testing.T) {
+	listed := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^\t"Example(\w*)":`).FindAllStringSubmatch(document(t, "gonso/example_needs_linux_test.go"), -1) {
+		listed[m[1]] = true
+	}
+	for _, p := range plays(t) {
+		if p.dir != "gonso" || p.Output == "" || p.Play == nil {
+			continue
+		}
+		var text bytes.Buffer
+		if err := format.Node(&text, p.fset, p.Play); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(text.String(), "gonso.Unshare(") && !listed[p.Name] {
+			t.Errorf("%s makes namespaces; exampleNeeds does not have it", p.name())
+		}
+		delete(listed, p.Name)
+	}
+	for name := range listed {
+		t.Errorf("exampleNeeds has Example%s, which there is not", name)
 	}
 }
 
