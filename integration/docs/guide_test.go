@@ -3,7 +3,11 @@
 package docs_test
 
 import (
+	"archive/tar"
+	"archive/zip"
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -203,6 +207,18 @@ func (r reader) run(t *testing.T, name string, task task) {
 	case "becomeroot":
 		cmd.Args = append(cmd.Args, "and", "more")
 		out, err = output(cmd)
+	case "untar":
+		dir := filepath.Join(r.tmp, "unpacked")
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.Chown(dir, r.uid, r.gid)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		cmd.Args, cmd.Stdin = append(cmd.Args, dir), tarArchive(t)
+		out, err = output(cmd)
+		outside(t, r, filepath.Join(dir, "www-datas"), err == nil)
+	case "untrusted":
+		cmd.Stdin = zipArchive(t)
+		out, err = output(cmd)
 	case "sandbox":
 		testenv.Need(t, testenv.Tool("busybox"))
 		out, err = output(cmd)
@@ -232,6 +248,48 @@ func (r reader) run(t *testing.T, name string, task task) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// tarArchive has a file of root's and one of www-data's.
+func tarArchive(t *testing.T) io.Reader {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for name, uid := range map[string]int{"roots": 0, "www-datas": 33} {
+		if err := w.WriteHeader(&tar.Header{Name: name, Uid: uid, Gid: uid, Mode: 0o600}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &b
+}
+
+// outside looks at a file from outside: its owner is neither the user nor www-data.
+func outside(t *testing.T, r reader, file string, unpacked bool) {
+	if !unpacked {
+		return
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid == r.uid || uid == 33 {
+		t.Errorf("outside it belongs to %d", uid)
+	}
+}
+
+func zipArchive(t *testing.T) io.Reader {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	f, err := w.Create("a.txt")
+	if err == nil {
+		_, err = io.WriteString(f, "content")
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return &b
 }
 
 func output(cmd *exec.Cmd) (string, error) {

@@ -1,19 +1,18 @@
 //go:build linux
 
 // Command untar unpacks an archive with files of several owners, as a plain user.
+//
+//	untar DIR <ARCHIVE
 package main
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/gonso/gonso/gonso"
 )
@@ -50,48 +49,22 @@ var unpacked = gonso.Register("unpacked", func(_ context.Context, u unpack) (fil
 
 func main() {
 	gonso.Init()
+	if len(os.Args) != 2 {
+		log.Fatal("usage: untar DIR <ARCHIVE")
+	}
+	dir := os.Args[1]
 	ctx := context.Background()
-	s, err := gonso.Unshare(gonso.User|gonso.Mount, gonso.SubIDs())
+	s, err := gonso.Unshare(gonso.User, gonso.SubIDs())
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer s.Close()
-	dir, err := os.MkdirTemp("", "untar-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { // root inside may remove what it has made
-		if err := s.Command(ctx, "rm", "-r", dir).Run(); err != nil {
-			log.Print(err)
-		}
-	}()
 
-	files, err := unpacked.Do(ctx, s, unpack{Archive: archive(), Dir: dir})
+	files, err := unpacked.Do(ctx, s, unpack{Archive: os.Stdin, Dir: dir})
 	fmt.Println(files, "files", err)
-	ls := s.Command(ctx, "stat", "-c", "%n: %u", "roots", "www-datas")
-	ls.Dir = dir
-	out, err := ls.Output()
-	fmt.Print(string(out))
-	if err != nil {
-		log.Print(err)
-	}
-	info, err := os.Stat(filepath.Join(dir, "www-datas"))
-	if err == nil {
-		fmt.Println("another user outside:", int(info.Sys().(*syscall.Stat_t).Uid) != os.Getuid())
-	}
-}
-
-// archive has a file of root's and one of www-data's.
-func archive() io.Reader {
-	var b bytes.Buffer
-	t := tar.NewWriter(&b)
-	for name, uid := range map[string]int{"roots": 0, "www-datas": 33} {
-		if err := t.WriteHeader(&tar.Header{Name: name, Uid: uid, Gid: uid, Mode: 0o600}); err != nil {
-			log.Fatal(err)
-		}
-	}
-	if err := t.Close(); err != nil {
+	c := s.Command(ctx, "sh", "-c", "stat -c '%n: %u' *") // the owners, as they are inside
+	c.Dir, c.Stdout, c.Stderr = dir, os.Stdout, os.Stderr
+	if err := c.Run(); err != nil {
 		log.Fatal(err)
 	}
-	return &b
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -35,10 +36,7 @@ var setUp = gonso.Register("setUp", func(_ context.Context, address string) (str
 	if err != nil {
 		return struct{}{}, err
 	}
-	if err := netlink.AddrAdd(eth, a); err != nil {
-		return struct{}{}, err
-	}
-	return struct{}{}, netlink.LinkSetUp(eth)
+	return struct{}{}, errors.Join(netlink.AddrAdd(eth, a), netlink.LinkSetUp(eth))
 })
 
 func check(err error) {
