@@ -11,8 +11,8 @@ import (
 )
 
 // Handler runs one call. It decodes the argument and encodes the result, so that a call means the
-// same wherever it runs. The files of the argument are closed when it has returned, those of the
-// outcome belong to its caller.
+// same wherever it runs. The files of the argument are closed when it has returned. The files of
+// the outcome belong to its caller.
 type Handler func(ctx context.Context, in codec.Value) *wire.Outcome
 
 // function is a registered handler.
@@ -28,14 +28,14 @@ var registry struct {
 	functions map[string]*function
 }
 
-// Traits are what is known of a handler.
+// Traits are the properties of a handler.
 type Traits struct {
 	Clean      bool // it leaves goroutine and thread as it found them, so that nothing need be made anew for each call
 	Goroutines bool // it starts goroutines that must be inside too
 }
 
-// Register makes h known by name. It panics if the name is empty or taken, as that is a mistake in
-// the program, found when it starts.
+// Register makes h known by name. It panics if the name is empty or already registered: this is a
+// mistake in the program, and is found when it starts.
 func Register(name string, h Handler, t Traits) {
 	f := &function{handler: h, clean: t.Clean, goroutines: t.Goroutines}
 	registry.Lock()

@@ -3,19 +3,19 @@ package gonso
 import "fmt"
 
 // Capabilities are the capability sets of a process. The numbers are the CAP_* of package unix. The
-// sets are those of the OCI runtime specification, which has names in place of numbers. An empty set is
-// empty: with an empty Bounding, all capabilities are dropped from the bounding set.
+// sets are those of the OCI runtime specification, which has names in place of numbers. An empty
+// set has no default: with an empty Bounding, all capabilities are dropped from the bounding set.
 //
 // The process has these sets when it executes the program. The program has the sets that execve(2)
 // makes of them, by the rules of capabilities(7):
 //
 //   - With a uid other than 0, the program has the capabilities in Ambient.
-//   - With uid 0, it has the capabilities in Bounding and in Inheritable. Permitted and Effective do not
-//     count.
+//   - With uid 0, it has the capabilities in Bounding and in Inheritable. Permitted and Effective
+//     do not count.
 //   - With uid 0 and NoNewPrivs, it has the ones of these that are in Permitted too.
 //
-// Each capability in Effective has to be in Permitted, each in Ambient has to be in Permitted and in
-// Inheritable, and each in Inheritable has to be in Bounding.
+// Each capability in Effective must be in Permitted. Each in Ambient must be in Permitted and in
+// Inheritable. Each in Inheritable must be in Bounding.
 type Capabilities struct {
 	Bounding, Effective, Permitted, Inheritable, Ambient []uintptr
 }

@@ -16,78 +16,79 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Cmd is a program that runs in the namespaces of a Set. It is used like
-// exec.Cmd, whose documentation holds here too where nothing else is said. A
-// Cmd cannot be used again after Run, Output, CombinedOutput or Start.
+// Cmd is a program that runs in the namespaces of a Set. It is used like exec.Cmd. The
+// documentation of exec.Cmd holds here, too, unless this one says otherwise. A Cmd cannot be used
+// again after Run, Output, CombinedOutput or Start.
 type Cmd struct {
-	// Path is the program, found inside when it is started. Without a slash it is
-	// looked for in the absolute directories of PATH: of the command's environment,
-	// or, if it has none, of this process. Otherwise a relative one is relative to
+	// Path is the program. It is looked up inside when the command starts. A name without a slash
+	// is looked for in the absolute directories of PATH. PATH is the one of the command's
+	// environment, or of this process if that sets no PATH. A relative path with a slash is relative to
 	// Dir or DirFile.
 	Path string
 
-	// Exe, if not nil, is the program in place of Path: an executable file from
-	// outside, open in any mode, O_PATH included. It is not for scripts, and a
-	// dynamically linked one finds its loader only where the Set's mount namespace
-	// has it. It belongs to the caller, who keeps it open until Start has returned.
+	// Exe, if not nil, is the program in place of Path: an executable file from outside, open in
+	// any mode, O_PATH included. It cannot be a script. A dynamically linked program needs its
+	// loader in the Set's mount namespace. The file belongs to the caller, who keeps it open until
+	// Start has returned.
 	//
-	// In a Set with user, pid or mnt namespaces that somebody else made, what is executed
-	// is a sealed copy, made by each Start: the file must be readable, and a setuid bit or
-	// capabilities of it do not count.
+	// In a Set with user, pid or mnt namespaces that somebody else made, each Start makes a sealed
+	// copy and executes that. So the file must be readable, and its setuid bit and capabilities do
+	// not count.
 	Exe *os.File
 
-	// DynamicLoader lets Exe or Self be dynamically linked where the root directory is
-	// somebody else's: that of a mnt namespace that somebody else made, or a Chroot in a
-	// Set with namespaces as above. The program runs the loader and the libraries that it finds there.
-	// Without it, Start refuses such a program: build it with CGO_ENABLED=0.
+	// DynamicLoader lets Exe or Self be dynamically linked if the root directory is somebody
+	// else's. This is the root of a mnt namespace that somebody else made, or a Chroot in a Set
+	// with such namespaces as above. The program runs the loader and the libraries that it finds
+	// there. Without it, Start refuses such a program: build it with CGO_ENABLED=0.
 	DynamicLoader bool
 
 	Args []string // with the name as Args[0]; if empty, Path
 
-	// Env is the environment, the last of duplicates counts. Nil is this process's,
-	// or, in Sets with user, pid or mnt namespaces that somebody else made and in
-	// which root could read it, PATH, LANG, TZ and what the Go runtime reads.
+	// Env is the environment. Of duplicates the last one counts. Nil is the environment of this
+	// process. In Sets with user, pid or mnt namespaces that somebody else made, root could read
+	// that. There nil is PATH, LANG, TZ and the variables of the Go runtime.
 	Env []string
 
-	// Dir is the working directory, inside. Empty is this process's. In another mount
-	// namespace, in which it has to be looked up, that is so if Unshare made it from this process's
-	// and the path is there; else it is the root directory, or Chroot. In another mount namespace no links
-	// of procfs are followed on the way to it, or to Chroot.
+	// Dir is the working directory, a path inside. Empty is the working directory of this process.
+	// In another mount namespace empty is the same path, if Unshare made the namespace from this
+	// process's and the path exists. Otherwise it is the root directory, or Chroot. In another
+	// mount namespace no links of procfs are followed on the way to Dir and to Chroot.
 	Dir string
 
-	// DirFile, if not nil, is the working directory in place of Dir: an open directory, which belongs to
-	// the caller, who keeps it open until Start has returned. In a Set with a mount namespace that somebody
-	// else made Start refuses one of this program's own mount namespace, from which ".." would lead to all of the
-	// host's files; one that [Set.OpenFile] has opened is right there. It excludes Dir and Chroot.
+	// DirFile, if not nil, is the working directory in place of Dir: an open directory. It belongs
+	// to the caller, who keeps it open until Start has returned. It excludes Dir and Chroot.
+	//
+	// In a Set with a mount namespace that somebody else made, Start refuses a directory of this
+	// program's own mount namespace: ".." would lead from it to all of the host's files. Open the
+	// directory by [Set.OpenFile] there.
 	DirFile *os.File
 
-	// Chroot is a root directory, inside. The working directory is there too. Empty
-	// is this process's root or, in another mount namespace, that one's.
+	// Chroot is the root directory, a path inside. The working directory is below it. Empty is the
+	// root of this process or, in another mount namespace, the root of that.
 	Chroot string
 
-	// The standard streams and, as descriptors from 3 on, other files. These are all
-	// that the program gets; not even descriptors that this process leaks to its
-	// children are inherited.
+	// The standard streams and, as descriptors from 3 on, other files. The program gets no other
+	// descriptors. It does not even inherit descriptors that this process leaks to its children.
 	Stdin      io.Reader
 	Stdout     io.Writer
 	Stderr     io.Writer
 	ExtraFiles []*os.File
 
-	// KeepIDs leaves the program the uid and gid of this process, see [Worker].KeepIDs.
-	// Without it, it becomes root of the Set's user namespace if the Set has one.
+	// KeepIDs leaves the program the uid and gid of this process, see [Worker].KeepIDs. Without it,
+	// the program becomes root of the Set's user namespace, if the Set has one.
 	KeepIDs bool
 
-	// Credential has the ids to run with, those inside. It takes CAP_SETUID and
-	// CAP_SETGID, which joining a user namespace of the Set grants there. With nil, they
-	// are as KeepIDs says. With another uid than 0 the program has no capabilities but
-	// AmbientCaps, and Dir and the program are looked up without others.
+	// Credential has the ids of the program, as they are inside. With nil, KeepIDs decides. It
+	// takes CAP_SETUID and CAP_SETGID. Joining the Set's user namespace grants them. With a uid
+	// other than 0 the program has only the capabilities of AmbientCaps, and looks up Dir and Path
+	// with no others.
 	Credential *Credential
 
 	// Capabilities are all capability sets of the program. With nil, the program's ids, AmbientCaps
-	// and the Set decide. Bounding is set before the ids of Credential, and the other sets after them.
-	// Dropping from the bounding set takes CAP_SETPCAP. Permitted can have only capabilities that a
-	// process has after joining the Set: all, where the Set has a user namespace. Capabilities
-	// exclude AmbientCaps.
+	// and the Set decide. Bounding is set before the ids of Credential, and the other sets after
+	// them. Dropping from the bounding set takes CAP_SETPCAP. Permitted can have only capabilities
+	// that a process has after it has joined the Set: all of them, if the Set has a user namespace.
+	// Capabilities exclude AmbientCaps.
 	Capabilities *Capabilities
 
 	// NoNewPrivs sets no_new_privs: the program, and all that it executes, gets no privileges from
@@ -104,52 +105,53 @@ type Cmd struct {
 	Rlimits []Rlimit
 
 	// OOMScoreAdj says how readily the kernel kills the program when memory is short, from -1000
-	// (never) to 1000 (proc_pid_oom_score_adj(5)). With nil it is this process's value. In Sets with
-	// user, pid or mnt namespaces that somebody else made, a negative value of this process is not
-	// passed on. A lower value than this process's takes CAP_SYS_RESOURCE in the initial user
+	// (never) to 1000 (proc_pid_oom_score_adj(5)). With nil it is this process's value. In Sets
+	// with user, pid or mnt namespaces that somebody else made, a negative value of this process is
+	// not passed on. A lower value than this process's takes CAP_SYS_RESOURCE in the initial user
 	// namespace, unless a process with that capability has raised the value before.
 	OOMScoreAdj *int
 
-	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps. Empty
-	// asks for none; but where the Set's user namespace maps no uid 0, and neither
-	// Credential nor KeepIDs is set, the program has all of them, as root would.
+	// AmbientCaps are capabilities (CAP_*) that a program without uid 0 keeps. Empty asks for no
+	// capabilities. But if the Set's user namespace maps no uid 0, and neither Credential nor
+	// KeepIDs is set, the program has all of them, like root.
 	AmbientCaps []uintptr
 
-	// Setsid gives the program a new session, and Setctty gives that session Ctty, a
-	// descriptor of the program, as its terminal. Setpgid gives it a new process group.
-	// Without them it is in those of this process, but in Sets with user, pid or mnt
-	// namespaces that somebody else made in a session of its own.
+	// Setsid gives the program a new session, and Setctty gives that session Ctty, a descriptor of
+	// the program, as its terminal. Setpgid gives it a new process group. Without them the program
+	// is in the session and process group of this process. In Sets with user, pid or mnt namespaces
+	// that somebody else made it is in a session of its own.
 	Setsid, Setctty bool
 	Ctty            int
 	Setpgid         bool
 
-	// KeepSession leaves the program in the session of this process there, too. It then
-	// has the terminal of that, with job control, and so has root inside who traces
-	// the program or comes to run in its place: where the kernel has TIOCSTI, they can
-	// type at that terminal.
+	// KeepSession leaves the program in the session of this process there, too. The program then
+	// has the terminal of this session, with job control. Root inside has it as well, by tracing
+	// the program or by running in its place. If the kernel has TIOCSTI, root inside can type at
+	// that terminal.
 	KeepSession bool
 
-	// HostFiles lets the program be in a pid namespace of somebody else with the files
-	// of this one, as [Worker].HostFiles does for functions.
+	// HostFiles lets the program be in a pid namespace of somebody else while it has the files of
+	// this program. [Worker].HostFiles does the same for functions.
 	HostFiles bool
 
-	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on
-	// which Start was called: use runtime.LockOSThread. Executing a program that is
-	// setuid or has file capabilities takes it back. With nil it gets none. On a thread that is
-	// not in this program's own namespaces Start refuses it: another thread has to start the program then.
+	// Pdeathsig is a syscall.Signal that the program gets when the thread ends on which Start was
+	// called: use runtime.LockOSThread. Executing a program that is setuid or has file capabilities
+	// takes the signal back. With nil there is no signal. Start refuses Pdeathsig on a thread that
+	// is not in this program's own namespaces, because another thread has to start the program
+	// then.
 	Pdeathsig os.Signal
 
-	// Cgroup is a directory of cgroup v2, open, in which the program is started
-	// (CLONE_INTO_CGROUP, Linux 5.7). With nil it is in that of this process.
+	// Cgroup is a directory of cgroup v2, open, in which the program is started (CLONE_INTO_CGROUP,
+	// Linux 5.7). With nil the program is in the cgroup of this process.
 	Cgroup *os.File
 
 	// Process is this process's own child, in a pid namespace too. Set by Start.
 	Process      *os.Process
 	ProcessState *os.ProcessState // set by Wait
 
-	// Cancel is called when the context is done, WaitDelay bounds what comes after;
-	// see exec.Cmd. Without WaitDelay, something that was started inside and keeps an
-	// inherited pipe open keeps Wait waiting.
+	// Cancel is called when the context is done. WaitDelay bounds the time after that: see
+	// exec.Cmd. Without WaitDelay, Wait waits for every process inside that has inherited a pipe
+	// and keeps it open.
 	Cancel    func() error
 	WaitDelay time.Duration
 
@@ -174,20 +176,17 @@ type Credential struct {
 	NoSetGroups bool     // leaves them as they are
 }
 
-// Command returns the Cmd to run a program in the Set. The program takes the
-// place of a launcher of a few hundred bytes that has entered the namespaces:
-// there is no process in between, and this one is not forked. Everything that a
-// name means is looked up inside. See [Cmd.Start] for errors.
+// Command returns the Cmd to run a program in the Set. A launcher of a few hundred bytes enters the
+// namespaces, and the program takes its place. So there is no process in between, and this process
+// is not forked. All names are looked up inside. See [Cmd.Start] for errors.
 //
-// The context is that of exec.CommandContext: when it is done before the
-// command is, the process is killed.
+// The context works as in exec.CommandContext: the process is killed if the context ends first.
 //
-// For the types that the Set does not have, the program is where this one is, also if Start is called in a
-// closure of another Set. Privileges that the calling thread has dropped the program does not have
-// either; on a thread that has dropped some and is in another Set, Start fails.
+// For the types that the Set does not have, the program is in the namespaces of this program, even
+// if a closure of another Set calls Start. The program lacks all privileges that the calling thread
+// has dropped. Start fails on a thread that has dropped privileges and is in another Set.
 //
-// It needs what joining the namespaces needs: CAP_SYS_ADMIN for those that a
-// user namespace of the Set does not own.
+// It needs CAP_SYS_ADMIN for the namespaces that a user namespace of the Set does not own.
 func (s *Set) Command(ctx context.Context, name string, args ...string) *Cmd {
 	c := &Cmd{Path: name, Args: append([]string{name}, args...), set: s, ctx: ctx}
 	if ctx == nil {
@@ -231,15 +230,14 @@ func (c *Cmd) environment() *exec.Cmd {
 	return e
 }
 
-// Start starts the program and does not wait for it. After that Wait must be
-// called: until it has returned the Set's namespaces are held.
+// Start starts the program and does not wait for it. The caller must call Wait after that. The
+// command holds the Set's namespaces until Wait has returned, also if the Set is closed.
 //
-// An error of the launch itself, up to the program's being executed, is an
-// error of Start, after which nothing is left: one that matches
-// exec.ErrNotFound where a name was not found in PATH, fs.ErrNotExist and
-// fs.ErrPermission for the file or Dir inside, [ErrClosed] for the Set. What
-// namespaces refuse is an [*Error]. For a program that is there, and whose interpreter or
-// loader is not, it matches fs.ErrNotExist, and its Hint names what is missing.
+// Start returns every error up to the execution of the program. After an error nothing is left. The
+// error matches exec.ErrNotFound if a name is not in PATH, fs.ErrNotExist or fs.ErrPermission for
+// the file or Dir inside, and [ErrClosed] for the Set. A refusal by namespaces is an [*Error]. If
+// the program exists and its interpreter or loader does not, the error matches fs.ErrNotExist, and
+// its Hint names the missing file.
 func (c *Cmd) Start() error {
 	if c.inner == nil {
 		return errNoCommand
@@ -379,15 +377,13 @@ func (c *Cmd) letGo() {
 	}
 }
 
-// Wait waits for the program's end and for the copying of its streams, as
-// exec.Cmd does; the error for another end than exit status 0 is an
-// *exec.ExitError.
+// Wait waits for the end of the program and for the copying of its streams, as exec.Cmd does. For
+// every end but exit status 0 the error is an *exec.ExitError.
 //
-// An interactive shell makes its own process group the one in the foreground of the
-// terminal, and in a pid namespace cannot give that back when it ends. Wait does so: if this
-// process was in the foreground at Start, and the group that is there now was the program's or
-// has nobody in it, its own group is in the foreground again. That is so in Sets with a pid
-// namespace, and elsewhere where Stdin is a file.
+// An interactive shell puts its own process group in the foreground of the terminal. In a pid
+// namespace it cannot undo that when it ends. Wait undoes it, if this process was in the foreground
+// at Start, and the group in the foreground now is the program's or is empty. Wait does so in Sets
+// with a pid namespace, and in other Sets if Stdin is a file.
 func (c *Cmd) Wait() error {
 	if !c.started {
 		return errNotStarted
@@ -445,8 +441,8 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
-// Output runs the program and returns what it prints. If Stderr is nil, an
-// *exec.ExitError has what came there.
+// Output runs the program and returns what it prints. If Stderr is nil, an *exec.ExitError has the
+// text of standard error.
 func (c *Cmd) Output() ([]byte, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("exec: Stdout already set")
@@ -491,8 +487,8 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	return w, err
 }
 
-// StdoutPipe returns a pipe from the program's standard output. Wait closes it,
-// so all must have been read before.
+// StdoutPipe returns a pipe from the program's standard output. Wait closes it, so read all of it
+// before.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	if err := c.before("StdoutPipe"); err != nil {
 		return nil, err

@@ -1,31 +1,31 @@
 // Package gonso runs work inside Linux namespaces.
 //
-//	s, err := gonso.Unshare(gonso.Net)            // a Set: new namespaces, or opened ones
+//	s, err := gonso.Unshare(gonso.Net)        // a Set: new namespaces, or opened ones
 //	defer s.Close()
-//	err = s.Run(func() error { ... })             // a closure, on a thread inside
-//	out, err := fn.Do(ctx, s, in)                 // a registered function, on a thread or in a process
-//	err = s.Command(ctx, "ip", "addr").Run()      // a program
+//	err = s.Run(func() error { ... })         // a closure, on a thread inside
+//	out, err := fn.Do(ctx, s, in)             // a registered function, in a thread or process
+//	err = s.Command(ctx, "ip", "addr").Run()  // a program
 //
-// A [Set] is a collection of namespaces, at most one of each type. Everything else goes from there:
+// A [Set] is a collection of namespaces, at most one of each type. These are the calls:
 //
 //	you want to                                  call
 //	make namespaces                              Unshare, Set.Unshare
-//	have those of this thread, of a process,     Current, FromPID, FromPIDFD, FromFiles, Open, FromDir
-//	  of open files, of files in a directory
+//	open those of this thread, of a process,     Current, FromPID, FromPIDFD, FromFiles,
+//	  of open files, of files in a directory       Open, FromDir
 //	put Sets together                            Set.With, Set.Without, Set.Dup
 //	run a closure                                Set.Run, Set.Do
-//	start one that goes on: a server             Set.Go
+//	run one in the background: a server          Set.Go
 //	run a function, wherever it has to run       Register, Func.Do
 //	run a program; this very program             Set.Command; Set.Self, Cmd.RunAndExit
-//	have a socket, a connection, a listener      Set.Socket, Set.DialContext, Set.Dialer, Set.Listen,
-//	                                               Set.ListenPacket, Set.ListenConfig
+//	make a socket, a connection, a listener      Set.Socket, Set.DialContext, Set.Dialer,
+//	                                               Set.Listen, Set.ListenPacket, Set.ListenConfig
 //	list network interfaces                      Set.Interfaces, Set.InterfaceByName
 //	resolve names with other servers             Set.Resolver
 //	open a file; one of an image                 Set.OpenFile; InRoot
 //	keep namespaces beyond the program           Set.Pin, Set.PinNS, Unpin
-//	have Sets and workers ready before need      NewPool, Set.Warm
-//	say how the worker process is to be          Set.SetWorker
-//	look                                         Set.Types, Set.ID, Set.Owner, Set.Parent,
+//	have Sets and workers ready in advance       NewPool, Set.Warm
+//	set up the worker process                    Set.SetWorker
+//	look at a Set                                Set.Types, Set.ID, Set.Owner, Set.Parent,
 //	                                               Set.OwnerUID, Set.IDMaps, Set.Plan
 //	see what is allowed here, and why not        Probe
 //	give a library a descriptor                  Set.File, Set.Fd
@@ -33,209 +33,263 @@
 //
 // # Two backends
 //
-// The thread backend: a locked OS thread of this process enters the namespaces. It runs closures,
-// and registered functions where a thread does. The process backend: this program is started again
-// inside the namespaces, and calls go to it over a socket. Func.Do picks the backend; [Set.Plan] says
-// which it would be, and why. Namespaces that this process is in anyway ("home") are never entered: a
-// Set from [Current] with one new net namespace costs one setns(2).
+// The thread backend: a locked thread of this process enters the namespaces. It runs closures, and
+// registered functions if a thread can do their work.
 //
-// What a function is, is said once, when it is registered. Where a call goes, is said with the call,
-// and mostly not at all:
+// The process backend: a worker process runs inside the namespaces. It is this program, started
+// again. Calls go to it over a socket.
 //
-//	the function ...                        Register option      without it
-//	starts goroutines that must be inside   StartsGoroutines     it may run on a thread
-//	leaves its thread as it found it        LeavesThreadClean    the thread ends with it
+// Func.Do chooses the backend. [Set.Plan] says which one it would be, and why.
 //
-//	the call goes to ...                    Do option            without it
-//	a thread of this process                InThread             what a thread can do goes to one
-//	the Set's worker process                InProcess            what a thread cannot do goes there
-//	a process of its own                    Isolated             calls share the worker and its memory
-//	a thread that ends with it              EndThread            the thread is given back if it can be
-//	another root, directory or umask        Root, Dir, DirFile,  it has those of the process
-//	                                          Umask
+// A Set may have namespaces that are this program's own. They are called "home". Work makes sure of
+// these, too, so that a thread that other code has moved does no harm: see type [Set].
 //
-// # How things are said
+// An option of Register says what the function is like. An option of Do says where a call goes.
+// Most functions and most calls need neither:
 //
-// What one call does differently from another is said with options, which are functions: of
-// [Unshare], [Register], [Func.Do], [Set.Run] and [Set.Go]. Most calls have none. Two options that exclude each
-// other are an error that names both. What describes a thing that lives on is a struct, whose zero
-// value is as if it were not given: [Cmd], [Worker], [PoolOptions]. Only a Set's worker is set by a
-// method, [Set.SetWorker], since Sets come from many places.
+//	the function ...                        Register option    without the option
+//	starts goroutines that must be inside   StartsGoroutines   it may run on a thread
+//	leaves its thread as it found it        LeavesThreadClean  the thread ends with it
+//
+//	the call goes to ...                    Do option          without the option
+//	a thread of this process                InThread           a thread, if a thread can do it
+//	the Set's worker process                InProcess          the worker, if no thread can do it
+//	a process of its own                    Isolated           calls share the worker's memory
+//	a thread that ends with it              EndThread          the thread is given back if possible
+//	another root, directory or umask        Root, Dir,         those of the process
+//	                                          DirFile, Umask
+//
+// # Options and structs
+//
+// Options change what one call does. They are functions: see [Unshare], [Register], [Func.Do],
+// [Set.Run] and [Set.Go]. Two options that exclude each other are an error that names both.
+//
+// Structs describe a thing that lives on: [Cmd], [Worker], [PoolOptions]. The zero value of each
+// field is the default. A method, [Set.SetWorker], sets a Set's worker, because Sets come from many
+// calls.
 //
 // # Init
 //
-// [Init] must be called first in main, and in TestMain, of programs that run registered functions: a
-// worker is the same program, and Init is where it becomes one. Closures, and everything else in this
-// package, do without. Before main has called Init no worker is started: what needs one answers
-// [ErrNotInitialized]. [InitElsewhere] is for programs that call the Init of another package.
+// [Init] must be the first call in main, and in TestMain, of a program that needs a worker. A
+// worker is the same program, started again: in Init it becomes the worker.
+//
+// These need a worker:
+//
+//   - registered functions that go to a process,
+//   - sockets, connections, listeners, interfaces and files inside, if the Set has a user or time
+//     namespace,
+//   - names that are resolved in a Set with a mnt namespace.
+//
+// Closures and commands need no worker. If main has not called Init, no worker is started, and the
+// call returns [ErrNotInitialized]. A program whose main calls the Init of another package uses
+// [InitElsewhere].
 //
 // # What threads cannot do
 //
-// No thread of a Go program can enter a user namespace (EINVAL in a multi-threaded process, setns(2))
-// or a time namespace (EUSERS, time_namespaces(7)). A closure is then refused with [ErrNeedsProcess];
-// a registered function goes to a process.
+// User and time namespaces: no thread of a Go program can enter them (EINVAL, setns(2); EUSERS,
+// time_namespaces(7)). A closure is refused with [ErrNeedsProcess]. A registered function goes to a
+// process.
 //
-// Namespaces belong to threads, not to goroutines: a goroutine started inside a closure is not
-// inside, and the standard library starts some of its own, such as those of net.Dial
-// ([Set.DialContext] is right wherever it runs). A function that starts goroutines is to be
-// registered with [StartsGoroutines].
+// Goroutines: a namespace belongs to a thread, and not to a goroutine. A goroutine that a closure
+// starts is not inside. The standard library starts some, for example in net.Dial.
+// [Set.DialContext] is right in every goroutine. Register a function with [StartsGoroutines] if it
+// starts goroutines.
 //
-// A thread that joined an ipc or a mnt namespace cannot be given back: setns(2) takes it off the
-// process's shared list of semaphore adjustments, and demands for mnt that it share root and working
-// directory with no other thread, which cannot be undone. It ends with the work.
+// Ipc and mnt namespaces: a thread that has joined one cannot be given back, and ends with the
+// work. setns(2) takes its SysV semaphore undo state (SEM_UNDO) away for ipc. For mnt it takes root
+// and working directory from those that the threads of the process share.
 //
-// What is read in a foreign mnt namespace stays in the caches of the whole process: certificates,
-// resolver configuration, time zone, users. Registered functions therefore go to a process if the Set
-// has one, unless [InThread] is given.
+// Caches after work in a mnt namespace: certificates, resolver configuration, time zone and users
+// are read once for the whole process. If they were read inside, the program goes on to use them
+// outside. So registered functions go to a process if the Set has a foreign mnt namespace.
+// [InThread] changes that.
 //
-// In a foreign net namespace what names network interfaces fills the cache of the whole process for
-// zones of IPv6 addresses: net.Interfaces, net.InterfaceByName, and connections that package net makes
-// there with link-local addresses. Up to a minute long "%eth0" then has on the host the index that it
-// has inside. [Set.Interfaces], [Set.InterfaceByName] and the sockets of [Set.Dialer] and
-// [Set.ListenConfig] leave that cache alone. Closures and functions on a thread do not.
+// Caches after work in a net namespace: package net keeps the indexes of interfaces for the zones
+// of IPv6 addresses. net.Interfaces, net.InterfaceByName and connections with link-local addresses
+// fill that cache. For up to a minute "%eth0" then means on the host the index that it has inside.
+// A closure, and a function on a thread, fill it. [Set.Interfaces], [Set.InterfaceByName] and the
+// sockets of [Set.Dialer] and [Set.ListenConfig] do not.
 //
-// /proc/self and /proc/net mean the process, by its main thread, which is never inside. So on a
-// thread /proc/net/dev lists the interfaces outside, /proc/self/ns has the namespaces outside, and
-// libraries that read these report the host. In a worker they mean inside. /proc/thread-self/net and
-// /proc/thread-self/ns mean inside on both backends (proc(5)). Where the path cannot be chosen, register
-// the function with [StartsGoroutines], or call it with [InProcess].
+// /proc/self and /proc/net: they mean the main thread of the process, which is never inside. On a
+// thread /proc/net/dev lists the interfaces outside, and libraries that read it report the host.
+// /proc/thread-self/net and /proc/thread-self/ns mean inside on both backends (proc(5)). If a
+// library chooses the path, register the function with [StartsGoroutines], or call it with
+// [InProcess]: in a worker all of these mean inside.
 //
-// Setting a pid namespace moves the children of a thread, not the thread (pid_namespaces(7)). A
-// registered function with a foreign pid namespace always goes to a process.
+// Pid namespaces: setns(2) moves the later children of a thread, and not the thread
+// (pid_namespaces(7)). A registered function always goes to a process if the Set has a foreign pid
+// namespace.
 //
-// PR_SET_PDEATHSIG means the thread that started a child, not the process (prctl(2)): such a child,
-// started in a closure, may die when that returns.
+// PR_SET_PDEATHSIG: it means the thread that started the child, and not the process (prctl(2)). A
+// child with this signal that a closure has started may die when the closure returns.
 //
 // # Namespaces that are made
 //
-// With [User], [PID] or [Time] among the types, [Unshare] makes all of them in a helper process of a
-// few hundred bytes that shares no memory with this one, otherwise on a thread. The helper is
-// short-lived, except for PID.
+// [Unshare] makes namespaces on a thread. If [User], [PID] or [Time] is among the types, a helper
+// process makes all of them. It is a few hundred bytes large and shares no memory with this
+// process. It ends at once, but for PID.
 //
-// A new pid namespace gets an init, pid 1 inside, which does nothing but reap orphans. It lives as
-// long as a Set that has the namespace: the one that Unshare returned, a Dup of it, one made from it.
-// When the last of them is closed, or this process ends, however it does, everything inside is killed
-// and the namespace is dead: nothing can be started in it any more (ENOMEM, pid_namespaces(7)), also
-// where a descriptor or a bind mount still refers to it. Close does not wait for that. A process that
-// this one has started inside, as a closure can, has to be waited for as any other; the kernel keeps
-// init until that is done.
+// A new pid namespace gets an init, pid 1 inside, which reaps orphans and does nothing else. The
+// init lives as long as a Set has the namespace: the Set from Unshare, its Dup, a Set made from it.
+// A command uses its Set until Wait has returned. When the last Set is closed and unused, or this
+// process ends in any way, everything inside is killed. After that nothing can be started in the
+// namespace (ENOMEM, pid_namespaces(7)), even if a descriptor or a bind mount still refers to it.
+// Close does not wait for that. A child of this process that is inside has to be waited for like
+// any other child. The kernel keeps the init until then.
 //
-// A new time namespace takes effect for children alone, and its clocks are set before the first one:
-// [ClockOffsets]. A new mount namespace is a slave of the one it was copied from, so that nothing
-// leaks to the host while the host's mounts and unmounts still arrive: [Propagation].
+// A new time namespace works for children only. [ClockOffsets] sets its clocks before the first
+// child.
 //
-// # Arguments and results
+// A new mnt namespace is a slave of the one that it was copied from: its mounts do not reach the
+// host, and the host's mounts and unmounts reach it. [Propagation] changes that.
 //
-// Arguments and results of registered functions are copied through their encoding on both backends,
-// so that a call means the same wherever it runs. They cross as CBOR: exported fields, maps, slices,
-// and strings that may be any bytes; up to 64 MiB encoded, nested up to 256 deep. What the result of a
-// process takes of this program's memory is bounded by [Worker].MaxResult. Types that hold
-// functions or interfaces with methods cannot (but for readers, writers and channels in arguments);
-// every Do then returns an error that says so. What an any holds comes back as nil, bool, int64,
-// float64, string, []byte, []any, map[string]any or time.Time.
+// # Values
 //
-// An *os.File crosses as a descriptor, up to 250 of them in a value, anywhere but within an any or the
-// key of a map. Files in the argument stay the caller's: the function gets duplicates, which are
-// closed when it has returned, so one that keeps a file duplicates it. Files in the result are given
-// away: the function's are closed, and what Do returns belongs to its caller. Of results that do not
-// block (O_NONBLOCK) only sockets, pipes and devices have deadlines. The descriptors are
-// close-on-exec, and share offset and flags with those they were made of (dup(2)). Pipes of less than
-// 256 KiB capacity in the argument have that while the call lasts (F_SETPIPE_SZ; where
-// /proc/sys/fs/pipe-user-pages-soft allows): with the usual 64 KiB each side would spend its time on
-// waiting for the other.
+// The argument and the result of a registered function are encoded and decoded on both backends. So
+// a call means the same on a thread and in a process.
 //
-// Context values do not cross. The deadline does, and the context of the function ends when, and as,
-// that of the caller does. Of errors, what errors.Is and errors.As
-// find keeps working for errno, fs.PathError, os.LinkError, os.SyscallError, net.OpError,
-// net.DNSError, the sentinels of io, io/fs, os, net and context, gonso's own, and those of
-// [RegisterError] and [RegisterErrorType]; others keep their text.
+// These values cross, as CBOR: exported fields, maps, slices, and strings of any bytes. A value has
+// up to 64 MiB encoded, and is nested up to 256 deep. [Worker].MaxResult bounds the memory of this
+// program that a result from a worker may take. An any comes back as nil, bool, int64, float64,
+// string, []byte, []any, map[string]any or time.Time.
 //
-// # Readers and writers
+// Functions do not cross, nor do interfaces with methods, except the readers, writers and channels
+// below. If a type has them, every Do returns an error that says so.
 //
-// An argument may have fields and elements of type io.Reader, io.Writer, io.ReadCloser and
-// io.WriteCloser, on both backends. What is in them and is no *os.File is connected by a pipe: the
-// function finds one end, an *os.File, and Do copies at the other while the function runs. Do returns
-// when what was written has gone to the writers. The function need not close its end: its end is closed
-// when it returns. Errors of copying are joined to Do's. Leaving input unread is not an error; what was
-// left unread is lost.
+// Values of a context do not cross. Its deadline does. The context of the function ends when the
+// caller's context ends, and with the same error.
 //
-// If the function left something behind that keeps a writer's pipe open, Do goes on as long as it says
-// something and for the grace period ([Worker].Grace) after that, or after ctx is done; the error then
-// matches os.ErrDeadlineExceeded. A Read of a reader, or a Write of a writer, that is still under way
-// when the function has returned cannot be ended. Do waits for it, as Wait of os/exec does, so that the
-// caller can use them again. With the option [WaitDelay] it does not wait longer than that: for a
-// connection that may be idle, for example. A terminal is an *os.File, for which nothing is copied.
+// # Files
 //
-// # Channels
+// An [*os.File] crosses as a descriptor. A value holds up to 250 of them, in any place except an
+// any and the key of a map.
 //
-// An argument may have fields and elements of type chan<- T, on which the function sends, and <-chan
-// T, from which it receives, on both backends: progress, results as they come, work as it is found. T
-// is any type that can cross and holds no files, readers, writers or channels; a value has up to 4 MiB
-// encoded, and a channel counts as two of the argument's 250 files. The function gets a channel of its
-// own, without a buffer. A nil channel arrives as nil.
+// Files in the argument stay the caller's. The function gets duplicates, which are closed when it
+// returns. A function that keeps a file has to duplicate it. Files in the result are given away:
+// the function's own are closed, and the files that Do returns belong to its caller.
 //
-// Of a chan<- T, what the function sends is sent on the caller's channel, in order, while Do runs. So
-// somebody has to receive meanwhile, or the channel needs a buffer. The function waits for that: it
-// can be 16 values ahead. Do returns when the channel has all that the function has sent, also if it
-// panicked; of a worker that died, what it had passed on. Do does not close the channel, as it does
-// not close a writer: the caller closes it after Do has returned, and several calls may share one. The
-// function may close its own; that only says that it sends no more.
+// The descriptors are close-on-exec. They share offset and flags with the files that they were made
+// of (dup(2)). If a file of the result is in non-blocking mode (O_NONBLOCK), it has deadlines if it
+// is a socket, a pipe or a device.
 //
-// Of a <-chan T, values are taken from the caller's channel as the function receives them, one ahead.
-// When the caller closes the channel, the function's is closed once it has received what was sent.
-// What it has not received when it returns stays in the caller's channel, but for that one value,
-// which is lost. Do then returns, whether or not somebody goes on sending.
+// A pipe in the argument is made 256 KiB wide while the call lasts, if it was smaller
+// (F_SETPIPE_SZ, as far as /proc/sys/fs/pipe-user-pages-soft allows). With the usual 64 KiB both
+// sides would mostly wait for each other.
 //
-// When ctx is done, channels go on for half of the grace period ([Worker].Grace), or for a tenth of a
-// second if the function has returned. Then they are cut off: what the function sends is dropped, and
-// what it receives from is closed, so that one that does not look at its context returns too. Do's
-// error then matches that of ctx, also if the function returned none.
+// # Streams
 //
-// Values that cannot cross, because an any holds a function or they are too large, end their channel,
-// and the error is joined to Do's: what is sent after that is dropped. Goroutines that the function
-// leaves behind have nobody to send to. What comes from a worker and waits for its receiver has one
-// bound for all channels of a Set: where 96 MiB are waiting, further large values wait for these.
+// An argument may have fields and elements of the types io.Reader, io.Writer, io.ReadCloser,
+// io.WriteCloser, chan<- T and <-chan T, on both backends.
+//
+// A reader or writer crosses as a pipe. The function finds one end, an *os.File. Do copies at the
+// other end while the function runs. A reader or writer that is an *os.File crosses as that file,
+// and nothing is copied: a terminal stays a terminal.
+//
+//   - Do returns when the writers have all that was written.
+//   - The function need not close its end: its end is closed when it returns.
+//   - Leaving input unread is not an error. The rest of the input is lost.
+//   - Errors of copying are joined to the error of Do.
+//
+// If a process that the function left behind keeps a writer's pipe open, Do goes on while output
+// comes, and ends the grace period ([Worker].Grace) after the last output, or after the end of ctx.
+// The error then matches os.ErrDeadlineExceeded.
+//
+// Do cannot end a Read or Write of the caller's reader or writer. It waits for that, as Wait of
+// os/exec does, so that the caller can use them again. [WaitDelay] bounds the wait: for example for
+// a connection that may be idle.
+//
+// A channel carries values one by one: the function sends on a chan<- T, and receives from a <-chan
+// T. T is any type that crosses and has no files, readers, writers or channels. A value has up to 4
+// MiB encoded. A channel counts as two of the 250 files. The function gets a channel of its own,
+// without a buffer. A nil channel arrives as nil.
+//
+// For a chan<- T, Do sends on the caller's channel, in order, what the function sends. The caller
+// has to receive while Do runs, or the channel needs a buffer. The function can be 16 values ahead,
+// and then waits. Do returns when the channel has all values that the function has sent, also if
+// the function panicked. After the death of a worker it has all values that the worker had passed
+// on. Do does not close the channel: the caller does that after Do has returned. So several calls
+// can share one channel. A function that closes its channel says only that it sends no more.
+//
+// For a <-chan T, Do takes values from the caller's channel as the function receives them, one
+// ahead. When the caller closes the channel, the function's channel is closed after the last value.
+// Values that the function does not receive stay in the caller's channel, except the one that was
+// taken ahead, which is lost. Do returns even if the caller goes on sending.
+//
+// When ctx ends, channels go on for half of the grace period ([Worker].Grace), or for a tenth of a
+// second if the function has returned. After that, values that the function sends are dropped, and
+// the channels from which it receives are closed. So a function that does not look at its context
+// returns, too. The error of Do then matches the error of ctx, even if the function returned no
+// error.
+//
+// A value that cannot cross ends its channel: an any that holds a function, or a value that is too
+// large. The error is joined to the error of Do, and later values are dropped. Goroutines that the
+// function leaves behind can send to nobody. All channels of a Set share one bound for values that
+// wait for their receivers: while 96 MiB are waiting, further large values wait, too.
+//
+// # Errors
+//
+// The text of an error always crosses. errors.Is and errors.As find these after it has crossed:
+//
+//   - errno,
+//   - fs.PathError, os.LinkError, os.SyscallError, net.OpError, net.DNSError,
+//   - the sentinels of io, io/fs, os, net and context,
+//   - gonso's own errors,
+//   - errors that the program registers with [RegisterError] and [RegisterErrorType].
+//
+// A refusal by the kernel is an [*Error]. It has a Hint if gonso found the cause: a sysctl, a
+// seccomp filter, a missing capability.
 //
 // # Descriptors
 //
 // A Set owns one descriptor for each of its namespaces that is not home, and one for each user
-// namespace between home and its own; a pid namespace that was made has one more, the life line of
-// its init. Files handed out by [Set.File] are new descriptors that the caller closes; the number that
-// [Set.Fd] gives is the Set's own. All are close-on-exec. A Set that was forgotten is closed after its
-// garbage collection. A Set in use keeps what it needs until the work ends, also when it is closed
-// meanwhile.
+// namespace between home and its own. A pid namespace that was made has one more, the life line of
+// its init. [Set.File] makes new descriptors, which the caller closes. [Set.Fd] gives the number of
+// the Set's own. All are close-on-exec.
 //
-// Package init keeps one descriptor, of /proc: something else could be mounted there before the first
-// call, or the program could have another root by then. It also looks at which namespaces the program is
-// in. Threads are given back by setns to these: the first call that needs one of them opens and keeps a
-// descriptor of it, up to eight in all. It is found by a thread that is there still, also if the call comes
-// from a thread that is elsewhere.
+// The garbage collector closes a Set that nothing refers to. A Set that is closed while work runs
+// in it keeps what the work needs until the work ends.
+//
+// Package init keeps one descriptor of /proc, because something else could be mounted there before
+// the first call, or the program could have another root by then. It also notes the namespaces that
+// the program is in. A thread is given back by setns(2) to these. The first call that needs one of
+// them opens a descriptor of it and keeps it, up to eight in all. The call may come from a thread
+// that is elsewhere: the namespace is found by a thread that is at home.
 //
 // # Privileges
 //
-// Making or joining namespaces needs CAP_SYS_ADMIN in the user namespace that owns them, and joining
-// also in one's own (setns(2)); mnt needs CAP_SYS_CHROOT too. [Set.Pin] needs it in the user namespace
-// that owns the mount namespace. [Unshare] with [User] among the types needs nothing where the system
-// allows unprivileged user namespaces. Joining a user namespace gives all capabilities in it and takes
-// those outside away (user_namespaces(7)). A worker joins what it has to before that, and is then root
-// inside, if id 0 is mapped there and [Worker].KeepIDs is not set. A refusal is an [*Error] whose Hint,
-// if there is one, comes from what was found afterwards: sysctls, seccomp, capabilities.
+// To make a namespace takes CAP_SYS_ADMIN in the user namespace that owns it. To join one takes the
+// same, and also CAP_SYS_ADMIN in one's own user namespace (setns(2)). For mnt it takes
+// CAP_SYS_CHROOT, too. [Set.Pin] takes CAP_SYS_ADMIN in the user namespace that owns the mnt
+// namespace.
 //
-// A plain user's program that has capabilities by its file (setcap(8)) makes and enters namespaces with
-// them, in processes too, but programs that it runs do not have them (capabilities(7)). It
-// cannot be a worker outside of a user namespace, or whoever starts it could choose what it runs.
+// [Unshare] takes no privilege if [User] is among the types and the system allows unprivileged user
+// namespaces.
+//
+// A process that joins a user namespace gets all capabilities in it, and loses the capabilities
+// outside (user_namespaces(7)). A worker joins first what takes the capabilities outside. It is
+// then root inside, if id 0 is mapped there and [Worker].KeepIDs is not set.
+//
+// A plain user's program may have capabilities by its file (setcap(8)). It makes and enters
+// namespaces with them, in processes too. Programs that it runs do not have them (capabilities(7)).
+// Such a program cannot be a worker outside of a user namespace: any user who starts it could
+// choose what it runs.
 //
 // # Somebody else's Set
 //
-// A Set counts as somebody else's where it has user, pid or mnt namespaces that were opened from
-// outside, or made inside such. Root there may be hostile. What runs there by way of gonso has none of
-// this process's memory, descriptors, terminal or groups; [Set.OpenFile] opens ordinary files only
-// ([AnyFile]); a dynamically linked program is refused ([Worker].DynamicLoader); and a Set with their
-// pid namespace needs their mnt namespace too ([HostFiles]). SECURITY.md has the rules.
+// A Set is somebody else's if it has a user, pid or mnt namespace that was opened from outside, or
+// was made inside such a namespace. Root in there may be hostile. Rules for such a Set:
+//
+//   - Processes inside have no memory, descriptors, terminal or groups of this process.
+//   - [Set.OpenFile] opens ordinary files only. [AnyFile] lifts that.
+//   - A dynamically linked program is refused. [Worker].DynamicLoader lifts that.
+//   - With their pid namespace the Set needs their mnt namespace, too. [HostFiles] lifts that.
+//
+// SECURITY.md has all rules.
 //
 // # Systems
 //
-// Linux 5.10 or later with /proc mounted. The thread backend exists on every architecture, the process
-// backend on 386, amd64, arm, arm64, loong64, mips64le, ppc64le, riscv64 and s390x. On other systems
-// the package compiles, and what it cannot do answers an error matching [errors.ErrUnsupported].
+// gonso needs Linux 5.10 or later, with /proc mounted. The thread backend works on every
+// architecture. The process backend works on 386, amd64, arm, arm64, loong64, mips64le, ppc64le,
+// riscv64 and s390x. On other systems the package compiles, and a call that cannot work there
+// returns an error that matches [errors.ErrUnsupported].
 package gonso

@@ -16,8 +16,8 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Error is what the kernel, or gonso before it came to that, refused to do.
-// errors.Is sees through it: errors.Is(err, unix.EPERM).
+// Error is a refusal by the kernel, or by gonso in advance. errors.Is sees through it:
+// errors.Is(err, unix.EPERM).
 type Error struct {
 	Op   string // what was asked: "unshare", "setns", "open", ...
 	Type Type   // the namespace types it was about, or 0
@@ -26,8 +26,8 @@ type Error struct {
 	Hint string // a likely cause, from evidence gathered after the failure, or ""
 }
 
-// Error says what was refused, about what, why, and the hint in brackets. It
-// begins with "gonso: ", which Err then does not say again.
+// Error says which operation was refused, on which types or path, and why. The hint is in brackets.
+// The text begins with "gonso: ", and Err does not repeat that.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("gonso: ")
@@ -55,13 +55,12 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// PanicError carries a panic from where it happened to where it was asked for.
-// [Set.Do] and [Set.Run] panic with it on the caller's goroutine; [Func.Do]
-// returns it as an error, on both backends, because a process inside somebody
-// else's namespaces must not be able to make its parent panic.
+// PanicError carries a panic of the work to the caller. [Set.Do] and [Set.Run] panic with it on the
+// caller's goroutine. [Func.Do] returns it as an error on both backends: a process in somebody
+// else's namespaces must not make its parent panic.
 type PanicError struct {
-	// Value is what was passed to panic. After a registered function it is an
-	// error if that was one, else its text.
+	// Value is the argument of panic. From a registered function it is an error if the argument was
+	// an error, and its text otherwise.
 	Value any
 	// Stack is the stack of the goroutine that panicked, as debug.Stack gives it.
 	Stack []byte
@@ -84,15 +83,16 @@ var (
 	// function and call it with Func.Do.
 	ErrNeedsProcess = errors.New("gonso: no thread of a Go program can enter it")
 
-	// ErrNotInitialized says that this program has not called [Init] first in main (or TestMain), so
-	// that no worker was started; or that a helper program ([Worker].Path) did not call it.
+	// ErrNotInitialized says that this program has not called [Init] first in main (or TestMain),
+	// so that no worker was started. Or a helper program ([Worker].Path) did not call it.
 	ErrNotInitialized = reexec.ErrNotInitialized
 
 	// ErrNotNamespace says that a file is not a namespace file.
 	ErrNotNamespace = nsfs.ErrNotNamespace
 
-	// ErrForeignProc says that a procfs of another pid namespace is mounted on /proc, in which ids of
-	// processes mean others or nobody: mount one of the program's own, as unshare(1) does with --mount-proc.
+	// ErrForeignProc says that the procfs on /proc belongs to another pid namespace. Ids of
+	// processes mean other processes there, or no process. Mount a procfs of the program's own pid
+	// namespace, as unshare(1) does with --mount-proc.
 	ErrForeignProc = procfs.ErrForeign
 
 	// ErrGoexit says that the function ended its goroutine with runtime.Goexit, as
@@ -102,14 +102,14 @@ var (
 	// ErrClosed says that the Set, or the Pool, was closed before.
 	ErrClosed = errors.New("gonso: the Set is closed")
 
-	// ErrNotRegistered says that the worker knows no function of that name. Both sides
-	// are the same program, so a Register is not reached in the worker: it
-	// belongs in a package-level variable or an init function.
+	// ErrNotRegistered says that the worker knows no function of that name. Both sides are the same
+	// program, so the worker did not come to the call of Register. Call it for a package-level
+	// variable or in an init function.
 	ErrNotRegistered = errors.New("gonso: the worker knows no function of that name")
 
-	// ErrWorkerDied says that the process that ran the function ended before it
-	// answered: the function may have run, or not. A call that had to end because of
-	// another in the same worker says so, and may be retried.
+	// ErrWorkerDied says that the process of the function ended before it answered. The function
+	// may have run or not. If the worker was killed because of another call, the error says so, and
+	// the call can be retried.
 	ErrWorkerDied = reexec.ErrWorkerDied
 
 	// ErrNoSubIDs says that the user has no subordinate uids or gids, which [SubIDs]

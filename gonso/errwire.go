@@ -30,9 +30,9 @@ func registerErrors() {
 //
 //	func init() { gonso.RegisterError("example.com/box.ErrBusy", ErrBusy) }
 //
-// Like [Register] it belongs where the worker comes by too, in an init function.
-// It panics if err is nil or of a type that cannot be compared, if name is empty
-// or longer than 128 bytes, or if either is registered already.
+// Call it in an init function, so that the worker calls it, too. It panics if err is nil or of a
+// type that cannot be compared, if name is empty or longer than 128 bytes, or if err or name is
+// registered already.
 func RegisterError(name string, err error) {
 	errorsOnce.Do(registerErrors)
 	errtree.RegisterSentinel(name, err)
@@ -49,20 +49,18 @@ func RegisterError(name string, err error) {
 //
 //	func init() { gonso.RegisterErrorType[*ExitError]() }
 //
-// T is the type that errors.As is asked for, pointer or not. Its exported fields
-// cross, and those of structs that it embeds: errors and slices of errors as the
-// errors that they are, all others as results do. The text stays the same, and so
-// does what errors.Is and errors.As find behind it, also where unexported fields,
-// which are zero then, said so. A type that encodes itself (MarshalBinary and
-// UnmarshalBinary) crosses that way. If a method of T panics on what came, the
-// error has no known type and keeps text and tree.
+// T is the type in the call of errors.As, a pointer or not. Its exported fields cross, and the
+// exported fields of structs that it embeds. Errors and slices of errors cross as errors, all other
+// fields as results do. Unexported fields are zero. The text stays the same, and errors.Is and
+// errors.As find the same errors behind it, even if an unexported field held them. A type that
+// encodes itself (MarshalBinary and UnmarshalBinary) crosses in that encoding. If a method of T
+// panics on the fields, the error has no known type, and keeps its text and its tree.
 //
-// The fields come from inside: in somebody else's Set, methods of T get what root
-// there has made up, though no more of it than the budget of all errors allows.
+// The fields come from inside. In somebody else's Set, root there can make them up, within the size
+// that all errors together may have. Methods of T must expect that.
 //
-// Like [Register] it belongs in an init function. A type may be registered again,
-// by another package. It panics if T is an interface, has no exported fields but
-// others, or has one that cannot cross.
+// Call it in an init function, like [Register]. Another package may register the same type again.
+// It panics if T is an interface, if all of its fields are unexported, or if a field cannot cross.
 func RegisterErrorType[T error]() {
 	errorsOnce.Do(registerErrors)
 	t := reflect.TypeFor[T]()

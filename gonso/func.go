@@ -16,8 +16,8 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// Func is a registered function: one that can run in another process, which is
-// this program started again and so knows the function by the same name.
+// Func is a registered function. It can run in another process. That process is this program,
+// started again, so it knows the function by the same name.
 type Func[In, Out any] struct {
 	name string
 	cfg  funcConfig
@@ -59,21 +59,21 @@ func (f *Func[In, Out]) types() *crossing {
 	return &f.of
 }
 
-// Register makes fn known by name and returns what it is called by. Use it to
-// initialize package-level variables, so that the worker has it too:
+// Register makes fn known by name, and returns the Func to call it. Use it for package-level
+// variables, so that the worker registers fn, too:
 //
 //	var mounts = gonso.Register("mounts", listMounts)
 //
-// What In and Out may hold is said in the sections "Arguments and results",
-// "Readers and writers" and "Channels" of the package's documentation: data,
-// files, and in In also readers, writers, and channels with a direction:
+// The sections Values, Files, Streams and Errors of the package's documentation say which types In
+// and Out may have. Both may have data and files. In may also have readers, writers, and channels
+// with a direction:
 //
 //	type build struct {
 //		Steps    <-chan Step    // the function receives until the caller closes it
 //		Progress chan<- Percent // the function sends; the caller closes it after Do
 //	}
 //
-// It panics if fn is nil or the name is empty or taken.
+// Register panics if fn is nil, or if the name is empty or already registered.
 func Register[In, Out any](name string, fn func(context.Context, In) (Out, error), opts ...FuncOption) *Func[In, Out] {
 	if fn == nil {
 		panic("gonso: Register of a nil function")
@@ -150,37 +150,38 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 	return &wire.Outcome{Kind: wire.Returned, Value: result, Err: ferr}
 }
 
-// Do runs the function in the Set and returns what it returned. The backend is
-// picked by what the Set has and the function was registered with, see
-// [Set.Plan]; argument and results are copied through their encoding on both,
-// so that a call means the same wherever it runs.
+// Do runs the function in the Set and returns its results. The types of the Set and the options of
+// Register decide which backend runs it: see [Set.Plan]. Argument and results are encoded and
+// decoded on both backends, so that a call means the same on each.
 //
-// On a thread, goroutines that the function starts are not inside (see
-// [StartsGoroutines]), nor are /proc/self and /proc/net, as /proc/thread-self is; what lists network
-// interfaces there fills a cache of this process ([Set.Interfaces] does not). The
-// thread ends with the function unless it was
-// registered with [LeavesThreadClean]. In a process the worker, one for each
-// Set, is started by the first call that needs it and kept for the next ones;
-// many calls run in it at once, and they share its memory.
+// On a thread, goroutines that the function starts are not inside: see [StartsGoroutines].
+// /proc/self and /proc/net mean outside, and /proc/thread-self means inside. net.Interfaces fills a
+// cache of this process, and [Set.Interfaces] does not. The thread ends with the function unless
+// the function was registered with [LeavesThreadClean].
 //
-// A panic of the function is returned as a [*PanicError], runtime.Goexit as
-// [ErrGoexit]. When ctx is done, so is that of the function. Do never returns
-// while the function runs: in a worker, one that has not returned some seconds
-// later is killed with the worker; on a thread, which nothing can kill, Do
-// waits for it. Other calls in a worker that has to be killed have half of Worker.Grace
-// to finish; if they do not, their error says that they may be retried.
+// In a process, each Set has one worker. The first call that needs it starts it, and it stays for
+// the next calls. Many calls run in it at once, and share its memory.
 //
-// If the program has not called [Init], no worker is started, and the error matches [ErrNotInitialized].
-// If the worker dies, the error matches [ErrWorkerDied] and holds the name of the function, the wait status,
-// what is known of the process that killed it, and what it printed before; of a crash that this program's
-// standard error shows, it holds the cause alone. The next call starts another. When several in
-// a row fail to start, or end before they have answered a call, the second retry
-// waits 10 ms, and each further one twice as long, up to 2 s; a call whose ctx is
-// done meanwhile returns its error, with the last failure in the text.
+// A panic of the function is returned as a [*PanicError], and runtime.Goexit as [ErrGoexit].
 //
-// The privileges are those of entering the Set, see [Set.Do]; a Set with a user
-// namespace that the caller made or owns needs none. Processes need Linux on an
-// architecture that the package's documentation lists under Systems.
+// When ctx ends, the context of the function ends, too. Do never returns while the function runs. A
+// thread cannot be killed, so Do waits for the function there. A worker is killed if the function
+// does not return within the grace period (Worker.Grace). Other calls in that worker have half of
+// the grace period to finish. If they do not, their error says that they may be retried.
+//
+// If the program has not called [Init], no worker is started, and the error matches
+// [ErrNotInitialized]. If the worker dies, the error matches [ErrWorkerDied]. It has the name of
+// the function, the wait status, the process that killed the worker if that is known, and the last
+// output of the worker. If this program's standard error shows a crash already, the error has only
+// its cause. The next call starts another worker.
+//
+// If several workers in a row fail to start, or end before they have answered a call, the second
+// retry waits 10 ms, and each further one twice as long, up to 2 s. If ctx ends in that time, the
+// call returns the error of ctx, with the last failure in the text.
+//
+// It needs the privileges to enter the Set: see [Set.Do]. A Set with a user namespace that the
+// caller made or owns needs no privilege. Processes need Linux on an architecture that the
+// package's documentation lists under Systems.
 func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption) (Out, error) {
 	var flat flatResult[Out]
 	outcome, grace, copying, err := f.do(ctx, s, in, opts, &flat)

@@ -5,9 +5,8 @@ import "fmt"
 // ID identifies a namespace: its type and the device and inode number of its
 // file in nsfs, as stat(2) of /proc/PID/ns/TYPE gives them. IDs are comparable.
 //
-// The kernel uses the number again once a namespace is gone, so two equal IDs
-// mean the same namespace only while something holds it, such as the Set that
-// the ID was taken from.
+// The kernel uses the number again after a namespace has ended. So two equal IDs mean the same
+// namespace only while something holds it, for example the Set of the ID.
 type ID struct {
 	Type Type
 	Dev  uint64

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// IDMap is one line of a user namespace's uid_map or gid_map: the Size ids from ContainerID on, in
-// the new namespace, are those from HostID on in its parent; see user_namespaces(7). The fields are
+// IDMap is one line of a user namespace's uid_map or gid_map: see user_namespaces(7). Size ids of
+// the new namespace, from ContainerID on, are the ids of its parent from HostID on. The fields are
 // those of LinuxIDMapping in the OCI runtime specification, to which an IDMap converts.
 type IDMap struct {
 	ContainerID uint32
@@ -16,8 +16,9 @@ type IDMap struct {
 	Size        uint32
 }
 
-// SysIDMaps converts id maps of the type syscall.SysProcIDMap, which [syscall.SysProcAttr] has. Their
-// fields are of type int. If a number is no id, the error names the line, and matches [os.ErrInvalid].
+// SysIDMaps converts id maps of the type syscall.SysProcIDMap, which [syscall.SysProcAttr] has.
+// Their fields are of type int. If a number cannot be an id, the error names the line, and matches
+// [os.ErrInvalid].
 func SysIDMaps[M ~struct{ ContainerID, HostID, Size int }](maps []M) ([]IDMap, error) {
 	all := make([]IDMap, len(maps))
 	for i, m := range maps {

@@ -8,18 +8,18 @@ import (
 	"github.com/gonso/gonso/internal/handshake"
 )
 
-// Init must be the first call in main, and in TestMain of tests that use
-// [Func.Do]: a worker is this program started again, and Init is where it
-// becomes one. In a worker Init never returns; in the program itself it returns
-// at once. Closures do not need it.
+// Init must be the first call in main, and in TestMain, of a program that needs a worker: for
+// registered functions, and for sockets and files in a Set with a user namespace. A worker is this
+// program, started again, and in Init it becomes the worker. Init never returns in a worker, and
+// returns at once in the program itself. Closures and commands do not need it.
 //
-// In a program that has not called it, no worker is started, as main would run a second time there:
-// calls that need one answer [ErrNotInitialized] at once. Programs whose main calls the Init of another
-// package, such as github.com/moby/sys/reexec, say so by [InitElsewhere].
+// If the program has not called Init, no worker is started, because main would run a second time in
+// it. Calls that need a worker return [ErrNotInitialized] at once. If main calls the Init of
+// another package, such as github.com/moby/sys/reexec, use [InitElsewhere].
 //
-// Init is the Init of github.com/moby/sys/reexec, too, except that it knows a worker whatever has become
-// of os.Args, and that it ends the process itself after any initializer that returns, so that its
-// result cannot be misread.
+// Init also does the work of the Init of github.com/moby/sys/reexec. There are two differences: it
+// knows a worker even if os.Args has changed, and it ends the process itself after an initializer
+// has returned, so that it has no result.
 func Init() {
 	handshake.SetInitialized()
 	if handshake.IsWorker() {
@@ -31,14 +31,14 @@ func Init() {
 }
 
 // InitElsewhere says that main calls the Init of another package in place of [Init]. register is
-// the function by which that package learns what it is to call: the Register of
-// github.com/containers/storage/pkg/reexec, for example. Nil is github.com/moby/sys/reexec. Call it in an init function:
+// the Register of that package, for example of github.com/containers/storage/pkg/reexec. Nil is the
+// one of github.com/moby/sys/reexec. Call InitElsewhere in an init function:
 //
 //	func init() { gonso.InitElsewhere(reexec.Register) }
 //
-// Such packages find out by os.Args[0] what to call, so that a program must not change it before.
-// InitElsewhere takes main at its word: if main calls no such Init, it runs a second time as the worker,
-// inside, until [Worker].StartTimeout.
+// Such packages look at os.Args[0], so the program must not change it before. InitElsewhere cannot
+// check main: if main does not call such an Init, main runs a second time, as the worker, inside,
+// until [Worker].StartTimeout.
 func InitElsewhere(register func(name string, initializer func())) {
 	if register == nil {
 		register = mobyreexec.Register

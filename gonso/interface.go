@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// Interface is a network interface inside a Set, as it was when it was asked for.
+// Interface is a network interface inside a Set, at the time of the call.
 type Interface struct {
 	// What package net says of one. Its methods ask where they are called, and outside find
 	// another interface or none by this index.
@@ -18,11 +18,11 @@ type Interface struct {
 
 // Interfaces lists the network interfaces of the Set's net namespace, by index.
 //
-// In a closure, or in a registered function on a thread, net.Interfaces and net.InterfaceByName
-// fill the cache of the whole process that package net has for the zones of IPv6 addresses: up to
-// a minute long "%eth0" then means on the host the index that eth0 has inside. This asks through a
-// socket that is made inside, as by [Set.Socket], and leaves that cache alone. The privileges
-// are the same.
+// Package net keeps a cache for the zones of IPv6 addresses, one for the whole process.
+// net.Interfaces and net.InterfaceByName fill it in a closure and in a registered function on a
+// thread: for up to a minute "%eth0" then means on the host the index that eth0 has inside.
+// Interfaces uses a socket that is made inside, and leaves that cache alone. It needs the
+// privileges of [Set.Socket].
 func (s *Set) Interfaces(ctx context.Context) ([]Interface, error) {
 	if ctx == nil {
 		return nil, invalid("list interfaces", "the context is nil")
@@ -30,8 +30,8 @@ func (s *Set) Interfaces(ctx context.Context) ([]Interface, error) {
 	return s.interfaces(ctx)
 }
 
-// InterfaceByName finds one of [Set.Interfaces]. The error matches unix.ENODEV if there is none of
-// that name.
+// InterfaceByName returns one of [Set.Interfaces]. The error matches unix.ENODEV if no interface
+// has that name.
 func (s *Set) InterfaceByName(ctx context.Context, name string) (*Interface, error) {
 	ifs, err := s.Interfaces(ctx)
 	if err != nil {

@@ -6,4 +6,12 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m, Init) }
+// beforeTests is called in the test program itself, not in workers.
+var beforeTests = func() {}
+
+func TestMain(m *testing.M) {
+	testenv.Main(m, func() {
+		Init()
+		beforeTests()
+	})
+}

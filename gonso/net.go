@@ -22,12 +22,13 @@ import (
 // are done here, by package net: it shows a Control function each socket before
 // it uses it, and is given another one, born inside, in its place.
 
-// Socket calls socket(2) inside the Set and returns the socket, which belongs to
-// the caller and stays inside whoever uses it. It is close-on-exec. typ may have
-// unix.SOCK_NONBLOCK, which the methods of os.File need for deadlines.
+// Socket calls socket(2) inside the Set and returns the socket. It belongs to the caller, is
+// close-on-exec, and stays inside, whichever process uses it. typ may have unix.SOCK_NONBLOCK. The
+// methods of os.File need it for deadlines.
 //
-// The privileges are those of entering the Set, all of it: in one with a user namespace the worker
-// makes the socket, with what root inside may do. ctx ends the wait for that, as for [Func.Do].
+// It needs the privileges to enter all of the Set. In a Set with a user namespace the worker makes
+// the socket, with the privileges of root inside. ctx ends the wait for the worker, as for
+// [Func.Do].
 func (s *Set) Socket(ctx context.Context, domain, typ, proto int) (*os.File, error) {
 	if ctx == nil {
 		return nil, invalid("socket", "the context is nil")
@@ -35,18 +36,19 @@ func (s *Set) Socket(ctx context.Context, domain, typ, proto int) (*os.File, err
 	return s.socket(ctx, domain, typ, proto)
 }
 
-// DialContext is that of net.Dialer, from inside the Set: see [Set.Dialer]. It is
-// of the type that http.Transport.DialContext and others want.
+// DialContext connects from inside the Set, as net.Dialer.DialContext does outside: see
+// [Set.Dialer]. It fits the field DialContext of http.Transport.
 func (s *Set) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return s.Dialer(net.Dialer{}).DialContext(ctx, network, address)
 }
 
-// Listen is that of net.ListenConfig, inside the Set: see [Set.ListenConfig].
+// Listen listens inside the Set, as net.ListenConfig.Listen does outside: see [Set.ListenConfig].
 func (s *Set) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	return s.ListenConfig(net.ListenConfig{}).Listen(ctx, network, address)
 }
 
-// ListenPacket is that of net.ListenConfig, inside the Set: see [Set.ListenConfig].
+// ListenPacket listens inside the Set, as net.ListenConfig.ListenPacket does outside: see
+// [Set.ListenConfig].
 func (s *Set) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	return s.ListenConfig(net.ListenConfig{}).ListenPacket(ctx, network, address)
 }
@@ -57,33 +59,30 @@ type Dialer struct {
 	d net.Dialer
 }
 
-// Dialer returns a net.Dialer whose sockets are made inside the Set, in whatever
-// goroutine: both address families of Happy Eyeballs, and those that ask for
-// names. All fields of d are honoured; Control and ControlContext see the socket
-// that was made inside.
+// Dialer returns a net.Dialer whose sockets are made inside the Set, in every goroutine. This holds
+// for both address families of Happy Eyeballs, and for the sockets that ask name servers. All
+// fields of d are honoured. Control and ControlContext get the socket that was made inside.
 //
-// Names are resolved inside: in a Set with a user or mount namespace by the
-// worker, with the configuration that it finds (resolv.conf, hosts), else by Go's
-// resolver with the program's configuration, and sockets made inside. A Resolver
-// in d is used as it is; [Set.Resolver] has one with name servers of the Set's own.
-// The hooks of net/http/httptrace are called in every Set as outside. The port of a LocalAddr must
-// be one that work inside could bind.
-// For raw IP networks ("ip4:icmp") this process needs CAP_NET_RAW itself; [Set.Socket]
-// does without.
+// Names are resolved inside. In a Set with a user or mount namespace the worker does it, with the
+// configuration inside (resolv.conf, hosts). In other Sets Go's resolver does it, with the
+// program's configuration and sockets made inside. A Resolver in d is used as it is. [Set.Resolver]
+// makes one with name servers of the Set's own. The hooks of net/http/httptrace are called in every
+// Set as outside. Work inside must be allowed to bind the port of a LocalAddr. For raw IP networks
+// ("ip4:icmp") this process needs CAP_NET_RAW itself. [Set.Socket] does not need it.
 //
-// Zones of IPv6 addresses mean the interfaces inside, by name or number: in what is dialed, in
-// hosts(5), in LocalAddr, and in the addresses that connections and errors show. A UDP or raw IP
-// connection with a zone is no *net.UDPConn or *net.IPConn, but has all the methods of one.
+// Zones of IPv6 addresses mean the interfaces inside, by name or number: in the dialed address, in
+// hosts(5), in LocalAddr, and in the addresses of connections and errors. A UDP or raw IP
+// connection with a zone is not a *net.UDPConn or *net.IPConn, but has all of their methods.
 //
-// Unix sockets with a path are found in the Set's mount namespace, and a LocalAddr with a path is
-// bound in that, where it stays for the caller to remove; abstract names are those of the Set's net
-// namespace. In a mount namespace that was opened from outside, links of procfs
-// are not followed on the way, as by [Set.OpenFile], and the socket must be one that may be written
-// to from where it is looked for: in a Set with a user namespace, by root inside. This process
-// is who connects, and is what SO_PEERCRED shows.
+// Unix sockets with a path are found in the Set's mount namespace. A LocalAddr with a path is bound
+// there, and the caller removes the file. Abstract names belong to the Set's net namespace. This
+// process connects, and SO_PEERCRED shows it.
 //
-// The Set must not be closed before the last dialing begins; connections outlive
-// it.
+// In a mount namespace that was opened from outside, links of procfs on the way are not followed,
+// as by [Set.OpenFile]. Work inside must be allowed to write to the socket: root inside, in a Set
+// with a user namespace.
+//
+// Close the Set after the last dialing has begun. Connections outlive it.
 func (s *Set) Dialer(d net.Dialer) *Dialer { return &Dialer{s, d} }
 
 // Dial is DialContext without a context.
@@ -91,9 +90,8 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
-// DialContext connects from inside the Set, as net.Dialer.DialContext does from
-// outside. Its errors are those of package net; a Set that cannot be entered is
-// the cause of a net.OpError.
+// DialContext connects from inside the Set, as net.Dialer.DialContext does from outside. Its errors
+// are the errors of package net. If the Set cannot be entered, that error is in a net.OpError.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.dial(ctx, network, address)
 	if err != nil {
@@ -464,33 +462,35 @@ type ListenConfig struct {
 	c net.ListenConfig
 }
 
-// ListenConfig returns a net.ListenConfig whose sockets are made inside the Set.
-// Its fields are honoured; Control sees the socket that was made inside, and runs outside. Names and
-// zones are resolved inside, as by [Set.Dialer]. A port that work inside could not bind is refused,
-// whatever this process may do: in a Set with a user namespace those below
-// ip_unprivileged_port_start need CAP_NET_BIND_SERVICE in the user namespace that owns the net
-// namespace (ip(7)). The error matches fs.ErrPermission.
+// ListenConfig returns a net.ListenConfig whose sockets are made inside the Set. Its fields are
+// honoured. Control gets the socket that was made inside, and runs outside. Names and zones are
+// resolved inside, as by [Set.Dialer].
 //
-// Addresses that listeners, packet connections and what they accept show have zones by the names
-// of the interfaces inside, and WriteTo takes those. For that, a listener at an IPv6 address other
-// than ::1 is no *net.TCPListener, and a packet connection at one no *net.UDPConn or *net.IPConn,
-// but they have all the methods of those. What is accepted is a *net.TCPConn.
+// A port is refused if work inside could not bind it, whatever this process may do. In a Set with a
+// user namespace, ports below ip_unprivileged_port_start need CAP_NET_BIND_SERVICE in the user
+// namespace that owns the net namespace (ip(7)). The error matches fs.ErrPermission.
 //
-// Unix sockets with a path are bound in the Set's mount namespace. If that is not
-// this process's, the file stays when the listener is closed: it is the caller's to
-// remove. In one that was opened from outside it is made only where the path says: links of procfs
-// on the way to it are not followed, its directory is on a file system as [Set.OpenFile] has it, and
-// the address that the kernel shows is the last element of the path.
+// Addresses have zones by the names of the interfaces inside: those of listeners, of packet
+// connections and of accepted connections. WriteTo takes such zones. For that, a listener at an
+// IPv6 address other than ::1 is not a *net.TCPListener, and a packet connection is not a
+// *net.UDPConn or *net.IPConn, but they have all of the methods. An accepted connection is a
+// *net.TCPConn.
 //
-// WriteTo of a datagram socket finds a path in the Set's mount namespace, too, as [Set.Dialer] does,
-// each time. That takes the Set, which must not be closed before, and ends at the write
-// deadline or after 30 seconds. The paths that ReadFrom shows are those that senders have bound
-// to, wherever they are.
+// Unix sockets with a path are bound in the Set's mount namespace. If that is not this process's,
+// the file stays when the listener is closed, and the caller removes it.
 //
-// Other listeners, and what they accept, outlive the Set.
+// In a mount namespace that was opened from outside, links of procfs on the way to the file are not
+// followed, and its directory must be on a file system on which [Set.OpenFile] opens files. The
+// kernel shows the last element of the path as the address.
+//
+// WriteTo of a datagram socket looks up a path in the Set's mount namespace, too, each time. So the
+// Set must still be open. The look-up ends at the write deadline or after 30 seconds. ReadFrom
+// shows the paths to which senders have bound, in whatever mount namespace.
+//
+// Other listeners outlive the Set, and so do the connections that they accept.
 func (s *Set) ListenConfig(c net.ListenConfig) *ListenConfig { return &ListenConfig{s, c} }
 
-// Listen is that of net.ListenConfig, inside the Set.
+// Listen is net.ListenConfig.Listen, inside the Set.
 func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	defer runtime.KeepAlive(l.s)
 	in, err := l.inside(ctx, network, address, false)
@@ -519,7 +519,7 @@ func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net
 	return ln, nil
 }
 
-// ListenPacket is that of net.ListenConfig, inside the Set.
+// ListenPacket is net.ListenConfig.ListenPacket, inside the Set.
 func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string) (pc net.PacketConn, err error) {
 	defer runtime.KeepAlive(l.s)
 	in, err := l.inside(ctx, network, address, true)
@@ -643,24 +643,24 @@ type openConfig struct {
 	bad     error // what is wrong with an option
 }
 
-// AnyFile has [Set.OpenFile] open whatever it finds, also in a mount namespace that somebody else
-// made: devices, FIFOs, sockets (with O_PATH), and files of procfs, sysfs and the like. Whoever is
-// inside then chooses among all that this program may open, and can have put a link to any of it
-// in the place of what is meant. Links of procfs are not followed all the same. Elsewhere it
-// changes nothing.
+// AnyFile lets [Set.OpenFile] open every kind of file in a mount namespace that somebody else made,
+// too: devices, FIFOs, sockets (with O_PATH), and files of procfs, sysfs and the like. A process
+// inside can then choose which file is opened, by a link, among all files that this program may
+// open. Links of procfs are still not followed. In other mount namespaces AnyFile changes nothing.
 func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
 
-// InRoot has [Set.OpenFile] take the directory dir for the root of the name: for images and root file
-// systems of containers, whose links mean their own root. The file is found as work with that [Root]
-// would find it: an absolute name, an absolute link and ".." never lead out of dir, also while others
-// rename what is there (openat2(2), RESOLVE_IN_ROOT). A relative name begins in dir as well. Links of procfs
-// are never followed below dir (ELOOP).
+// InRoot makes the directory dir the root for the look-up of the name by [Set.OpenFile]. It is for
+// images and root file systems of containers, whose links mean their own root. The file is found as
+// work with that [Root] finds it. An absolute name, an absolute link and ".." never lead out of
+// dir, even while other processes rename files there (openat2(2), RESOLVE_IN_ROOT). A relative name
+// begins in dir as well. Links of procfs are never followed below dir (ELOOP).
 //
-// dir is a path inside the Set, and is found as OpenFile finds names: in a mount namespace that
-// somebody else made it has to be on an ordinary file system, and no links of procfs lead to it. What
-// OpenFile refuses there it refuses below dir, too. It needs no privilege, which chroot(2) does.
-// An error for dir itself says InRoot; an empty dir is an error that matches [os.ErrInvalid]. A name that goes
-// through many ".." can fail with EAGAIN where others rename without a pause.
+// dir is a path inside the Set, and is found as OpenFile finds names. In a mount namespace that
+// somebody else made, dir must be on an ordinary file system, and links of procfs cannot lead to
+// it. OpenFile refuses the same files below dir as elsewhere in that namespace. Unlike chroot(2),
+// InRoot needs no privilege. An error for dir itself says InRoot. An empty dir is an error that
+// matches [os.ErrInvalid]. A name with many ".." can fail with EAGAIN while other processes rename
+// files without a pause.
 func InRoot(dir string) OpenOption {
 	return func(c *openConfig) {
 		c.root = dir
@@ -670,51 +670,55 @@ func InRoot(dir string) OpenOption {
 	}
 }
 
-// OpenFile opens a file inside the Set, as os.OpenFile does outside, and returns
-// it; it belongs to the caller, and is close-on-exec. A relative name begins at
-// the root of the Set's mount namespace, or without one in the Set at the working
-// directory, which is the worker's where that opens it.
+// OpenFile opens a file inside the Set, as os.OpenFile does outside. The file belongs to the caller
+// and is close-on-exec. A relative name begins at the root of the Set's mount namespace. If the Set
+// has no mount namespace, it begins at the working directory: of the worker, if the worker opens
+// the file.
 //
-// All of the Set is entered for it, whatever the file is: /proc/sys/net is that of its net namespace,
-// /dev/net/tun makes interfaces there. Below /proc/self, and in /proc/net and /proc/mounts, what
-// shows namespaces (net, ns, mounts, mountinfo, root, cwd) is that of the work inside, not that of
-// this process. A procfs or sysfs belongs to who has mounted it: /sys/class/net is the host's as long as
-// [MountSys] has not mounted another.
+// OpenFile enters all of the Set, for every file. So /proc/sys/net shows the Set's net namespace,
+// and /dev/net/tun makes interfaces there. /proc/net, /proc/mounts and the files below /proc/self
+// that show namespaces (net, ns, mounts, mountinfo, root, cwd) mean the work inside, and not this
+// process. A sysfs shows the net namespace in which it was mounted: /sys/class/net is the host's
+// until [MountSys] mounts another.
 //
-// In some files of the kernel who reads or writes says whose value is meant, not who has opened
-// them: /proc/sys/kernel/hostname in a Set with UTS, ids in cgroup.procs in one with PID, /proc/uptime in
-// one with Time. Used outside they would be another's. They are refused with an error that names
-// the type, matches errors.ErrUnsupported, and says where to open them.
+// For some files of the kernel the process that reads or writes decides which namespace is meant,
+// and not the process that opened the file: /proc/sys/kernel/hostname in a Set with UTS,
+// cgroup.procs in a Set with PID, /proc/uptime in a Set with Time. Outside they would mean the
+// wrong namespace. OpenFile refuses them. The error names the type, matches errors.ErrUnsupported,
+// and says where to open them.
 //
-// It is opened with O_NONBLOCK, so that nobody inside can keep the caller waiting
-// by putting a FIFO in its place: without anybody at the other end, one opened for
-// reading is at its end, and one for writing cannot be opened (ENXIO). Where
-// os.OpenFile would have made it block afterwards, so does this. A terminal never
-// becomes the controlling one (O_NOCTTY).
+// The file is opened with O_NONBLOCK, so that a FIFO inside cannot keep the caller waiting. If no
+// process has the other end of a FIFO, reading gets the end of the file, and opening for writing
+// fails (ENXIO). After the opening the file blocks, if it would after os.OpenFile. A terminal never
+// becomes the controlling terminal (O_NOCTTY).
 //
-// In a mount namespace that was opened from outside, or was made inside such, whoever made that
-// chooses what the name means, and could have this process open for itself or for the caller what
-// they may not. So there:
+// If the mount namespace was opened from outside, or was made inside such a namespace, its maker
+// chooses the file that the name means. It could be a file that the maker may not open. So these
+// rules hold there:
 //
-//   - Only regular files and directories are opened, on file systems that keep what was written to
-//     them: those of disks and images, tmpfs, overlays, FUSE, network file systems. Devices, FIFOs,
-//     sockets, and whatever is on procfs, sysfs, cgroupfs and the like are not, nor is what is on a
-//     file system that gonso does not know. The error matches fs.ErrPermission, and [AnyFile] lifts
-//     this. What is opened is the file that was looked at, whatever the name means by then.
+//   - Only regular files and directories are opened, and only on file systems that keep data: those
+//     of disks and images, tmpfs, overlays, FUSE, network file systems. Devices, FIFOs and sockets
+//     are refused, and so are all files on procfs, sysfs, cgroupfs and the like, and on file
+//     systems that gonso does not know. The error matches fs.ErrPermission. [AnyFile] lifts this
+//     rule. The opened file is the one that was checked, even if the name means another file by
+//     then.
 //   - Links of procfs such as /proc/PID/root are not followed (ELOOP; openat2(2),
 //     RESOLVE_NO_MAGICLINKS).
-//   - With O_CREATE an existing file is opened, also through links. A new one is made only where
-//     the name says: where a link leads nowhere the error is ELOOP. Who wants no file of theirs
-//     adds O_EXCL.
-//   - O_PATH gives a handle of such a file or directory, or with O_NOFOLLOW of a link.
+//   - With O_CREATE an existing file is opened, also through links. A new file is made only at the
+//     name itself: for a link that leads nowhere the error is ELOOP. Add O_EXCL to get only a new
+//     file.
+//   - O_PATH gives a handle of such a file or directory. With O_NOFOLLOW it also gives the handle
+//     of a link.
 //
-// What is below a directory that was opened there is theirs, too, and absolute links in it mean the
-// caller's own root: open such by OpenFile with [InRoot], or with openat2(2), RESOLVE_IN_ROOT, or os.Root.
+// Files below a directory that was opened there are not trusted, either, and absolute links in it
+// mean the caller's own root. Open them by OpenFile with [InRoot], by openat2(2) with
+// RESOLVE_IN_ROOT, or by os.Root.
 //
-// The privileges are those of entering the Set: in one with a user namespace, those of root
-// inside, whatever else the Set has; in one without, all that this program has. A thread of this process
-// opens it, where one can enter, and there nothing ends the wait for a file system that does not
-// answer; else the worker, and ctx ends it, as for [Func.Do].
+// It needs the privileges to enter the Set. In a Set with a user namespace, the file is opened with
+// the privileges of root inside. In other Sets it is opened with all privileges of this program. A
+// thread of this process opens the file if it can enter the Set: then ctx cannot end the wait for a
+// file system that does not answer. Otherwise the worker opens the file, and ctx ends the wait, as
+// for [Func.Do].
 func (s *Set) OpenFile(ctx context.Context, name string, flag int, perm os.FileMode, opts ...OpenOption) (*os.File, error) {
 	var c openConfig
 	for _, o := range opts {

@@ -7,39 +7,36 @@ import (
 
 // All ways to a Set of namespaces that there are already.
 
-// Current returns the namespaces of the calling thread. Outside of closures
-// that is what the program was started in. Without types it returns those of
-// all types that the kernel was built with.
+// Current returns the namespaces of the calling thread. Outside of closures these are the
+// namespaces in which the program was started. Without types it returns all types that the kernel
+// has.
 //
-// It needs /proc, no privilege.
+// It needs /proc, and no privilege.
 func Current(types ...Type) (*Set, error) {
 	return open("current", types, openCurrent)
 }
 
-// FromPID returns the namespaces of a process, or of a thread if given its id.
-// It needs the permission to trace that process (PTRACE_MODE_READ_FSCREDS, see
-// proc(5)). The error for a process that is gone matches unix.ESRCH.
+// FromPID returns the namespaces of a process, or of a thread if given its id. It needs the
+// permission to trace that process (PTRACE_MODE_READ_FSCREDS, see proc(5)). If the process has
+// ended, the error matches unix.ESRCH.
 func FromPID(pid int, types ...Type) (*Set, error) {
 	return open("open", types, func(all Type, optional bool) (*core, error) { return openPID(pid, all, optional) })
 }
 
-// FromPIDFD returns the namespaces of the process that a pidfd refers to
-// (pidfd_open(2)), or of the thread, if it was opened with PIDFD_THREAD
-// (Linux 6.9). Unlike [FromPID] it cannot come to mean a later process with the
-// same id. The pidfd stays the caller's.
+// FromPIDFD returns the namespaces of the process that a pidfd refers to (pidfd_open(2)), or of the
+// thread, if it was opened with PIDFD_THREAD (Linux 6.9). Unlike [FromPID] it cannot open the
+// namespaces of a later process with the same id. The pidfd stays the caller's.
 //
-// It needs the permission to trace that process, as FromPID does, and a /proc in
-// which that process has an id. The error for one that is gone matches
-// unix.ESRCH, as does that for one in another pid namespace, of which /proc
-// shows nothing; the error for a file that is no pidfd matches [os.ErrInvalid].
+// It needs the permission to trace that process, as FromPID does, and a /proc in which that process
+// has an id. The error matches unix.ESRCH if the process has ended, or is in another pid namespace
+// that /proc does not show. It matches [os.ErrInvalid] if the file is not a pidfd.
 func FromPIDFD(pidfd *os.File, types ...Type) (*Set, error) {
 	return open("open", types, func(all Type, optional bool) (*core, error) { return openPIDFD(pidfd, all, optional) })
 }
 
-// FromFiles returns the namespaces of open files, such as those of [Set.File],
-// or that another process has sent. The kernel is asked for the type of each;
-// two of one type are an error, and the error for any other kind of file
-// matches [ErrNotNamespace]. The files are duplicated and stay the caller's.
+// FromFiles returns the namespaces of open files: files from [Set.File], or files that another
+// process has sent. The kernel tells the type of each. Two of one type are an error. For any other
+// kind of file the error matches [ErrNotNamespace]. The files are duplicated and stay the caller's.
 //
 // It needs no privilege.
 func FromFiles(files ...*os.File) (*Set, error) {
@@ -53,11 +50,10 @@ func FromFiles(files ...*os.File) (*Set, error) {
 	return newSet(c), nil
 }
 
-// Open returns the namespaces of the given files, such as /run/netns/blue or
-// /proc/1/ns/uts. The kernel is asked for the type of each; two of one type are
-// an error, and the error for any other kind of file matches [ErrNotNamespace].
-// Files are looked at before they are opened, so that a FIFO does not block and
-// a device is not touched.
+// Open returns the namespaces of the given files, such as /run/netns/blue or /proc/1/ns/uts. The
+// kernel tells the type of each. Two of one type are an error. For any other kind of file the error
+// matches [ErrNotNamespace]. Each file is checked before it is opened, so that a FIFO does not
+// block and a device is not touched.
 func Open(paths ...string) (*Set, error) {
 	if len(paths) == 0 {
 		return nil, newError("open", 0, "", errNoFiles)
@@ -69,18 +65,16 @@ func Open(paths ...string) (*Set, error) {
 	return newSet(c), nil
 }
 
-// FromDir returns the namespaces whose files are in a directory, named as in
-// /proc/PID/ns: "net", "mnt" and so on, as [Set.Pin] leaves them. Without types
-// it takes those that are there, and at least one must be. A file of another
-// type than its name says is an error.
+// FromDir returns the namespaces whose files are in a directory. The files have the names of
+// /proc/PID/ns: "net", "mnt" and so on. [Set.Pin] makes such files. Without types FromDir takes all
+// that exist, and at least one must exist. A file whose name is not the name of its type is an error.
 //
-// In a directory where no file is named like a type, such as /run/netns, the
-// namespace files that are there are taken whatever their names, and other
-// files ignored. Two of one type are an error then that names both: which of
-// them is meant is for [Open] to be told.
+// If no file in the directory is named like a type, as in /run/netns, all namespace files are
+// taken, whatever their names, and other files are ignored. Two of one type are an error that names
+// both. Use [Open] with the path of the one that is meant.
 //
-// Whoever can write to the directory chooses the namespaces, by links of procfs too: where one is this
-// process's own, work runs there. [Set.ID] tells.
+// A user who can write to the directory chooses the namespaces, also by links of procfs. One of
+// them may be this process's own, and work then runs there. [Set.ID] tells which one it is.
 func FromDir(dir string, types ...Type) (*Set, error) {
 	return open("open", types, func(all Type, optional bool) (*core, error) { return openDir(dir, all, optional) })
 }

@@ -30,69 +30,69 @@ type unshareOptions struct {
 	bringRoot bool // found out, not given: this program is in a chroot
 }
 
-// IDMaps sets the id maps of a new user namespace. Each needs at least one line
-// and at most 340, which together are shorter than a page of memory when written
-// out for the kernel; lines must not overlap.
+// IDMaps sets the id maps of a new user namespace. Each map needs at least one line and at most
+// 340. Written out for the kernel, a map must be shorter than a page of memory. Lines must not
+// overlap.
 //
-// A caller without CAP_SETUID and CAP_SETGID writes maps only for its own effective uid and gid, one
-// line of one id each. The kernel then denies setgroups(2) inside (user_namespaces(7)). The default is
-// that map, to id 0.
+// A caller without CAP_SETUID and CAP_SETGID can write maps only for its own effective uid and gid,
+// one line of one id each. The kernel then denies setgroups(2) inside (user_namespaces(7)). The
+// default maps the caller's ids to 0 in this way.
 //
 // All other maps of such a caller are written by newuidmap and newgidmap, under the conditions of
-// [SubIDs]. The outside ids of these maps are ids of the user's ranges in /etc/subuid and /etc/subgid,
-// or the user's own id. So a caller can keep its own id inside. With a gid map of this kind setgroups(2)
-// stays allowed, and Setgroups(false) denies it. For other outside ids the error names the map, its line
-// and the ids, and matches [os.ErrPermission]. It also matches [ErrNoSubIDs] if the user has no range.
+// [SubIDs]. The outside ids of these maps are ids of the user's ranges in /etc/subuid and
+// /etc/subgid, or the user's own id. So a caller can keep its own id inside. With a gid map of this
+// kind setgroups(2) stays allowed, and Setgroups(false) denies it. For other outside ids the error
+// names the map, its line and the ids, and matches [os.ErrPermission]. It also matches
+// [ErrNoSubIDs] if the user has no range.
 //
-// A LinuxIDMapping of the OCI runtime specification is converted by IDMap(m), and the maps of package
-// syscall are converted by [SysIDMaps].
+// A LinuxIDMapping of the OCI runtime specification is converted by IDMap(m), and the maps of
+// package syscall are converted by [SysIDMaps].
 //
 // Since Linux 5.12 a map that contains uid 0 of the parent needs CAP_SETFCAP
 // there.
 //
-// Outside ids are those of the parent user namespace: this process's, or that
-// of the Set whose Unshare method is called.
+// Outside ids are ids of the parent user namespace. The parent is this process's user namespace, or
+// the one of the Set if its method Unshare is called.
 func IDMaps(uid, gid []IDMap) UnshareOption {
 	return func(o *unshareOptions) { o.uid, o.gid, o.idMaps = uid, gid, true }
 }
 
-// NoIDMaps leaves a new user namespace without id maps, for somebody else to
-// write. Nobody is root inside until then: work has the overflow ids, though all
-// capabilities.
+// NoIDMaps leaves a new user namespace without id maps, so that another program can write them.
+// Until then work inside has the overflow ids, and all capabilities.
 func NoIDMaps() UnshareOption {
 	return func(o *unshareOptions) { o.noIDMaps = true }
 }
 
-// Setgroups says whether processes in a new user namespace may call
-// setgroups(2), by writing to /proc/PID/setgroups before the gid map. The
-// default denies it where the kernel demands that, for a caller without
-// CAP_SETGID, and allows it otherwise. Asking for true without CAP_SETGID is an
-// error: the kernel would refuse the gid map. With [SubIDs] the gid map is written
-// with privileges, so that both are there for everybody, and true is the default.
+// Setgroups says whether processes in a new user namespace may call setgroups(2). It is written to
+// /proc/PID/setgroups before the gid map. The default is false for a caller without CAP_SETGID,
+// because the kernel demands that, and true otherwise. Without CAP_SETGID true is an error: the
+// kernel would refuse the gid map. With [SubIDs] a privileged program writes the gid map. Then
+// everybody can have both, and true is the default.
 func Setgroups(allow bool) UnshareOption {
 	return func(o *unshareOptions) { o.setgroups = &allow }
 }
 
 // OwnerUID makes uid the owner of a new user namespace. [Set.OwnerUID] shows the owner, and so does
 // NS_GET_OWNER_UID of ioctl_nsfs(2). The owner has all capabilities in the namespace, from outside
-// (user_namespaces(7)), and the namespace counts for the owner's limit. Without this option the owner is
-// the caller's effective uid.
+// (user_namespaces(7)), and the namespace counts for the owner's limit. Without this option the
+// owner is the caller's effective uid.
 //
-// The uid is an id of the parent user namespace. The parent is this process's, or the user namespace of
-// the Set whose Unshare method is called. The id maps do not depend on the owner: the default still maps
-// id 0 to the caller's effective ids.
+// The uid is an id of the parent user namespace. The parent is this process's, or the user
+// namespace of the Set whose Unshare method is called. The id maps do not depend on the owner: the
+// default still maps id 0 to the caller's effective ids.
 //
 // The kernel takes the owner from the effective uid of the process that makes the namespace
-// (create_user_ns in kernel/user_namespace.c). So the helper process changes to uid before. For an id
-// other than the caller's own this takes:
+// (create_user_ns in kernel/user_namespace.c). So the helper process changes to uid before. For an
+// id other than the caller's own this takes:
 //
 //   - CAP_SETUID.
-//   - CAP_SYS_ADMIN, to write the id maps of a namespace that another user owns; not with [NoIDMaps].
+//   - CAP_SYS_ADMIN, to write the id maps of a namespace that another user owns; not with
+//     [NoIDMaps].
 //   - CAP_DAC_OVERRIDE, to open these maps, if the caller's uid is not 0; not with [NoIDMaps].
 //   - CAP_SETGID with [SubIDs], and with [IDMaps] of several gids.
 //
-// Without a capability that is needed the error names it, and matches [os.ErrPermission]. In a Set with
-// a user namespace of its own the helper process has all of them. No newer kernel is needed.
+// If a capability is missing, the error names it, and matches [os.ErrPermission]. In a Set with a
+// user namespace of its own the helper process has all of them. No newer kernel is needed.
 func OwnerUID(uid uint32) UnshareOption {
 	return func(o *unshareOptions) { o.ownerUID = &uid }
 }
@@ -115,44 +115,40 @@ func Propagation(p MountPropagation) UnshareOption {
 	return func(o *unshareOptions) { o.propagation = &p }
 }
 
-// ClockOffsets sets how far the clocks of a new time namespace are ahead of those
-// of the initial time namespace, or behind where negative: CLOCK_MONOTONIC, and
-// CLOCK_BOOTTIME, to which uptime(1) goes. Both begin anew: zero takes away what
-// the time namespace it is made from had. Other clocks are not in namespaces; see
-// time_namespaces(7).
+// ClockOffsets sets how far the clocks of a new time namespace are ahead of the initial time
+// namespace, or behind it if negative. The clocks are CLOCK_MONOTONIC and CLOCK_BOOTTIME. uptime(1)
+// shows the second one. Offsets of the time namespace from which it is made do not count. Other
+// clocks are not in namespaces: see time_namespaces(7).
 //
-// A clock cannot be set back before its zero, the boot, nor ahead to more than
-// 146 years: the error then matches unix.ERANGE. Writing offsets needs
-// CAP_SYS_TIME in the user namespace that owns the new one. Making a user namespace along
-// with it grants that.
+// A clock cannot be set back to before the boot, nor ahead to more than 146 years: the error then
+// matches unix.ERANGE. Writing offsets needs CAP_SYS_TIME in the user namespace that owns the new
+// one. Making a user namespace along with it grants that.
 func ClockOffsets(monotonic, boottime time.Duration) UnshareOption {
 	return func(o *unshareOptions) { o.clockOffsets = &clockOffsets{monotonic, boottime} }
 }
 
-// MountProc mounts a fresh procfs on /proc of a new mount namespace, as unshare(1)
-// does with --mount-proc, or on the directories that are given: that of a root that work is to have
-// later ([Root]), "/srv/root/proc". They are absolute paths, as they are found inside. It shows the pid namespace that is made along with it,
-// or else that of the Set. What was there is made private before, so that the
-// host keeps its own whatever the [Propagation].
+// MountProc mounts a fresh procfs on /proc of a new mount namespace, as unshare(1) does with
+// --mount-proc. With dirs it mounts on these directories: for example on "/srv/root/proc", for work
+// that gets the [Root] "/srv/root". They are absolute paths, as they are found inside. The procfs
+// shows the pid namespace that is made along with it, or the one of the Set. The old mount is made
+// private before, so that the host keeps its own procfs with every [Propagation].
 //
-// Threads are in no pid namespace but this process's, so a closure in such a
-// mount namespace finds no /proc/self there; registered functions run in a
-// process inside both, and do.
+// Threads are always in this process's pid namespace, so a closure in such a mount namespace finds
+// no /proc/self. Registered functions run in a process inside both namespaces, and find it.
 //
-// It needs CAP_SYS_ADMIN in the user namespace that owns the pid namespace. In a
-// user namespace the kernel also demands that a procfs that hides nothing is
-// mounted already (mount_too_revealing in fs/namespace.c), which is not so in
-// many containers. The error matches unix.EPERM.
+// It needs CAP_SYS_ADMIN in the user namespace that owns the pid namespace. In a user namespace the
+// kernel also demands that a procfs is mounted already and hides nothing (mount_too_revealing in
+// fs/namespace.c). In many containers /proc hides something. The error matches unix.EPERM.
 func MountProc(dirs ...string) UnshareOption { return mountFresh("MountProc", "proc", "/proc", dirs) } // path: where it is mounted
 
-// MountSys mounts a fresh sysfs on /sys of a new mount namespace, or on the directories that are given, as
-// [MountProc] does a procfs. Its /sys/class/net, and what else there is of networks, shows the net
-// namespace that is made along with it, or else that of the Set; the /sys that a mount namespace
-// is copied with goes on showing the host's. What was mounted below /sys, such as the cgroups, is not
-// in it.
+// MountSys mounts a fresh sysfs on /sys of a new mount namespace, or on the directories that are
+// given, as [MountProc] does a procfs. Its /sys/class/net, and all else there about networks, shows
+// the net namespace that is made along with it, or the one of the Set. Without MountSys a new mount
+// namespace has a copy of the old /sys, which shows the host's network. File systems that were
+// mounted below the old /sys, such as cgroups, are not in the fresh one.
 //
-// It needs CAP_SYS_ADMIN in the user namespace that owns the net namespace (sysfs_init_fs_context in
-// fs/sysfs/mount.c), and in a user namespace a sysfs that hides nothing, as MountProc does.
+// It needs CAP_SYS_ADMIN in the user namespace that owns the net namespace (sysfs_init_fs_context
+// in fs/sysfs/mount.c), and in a user namespace a sysfs that hides nothing, as MountProc does.
 func MountSys(dirs ...string) UnshareOption { return mountFresh("MountSys", "sysfs", "/sys", dirs) }
 
 // freshMount is a file system that shows namespaces.
@@ -193,10 +189,10 @@ func (m freshMount) check() error {
 // it 127.0.0.1 and ::1. It is down in a new one, as all interfaces are.
 func LoopbackUp() UnshareOption { return func(o *unshareOptions) { o.loopbackUp = true } }
 
-// HostFiles lets a process of this program's, with the files that it sees, be in a
-// pid namespace of somebody else, where root may read and write them. Without it
-// making [PID], or with [MountProc], in a Set that has such a pid namespace and no mnt
-// namespace of theirs is refused. Where the Set has one, that is used, and nothing is asked.
+// HostFiles lets a process of this program be in a pid namespace of somebody else, although root in
+// there may then read and write all files that the process sees. Without HostFiles, making [PID],
+// or using [MountProc], is refused in a Set that has such a pid namespace and no mnt namespace of
+// theirs. If the Set has their mnt namespace, the process uses that, and HostFiles is not needed.
 func HostFiles() UnshareOption { return func(o *unshareOptions) { o.hostFiles = true } }
 
 // DoOption changes how work is run.
@@ -242,39 +238,36 @@ func exclude(one, other string) error {
 	return fmt.Errorf("%s and %s exclude each other: %w", one, other, os.ErrInvalid)
 }
 
-// InThread runs a registered function on a thread of this process, also where
-// it would go to a process only because of a foreign mount namespace, whose
-// caches it then fills as [Set.Do] says, or a pid namespace, in which then only
-// its children land. Where no thread can enter the call fails with
-// [ErrNeedsProcess]. It excludes [InProcess] and [Isolated].
+// InThread runs a registered function on a thread of this process, even if the Set has a foreign
+// mount or pid namespace. In a foreign mount namespace the function fills caches of this process:
+// see [Set.Do]. In a foreign pid namespace only its children are inside. If no thread can enter the
+// Set, the call fails with [ErrNeedsProcess]. InThread excludes [InProcess] and [Isolated].
 func InThread() DoOption { return func(c *doConfig) { c.inThread = true } }
 
-// InProcess runs a registered function in a worker process, also where a thread
-// would do. Where there is no process backend (on architectures that the package's
-// documentation does not list under Systems) the error matches
-// [errors.ErrUnsupported]. It excludes [InThread].
+// InProcess runs a registered function in a worker process, even if a thread could run it. If the
+// architecture has no process backend (see Systems in the package's documentation), the error
+// matches [errors.ErrUnsupported]. InProcess excludes [InThread].
 func InProcess() DoOption { return func(c *doConfig) { c.inProcess = true } }
 
-// Isolated runs a registered function in a process of its own, as [InProcess]
-// does otherwise: it shares memory with no other call, and has ended, with all
-// its goroutines, when Do returns. That costs a start of this program each time,
-// some milliseconds. It is for functions that change their process for good
-// (chroot, limits, capabilities) or cannot be relied on to stop. What the Set's
-// [Worker] says holds for these processes too. It excludes [InThread].
+// Isolated runs a registered function in a process of its own. It shares memory with no other call,
+// and has ended, with all of its goroutines, when Do returns. Each call starts this program again,
+// which takes some milliseconds. Isolated is for functions that change their process for good
+// (chroot, limits, capabilities), and for functions that may not stop. The Set's [Worker] holds for
+// these processes, too. Isolated excludes [InThread].
 func Isolated() DoOption { return func(c *doConfig) { c.inProcess, c.isolated = true, true } }
 
-// EndThread ends the thread with the work, also where it could be given back: for
-// work that changes its thread in ways that are not undone (capabilities, ids,
-// a namespace that is not in the Set). Without it the thread of a closure is given
-// back where that is possible, and that of a registered function if it was
-// registered with [LeavesThreadClean].
+// EndThread ends the thread with the work, even if the thread could be given back. It is for work
+// that changes its thread and does not undo that (capabilities, ids, a namespace that is not in the
+// Set). Without EndThread, the thread of a closure is given back if that is possible. The thread of
+// a registered function is given back if the function was also registered with [LeavesThreadClean].
 func EndThread() DoOption { return func(c *doConfig) { c.endThread = true } }
 
-// WaitDelay bounds how long [Func.Do] waits, once the function has returned, for the readers and writers
-// in its argument: for a Read or Write that is under way, and for what the function left behind that
-// keeps a writer's pipe open. What has not ended then is left behind with its goroutine, which goes on
-// to use the reader or writer, and the error matches [exec.ErrWaitDelay], as with WaitDelay of exec.Cmd.
-// Zero, the default, waits for a Read or Write until it returns. It concerns registered functions alone.
+// WaitDelay bounds the time that [Func.Do] waits for the readers and writers in its argument after
+// the function has returned. Do waits for a Read or Write that is under way, and for processes that
+// the function left behind and that keep a writer's pipe open. After the delay Do leaves them
+// behind, with a goroutine that goes on to use the reader or writer. The error then matches
+// [exec.ErrWaitDelay], as with WaitDelay of exec.Cmd. Zero, the default, waits for a Read or Write
+// until it returns. WaitDelay is for registered functions only.
 func WaitDelay(d time.Duration) DoOption {
 	return func(c *doConfig) {
 		if c.waitDelay = d; d < 0 && c.bad == nil {
@@ -283,18 +276,18 @@ func WaitDelay(d time.Duration) DoOption {
 	}
 }
 
-// Root makes dir, a directory, the root of the work: what it finds at paths is
-// below that. The file stays the caller's. It needs CAP_SYS_CHROOT in the user
-// namespace that the work is in. In a Set with a mount namespace that somebody else made, a directory of
-// this program's own mount namespace is refused, as with [DirFile]: root inside could go from there to
-// all of the host's files, by /proc/PID/root and "..". One that [Set.OpenFile] has opened is right there.
+// Root makes dir, an open directory, the root directory of the work. The file stays the caller's.
+// It needs CAP_SYS_CHROOT in the user namespace of the work.
 //
-// Root, [Dir], [DirFile] and [Umask] are for a closure or a registered function, on both
-// backends and in any Set, the zero Set too. They come after the Set's
-// namespaces were entered, in this order, and before the work begins, which is
-// not run if one of them fails. They belong to the thread of the work, which ends
-// with it; so functions that start goroutines need [Isolated] along with them, and
-// then have them for their whole process.
+// In a Set with a mount namespace that somebody else made, a directory of this program's own mount
+// namespace is refused, as with [DirFile]: root inside could get from it to all of the host's
+// files, by /proc/PID/root and "..". Open the directory by [Set.OpenFile] there.
+//
+// Root, [Dir], [DirFile] and [Umask] are for a closure or a registered function, on both backends
+// and in any Set, the zero Set too. They are applied in this order, after the Set's namespaces are
+// entered and before the work begins. If one of them fails, the work does not run. They belong to
+// the thread of the work, and this thread ends with the work. So a function that starts goroutines
+// needs [Isolated], too, and then has them for its whole process.
 func Root(dir *os.File) DoOption {
 	return func(c *doConfig) {
 		c.place.Root = dir
@@ -304,10 +297,10 @@ func Root(dir *os.File) DoOption {
 	}
 }
 
-// Dir makes path the working directory of the work, see [Root]. It is looked up
-// inside, below the Root if there is one; where it does not exist the error
-// matches fs.ErrNotExist. In a mount namespace that was opened from outside, links of
-// procfs are not followed (ELOOP), as by [Set.OpenFile]. An empty path is an error.
+// Dir makes path the working directory of the work, see [Root]. The path is looked up inside, below
+// Root if that is given. If it does not exist, the error matches fs.ErrNotExist. In a mount
+// namespace that was opened from outside, links of procfs are not followed (ELOOP), as by
+// [Set.OpenFile]. An empty path is an error.
 func Dir(path string) DoOption {
 	return func(c *doConfig) {
 		c.place.Dir = path
@@ -317,14 +310,16 @@ func Dir(path string) DoOption {
 	}
 }
 
-// DirFile makes dir, an open directory, the working directory of the work, as [Dir] does a path. The
-// file stays the caller's. Any way to open it is good, O_PATH too.
+// DirFile makes dir, an open directory, the working directory of the work, as [Dir] does a path.
+// The file stays the caller's. It may be open in any mode, also with O_PATH.
 //
-// With [Root] it has to be below that, and in a Set with a mount namespace that was opened from outside it
-// has to be in that mount namespace, as one from [Set.OpenFile] is: from a directory of the host whoever is
-// inside could go on, by "..", to all of the host's files. Else the error matches fs.ErrPermission. In other Sets it
-// may be outside of the Set's mount namespace; getcwd(2) then answers "(unreachable)", and os.Getwd an
-// error. DirFile excludes Dir.
+// With [Root] the directory must be below the Root. In a Set with a mount namespace that was opened
+// from outside, the directory must be in that mount namespace: open it by [Set.OpenFile]. From a
+// directory of the host, processes inside could get to all of the host's files by "..". Otherwise
+// the error matches fs.ErrPermission.
+//
+// In other Sets the directory may be outside of the Set's mount namespace. getcwd(2) then returns
+// "(unreachable)", and os.Getwd an error. DirFile excludes Dir.
 func DirFile(dir *os.File) DoOption {
 	return func(c *doConfig) {
 		c.place.DirFile = dir
@@ -364,19 +359,20 @@ type funcConfig struct {
 	startsGoroutines, leavesThreadClean bool
 }
 
-// StartsGoroutines says that the function starts goroutines that must be inside
-// too, or uses packages that do, such as net; or that it reads files of /proc/self or /proc/net, which
-// mean its process, and where it cannot read those of /proc/thread-self instead. It then runs in a
-// process. If this
-// program is dynamically linked and a mount namespace has not the loader that it
-// needs, only threads of the worker enter that, one for each call: the call then
-// fails with an error that matches [errors.ErrUnsupported]. Programs built with
-// CGO_ENABLED=0 are not dynamic, and [Worker].Path may name one that is not.
+// StartsGoroutines says that the function starts goroutines that must be inside, too, or uses a
+// package that does so, such as net. It is also for functions that read /proc/self or /proc/net,
+// which mean the process, and cannot read /proc/thread-self instead. The function then runs in a
+// process.
+//
+// A dynamically linked program needs its loader in the Set's mount namespace. If that is missing,
+// only threads of the worker can enter the mount namespace, and the call fails with an error that
+// matches [errors.ErrUnsupported]. Build the program with CGO_ENABLED=0, or name a static one in
+// [Worker].Path.
 func StartsGoroutines() FuncOption { return func(c *funcConfig) { c.startsGoroutines = true } }
 
-// LeavesThreadClean says that the function leaves its thread as it found it: not
-// locked, and with no namespaces, capabilities, ids, working directory or signal
-// masks changed. In this process its thread is then given back where that is
-// possible; in a worker, several times faster, it has no thread of its own.
-// Without this the thread ends with the function, on both backends.
+// LeavesThreadClean says that the function leaves its thread as it found it: not locked, and with
+// no namespaces, capabilities, ids, working directory or signal masks changed. In this process the
+// thread is then given back, if that is possible. In a worker the function then has no thread of
+// its own, which is several times faster. Without this option the thread ends with the function on
+// both backends.
 func LeavesThreadClean() FuncOption { return func(c *funcConfig) { c.leavesThreadClean = true } }

@@ -3,9 +3,7 @@
 package gonso_test
 
 import (
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/gonso/gonso/gonso"
 )
@@ -15,12 +13,8 @@ import (
 func ExampleOwnerUID() {
 	ids := []gonso.IDMap{{ContainerID: 0, HostID: 1000, Size: 1}}
 	s, err := gonso.Unshare(gonso.User|gonso.Net, gonso.OwnerUID(1000), gonso.IDMaps(ids, ids))
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		cannot("root", err, "owned by 1000")
-		return
-	case err != nil:
-		cannot("userns", err, "owned by 1000")
+	if err != nil { // os.ErrPermission, if a capability is missing
+		fmt.Println(err)
 		return
 	}
 	defer s.Close()

@@ -6,25 +6,23 @@ import (
 	"io/fs"
 )
 
-// Pin keeps the Set's namespaces, those that are home included, under names in a
-// directory: each is bind-mounted on a file that is named as in /proc/PID/ns, so
-// that [FromDir] opens them, in this program or any other. Missing files are
-// made, and so is the directory, but not its parents. Files that are there have
-// to be plain and empty, as those are that a Pin before the last boot, or one that was killed, has
-// left; anything else, such as a namespace that is pinned there
-// already, is an error that matches [fs.ErrExist], and is left as it is. If Pin
-// fails it leaves nothing behind.
+// Pin keeps the Set's namespaces under names in a directory, including the ones that are home. Each
+// is bind-mounted on a file with its name in /proc/PID/ns. [FromDir] opens them again, in this
+// program or any other.
 //
-// Pinned namespaces outlive the Set and the program, until [Unpin] or the end of
-// the mount namespace that they are pinned in: that of the calling thread. So
-// Pin pins outside for whoever calls it as usual, and inside in a closure that
-// runs in a Set with a mnt namespace. A pid namespace is dead once its init has
-// ended, pinned or not.
+// Pin makes the files, and the directory, but not its parents. A file that exists must be plain and
+// empty: a Pin before the last boot, or a Pin that was killed, has left such files. Anything else
+// there, such as a pinned namespace, is an error that matches [fs.ErrExist], and is left as it is.
+// A Pin that fails leaves nothing behind.
 //
-// It needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace,
-// and permission to make the files. A mnt namespace can be pinned only in one
-// that is older than itself, so never in itself, and only on a mount that is not
-// shared with others; the Hint of the error says so where that is why.
+// Pinned namespaces outlive the Set and the program. They last until [Unpin], or until the end of
+// the mount namespace in which they are pinned. This is the mount namespace of the calling thread:
+// the program's own, or the Set's in a closure that runs in a Set with a mnt namespace. A pid
+// namespace is dead after its init has ended, even if it is pinned.
+//
+// It needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace, and permission to
+// make the files. A mnt namespace can be pinned only in an older mnt namespace, so never in itself,
+// and only on a mount that is not shared. The Hint of the error says so.
 func (s *Set) Pin(dir string) error {
 	c, err := s.acquire("pin")
 	if err != nil {
@@ -50,24 +48,25 @@ func (s *Set) PinNS(t Type, path string) error {
 
 var errNothingToPin = errors.New("the Set has no namespaces")
 
-// Unpin undoes [Set.Pin] and [Set.PinNS], whichever program did it. Each path is
-// a file on which a namespace is mounted, or a directory with such files that
-// are named like types. It unmounts them in the mount namespace of the calling
-// thread, and removes the files, where they are plain and empty, and the
-// directory, if nothing is left in it. What is in use stays usable, as does a
-// Set that was opened from there. If the directory has come to lie below another mount of itself, as
-// /run/netns does with the first "ip netns add", what is pinned below goes as well, in every mnt namespace.
+// Unpin undoes [Set.Pin] and [Set.PinNS], whichever program did it. Each path is a file on which a
+// namespace is mounted, or a directory with such files that are named like types. Unpin unmounts
+// them in the mount namespace of the calling thread. It removes the files, if they are plain and
+// empty, and the directory, if it is empty. Namespaces in use stay usable, and so do Sets that were
+// opened from there.
 //
-// What is not pinned any more is no error: Unpin can be called again, and after a reboot. Where there is
-// nothing it does nothing. A plain empty file with nothing mounted on it, as Pin leaves it when somebody
-// else unmounts the namespace, is removed, on file systems where such a file holds nothing (those that
-// [Set.OpenFile] opens files on). If a namespace is pinned there in another mnt namespace, it is unpinned
-// there too, as by rm(1) (vfs_unlink in fs/namei.c).
+// The first "ip netns add" mounts /run/netns on itself. Namespaces that were pinned there before,
+// below that mount, are unpinned as well, in every mnt namespace.
 //
-// The error for a path at which there is anything else matches [ErrNotNamespace]; that path is left
-// as it is. So is a directory in which no file is named like a type. The other
-// paths are unpinned all the same. Unmounting needs CAP_SYS_ADMIN, as Pin does; removing an empty file
-// needs permission to write to its directory.
+// A path that is not pinned any more is not an error: Unpin can be called again, and after a
+// reboot. If the path does not exist, Unpin does nothing. A plain empty file without a mount is
+// removed: it is left when another program unmounts the namespace. This is so on the file systems
+// on which [Set.OpenFile] opens files. If a namespace is pinned on the file in another mnt
+// namespace, it is unpinned there, too, as by rm(1) (vfs_unlink in fs/namei.c).
+//
+// For a path with anything else the error matches [ErrNotNamespace], and the path is left as it is.
+// The same holds for a directory in which no file is named like a type. The other paths are
+// unpinned. Unmounting needs CAP_SYS_ADMIN, as Pin does; removing an empty file needs permission to
+// write to its directory.
 func Unpin(paths ...string) error {
 	if len(paths) == 0 {
 		return newError("unpin", 0, "", errNoFiles)

@@ -267,19 +267,19 @@ func planUnshare(f *facts, types, shown Type, hostFiles bool) unsharePlan {
 // Route is how work of one kind runs in a Set.
 type Route struct {
 	Backend Backend
-	// Join lists the namespaces that are entered, in order; those that are home
-	// already are not among them.
+	// Join lists the namespaces that are entered, in order. Namespaces that are home are not in the
+	// list.
 	Join []Type
 	// GivenBack: the thread can go back to the Go scheduler afterwards. If not,
 	// it ends with the work, which costs a new thread.
 	GivenBack bool
 	Why       string
-	// Err is what running it would answer at once, or nil.
+	// Err is the error that a call would return at once, or nil.
 	Err error
 }
 
-// Plan tells how work runs in a Set. It is for people to read: it promises
-// nothing, and getting it runs nothing in the Set.
+// Plan tells how work runs in a Set. It is for people to read, and promises nothing. Plan runs
+// nothing in the Set.
 type Plan struct {
 	Set      string // the Set, as its String method shows it
 	Closures Route  // Set.Do and Set.Run

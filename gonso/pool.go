@@ -14,12 +14,12 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Pool has Sets made ahead of need, so that who needs one does not wait for
-// namespaces to be made and workers to be started. It gives Sets and takes none
-// back: what ran in a Set may have changed it in ways that nobody can find.
+// Pool makes Sets in advance, so that a caller does not wait for new namespaces and for the start
+// of a worker. It gives Sets and takes none back: work in a Set may have changed it in ways that
+// cannot be found.
 //
-// The caller's function makes the Sets, one with each call, and does to them
-// what is to be done ahead: it may set up a network, or start the worker:
+// The caller's function makes the Sets, one in each call. It also prepares them: it may set up a
+// network, or start the worker:
 //
 //	pool, err := gonso.NewPool(func(ctx context.Context) (*gonso.Set, error) {
 //		s, err := gonso.Unshare(gonso.User | gonso.Net)
@@ -29,16 +29,15 @@ import (
 //		return s, s.Warm(ctx)
 //	}, gonso.PoolOptions{})
 //
-// A worker in the Pool ends when it is idle for a while, as any other does; the
-// Set that was made last is given first, for its worker is the most likely to run.
+// A worker in the Pool ends when it is idle for a while, like any other. The newest Set is given
+// first, because its worker is most likely to run still.
 //
-// While making Sets fails, Sets are made ahead only after pauses, from 0.1 s
-// to 10 s, each twice as long as the one before. A Get does not wait for the end
-// of a pause: it has a try made at once, so that the error that it returns is
-// never an old one.
+// While the making of Sets fails, the Pool pauses before it makes the next one, from 0.1 s to 10 s,
+// each time twice as long. A Get does not wait for the end of a pause: it starts a try at once. So
+// the error that it returns is never an old one.
 //
-// A Pool belongs to who made it, and has to be closed: one that was forgotten
-// keeps its Sets. Its methods are safe for concurrent use.
+// The caller of NewPool has to close the Pool: a forgotten Pool keeps its Sets. Its methods are
+// safe for concurrent use.
 type Pool struct {
 	newSet func(context.Context) (*Set, error)
 	opts   PoolOptions
@@ -64,14 +63,13 @@ type Pool struct {
 
 // PoolOptions are how a [Pool] works. The zero value is usable.
 type PoolOptions struct {
-	// Size is how many Sets are kept ready; 0 means 4. For a time there are some more
-	// if Gets were cancelled for which Sets were being made.
+	// Size is the number of Sets that are kept ready. Zero means 4. There can be more for a while,
+	// if Gets were cancelled while Sets were being made for them.
 	Size int
-	// Parallel is how many Sets are made at once; 0 means as many as GOMAXPROCS, but
-	// at most 8.
+	// Parallel is the number of Sets that are made at once. Zero means GOMAXPROCS, but at most 8.
 	Parallel int
-	// Timeout is how long the making of one Set may take; 0 means 30 s. Then the
-	// function's context is done, and another one is made in its place.
+	// Timeout is the time that the making of one Set may take. Zero means 30 s. After that the
+	// function's context ends, and another Set is made in its place.
 	Timeout time.Duration
 }
 
@@ -97,7 +95,7 @@ func (o *PoolOptions) setDefaults() error {
 	return nil
 }
 
-// PoolStats is what a [Pool] has and has done.
+// PoolStats has counts of a [Pool].
 type PoolStats struct {
 	Ready    int // Sets that can be had without waiting
 	Creating int // calls of the function under way, without those of Hung
@@ -108,7 +106,7 @@ type PoolStats struct {
 	Failed uint64 // calls of the function that ended without one, or were not over in time
 	Given  uint64 // Sets that Get gave
 
-	// Err is why the call of the function that ended last failed, nil if it did not.
+	// Err is the error of the call of the function that ended last, or nil.
 	Err error
 }
 
@@ -130,21 +128,18 @@ type answer struct {
 	err error
 }
 
-// NewPool begins to make Sets with newSet, in the background, and returns the
-// Pool that they come into.
+// NewPool returns a Pool, and begins to make its Sets with newSet in the background.
 //
-// newSet is called from goroutines of the Pool, several at once, and returns a
-// new Set with each call; it belongs to the Pool until Get gives it away. Its
-// context is done after the time that it has, when the Pool is closed, and when
-// it has returned. A Set returned along with an error is closed. A panic is an
-// error to the Pool, a [*PanicError], and so is runtime.Goexit, [ErrGoexit].
+// Goroutines of the Pool call newSet, several at once. Each call returns a new Set, which belongs
+// to the Pool until Get gives it away. The context of a call ends after PoolOptions.Timeout, when
+// the Pool is closed, and when the call has returned. A Set that comes with an error is closed. A
+// panic is an error for the Pool, a [*PanicError], and runtime.Goexit is [ErrGoexit].
 //
-// A function that does not heed its context is given up when its time is over:
-// the Set that it may still return is closed, and others are made meanwhile,
-// until four times as many calls as PoolOptions.Parallel says have not returned.
+// If a call ignores the end of its context, the Pool gives it up, and closes the Set that it may
+// still return. Other calls go on meanwhile. The Pool stops making Sets when four times
+// PoolOptions.Parallel calls have not returned.
 //
-// NewPool fails only if newSet is nil or an option is negative. Privileges are
-// those that newSet needs.
+// NewPool fails only if newSet is nil or an option is negative. It needs the privileges of newSet.
 func NewPool(newSet func(ctx context.Context) (*Set, error), opts PoolOptions) (*Pool, error) {
 	if newSet == nil {
 		return nil, invalid("make pool", "the function is nil")
@@ -160,16 +155,14 @@ func NewPool(newSet func(ctx context.Context) (*Set, error), opts PoolOptions) (
 	return p, nil
 }
 
-// Get gives a Set that was made ahead, which the caller owns from then on and
-// closes. If none is ready it waits for the next one, after those Gets that
-// waited before. When ctx is done it returns its error, and the Set stays in the
-// Pool or goes to the next that waits.
+// Get returns a Set that was made in advance. The caller owns it from then on, and closes it. If no
+// Set is ready, Get waits for the next one, after the Gets that have waited longer. When ctx ends,
+// Get returns its error, and the Set stays in the Pool, or goes to the next Get.
 //
-// The error of a call of the function goes to the Get that has waited longest,
-// as it is; if the call that ended before it failed too, it goes to all that
-// wait. So no Get waits forever on a function that always fails. The error for
-// one that was not over in time matches [context.DeadlineExceeded]. After Close
-// the error matches [ErrClosed].
+// An error of the function goes to the Get that has waited longest. If the call before failed, too,
+// the error goes to all Gets that wait. So no Get waits forever for a function that always fails.
+// If a call was not over in time, the error matches [context.DeadlineExceeded]. After Close the
+// error matches [ErrClosed].
 func (p *Pool) Get(ctx context.Context) (*Set, error) {
 	if p == nil || p.newSet == nil || ctx == nil {
 		return nil, invalid("get from pool", "the context is nil, or the Pool is not from NewPool")
@@ -212,7 +205,7 @@ func (p *Pool) Get(ctx context.Context) (*Set, error) {
 	}
 }
 
-// Stats tells what the Pool has and has done.
+// Stats returns the counts of the Pool.
 func (p *Pool) Stats() PoolStats {
 	if p == nil {
 		return PoolStats{}
@@ -225,14 +218,12 @@ func (p *Pool) Stats() PoolStats {
 	}
 }
 
-// Close wakes every Get that waits, with an error that matches [ErrClosed],
-// cancels the calls of the function that are under way, and closes the Sets
-// that nobody got, also those that come later. Sets that Get gave are their
-// owners' and stay open. It can be called more than once, always with nil.
+// Close ends every Get that waits, with an error that matches [ErrClosed]. It cancels the calls of
+// the function that are under way, and closes all Sets in the Pool, and Sets that come later. Sets
+// that Get has given stay open. Close can be called more than once, and always returns nil.
 //
-// Close returns when all that is done, but waits for calls of the function at
-// most 5 s, and not at all for those that were given up: these end when they
-// will, and so does their goroutine.
+// Close returns when all of this is done. It waits at most 5 s for calls of the function. It does
+// not wait for calls that the Pool has given up: they go on in their goroutines.
 func (p *Pool) Close() error {
 	if p == nil || p.newSet == nil {
 		return nil

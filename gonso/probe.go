@@ -10,15 +10,16 @@ import (
 	"text/tabwriter"
 )
 
-// Probe finds out what this program may do with namespaces on this machine, and why it may not do the
-// rest. What is harmless is tried: a namespace of each type is made, and dropped. What decides about
-// it is read. A check that fails has the error that the same call gives elsewhere, with its hint.
+// Probe finds out what this program may do with namespaces on this machine, and why it may not do
+// the rest. It makes a namespace of each type and drops it, as this does no harm. It reads the
+// settings that decide about the rest. A check that fails has the error that the same call of gonso
+// would return, with its hint.
 //
 //	fmt.Print(gonso.Probe(ctx))
 //
-// Checks of what needs a worker are answered [Unknown] in a program that has not called [Init]. When
-// ctx is done, what has not been tried by then is Unknown. Probe takes some ten milliseconds, and
-// leaves nothing behind.
+// In a program that has not called [Init], checks that need a worker are [Unknown]. When ctx ends,
+// the checks that have not been tried are Unknown. Probe takes some ten milliseconds, and leaves
+// nothing behind.
 //
 // A bug report can begin with it: the program in integration/probe prints it.
 func Probe(ctx context.Context) *Report {
@@ -77,7 +78,7 @@ func (r *Report) try(ctx context.Context, what string, f func() error) {
 	r.Checks = append(r.Checks, c)
 }
 
-// Report is what [Probe] has found out. It marshals to JSON.
+// Report has the results of [Probe]. It marshals to JSON.
 type Report struct {
 	Checks []Check `json:"checks"` // what was tried
 	Facts  []Fact  `json:"facts"`  // what was read
@@ -85,22 +86,23 @@ type Report struct {
 
 // Check says whether the program may do something.
 type Check struct {
-	// What is the name of a type for a namespace of that type, "net"; the same in a new user namespace,
-	// "net, in a user namespace"; and "closures", "worker, in a user namespace", "subordinate ids",
-	// "new /proc, in a user namespace", "overlay, in a user namespace", "ping sockets".
+	// What is the name of the check. For a new namespace it is the name of the type, "net", or
+	// "net, in a user namespace". The others are "closures", "worker, in a user namespace",
+	// "subordinate ids", "new /proc, in a user namespace", "overlay, in a user namespace" and "ping
+	// sockets".
 	What   string `json:"what"`
 	Answer Answer `json:"answer"`
 	Why    string `json:"why,omitempty"` // the text of Err
 	Err    error  `json:"-"`             // nil for Yes
 }
 
-// Fact is something that was read, such as a sysctl.
+// Fact is a setting that was read, such as a sysctl.
 type Fact struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// Of returns the check of a name, and false if there is none.
+// Of returns the check with a name, and false if there is no such check.
 func (r *Report) Of(what string) (c Check, ok bool) {
 	for _, c := range r.Checks {
 		if c.What == what {
@@ -125,7 +127,7 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-// Answer is that of a [Check]. In JSON it is its text.
+// Answer is the result of a [Check]. In JSON it is its text.
 type Answer int
 
 // The answers.
@@ -153,7 +155,7 @@ func (a Answer) MarshalText() ([]byte, error) {
 	return []byte(a.String()), nil
 }
 
-// UnmarshalText takes what MarshalText gives.
+// UnmarshalText reads the text of MarshalText.
 func (a *Answer) UnmarshalText(text []byte) error {
 	for i, s := range answers {
 		if string(text) == s {

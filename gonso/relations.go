@@ -6,22 +6,22 @@ import (
 	"os"
 )
 
-// Owner returns a Set of just the user namespace that owns the Set's namespace
-// of the given type: that in which capabilities over it count. Of a user
-// namespace it is the parent. Its caller closes it.
+// Owner returns a Set with one namespace: the user namespace that owns the Set's namespace of the
+// given type. Capabilities in the owner count for that namespace. The owner of a user namespace is
+// its parent. The caller closes the new Set.
 //
-// It needs no privilege, but the owner has to be this process's user namespace
-// or below it: the kernel answers EPERM for any other, and at the top.
+// It needs no privilege. But the owner must be this process's user namespace, or below it. For
+// every other owner, and at the top, the kernel returns EPERM.
 func (s *Set) Owner(t Type) (*Set, error) {
 	return s.related("owner", t, (*core).owner)
 }
 
-// Parent returns a Set of just the parent of the Set's user or pid namespace,
-// which its caller closes; other types have none, and the error for them matches
+// Parent returns a Set with one namespace: the parent of the Set's user or pid namespace. The
+// caller closes the new Set. Other types have no parent, and the error for them matches
 // [os.ErrInvalid].
 //
-// It needs no privilege, but the parent has to be the namespace that this process
-// is in, or below it: the kernel answers EPERM for any other, and at the top.
+// It needs no privilege. But the parent must be the namespace of this process, or below it. For
+// every other parent, and at the top, the kernel returns EPERM.
 func (s *Set) Parent(t Type) (*Set, error) {
 	if t.single() && t&(User|PID) == 0 {
 		return nil, newError("parent", t, "", fmt.Errorf("only user and pid namespaces have parents: %w", os.ErrInvalid))
@@ -42,10 +42,10 @@ func (s *Set) related(op string, t Type, f func(*core, Type) (*core, error)) (*S
 	return newSet(r), nil
 }
 
-// OwnerUID returns the id of the user who made the Set's user namespace, as this
-// process's user namespace has it; if it is not mapped there, that is the
-// overflow id, 65534 (/proc/sys/kernel/overflowuid). That user has all
-// capabilities in it from outside (user_namespaces(7)).
+// OwnerUID returns the id of the user who made the Set's user namespace. It is an id of this
+// process's user namespace. If the user is not mapped there, it is the overflow id, 65534
+// (/proc/sys/kernel/overflowuid). The owner has all capabilities in the Set's user namespace, from
+// outside (user_namespaces(7)).
 //
 // It needs no privilege.
 func (s *Set) OwnerUID() (uint32, error) {
@@ -57,17 +57,16 @@ func (s *Set) OwnerUID() (uint32, error) {
 	return c.ownerUID()
 }
 
-// IDMaps returns the id maps of the Set's user namespace, in the order in which
-// the kernel has them; empty ones if none were written. Outside ids are those
-// of this process's user namespace, not those of the parent where that is
-// another; one that is not mapped there is 4294967295. Where the Set's user
-// namespace is this process's own, they are those of its parent. See "User and
-// group ID mappings" in user_namespaces(7).
+// IDMaps returns the id maps of the Set's user namespace, in the order of the kernel. They are
+// empty if no maps were written. Outside ids are ids of this process's user namespace, even if the
+// parent is another one. An id that is not mapped there is 4294967295. If the Set's user namespace
+// is this process's own, outside ids are ids of its parent. See "User and group ID mappings" in
+// user_namespaces(7).
 //
-// Only a process inside shows them. If the user namespace is not this process's own, a
-// short-lived helper process is started, which shares no memory with this one. This needs
-// CAP_SYS_ADMIN in that user namespace, as entering does, and the process
-// backend; without that the error matches [errors.ErrUnsupported].
+// The kernel shows the maps only in the files of a process inside. If the user namespace is not
+// this process's own, a short-lived helper process is started, which shares no memory with this
+// one. This needs CAP_SYS_ADMIN in that user namespace, and the process backend. Without the
+// process backend the error matches [errors.ErrUnsupported].
 func (s *Set) IDMaps() (uid, gid []IDMap, err error) {
 	c, err := s.acquireOne("id maps", User)
 	if err != nil {

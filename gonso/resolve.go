@@ -11,20 +11,21 @@ import (
 	"time"
 )
 
-// Resolver returns a net.Resolver that asks from inside the Set: Go's own, whose sockets are made
-// there. servers are the name servers to ask, each an IP address, with a port or with that of DNS.
-// They are asked in turn, each with its share of the time, until one answers. Without servers they
-// are those of this program's resolv.conf(5). With [Set.Dialer] names of one's own are reached:
+// Resolver returns a net.Resolver that asks from inside the Set: Go's own resolver, with sockets
+// made inside. servers are the name servers, each an IP address with a port, or without one for
+// port 53. They are asked in turn, each with its share of the time, until one answers. Without
+// servers, the servers of this program's resolv.conf(5) are asked. Use it with [Set.Dialer] to
+// connect by names that only these servers know:
 //
 //	d := s.Dialer(net.Dialer{Resolver: s.Resolver("10.0.0.53")})
 //	t := &http.Transport{DialContext: d.DialContext}
 //
-// Everything else is still this program's: hosts(5), search domains and time limits. Where these
-// are to be others too, as with the files in /etc/netns that ip-netns(8) speaks of, let the Set
-// have a mount namespace in which they are in /etc; names are then resolved there ([Set.Dialer]).
+// All else is still this program's: hosts(5), search domains and time limits. To change these, too,
+// as ip-netns(8) does with the files in /etc/netns, use a Set with a mount namespace that has the
+// files in /etc. Names are then resolved there: see [Set.Dialer].
 //
-// A server that is not an IP address fails each look-up with an error that names it. The privileges
-// are those of [Set.Socket]. The Set must not be closed before the last look-up begins.
+// If a server is not an IP address, each look-up fails with an error that names it. It needs the
+// privileges of [Set.Socket]. Close the Set after the last look-up has begun.
 func (s *Set) Resolver(servers ...string) *net.Resolver {
 	at, bad := serverAddresses(servers)
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -2,10 +2,10 @@ package gonso
 
 import "fmt"
 
-// Rlimit is a limit of setrlimit(2), on a process or what it may use.
+// Rlimit is a limit of setrlimit(2) for a process.
 type Rlimit struct {
 	Resource   int    // unix.RLIMIT_NOFILE, ...
-	Soft, Hard uint64 // in the unit of the resource; unix.RLIM_INFINITY is none
+	Soft, Hard uint64 // in the unit of the resource; unix.RLIM_INFINITY is no limit
 }
 
 // badRlimits says what is wrong with limits, "" if nothing is.

@@ -16,8 +16,9 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// copyUp makes a directory that belongs to the host's root one that can be changed, in the mount namespace of
-// the calling thread alone: a tmpfs with a link to each file that was there. What was there goes to .ro below.
+// copyUp makes a directory that belongs to the host's root one that can be changed, in the mount
+// namespace of the calling thread alone: a tmpfs with a link to each file that was there. What was
+// there goes to .ro below.
 func copyUp(dir string) error {
 	// With all that is mounted below it: a part of those mounts may not be shown without the others.
 	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
@@ -55,8 +56,8 @@ func copyUp(dir string) error {
 
 const nameserver = "nameserver 10.0.2.3\n"
 
-// setUp is what a rootless launcher does inside, before it starts anything else: an /etc of its own, and a
-// net namespace that has a name but that nobody is in.
+// setUp is what a rootless launcher does inside, before it starts anything else: an /etc of its
+// own, and a net namespace that has a name but that nobody is in.
 var setUp = gonso.Register("example.setUp", func(_ context.Context, state string) (struct{}, error) {
 	if err := errors.Join(copyUp("/etc"), copyUp(state)); err != nil {
 		return struct{}{}, err
@@ -80,10 +81,12 @@ var netInside = gonso.Register("example.netInside", func(context.Context, struct
 	return os.Readlink("/proc/self/ns/net")
 })
 
-// What rootlesskit calls copy-up and a detached network namespace: a daemon runs as root of a user namespace,
-// with an /etc that it may change and the network of the host, and has a net namespace at hand for what it starts.
+// What rootlesskit calls copy-up and a detached network namespace: a daemon runs as root of a user
+// namespace, with an /etc that it may change and the network of the host, and has a net namespace
+// at hand for what it starts.
 func Example_rootless() {
-	const want = "/etc/resolv.conf inside: nameserver 10.0.2.3\nits links lead on: true\noutside it is unchanged: true\nthe daemon has the host's network: true\ndetached: lo [127.0.0.1/8 ::1/128]"
+	gonso.Init() // first in main
+
 	ctx := context.Background()
 	before, _ := os.ReadFile("/etc/resolv.conf")
 	passwd, _ := os.ReadFile("/etc/passwd")
@@ -97,7 +100,7 @@ func Example_rootless() {
 
 	s, err := gonso.Unshare(gonso.User | gonso.Mount)
 	if err != nil {
-		cannot("userns", err, want)
+		fmt.Println(err)
 		return
 	}
 	defer s.Close()

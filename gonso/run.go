@@ -7,38 +7,37 @@ import (
 
 // Do runs f on a thread inside the Set's namespaces and waits for it.
 //
-// What catches people: a goroutine that f starts is not inside, and neither is
-// what the standard library does in goroutines of its own, such as the second
-// address family of net.Dial. A child with Pdeathsig dies when the thread does,
-// which can be as soon as f returns. In a foreign mount namespace, whatever
-// fills a cache of the whole process fills it from in there: the certificate
-// pool, the resolver, the time zone, users; do not verify certificates or
-// resolve names in such a closure, register a function instead. In a foreign net
-// namespace net.Interfaces and net.InterfaceByName fill a cache, too: [Set.Interfaces]
-// does not. /proc/self and /proc/net are those of the process, outside; inside are
-// /proc/thread-self and /proc/thread-self/net. Long work keeps
-// the namespaces alive after Close. Nothing needs to be locked.
+// A goroutine that f starts is not inside. The standard library starts some, for example for the
+// second address family of net.Dial. A child with Pdeathsig dies when the thread ends, which can be
+// as soon as f returns. /proc/self and /proc/net mean the process, outside. /proc/thread-self and
+// /proc/thread-self/net mean inside. Long work keeps the namespaces alive after Close. The caller
+// need not lock anything.
 //
-// f always runs in a new goroutine, on a thread that is locked and is never the
-// main thread; the caller's goroutine and thread are not touched, so Do inside
-// Do works. If restore is false or f returns false, the thread ends with f. If
-// both are true, the thread is restored to where the program was started, type
-// by type, and given back to the scheduler. Where that is not possible (the Set
-// has a foreign ipc or mnt namespace, the restore fails, f left the thread
-// locked), the thread ends too: none is ever used again half restored.
+// In a foreign mount namespace, f fills caches of the whole process from inside: the certificate
+// pool, the resolver, the time zone, users. Do not verify certificates or resolve names in such a
+// closure: register a function instead. In a foreign net namespace net.Interfaces and
+// net.InterfaceByName fill a cache, too. [Set.Interfaces] does not.
+//
+// f always runs in a new goroutine, on a locked thread that is never the main thread. The caller's
+// goroutine and thread do not change, so Do inside Do works.
+//
+// If restore and the result of f are both true, the thread goes back to the namespaces in which the
+// program was started, type by type, and is given back to the scheduler. Otherwise the thread ends
+// with f. It also ends if it cannot go back: if the Set has a foreign ipc or mnt namespace, if
+// setns(2) fails, or if f leaves the thread locked. So no thread is ever used again half restored.
 //
 // A panic in f is raised again on the caller's goroutine, as a [*PanicError]
 // with the stack of f. If f ends with runtime.Goexit, as t.FailNow does, Do
 // returns [ErrGoexit].
 //
-// A Set with a user or time namespace that is not this process's own cannot be
-// entered by a thread (EINVAL and EUSERS, setns(2)): Do returns an error
-// matching [ErrNeedsProcess] without running f. With a foreign pid namespace
-// only children that f starts land inside (pid_namespaces(7)).
+// No thread can enter a Set with a user or time namespace that is not this process's own (EINVAL
+// and EUSERS, setns(2)). Do then does not run f, and returns an error that matches
+// [ErrNeedsProcess]. In a Set with a foreign pid namespace, only the children of f are inside
+// (pid_namespaces(7)).
 //
-// Entering needs CAP_SYS_ADMIN in this process's user namespace and in those that
-// own the Set's namespaces, and for mnt CAP_SYS_CHROOT too (setns(2)); a Set of
-// namespaces that are home needs nothing.
+// Entering needs CAP_SYS_ADMIN in this process's user namespace and in the user namespaces that own
+// the Set's namespaces. For mnt it needs CAP_SYS_CHROOT, too (setns(2)). A Set whose namespaces are
+// all home needs no privilege.
 func (s *Set) Do(restore bool, f func() bool) error {
 	if f == nil {
 		return invalid("do", "the function is nil")
@@ -51,12 +50,11 @@ func (s *Set) Do(restore bool, f func() bool) error {
 	return c.runClosure(restore, f, doConfig{})
 }
 
-// Run is [Set.Do] for functions that return an error: it returns that of f, or
-// its own if f could not be run. The thread is given back where that is
-// possible, unless f panics, exits or leaves the thread locked; [EndThread] ends
-// it in any case. Other options that it takes are [Root], [Dir], [DirFile] and [Umask], with
-// which the thread ends, and [InThread], which says nothing new; a closure cannot
-// run in a process.
+// Run is [Set.Do] for functions that return an error. It returns the error of f, or its own error
+// if f could not run. The thread is given back if that is possible, unless f panics, calls
+// runtime.Goexit or leaves the thread locked. [EndThread] ends the thread in any case. So do the
+// options [Root], [Dir], [DirFile] and [Umask]. [InThread] is allowed and changes nothing. A
+// closure cannot run in a process.
 func (s *Set) Run(f func() error, opts ...DoOption) error {
 	if f == nil {
 		return invalid("run", "the function is nil")
@@ -87,22 +85,22 @@ func (s *Set) Run(f func() error, opts ...DoOption) error {
 // [Set.Run] does, and returns when f is about to run. It is for work that outlives the
 // call: a server, a watcher of netlink messages, a loop.
 //
-// setup runs first, on the same thread, and Go waits for it: it opens what f needs, such as a
-// listener. If setup returns an error, Go returns that error, and f does not run. setup may be nil.
-// Go's own errors are those of Run; f does not run then either.
+// setup runs first, on the same thread, and Go waits for it. It opens the files and sockets of f,
+// such as a listener. If setup returns an error, Go returns that error, and f does not run. setup
+// may be nil. Go itself returns the same errors as Run, and f does not run then, either.
 //
-// When setup has returned nil, Go returns nil, and f goes on. From then on f is a goroutine like any
-// other. Go has no word of its end; a channel, or a sync.WaitGroup, of the caller's tells it. A
-// panic of f ends the program. runtime.Goexit ends f and its thread. A panic of setup is raised on
-// the caller's goroutine as a [*PanicError], and after runtime.Goexit in setup Go returns
-// [ErrGoexit], as Run does.
+// When setup has returned nil, Go returns nil, and f goes on. From then on f is a goroutine like
+// any other. To learn of its end, use a channel or a sync.WaitGroup. A panic of f ends the program.
+// runtime.Goexit ends f and its thread. A panic of setup is raised on the caller's goroutine as a
+// [*PanicError], and after runtime.Goexit in setup Go returns [ErrGoexit], as Run does.
 //
-// The Set's namespaces are held until f returns, also when the Set is closed before; Close does not
-// wait for f, and nothing ends it. When f returns, or setup returns an error, the thread is given
-// back as that of Run: where that is possible, and not with [EndThread], [Root], [Dir], [DirFile] or [Umask], which
-// are the options that Go takes, as Run does. What Do says of goroutines that a closure starts, and of
-// privileges, holds here too: what f accepts and hands to other goroutines works there, as a connection
-// belongs to the net namespace in which it was made, but those goroutines are not inside.
+// f holds the Set's namespaces until it returns, even if the Set is closed before. Close does not
+// wait for f, and nothing ends f. When f returns, or setup returns an error, the thread is given
+// back as with Run. Go takes the options of Run.
+//
+// A goroutine that f starts is not inside, as with Do. It can use a connection that f has accepted,
+// because a connection belongs to the net namespace in which it was made. The privileges are those
+// of Do.
 func (s *Set) Go(setup func() error, f func(), opts ...DoOption) error {
 	o, err := closureOptions("go", opts)
 	if err != nil {

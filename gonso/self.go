@@ -21,24 +21,27 @@ var isSelf = func() bool {
 	return marked
 }()
 
-// Self returns the Cmd to run this very program in the Set: its main runs
-// inside, with the given arguments, as root where the Set has a user namespace.
-// [Init] returns there. The program is executed by descriptor, so that it need not
-// be found inside, and is the same one even if its file was replaced.
+// Self returns the Cmd to run this very program in the Set. Its main runs inside, with the given
+// arguments, and as root if the Set has a user namespace. [Init] returns there. The program is
+// executed by descriptor. So its file need not exist inside, and it is the same program even if its
+// file was replaced.
 //
-// In a Set of the caller's own it is the file itself, which os.Executable finds where the Set shows it.
-// In namespaces that somebody else made ("Somebody else's Set" in the package's documentation) it is a
-// sealed copy in memory, which nobody inside can overwrite: /proc/self/exe names no file that exists, and
-// os.Executable answers something like "/memfd:gonso (deleted)". Making the copy costs about a
-// millisecond a MiB of the program, once for each, and as much memory as the program is large.
+// In a Set of the caller's own, the file itself is executed, and os.Executable finds it if the Set
+// shows it. In namespaces that somebody else made ("Somebody else's Set" in the package's
+// documentation), a sealed copy in memory is executed, which nobody inside can overwrite.
+// /proc/self/exe then names no file that exists, and os.Executable returns a name like
+// "/memfd:gonso (deleted)". The copy takes about a millisecond for each MiB of the program, once
+// for each Cmd, and as much memory as the program is large.
 //
-// Self also runs a function of this program in the new process before that becomes another program.
-// This is for pivot_root(2), seccomp filters and security labels, for which Cmd has no fields:
+// Self can also run a function of this program in the new process, which then becomes another
+// program. This is for pivot_root(2), seccomp filters and security labels, because Cmd has no
+// fields for them:
 //
-//   - Register the function with github.com/moby/sys/reexec. [Init] calls it where Args[0] is its name.
+//   - Register the function with github.com/moby/sys/reexec. [Init] calls it if Args[0] is its
+//     name.
 //   - Set Args to that name and to the function's arguments, and ExtraFiles to its files.
-//   - Begin the function with runtime.LockOSThread. Filters, labels, capabilities and no_new_privs belong
-//     to a thread, and the program has those of the thread that calls execve(2).
+//   - Begin the function with runtime.LockOSThread. Filters, labels, capabilities and no_new_privs
+//     belong to a thread, and the program has those of the thread that calls execve(2).
 //   - End it with unix.Exec. If that fails, exit with a status of your own.
 //
 // The fields of Cmd hold from the start of the function on.
@@ -61,27 +64,30 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 
 // RunAndExit runs the command in the place of this program and does not return.
 //
-// Streams that are not set are those of this process. Signals that it gets are
-// passed on, but for SIGCHLD, SIGURG and SIGPIPE. The command stays in its process
-// group, and so at its terminal; what is typed there, or sent to the group by
-// others, the command gets itself, and so once. A tiny process beside it, in the same
-// group, tells which is which. In namespaces that somebody else made the command has
-// a session of its own, unless KeepSession is set, and all signals are passed on; ^Z is
-// of no effect there. While the command is stopped, so is this process; if
-// this process is killed by SIGKILL, so is the command, unless Pdeathsig says
-// otherwise. It ends as the command did: with its exit status, by SIGHUP, SIGINT,
-// SIGKILL or SIGTERM if that ended it, or with 128 and the number of another
-// signal. A signal that this process ignores cannot end it, and none can where it is
-// pid 1 of its pid namespace, as in a container: it exits with 128 and the number then, too.
+// Streams that are not set are the streams of this process.
+//
+// Signals: this process passes signals on to the command, except SIGCHLD, SIGURG and SIGPIPE. The
+// command stays in the process group, and so at the terminal. The command gets a signal from the
+// keyboard, or to the group, directly, and gets it once: a tiny process in the same group tells
+// such signals from the others. In namespaces that somebody else made, the command has a session of
+// its own, unless KeepSession is set. There all signals are passed on, and ^Z has no effect.
+//
+// Stopping and killing: while the command is stopped, this process is stopped, too. If SIGKILL
+// kills this process, the command is killed, too, unless Pdeathsig says otherwise.
+//
+// The end: this process ends as the command did. It exits with the same status, or ends by SIGHUP,
+// SIGINT, SIGKILL or SIGTERM if that signal ended the command. For another signal it exits with 128
+// and the number of the signal. It also does that for a signal that it ignores, and for each signal
+// if it is pid 1 of its pid namespace, as in a container, because the signal cannot end it then.
 // Deferred functions do not run.
 //
-// The functions in started are called when the command has started, one after another, with the id of
-// its process, which is that of [Cmd].Process. Signals are passed on while they run.
+// The functions in started are called when the command has started, one after another, with the id
+// of its process, which is also in [Cmd].Process. Signals are passed on while they run.
 //
-// Where the command could not be started it says so on standard error and
-// exits with status 127 if there is no such program, 126 if it may not be
-// executed, else 125. So it does in a program that was itself started by RunAndExit
-// of Self, when it is asked to do that again.
+// If the command cannot be started, RunAndExit prints the error on standard error. It exits with
+// status 127 if the program does not exist, with 126 if it may not be executed, and with 125
+// otherwise. It does the same in a program that was itself started by RunAndExit of Self, and calls
+// that again.
 func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	if c.self && isSelf {
 		exitWith(125, errLoop)

@@ -7,22 +7,22 @@ import (
 	"sync"
 )
 
-// Set is a collection of namespaces, at most one of each type, that work runs
-// in. A Set holds a descriptor for each namespace that is not this process's
-// own, and for each user namespace in between where its own is nested; it holds
-// no processes and no threads. A worker process comes to it with the first call
-// that needs one.
+// Set is a collection of namespaces, at most one of each type. Work runs in it. A Set holds a
+// descriptor for each namespace that is not this process's own, and for each user namespace between
+// its own and this process's. It holds no processes and no threads. The first call that needs a
+// worker process starts it.
 //
-// Every function and method that returns a Set returns an independent one,
-// which its caller closes. Sets are safe for concurrent use. A Set must not be
-// copied.
+// Every function and method that returns a Set returns an independent one, and the caller closes
+// it. Sets are safe for concurrent use. A Set must not be copied.
 //
-// A Set means its own namespaces, and for the types that it does not have those of the program, whatever
-// the caller's thread is in: also when it is used in a closure of another Set. Work enters every namespace
-// of the Set anew, those included that are the program's own, so that a thread that other code has left
-// in another namespace does no harm. For the types that the Set does not have, work is where the Go
-// scheduler's threads are: with the program, unless other code unlocks a thread that it has moved. To rule
-// that out, add them: [Current] has all types.
+// Work in a Set is in the Set's namespaces. For the types that the Set does not have, it is in the
+// program's own namespaces, even if the call comes from a closure of another Set.
+//
+// Work enters every namespace of the Set anew, even a namespace that is the program's own. So a
+// thread that other code has left in another namespace does no harm. For the types that the Set
+// does not have, work is where the threads of the Go scheduler are. This is the program's own
+// namespace, unless other code moves a thread and unlocks it there. To rule that out, add these
+// types to the Set: [Current] has all types.
 //
 // The zero Set has no namespaces and is ready to use: work runs where the
 // program is, in a new goroutine. Methods of a nil Set answer an error that
@@ -66,8 +66,7 @@ func (s *Set) acquire(op string) (*core, error) {
 	return c, nil
 }
 
-// Types returns the types of the namespaces in the Set, 0 if there are none or
-// the Set is closed.
+// Types returns the types of the namespaces in the Set. It is 0 if the Set is empty or closed.
 func (s *Set) Types() Type {
 	c, err := s.acquire("types")
 	if err != nil {
@@ -103,23 +102,24 @@ func (s *Set) File(t Type) (*os.File, error) {
 	return c.file(t)
 }
 
-// Fd returns the number of the Set's own descriptor for its namespace of the given type: for libraries
-// that take a number, as github.com/vishvananda/netlink does:
+// Fd returns the number of the Set's own descriptor for its namespace of the given type: for
+// libraries that take a number, as github.com/vishvananda/netlink does:
 //
 //	h, err := netlink.NewHandleAt(netns.NsHandle(s.Fd(gonso.Net)))
 //	runtime.KeepAlive(s)
 //
-// The number is borrowed. It is good as long as the Set is open. A Set that nothing refers to any more
-// is closed by the garbage collector, and its descriptors with it; so the Set is kept until the number
-// is not used any more, by a Close that comes later, also a deferred one, or by runtime.KeepAlive. The
-// caller must not close the descriptor: it is the Set's, and that of other Sets with the same namespace.
-// Of a namespace that is home it is the one that this program's threads are restored with.
-// It is close-on-exec. [Set.File] gives a descriptor that is the caller's own.
+// The number is borrowed, and is good as long as the Set is open. The garbage collector closes a
+// Set that nothing refers to. So keep the Set until the number is not used any more: by a Close
+// after that, also a deferred one, or by runtime.KeepAlive.
 //
-// Where there is no descriptor Fd returns -9, which is -EBADF and not an open descriptor: the Set is
-// closed or nil, it has no namespace of the type, or t is several types. [Set.File] returns an error
-// that says which. It is not -1, since netlink and netns take that for "the namespace of this thread",
-// and would work on the host's interfaces without an error.
+// The caller must not close the descriptor: it belongs to this Set, and to other Sets with the same
+// namespace. For a namespace that is home, the program uses it to restore its threads. It is
+// close-on-exec. [Set.File] returns a descriptor that is the caller's own.
+//
+// Fd returns -9, that is -EBADF, if there is no descriptor: if the Set is closed or nil, if it has
+// no namespace of the type, or if t is several types. [Set.File] returns an error that says why.
+// The number is not -1, because netlink and netns take -1 for "the namespace of this thread", and
+// would work on the host's interfaces without an error.
 func (s *Set) Fd(t Type) int {
 	c, err := s.acquireOne("fd", t)
 	if err != nil {
@@ -156,8 +156,8 @@ var (
 	errNotInSet = errors.New("the Set has no namespace of this type")
 )
 
-// Dup returns another Set of the same namespaces, or of those of the given
-// types, all of which the Set must have. It has a worker of its own.
+// Dup returns another Set of the same namespaces. With types it has only these, and the Set must
+// have all of them. The new Set has a worker of its own.
 func (s *Set) Dup(types ...Type) (*Set, error) {
 	c, err := s.acquire("dup")
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *Set) Dup(types ...Type) (*Set, error) {
 	return newSet(c.pick(keep, nil)), nil
 }
 
-// Without returns a Set of the namespaces that are not of the given types.
+// Without returns a Set of the same namespaces, except those of the given types.
 func (s *Set) Without(types Type) (*Set, error) {
 	if err := types.check(); err != nil {
 		return nil, newError("without", 0, "", err)
@@ -189,8 +189,8 @@ func (s *Set) Without(types Type) (*Set, error) {
 	return newSet(c.pick(c.types&^types, nil)), nil
 }
 
-// With returns a Set of the namespaces of both; where both have one of a type,
-// it takes that of other.
+// With returns a Set of the namespaces of both. If both have a type, the new Set has the namespace
+// of other.
 func (s *Set) With(other *Set) (*Set, error) {
 	c, err := s.acquire("with")
 	if err != nil {
@@ -205,19 +205,21 @@ func (s *Set) With(other *Set) (*Set, error) {
 	return newSet(c.pick(c.types, o)), nil
 }
 
-// Close gives back what the Set holds. It can be called at any time and more
-// than once, always with nil but for a nil Set. New work is refused with
-// [ErrClosed] from then on. Functions in a worker process have their context
-// cancelled and are ended with it, which Close waits for, within the worker's
-// grace period; closures hold references of their own and are not waited for, so
-// a closure may close the Set it runs in.
+// Close closes the Set's descriptors and ends its worker. It can be called at any time and more
+// than once. It returns nil, except for a nil Set. After that, new work is refused with
+// [ErrClosed].
 //
-// A namespace ends with the last that has it: Sets, processes, threads, sockets, open files and mounts.
-// Even then the kernel takes what is in it away in its own time, which Close does not wait for: the
-// devices of a net namespace, the other ends of its veth pairs included, may be there for some
-// tenths of a second, and devices of hardware come back to the host only then (cleanup_net in
-// net/core/net_namespace.c). A name that is to be used again at once is better another one; tests
-// have gonsotest.Eventually.
+// Functions in a worker process have their context cancelled, and end with the worker. Close waits
+// for that, within the worker's grace period. Close does not wait for closures and commands: these
+// hold the namespaces until the closure has returned, or the Wait of the command. So a closure may
+// close the Set in which it runs.
+//
+// A namespace ends when nothing has it any more: no Set, process, thread, socket, open file or
+// mount. Even then the kernel needs some time to remove its contents, and Close does not wait for
+// that. The devices of a net namespace, and the other ends of its veth pairs, may exist for some
+// tenths of a second more. Devices of hardware come back to the host only then (cleanup_net in
+// net/core/net_namespace.c). So do not use the name of a device again at once. Tests have
+// gonsotest.Eventually.
 func (s *Set) Close() error {
 	c := s.get()
 	if c == nil {
@@ -242,8 +244,8 @@ func (s *Set) String() string {
 	return c.String()
 }
 
-// Plan tells how work would run in the Set and why. Of the options it reads
-// [InThread], [InProcess] and [Isolated].
+// Plan says how work would run in the Set, and why. It reads the options [InThread], [InProcess]
+// and [Isolated], and ignores others.
 func (s *Set) Plan(opts ...DoOption) Plan {
 	p := Plan{Set: s.String()}
 	c, err := s.acquire("plan")

@@ -14,36 +14,37 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// SubIDs sets the id maps of a new user namespace to what the caller was given
-// of ids, as rootless container tools do: id 0 inside is the caller's own
-// effective uid and gid, and 1 and up are its subordinate ids, of all its
-// ranges, one after the other. Outside ids that come twice are mapped once; what
-// does not fit the kernel's limits for a map is left out (see [IDMaps]).
+// SubIDs gives a new user namespace all ids that the caller has, as rootless container tools do. Id
+// 0 inside is the caller's own effective uid and gid. Ids from 1 on are its subordinate ids, of all
+// of its ranges, one after the other. An outside id that comes twice is mapped once. Ids beyond the
+// kernel's limits for a map are left out: see [IDMaps].
 //
-// The ranges are those of /etc/subuid and /etc/subgid for the names or the number of the real uid. Lines
-// there that are not NAME:FIRST:COUNT are ignored, as by shadow's own tools. If /etc/nsswitch.conf names
-// another source for subid than files, getsubids(1) is asked first. It knows that source. It is run
-// twice, as it prints one kind of ids at a time. Programs that run with more privileges than the user
-// who started them read the files only.
+// The ranges are in /etc/subuid and /etc/subgid, by the names or the number of the real uid. Lines
+// that are not NAME:FIRST:COUNT are ignored, as by the tools of shadow. If /etc/nsswitch.conf names
+// another source for subid than files, getsubids(1) is asked first, because it knows that source.
+// It is run twice, for uids and for gids. A program with more privileges than the user who started
+// it reads only the files.
 //
-// A caller with CAP_SETUID and CAP_SETGID writes the maps itself, and needs
-// ranges too. Anybody else needs no privilege but the programs newuidmap and
-// newgidmap of the package uidmap (shadow-utils on some systems), looked for in
-// PATH, and run to write the maps. They are privileged, so setgroups(2) stays
-// allowed inside; Setgroups(false) denies it.
+// A caller with CAP_SETUID and CAP_SETGID writes the maps itself. It needs ranges, too. Every other
+// caller needs no privilege, but the programs newuidmap and newgidmap in PATH (package uidmap, on
+// some systems shadow-utils). They are privileged and write the maps. So setgroups(2) stays allowed
+// inside. Setgroups(false) denies it.
 //
-// What would not work is refused before anything is made. The error for a
-// program that is not there matches exec.ErrNotFound. It matches
-// [os.ErrPermission] where the program would get no privileges: it is neither
-// setuid root nor has the file capability, or is on a file system mounted nosuid,
-// or no_new_privs is set on the calling thread, which is looked at because the
-// programs are started from there, or where the user has no name or another group
-// than its primary one, as after newgrp(1). Without ranges it matches [ErrNoSubIDs]. A
-// program that refuses, or has to be killed because it does not end, is named
-// along with what it printed. No newer kernel is needed than for the package.
+// Unshare refuses SubIDs in these cases, before it makes anything:
 //
-// SubIDs excludes [IDMaps] and [NoIDMaps]. It is refused inside a Set with a user
-// namespace that is not this process's own, to which the ranges mean nothing.
+//   - A program does not exist. The error matches exec.ErrNotFound.
+//   - A program would get no privileges. The error matches [os.ErrPermission]. The program is neither
+//     setuid root nor has the file capability, or its file system is mounted nosuid. Or no_new_privs
+//     is set on the calling thread, from which the program would be started.
+//   - The user has no name, or another group than its primary one, as after newgrp(1). The error
+//     matches [os.ErrPermission].
+//   - The user has no ranges. The error matches [ErrNoSubIDs].
+//
+// If a program refuses, or has to be killed because it does not end, the error names it and has its
+// output. SubIDs needs no newer kernel than the package.
+//
+// SubIDs excludes [IDMaps] and [NoIDMaps]. Set.Unshare refuses it in a Set with a user namespace
+// that is not this process's own, because the ranges mean nothing there.
 func SubIDs() UnshareOption {
 	return func(o *unshareOptions) { o.subIDs = true }
 }

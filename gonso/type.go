@@ -7,13 +7,11 @@ import (
 	"strings"
 )
 
-// Type is one namespace type or several, as a bit set. The values are those
-// of the CLONE_NEW* flags of clone(2), so an untyped constant such as
-// unix.CLONE_NEWNET may be passed wherever a Type is expected.
+// Type is one namespace type or several, as a bit set. The values are the CLONE_NEW* flags of
+// clone(2). So an untyped constant such as unix.CLONE_NEWNET can be passed as a Type.
 //
-// Functions that take types as variadic arguments read no argument as all
-// types. An explicit zero is an error: a computed flag set that came out empty
-// must not mean everything.
+// In functions with variadic types, no argument means all types. An explicit zero is an error:
+// flags that a program computed, and that came out empty, must not mean all types.
 type Type uint32
 
 // The namespace types of Linux; see namespaces(7).
@@ -64,8 +62,8 @@ func (t Type) each(f func(i int, single Type)) {
 
 func (t Type) single() bool { return bits.OnesCount32(uint32(t)) == 1 && t&AllTypes != 0 }
 
-// String returns the names of the types as in /proc/PID/ns, joined by "|":
-// "mnt|net". Bits that are no type are shown as a number, the empty set as "0".
+// String returns the names of the types as in /proc/PID/ns, joined by "|": "mnt|net". Bits that
+// belong to no type are shown as a number, and the empty set as "0".
 func (t Type) String() string {
 	if t == 0 {
 		return "0"
@@ -86,8 +84,8 @@ func (t Type) String() string {
 	return b.String()
 }
 
-// ParseType reads what [Type.String] writes: names as in /proc/PID/ns, joined
-// by "|" or ",". "mount", which unshare(1) and nsenter(1) use, is read as "mnt".
+// ParseType reads the text of [Type.String]: names as in /proc/PID/ns, joined by "|" or ",". It
+// reads "mount" as "mnt", because unshare(1) and nsenter(1) use that name.
 func ParseType(s string) (Type, error) {
 	var t Type
 	for _, name := range strings.FieldsFunc(s, func(r rune) bool { return r == '|' || r == ',' }) {

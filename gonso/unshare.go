@@ -6,22 +6,21 @@ import (
 	"os"
 )
 
-// Unshare makes new namespaces of the given types, as children or copies of the
-// caller's, and returns a Set of just those. It is Current(types) followed by
-// [Set.Unshare].
+// Unshare makes new namespaces of the given types, as children or copies of the caller's, and
+// returns a Set of only these. It does the same as Current(types) and then [Set.Unshare].
 //
 // With [User] among the types no privilege is needed where the system allows
 // unprivileged user namespaces, and the new user namespace owns the others.
 // Without it, CAP_SYS_ADMIN is needed.
 //
-// The defaults: id 0 of a new user namespace is the caller's effective uid and
-// gid; a new mount namespace is a slave of the one it was copied from; a new pid
-// namespace has an init that lives as long as a Set that has the namespace; a new
-// time namespace has the clocks of the one it is made from (Linux 5.6). More about
-// each is in the section "Namespaces that are made" of the package's documentation.
+// Defaults: id 0 of a new user namespace is the caller's effective uid and gid. A new mount
+// namespace is a slave of the one from which it is copied. A new pid namespace has an init that
+// lives as long as a Set has the namespace. A new time namespace has the clocks of the one from
+// which it is made (Linux 5.6). The section "Namespaces that are made" of the package's
+// documentation says more.
 //
-// In a chroot the root of a new mount namespace is that of the program, and what lies outside of
-// the chroot is not in it. User namespaces are not made there (EPERM, unshare(2)).
+// If the program is in a chroot, this root is the root of a new mount namespace, and the rest of
+// the file system is not in it. User namespaces cannot be made in a chroot (EPERM, unshare(2)).
 func Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	// Check first: no descriptor needs to be opened to refuse.
 	if _, err := unshareConfig(types, opts); err != nil {
@@ -35,13 +34,13 @@ func Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	return base.Unshare(types, opts...)
 }
 
-// Unshare makes new namespaces of the given types inside the Set: they are
-// owned by its user namespace and made from its others. The Set returned has
-// the new ones in place of the Set's, and otherwise the same.
+// Unshare makes new namespaces of the given types inside the Set. The Set's user namespace owns
+// them, and they are made from the Set's other namespaces. The new Set has the new namespaces in
+// place of the Set's, and the Set's for all other types.
 //
-// Where the Set has a user namespace of its own, no privilege is needed but
-// that to enter it, and a new one is its child: the outside ids of id maps are
-// those of the Set's, and the default maps its id 0.
+// If the Set has a user namespace of its own, only the privilege to enter it is needed. A new user
+// namespace is then its child: the outside ids of id maps are ids of the Set's user namespace, and
+// the default maps id 0 of that.
 func (s *Set) Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	o, err := unshareConfig(types, opts)
 	if err != nil {

@@ -13,103 +13,104 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Worker says how the process in which a Set's registered functions run is to
-// be. The zero Worker is what a Set has without [Set.SetWorker].
+// Worker has the settings of the process that runs a Set's registered functions. Without
+// [Set.SetWorker] a Set has the zero Worker.
 type Worker struct {
-	// Path is a program to be started in place of this one: one that calls [Init]
-	// and registers functions by the same names and types, where this one's main is
-	// out of reach (as in a plugin), or it is dynamically linked and the Set's mount
-	// namespace has no loader for it. It is looked up outside, when the first call
-	// needs it, and is the same file until the Set is closed. A program that is
-	// not such a one fails the call, with an error that names it.
+	// Path is a program that is started in place of this one. It calls [Init], and registers
+	// functions with the same names and types. Use it if this program's main cannot call Init (as
+	// in a plugin), or if this program is dynamically linked and the Set's mount namespace has no
+	// loader for it. Path is looked up outside when the first call needs it, and is the same file
+	// until the Set is closed. If the program does not call Init, the call fails with an error that
+	// names it.
 	Path string
 
-	// Env is the environment, as of exec.Cmd; of variables that come twice the last
-	// counts, and entries that have no "=" are left as they are. Nil is this process's, or, in Sets with user, pid or mnt
-	// namespaces that somebody else made, PATH, LANG, TZ and what the Go runtime reads.
+	// Env is the environment, as in exec.Cmd. Of duplicates the last one counts. Entries without
+	// "=" are left as they are. Nil is the environment of this process. In Sets with user, pid or
+	// mnt namespaces that somebody else made, nil is PATH, LANG, TZ and the variables of the Go
+	// runtime.
 	Env []string
 
-	// Dir is the working directory, an absolute path inside. Empty is this
-	// process's or, in another mount namespace, its root. If it is not there,
-	// calls fail with an error that names it. In another mount namespace no links of
-	// procfs are followed on the way.
+	// Dir is the working directory, an absolute path inside. Empty is the working directory of this
+	// process or, in another mount namespace, the root directory. If Dir does not exist, calls fail
+	// with an error that names it. In another mount namespace links of procfs are not followed on
+	// the way.
 	Dir string
 
-	// Rlimits are set in the worker before it enters anything, with the
-	// privileges of this process. Go programs raise their soft limit of open files
-	// (RLIMIT_NOFILE) to the hard one when they start. In Sets of somebody else that of
-	// core files is 0 unless it is given here.
+	// Rlimits are set in the worker before it enters anything, with the privileges of this process.
+	// Go programs raise their soft limit of open files (RLIMIT_NOFILE) to the hard one when they
+	// start. In somebody else's Set the limit of core files is 0, unless it is given here.
 	Rlimits []Rlimit
 
-	// Cgroup is a directory of cgroup v2, an absolute path outside, in which the
-	// worker is started (CLONE_INTO_CGROUP, Linux 5.7), or to which it is moved
-	// before it runs where that does not go. It takes the right to
-	// write to cgroup.procs there, and in the nearest directory above that has
-	// this process below it as well, see cgroups(7).
+	// Cgroup is a directory of cgroup v2, an absolute path outside. The worker is started in it
+	// (CLONE_INTO_CGROUP, Linux 5.7), or moved to it before it runs. This takes the right to write
+	// to cgroup.procs in it, and in the nearest directory above that also has this process below
+	// it: see cgroups(7).
 	Cgroup string
 
-	// StartTimeout is how long a worker may take from its start to Init. Zero is 30
-	// seconds.
+	// StartTimeout is the time that a worker may take from its start to Init. Zero is 30 seconds.
 	StartTimeout time.Duration
 
-	// Stderr gets what the worker and its functions print, on standard output as
-	// well; nil is os.Stderr. It is written to from a goroutine.
+	// Stderr gets the output of the worker and its functions, both standard error and standard
+	// output. Nil is os.Stderr. A goroutine writes to it.
 	Stderr io.Writer
 
-	// Idle is how long the worker stays without calls; the next one starts another.
-	// Zero is 30 seconds; negative is until the Set is closed.
+	// Idle is the time that the worker stays without calls. The next call starts another worker.
+	// Zero is 30 seconds. A negative Idle keeps the worker until the Set is closed.
 	Idle time.Duration
 
-	// Grace is how long a function may take to return once its context is done,
-	// before it is killed along with its worker. Zero is 5 seconds. When half of that is over,
-	// new calls go to another worker; the other calls in the old one have the other half to return.
+	// Grace is the time that a function may take to return after the end of its context. Then it is
+	// killed, with its worker. Zero is 5 seconds. After half of that time, new calls go to another
+	// worker, and the other calls in the old one have the second half to return.
 	Grace time.Duration
 
-	// Spin is how long this program and the worker look for the next frame of a call before they sleep. Each yields
-	// its processor between two looks (sched_yield(2)). They do so only while calls come less than a millisecond
-	// after one another, and where more than one processor can be used. Zero is not at all; the most is a millisecond.
+	// Spin is the time that this program and the worker look for the next frame of a call before
+	// they sleep. Each gives its processor to others between two looks (sched_yield(2)). They look
+	// only while calls come less than a millisecond after each other, and only if more than one
+	// processor can be used. Zero is no looking. The most is a millisecond.
 	//
-	// A short call then takes a tenth of the time that it takes to wake a thread on another processor. Each side may
-	// use so much processor time after each call, and where others want the processors calls are slower than without.
+	// To wake a thread on another processor takes ten times as long as a short call, and this time
+	// is saved. Each side may use up to Spin of processor time after each call. Where others want
+	// the processors, calls are slower than without it.
 	Spin time.Duration
 
-	// MaxResult is how many bytes of this program's memory the result of one call may take, encoded and
-	// decoded together. Zero is 60 MiB, which is 30 MiB of text; the most is 160 MiB. A call with a larger
-	// result fails; others in the worker go on. All results that arrive at once take no more than 162 MiB.
-	// Files and streams have no such bound.
+	// MaxResult bounds this program's memory, in bytes, that the result of one call takes, encoded
+	// and decoded together. Zero is 60 MiB, enough for 30 MiB of text. The most is 160 MiB. A call
+	// with a larger result fails, and other calls in the worker go on. All results that arrive at
+	// once take no more than 162 MiB. Files and streams have no such bound.
 	MaxResult int64
 
-	// KeepIDs leaves the worker the uid and gid of this process. Without it, it
-	// becomes uid and gid 0 of the Set's user namespace, if 0 is mapped there and
-	// it is not this process's own. Supplementary groups are dropped either way.
-	// Capabilities inside are then what exec leaves to the uid: all if it is 0 inside,
-	// else none (capabilities(7)). Without KeepIDs the worker has all of them; where uid 0
-	// is not mapped they are ambient ones, which the programs that functions start have as
-	// well, whatever ids those get.
+	// KeepIDs leaves the worker the uid and gid of this process. Without it, the worker becomes uid
+	// and gid 0 of the Set's user namespace, if that maps 0 and is not this process's own.
+	// Supplementary groups are dropped in both cases.
 	//
-	// In a user namespace that somebody else made it is refused where this process's
-	// ids are not mapped inside: root there would have them by way of the worker.
+	// With KeepIDs the worker has the capabilities that execve(2) leaves to its uid: all if the uid
+	// is 0 inside, and otherwise no capabilities (capabilities(7)). Without KeepIDs the worker has
+	// all capabilities. If uid 0 is not mapped, they are ambient: programs that functions start
+	// have them as well, with every id.
+	//
+	// In a user namespace that somebody else made, KeepIDs is refused if this process's ids are not
+	// mapped inside: root there would get them by way of the worker.
 	KeepIDs bool
 
-	// DynamicLoader lets a dynamically linked program, or helper, be the worker of a
-	// Set whose mnt namespace somebody else made. It runs the loader and the libraries that
-	// it finds there, with all that the worker may do. Where there is no loader the worker
-	// stays in this program's mnt namespace, and its functions enter the Set's one by one;
-	// those that start goroutines fail. Without it, such a program is refused: build
-	// it with CGO_ENABLED=0.
+	// DynamicLoader lets a dynamically linked program, or helper, be the worker of a Set whose mnt
+	// namespace somebody else made. The worker then runs the loader and the libraries that are
+	// there, with all of its privileges. If there is no loader, the worker stays in this program's
+	// mnt namespace, and each function enters the Set's mnt namespace on its own. Functions that
+	// start goroutines fail then. Without DynamicLoader such a program is refused: build it with
+	// CGO_ENABLED=0.
 	DynamicLoader bool
 
-	// HostFiles lets the worker be in a pid namespace of somebody else with the
-	// files of this program. Root inside finds all of them below /proc/PID/root of the
-	// worker, to read and to write. Without it functions of a Set that has such a pid
-	// namespace and no mnt namespace of theirs are refused.
+	// HostFiles lets the worker be in a pid namespace of somebody else while it has the files of
+	// this program. Root inside finds all of these files below /proc/PID/root of the worker, and
+	// can read and write them. Without HostFiles, functions are refused in a Set that has such a
+	// pid namespace and no mnt namespace of theirs.
 	HostFiles bool
 }
 
-// SetWorker sets how the Set's worker is to be. It is for that Set alone, not for
-// a Dup or what is made from it, and comes before anything has run in a process:
-// afterwards it is an error. Slices in w are copied. What is wrong with w is an
-// error that matches os.ErrInvalid; a Cgroup that is not one now is an error, too.
+// SetWorker sets up the worker of this Set. It does not hold for a Dup, or for other Sets that are
+// made from this one. Call it before anything has run in a process: after that it is an error.
+// Slices in w are copied. A wrong field is an error that matches os.ErrInvalid. If Cgroup is not
+// the directory of a cgroup, that is an error, too.
 func (s *Set) SetWorker(w Worker) error {
 	w, err := w.normalized()
 	if err != nil {
@@ -191,15 +192,14 @@ func lastOfEach(given []string) (env []string, err error) {
 	return env, nil
 }
 
-// Warm starts the Set's worker process, unless it runs already, and waits for
-// it, so that the next call of a registered function in a process pays only a
-// round trip. Like any worker it ends when it was idle for a while, and the
-// next call, or Warm, starts another.
+// Warm starts the Set's worker process, if it does not run yet, and waits for it. The next call of
+// a registered function in a process then takes only a round trip. The worker ends when it is idle
+// for a while, and the next call, or Warm, starts another.
 //
-// Errors and privileges are those of [Func.Do] with [InProcess]: where there is
-// no process backend the error matches [errors.ErrUnsupported], and where the program
-// did not call [Init], [ErrNotInitialized]. When ctx is done before the worker
-// is there, Warm returns its error; the worker still comes up, for who asks next.
+// Errors and privileges are the same as for [Func.Do] with [InProcess]. Without a process backend
+// the error matches [errors.ErrUnsupported]. If the program did not call [Init], it matches
+// [ErrNotInitialized]. If ctx ends before the worker runs, Warm returns the error of ctx. The
+// worker still starts, for the next call.
 func (s *Set) Warm(ctx context.Context) error {
 	if ctx == nil {
 		return invalid("warm", "the context is nil")

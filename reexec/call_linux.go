@@ -33,13 +33,12 @@ func (c *call) finish(out *wire.Outcome, err error) {
 	close(c.done)
 }
 
-// Do runs the registered function that req names in the worker; the request's deadline is that of
-// ctx. It does not return while the function runs: when ctx is done, that of the function is
-// cancelled, and if the function does not return within the grace period the worker is killed, at
-// once if it runs nothing else, otherwise when the others have finished, for which they have the
-// same time again.
+// Do runs in the worker the registered function that req names. The deadline of the request is the
+// deadline of ctx. Do does not return while the function runs. When ctx ends, the context of the
+// function is cancelled. If the function does not return within the grace period, the worker is
+// killed. Other calls in the worker have the same time again to finish before that.
 //
-// Files of a request stay the caller's; those of the outcome belong to it.
+// Files of the request stay the caller's. Files of the outcome belong to the caller.
 func (w *Worker) Do(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -52,8 +51,8 @@ func (w *Worker) Do(ctx context.Context, req wire.Request) (*wire.Outcome, error
 	return p.call(ctx, req)
 }
 
-// DoIsolated is Do in a process of its own, which ends with the call and is gone
-// when it returns. Close ends it too.
+// DoIsolated is Do in a process of its own, which has ended when the call returns. Close ends it,
+// too.
 func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

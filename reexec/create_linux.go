@@ -37,7 +37,7 @@ var nsLinks = []struct {
 // maps; tests hold a launch up here.
 var beforeMaps = func(pid int) {}
 
-// Made is what Create has made; it belongs to the caller.
+// Made has the new namespaces of Create. It belongs to the caller.
 type Made struct {
 	Files  []*os.File // one for each type in Creation.Unshare, in the order of the names of the types
 	Reaper *Reaper    // of a new pid namespace, else nil
@@ -45,7 +45,7 @@ type Made struct {
 	types []uint32 // of Files
 }
 
-// Close gives all of it up.
+// Close closes the files and ends the Reaper.
 func (m *Made) Close() {
 	sys.CloseFiles(m.Files)
 	if m.Reaper != nil {
@@ -59,9 +59,9 @@ type Reaper struct {
 	group int // of processes, which the original leads
 }
 
-// Close ends it, and so everything in its pid namespace, where nothing can be
-// started from then on. It does not wait: the kernel keeps a pid 1 until every
-// member has been reaped, children of this process by whoever has started them.
+// Close ends the Reaper, and so all processes in its pid namespace. Nothing can be started there
+// after that. Close does not wait: the kernel keeps a pid 1 until every process of the namespace
+// has been reaped. Children of this process must be reaped by the code that has started them.
 func (r *Reaper) Close() error {
 	err := r.p.CloseControl()
 	go func() {
@@ -71,8 +71,8 @@ func (r *Reaper) Close() error {
 	return err
 }
 
-// Create makes namespaces by way of a launcher, which ends as soon as their
-// descriptors are taken, or stays as the reaper of a new pid namespace.
+// Create makes namespaces in a launcher. The launcher ends when this process has their descriptors,
+// or stays as the Reaper of a new pid namespace.
 func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// DiedError is how a worker ended that was not told to.
+// DiedError says how a worker has ended that was not told to end.
 type DiedError struct {
 	Status string   // as os.ProcessState prints it
 	Why    string   // what was found out about it, or ""

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Environment is what a worker or program gets if nothing else is said: all of this process's, or, where somebody
-// else may be root inside and read it, only what concerns the Go runtime.
+// Environment is the default environment of a worker or program. It is the environment of this
+// process. If somebody else may be root inside, and could read it, it has only the variables of the
+// Go runtime.
 func Environment(protect bool) []string {
 	all := os.Environ()
 	if !protect {

@@ -167,8 +167,8 @@ func (x *executable) openWithin(ctx context.Context, protect, copied bool) (f *o
 	return o.f, o.done, err
 }
 
-// OpenSelf returns this program, to be executed, and what to do afterwards. Where somebody may be root
-// who is another user outside, it is one that he may execute.
+// OpenSelf returns this program's file for execution, and a function to call after that. If root
+// inside may be another user outside, it is a file that this user may execute.
 func OpenSelf(protect, user bool) (f *os.File, done func(), err error) {
 	f, done, err = thisProgram.open(protect, false)
 	if err == nil && !protect && (user && ownersOnly(f) || onNoexec(f)) {
@@ -179,13 +179,13 @@ func OpenSelf(protect, user bool) (f *os.File, done func(), err error) {
 	return f, done, err // and the kernel says what is wrong with it
 }
 
-// NeedsCopy reports whether a program has to be copied for root inside to execute it, who may be another
-// user outside.
+// NeedsCopy reports whether a program must be copied so that root inside, who may be another user
+// outside, can execute it.
 func NeedsCopy(exe *os.File) bool { return ownersOnly(exe) }
 
-// CopyExe returns a copy of a program, as open does of this one, and what to do
-// afterwards. The file may be on a file system that does not answer: it is waited
-// for within defaultStartTimeout, and then a goroutine is left behind.
+// CopyExe returns a copy of a program, as OpenSelf does of this program, and a function to call
+// after that. The file may be on a file system that does not answer. CopyExe waits for it no longer
+// than defaultStartTimeout, and then leaves a goroutine behind.
 func CopyExe(ctx context.Context, exe *os.File, protect bool) (f *os.File, done func(), err error) {
 	ctx, cancel := sys.WithTimeout(ctx, defaultStartTimeout, errSlow)
 	defer cancel()
@@ -242,12 +242,12 @@ func copyExe(exe *os.File, protect bool) (*os.File, error) {
 	return launcher.SealedCopy(src, "gonso-exe", mode)
 }
 
-// ErrDynamic says that a program would run what it finds inside.
+// ErrDynamic says that a program would run a loader and libraries from inside.
 var ErrDynamic = sys.Wrap("the program is dynamically linked and would run the loader and the libraries that it finds "+
 	"in a root directory of somebody else's: build it with CGO_ENABLED=0", errors.ErrUnsupported)
 
-// CheckStatic returns an error that matches ErrDynamic unless f, which can be read,
-// needs no loader.
+// CheckStatic returns an error that matches ErrDynamic if the program f needs a loader. f must be
+// readable.
 func CheckStatic(f *os.File) error {
 	e, err := readELF(f)
 	switch {

@@ -52,9 +52,9 @@ func readIn(cgroup *os.File, name string) string {
 // freezeTimeout is how long a clone into a cgroup may take.
 const freezeTimeout = time.Second
 
-// CloneInto calls start, which clones into a cgroup. A child that is frozen before it has
-// executed anything would hold up this thread (vfork), and all others that want to fork: one
-// that came there in spite of the look before is killed.
+// CloneInto calls start, which clones into a cgroup. A child that is frozen before its first exec
+// would block this thread (vfork), and all other threads that want to fork. The cgroup was checked
+// before. If a child is frozen all the same, CloneInto kills it.
 func CloneInto(cgroup *os.File, start func() error) error {
 	if cgroup == nil {
 		return start()

@@ -9,15 +9,15 @@ import (
 // maxIDMapFile is more than a map of 340 lines takes.
 const maxIDMapFile = 64 << 10
 
-// UserNS is what a user namespace has for ids.
+// UserNS has the ids of a user namespace.
 type UserNS struct {
 	UIDMap, GIDMap  string // as in uid_map and gid_map of a member in /proc
 	SetgroupsDenied bool
 }
 
-// LookAtUserNS looks at the user namespace that joins lead to; outside ids are those that this
-// process's user namespace has. A launcher goes there, because only the files of a member in /proc have
-// them.
+// LookAtUserNS reads the ids of the user namespace that joins lead to. Outside ids are ids of this
+// process's user namespace. A launcher enters it, because only the files in /proc of a process
+// inside have the ids.
 func LookAtUserNS(ctx context.Context, joins []Join, protect bool) (u *UserNS, err error) {
 	err = withShownMember(ctx, joins, protect, "joining the user namespace", func(d *procfs.Dir) (err error) {
 		u, err = readUserNS(d.ReadFile)
@@ -26,7 +26,8 @@ func LookAtUserNS(ctx context.Context, joins []Join, protect bool) (u *UserNS, e
 	return u, err
 }
 
-// LookAtOwnUserNS looks at this process's own user namespace; outside ids are those of its parent.
+// LookAtOwnUserNS reads the ids of this process's own user namespace. Outside ids are ids of its
+// parent.
 func LookAtOwnUserNS() (*UserNS, error) {
 	return readUserNS(func(name string, limit int64) (string, error) { return procfs.ReadFile("thread-self/"+name, limit) })
 }

@@ -70,7 +70,7 @@ func (l *launch) visit(ctx context.Context, cmd *launcher.Cmd, doing string, loo
 	return look(p.Pid)
 }
 
-// Root opens the root directory that a process has that joins namespaces. It takes the right to trace
+// Root opens the root directory of a process that joins the namespaces. It takes the right to trace
 // such a process.
 func Root(ctx context.Context, joins []Join, protect bool) (root *os.File, err error) {
 	err = withMember(ctx, joins, protect, "joining the mnt namespace", func(d *procfs.Dir) (err error) {
@@ -80,8 +80,9 @@ func Root(ctx context.Context, joins []Join, protect bool) (root *os.File, err e
 	return root, err
 }
 
-// Interpreter is what the kernel executes in place of a program: the one that the first line of a
-// script names, or the loader of a dynamically linked program; "" if there is none, or f is neither.
+// Interpreter returns the program that the kernel executes in place of f: the interpreter in the
+// first line of a script, or the loader of a dynamically linked program. It is "" for every other
+// file.
 func Interpreter(f io.ReaderAt) (path string, script bool) {
 	const maxLine = 256 // BINPRM_BUF_SIZE
 	head := make([]byte, maxLine)

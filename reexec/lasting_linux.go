@@ -95,7 +95,8 @@ var errElsewhere = errors.New("to be run on another thread")
 // cautious is set once files of somebody else's may be open in this program.
 var cautious atomic.Bool
 
-// BeCautious says that files of somebody else's may be open from now on. Starts then cost a thread's waking more.
+// BeCautious says that files of somebody else may be open from now on. Each start then also takes
+// the waking of a thread.
 func BeCautious() { cautious.Store(true) }
 
 // starter is the thread that a start is asked from. Its goroutine is locked to it while something is started, and not
@@ -248,8 +249,8 @@ func stuckStart(cause error) error {
 		"probably the file system of one of them does not answer (FUSE): %w", errors.Join(cause, sys.ErrLeftBehind))
 }
 
-// Settle has the calling thread enter the namespaces of this program, as far as it is not there. Package
-// gonso sets it: threads of the pool may have been left elsewhere.
+// Settle lets the calling thread enter the namespaces of this program, if it is in others. Package
+// gonso sets it: other code may have left threads of the pool elsewhere.
 var Settle = func() error { return nil }
 
 // settleTries bounds how many threads are tried that cannot be settled.

@@ -13,9 +13,10 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// NamespaceLimits reads sysctls of /proc/sys/user, by their names, of the user namespace that joins
-// lead to. The kernel shows those of the user namespace of who looks them up (set_lookup in
-// kernel/ucount.c). So a launcher opens them inside, below this process's own procfs.
+// NamespaceLimits reads sysctls of /proc/sys/user, by their names, for the user namespace that
+// joins lead to. The kernel shows the sysctls of the user namespace of the process that looks them
+// up (set_lookup in kernel/ucount.c). So a launcher opens them inside, below this process's own
+// procfs.
 func NamespaceLimits(ctx context.Context, joins []Join, protect bool, names []string) (map[string]int64, error) {
 	fd, err := procfs.Open("sys/user", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {

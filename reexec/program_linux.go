@@ -16,18 +16,18 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Program is a program of the user's to be started in namespaces, in the place
-// of the launcher: there is no other process in between.
+// Program is a program of the user. It is started in namespaces and takes the place of the
+// launcher, with no process in between.
 type Program struct {
 	Join    []Join
 	Protect bool // as for Creation
 	KeepIDs bool // as for WorkerOptions
 
-	// Name is for errors. Paths are tried one after the other, inside; the next
-	// only where there is nothing to be executed. With Exe they are not.
+	// Name is for errors. Paths are tried inside, one after the other, until one exists and can be
+	// executed. With Exe they are not tried.
 	Name   string
 	Paths  []string
-	Search bool     // Paths come from a search: the error is that of package exec
+	Search bool     // Paths come from a search: the error is from package exec
 	Exe    *os.File // to be executed, from outside; belongs to the caller
 
 	Dir, Chroot string     // inside; empty leaves them
@@ -35,8 +35,8 @@ type Program struct {
 	KeepDir     string     // without any of these: the working directory, if it is there inside
 	Files       []*os.File // the program's descriptors from 3 on; nil ones are closed
 
-	// KeepSession leaves the program the session of this process also where somebody
-	// else may be root.
+	// KeepSession leaves the program the session of this process, even if somebody else may be root
+	// inside.
 	KeepSession bool
 
 	Setsid, Setpgid bool
@@ -63,7 +63,7 @@ type Program struct {
 // fewFiles are below every limit.
 const fewFiles = 8
 
-// Credential is that of package syscall; ids are those inside.
+// Credential is like syscall.Credential. The ids are ids inside.
 type Credential struct {
 	UID, GID  uint32
 	Groups    []uint32
@@ -73,8 +73,8 @@ type Credential struct {
 // errSlow is bounded by defaultStartTimeout.
 var errSlow = errors.New("the program was not executed within " + defaultStartTimeout.String() + ": its file system may not answer")
 
-// Prepared is a Program that has all it needs but a process, which is started
-// with the program's arguments, environment and streams.
+// Prepared is a Program that is ready to start. Its process is started with the program's
+// arguments, environment and streams.
 type Prepared struct {
 	Path  string
 	Files []*os.File // from descriptor 3 on
@@ -85,8 +85,8 @@ type Prepared struct {
 	launcher *launcher.Prepared
 }
 
-// Prepare prepares the program to be started, once. Its files must stay open
-// until then. A Prepared must be closed, started or not.
+// Prepare makes the program ready to start, once. Its files must stay open until the start. A
+// Prepared must be closed, started or not.
 func (g *Program) Prepare(ctx context.Context) (*Prepared, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
@@ -138,12 +138,12 @@ func permitted(lent sys.CapSet) sys.CapSet {
 // make it there.
 func (g *Program) moved() bool { return g.Cgroup != nil && g.own.forbids.clone3 }
 
-// Close releases what was for the start.
+// Close releases the files for the start.
 func (p *Prepared) Close() { p.launcher.Close() }
 
-// Follow goes along with the started process to where the program has taken
-// over, and returns the program's process: in a pid namespace that is another one.
-// After an error it is whichever there is, to be killed and waited for.
+// Follow waits until the program has taken the place of the launcher, and returns the program's
+// process. In a pid namespace this is another process than the started one. After an error it
+// returns the process that is left, to be killed and waited for.
 func (p *Prepared) Follow(ctx context.Context, started *os.Process) (*os.Process, error) {
 	l, err := p.launcher.Started(started)
 	if err != nil {
@@ -195,14 +195,14 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 	}
 }
 
-// SearchError says that a program was not found in any of the places where it was looked for. It
-// matches exec.ErrNotFound, and what the kernel said of places where something else was the matter.
+// SearchError says that a program was not found at any Place. It matches exec.ErrNotFound. For a
+// Place with another error of the kernel it also matches that error.
 type SearchError struct {
 	Name   string
 	Places []Place
 }
 
-// Place is a path that was tried, and what the kernel said.
+// Place is a path that was tried, and the error of the kernel.
 type Place struct {
 	Path string
 	Err  unix.Errno
@@ -216,7 +216,7 @@ func (g *Program) notFound(failed []unix.Errno) *SearchError {
 	return e
 }
 
-// Denied are the places of which the kernel said that this may not be done.
+// Denied returns the places for which the kernel has refused permission.
 func (e *SearchError) Denied() (places []Place) {
 	for _, p := range e.Places {
 		if p.Err == unix.EACCES {
@@ -234,7 +234,7 @@ func (e *SearchError) Error() string {
 	return (&exec.Error{Name: e.Name, Err: err}).Error()
 }
 
-// Unwrap gives what package exec has for it, too.
+// Unwrap returns exec.ErrNotFound, too.
 func (e *SearchError) Unwrap() []error {
 	errs := []error{&exec.Error{Name: e.Name, Err: exec.ErrNotFound}}
 	for _, p := range e.Denied() {

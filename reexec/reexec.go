@@ -17,9 +17,8 @@ import (
 type Join struct {
 	Type uint32   // CLONE_NEW*
 	File *os.File // belongs to the caller, who keeps it open during the call
-	// MayFail: being refused with EPERM is not an error, there is another try
-	// after the user namespace was joined. Again is that other try, made only
-	// if the first was refused.
+	// MayFail: a refusal with EPERM is not an error, because there is another try after the user
+	// namespace is joined. Again is that other try. It is made only if the first was refused.
 	MayFail, Again bool
 }
 
@@ -37,8 +36,8 @@ func joinsType(joins []Join, typ uint32) bool {
 type Creation struct {
 	Join    []Join // first: the new ones are owned by and made from these
 	Unshare uint32 // CLONE_NEW*
-	// UIDMap and GIDMap are written as they are; empty writes none. If Join has
-	// a user namespace they are relative to it.
+	// UIDMap and GIDMap are written as they are. An empty one is not written. If Join has a user
+	// namespace, they are relative to it.
 	UIDMap, GIDMap string
 	DenySetgroups  bool
 	OwnerUID       *uint32 // of a new user namespace; nil is the launcher's own effective uid
@@ -48,13 +47,13 @@ type Creation struct {
 	LoopbackUp     bool    // in the new net namespace
 	Protect        bool    // somebody else may be root in the joined namespaces
 
-	// UIDMapTool and GIDMapTool are paths of newuidmap and newgidmap, which write
-	// the maps in place of this process; empty writes them here. They are not for
-	// a Join that has a user namespace.
+	// UIDMapTool and GIDMapTool are paths of newuidmap and newgidmap, which write the maps. If they
+	// are empty, this process writes the maps. They cannot be used if Join has a user namespace.
 	UIDMapTool, GIDMapTool string
 
-	// AtHome fails where a process that the calling thread starts would inherit what is not this program's. It is asked
-	// if no other thread has the same privileges, and so none can start one in its place.
+	// AtHome returns an error if a child of the calling thread would inherit namespaces that are
+	// not this program's. It is called if no other thread has the same privileges, and so no other
+	// thread can start the process.
 	AtHome func() error
 
 	by       *starter
@@ -94,21 +93,19 @@ type WorkerOptions struct {
 	Join    []Join
 	Protect bool // as for Creation
 	KeepIDs bool // do not become uid and gid 0 of the user namespace joined
-	// ForeignRoot: the mnt namespace joined is somebody else's. A dynamically linked
-	// program is refused there unless DynamicLoader is set.
+	// ForeignRoot: the joined mnt namespace is somebody else's. A dynamically linked program is
+	// refused there unless DynamicLoader is set.
 	ForeignRoot, DynamicLoader bool
 
-	// Stderr gets what the worker and its functions print, on either stream, as
-	// fast as it takes it. Nil is os.Stderr, which with Protect gets text only:
-	// control characters are escaped.
+	// Stderr gets the output of the worker and its functions, on both streams, as fast as it can be
+	// written. Nil is os.Stderr. With Protect, os.Stderr gets text with control characters escaped.
 	Stderr io.Writer
 
-	// Path is a program to be started in place of this one, which calls
-	// gonso.Init and registers the same functions; it is opened by the first
-	// launch. Empty is this program.
+	// Path is a program that is started in place of this one. It calls gonso.Init and registers the
+	// same functions. The first launch opens it. Empty is this program.
 	Path string
-	// Env is the environment; nil is all of this process's, or, with Protect, what
-	// concerns the Go runtime.
+	// Env is the environment. Nil is the environment of this process or, with Protect, the
+	// variables of the Go runtime.
 	Env     []string
 	Dir     string   // working directory, inside; empty leaves it
 	Rlimits []Rlimit // set before anything is joined
@@ -135,13 +132,13 @@ const (
 	DefaultGrace        = 5 * time.Second
 	defaultIdle         = 30 * time.Second
 
-	// DefaultMaxResult is what fits, with what receiving takes, into 64 MiB. MaxMaxResult is the largest
-	// value with the most that it can be decoded to.
+	// DefaultMaxResult fits into 64 MiB, together with the memory for receiving. MaxMaxResult is
+	// the size of the largest value, encoded and decoded.
 	DefaultMaxResult = 60 << 20
 	MaxMaxResult     = codec.MaxValue + codec.MaxDecoded
 )
 
-// ResultTooLarge is what a codec.SizeError is about where MaxResult was exceeded.
+// ResultTooLarge is the subject of a codec.SizeError for a result that exceeds MaxResult.
 const ResultTooLarge = "encoded result"
 
 func (o *WorkerOptions) setDefaults() {
@@ -168,7 +165,7 @@ func (o *WorkerOptions) setDefaults() {
 }
 
 var (
-	// ErrNotInitialized says that the program that was started did not come to Init.
+	// ErrNotInitialized says that the started program did not call Init.
 	ErrNotInitialized = errors.New("gonso: the program did not call gonso.Init() first in main (or TestMain)")
 
 	// ErrWorkerDied is matched by every [DiedError].
@@ -188,11 +185,11 @@ type LaunchError struct {
 	Path string // the file it was about, or ""
 	Err  error
 
-	// Inside: who made it was in another user namespace, and had all capabilities there.
+	// Inside: the step was made in another user namespace, with all capabilities there.
 	Inside bool
 	Fresh  bool // it mounts a file system that shows namespaces, for Creation.Fresh
 
-	// Option is that of the caller's that the step was for, or "".
+	// Option is the caller's option that the step was for, or "".
 	Option string
 	Limit  *Rlimit // of Option, if that is the Rlimits of a worker or a program
 }

@@ -13,10 +13,9 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Worker is a place that always has a worker when one is needed: the first call
-// brings it up, it is kept for the next ones, it ends when idle, and one that died
-// or was given up is replaced by the next call. An isolated call has a process of
-// its own.
+// Worker has a worker process when one is needed. The first call starts it, and it stays for the
+// next calls. It ends when it is idle. After the death of a worker the next call starts another. An
+// isolated call has a process of its own.
 type Worker struct {
 	opts    WorkerOptions
 	exe     *executable
@@ -45,7 +44,7 @@ type startup struct {
 	err      error
 }
 
-// NewWorker starts nothing yet. The files in opts.Join must stay open until Close.
+// NewWorker starts no process. The files in opts.Join must stay open until Close.
 func NewWorker(opts WorkerOptions) *Worker {
 	opts.setDefaults()
 	w := &Worker{
@@ -62,8 +61,8 @@ func NewWorker(opts WorkerOptions) *Worker {
 	return w
 }
 
-// Close cancels the calls in flight, ends the worker within the grace period
-// and waits for that. Calls are refused from then on.
+// Close cancels the calls that run, ends the worker within the grace period, and waits for its end.
+// After that, calls are refused.
 func (w *Worker) Close() {
 	w.mu.Lock()
 	if !w.closed {
@@ -96,8 +95,8 @@ func (w *Worker) Close() {
 	}
 }
 
-// Warm has the worker running if none is, and waits for it. The time that it may
-// be idle begins anew.
+// Warm starts the worker, if it does not run, and waits for it. The time that it may be idle begins
+// anew.
 func (w *Worker) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -23,11 +23,10 @@ import (
 // maxToolOutput bounds what is taken from a tool's standard output.
 const maxToolOutput = 1 << 20
 
-// RunTool runs a program of the system that answers on its standard output, and
-// is started by the calling thread. When ctx is done before it ends, it is killed
-// with all that it started, unless that left its process group; nobody waits for
-// what keeps its standard output open. The error names the program and has the end of what
-// it printed on standard error.
+// RunTool runs a program of the system and returns its standard output. The calling thread starts
+// it. If ctx ends first, the process group of the program is killed. RunTool does not wait for
+// processes that have left this group and keep its standard output open. The error names the
+// program and has the end of its standard error.
 func RunTool(ctx context.Context, path string, args ...string) (string, error) {
 	var answer toolOutput
 	out, outEnd, err := newStderrTail(&answer)

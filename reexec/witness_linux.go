@@ -14,13 +14,12 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// A Witness is a process in the process group of this one that blocks every
-// signal and does nothing. What it has pending was sent to the group, and not to
-// this process alone: nothing else tells a program that is written in Go. It ends
-// with this process at the latest.
+// A Witness is a process in the process group of this process. It blocks every signal and does
+// nothing. A signal that is pending for it was sent to the group, and not only to this process: a
+// Go program cannot learn this in another way. It ends with this process at the latest.
 type Witness struct{ p *launcher.Process }
 
-// StartWitness starts one. Signals sent before are unknown to it.
+// StartWitness starts a Witness. It does not know of earlier signals.
 func StartWitness() (*Witness, error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), defaultStartTimeout, errSlow)
 	defer cancel()
@@ -50,8 +49,8 @@ func startWitness() (*Witness, error) {
 	return &Witness{p}, nil
 }
 
-// Pending are the signals that the group got since the witness was started, as
-// a set with bit n-1 for signal n.
+// Pending returns the signals that the group got since the start of the Witness, as a set with bit
+// n-1 for signal n.
 func (w *Witness) Pending() (uint64, error) {
 	// The kernel sends to a group with tasklist_lock held for reading, and setpgid
 	// takes it for writing before it finds that there is no such process: what has
@@ -86,7 +85,7 @@ func sharedPending(status []byte) (uint64, error) {
 	return set, nil
 }
 
-// End ends the witness and waits for that.
+// End ends the Witness and waits for its end.
 func (w *Witness) End() {
 	_ = w.p.Kill()
 	_ = w.p.Close()

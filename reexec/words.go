@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Clause is what err says, for the middle of a sentence: without the "gonso: "
-// that sentinels and whole errors begin with.
+// Clause returns the text of err for the middle of a sentence: without the "gonso: " at the
+// beginning of sentinels and whole errors.
 func Clause(err error) string { return strings.TrimPrefix(err.Error(), "gonso: ") }
 
-// Phrase is an error to be tested for in words that fit where it stands.
+// Phrase returns an error that matches err, with a text that fits the sentence in which it stands.
 func Phrase(err error, format string, args ...any) error {
 	if len(args) > 0 { // else package init may ask
 		format = fmt.Sprintf(format, args...)

@@ -10,10 +10,9 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// New makes new namespaces, as [gonso.Unshare] does and with its privileges, and
-// closes the Set with the test. The test is skipped where they cannot be made
-// here: the system, the kernel or its configuration lacks them, a limit is
-// reached, or the user may not. Any other error fails the test.
+// New makes new namespaces, as [gonso.Unshare] does and with its privileges, and closes the Set at
+// the end of the test. The test is skipped if they cannot be made: if the system or the kernel does
+// not have them, if a limit is reached, or if the user may not. Any other error fails the test.
 func New(tb testing.TB, types gonso.Type, opts ...gonso.UnshareOption) *gonso.Set {
 	tb.Helper()
 	s, err := gonso.Unshare(types, opts...)
@@ -75,13 +74,12 @@ func lacks(types gonso.Type, options bool, err error) (need, promise string) {
 
 // Do runs f inside the Set, on a thread that ends with it, and waits for it.
 //
-// In f the methods of tb that end the test may be called, such as Fatal,
-// FailNow and Skip: they end f, and then the goroutine that called Do, which is
-// to be that of the test. A panic in f goes on in the caller, as with
-// [gonso.Set.Do]. If the Set cannot be entered, because it is closed, no thread
-// can ([gonso.ErrNeedsProcess]) or the user may not, the test fails.
+// f may call the methods of tb that end the test, such as Fatal, FailNow and Skip. They end f, and
+// then the goroutine that called Do. Call Do in the goroutine of the test. A panic in f goes on in
+// the caller, as with [gonso.Set.Do]. The test fails if the Set cannot be entered: if it is closed,
+// if no thread can enter it ([gonso.ErrNeedsProcess]), or if the user may not.
 //
-// What f starts in other goroutines, subtests included, is not inside.
+// Other goroutines that f starts are not inside, and subtests are such goroutines.
 func Do(tb testing.TB, s *gonso.Set, f func()) {
 	tb.Helper()
 	if s == nil || f == nil {

@@ -17,27 +17,28 @@ import (
 //
 //	func TestMain(m *testing.M) { gonsotest.Main(m) }
 //
-// A plain user's test binary is started once more in a new user namespace, where the user is root,
-// in the place of this one ([gonso.Cmd.RunAndExit]): tests may then make and enter namespaces
-// ([New], [Do]), mount in a mnt namespace of theirs, and set up networks. Arguments, standard
-// streams, environment and working directory are the same; signals, the exit status, coverage and
-// the test cache are as without Main. For root, that is where the effective uid is 0, Main just runs
-// the tests.
+// For a plain user, the test binary is started once more in a new user namespace, in which the user
+// is root, and takes the place of this one ([gonso.Cmd.RunAndExit]). Tests may then make and enter
+// namespaces ([New], [Do]), mount in a mnt namespace of their own, and set up networks. Arguments,
+// standard streams, environment and working directory are the same. Signals, the exit status,
+// coverage and the test cache work as without Main. For root (effective uid 0), Main only runs the
+// tests.
 //
-// It calls [gonso.Init] first, so that tests may call registered functions. What a TestMain does
-// before it calls Main is done twice, outside and inside. Descriptors beyond the standard streams do
-// not get inside.
+// Main calls [gonso.Init] first, so that tests may call registered functions. Code of TestMain
+// before the call of Main runs twice, outside and inside. Only the standard streams get inside, and
+// no other descriptors.
 //
 // Root inside is root of nothing outside: files belong to the user, and only the user's own uid and
-// gid are mapped, both to 0. What needs the privileges of the machine's root, such as to load
-// modules or to make a device, fails as before. Where /proc is partly hidden, as in many containers,
-// no other can be mounted.
+// gid are mapped, both to 0. Work that needs the privileges of the machine's root, such as loading
+// modules or making a device, fails as before. If /proc is partly hidden, as in many containers, no
+// other procfs can be mounted.
 //
-// Where no user namespace can be made, no test is run. That is said, beginning with "skip: needs" as
-// for a test, and the go command says "[no tests to run]", and does not keep that in its cache. If
-// GONSO_TEST_REQUIRE promises root or userns, the run fails instead.
+// If no user namespace can be made, no test runs. Main prints a reason that begins with "skip:
+// needs". The go command prints "[no tests to run]", and does not cache that. If GONSO_TEST_REQUIRE
+// promises root or userns, the run fails instead.
 //
-// The tests of a plain user need what [gonso.Unshare] of [gonso.User] needs, and the process backend.
+// The tests of a plain user need the right to make user namespaces ([gonso.Unshare]), and the
+// process backend.
 func Main(m *testing.M) {
 	gonso.Init()
 	if os.Geteuid() == 0 {

@@ -257,7 +257,8 @@ func TestRootsTestsAreNotRunElsewhere(t *testing.T) {
 	}
 }
 
-// A run without user namespaces is no success that somebody would believe in, or the go command keep.
+// A run without user namespaces is no success that somebody would believe in, or the go command
+// keep.
 func TestMainCannotPassWithoutUserNamespaces(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.Tool("sh"))
 	testenv.Leaks(t)

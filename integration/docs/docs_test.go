@@ -6,6 +6,7 @@ package docs_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -27,7 +28,7 @@ const root = "../.."
 
 var documents = []string{
 	"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md",
-	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/moving.md", "integration/docs/reference.md",
+	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/guide.md", "integration/docs/moving.md", "integration/docs/reference.md",
 	"integration/docs/requirements.md",
 }
 
@@ -93,7 +94,7 @@ func build(t *testing.T, dir, name, source string) string {
 // lacks skips, or fails if the run promised what is missing.
 func lacks(t *testing.T, what string, why any) {
 	t.Helper()
-	testenv.Found(t, what, fmt.Errorf("%v", why))
+	testenv.Found(t, what, errors.New(strings.Join(strings.Fields(fmt.Sprint(why)), " ")))
 }
 
 // needGo asks for a go command that has the modules: a plain user often has
@@ -229,6 +230,32 @@ func braces(s string) []string {
 		all = append(all, before+alternative+after)
 	}
 	return all
+}
+
+// slug is the anchor that GitHub gives a heading.
+func slug(heading string) string {
+	heading = regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(strings.TrimSpace(heading), " ", "-")
+}
+
+func TestDocumentsLinkToHeadingsThatExist(t *testing.T) {
+	link, heading := regexp.MustCompile(`\]\(([\w./-]*)#([\w-]+)\)`), regexp.MustCompile(`(?m)^#+ (.*)$`)
+	n := 0
+	for _, doc := range documents {
+		for _, m := range link.FindAllStringSubmatch(document(t, doc), -1) {
+			n++
+			to := doc
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(doc), m[1])
+			}
+			if !slices.ContainsFunc(heading.FindAllStringSubmatch(document(t, to), -1), func(h []string) bool { return slug(h[1]) == m[2] }) {
+				t.Errorf("%s links to %s#%s, which has no such heading", doc, to, m[2])
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("found only %d links to headings", n)
+	}
 }
 
 func TestDocumentsNameTargetsThatExist(t *testing.T) {

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Everything that reads the code and does not run it: vet, golangci-lint with the import table of
-# .golangci.yml, shellcheck, and rules that no linter has.
+# .golangci.yml, shellcheck, the words and lines of documents, and rules that no linter has.
 set -euo pipefail
 
 # Also the name of the cached binary, so a new version is built once, and kept beside the old one.
 golangci_version=v2.15.0
+misspell_version=v0.8.0
 
 cd "$(dirname "$0")/../.."
 modules=(.)
@@ -50,6 +51,10 @@ GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 "$golangci" run --enable-only depguard ./
 
 # What only tests use is dead too. Each is deleted, or kept for a reason that integration/deadcode has.
 (cd integration && go run ./deadcode) || fail 'functions that no program can come to'
+
+# Words that are hard to read, lines that are too long, tables whose rows do not fit their heads.
+go -C integration test -count=1 -run '^Test(TextsHaveNoHardWords|LinesOf|TablesHave)' ./docs >/dev/null ||
+	fail "words or lines of documents: go -C integration test -run 'Texts|LinesOf|TablesHave' ./docs"
 
 # go mod tidy without the writing.
 for module in "${modules[@]}"; do
@@ -106,6 +111,10 @@ found=$(grep -nHE "$quoted" "${asks[@]}" /dev/null | grep -v ' // path: ' || tru
 [ -z "$found" ] || fail "a path below /proc; read it by package procfs, or say behind it '// path:' and why:"$'\n'"$found"
 # In brackets, so that this line is not found itself.
 refuse 'a path outside of the repository' '[.]\./shared|/work/(shared|[.]library|main)' "${files[@]}"
+
+# golangci-lint's misspell reads Go files only.
+mapfile -t documents < <(printf '%s\n' "${files[@]}" | grep '\.md$')
+go run "github.com/golangci/misspell/cmd/misspell@$misspell_version" -error "${documents[@]}" || fail 'spelling of documents'
 
 if command -v shellcheck >/dev/null; then
 	shellcheck "${shell_files[@]}" || fail shellcheck

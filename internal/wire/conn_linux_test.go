@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -641,12 +640,6 @@ func TestReadAllocation(t *testing.T) {
 	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
 		t.Errorf("%d bytes allocated", n)
 	}
-}
-
-func ExampleHello() {
-	_, err := ParseHello(Hello{Protocol: Version + 1}.Frame(Alive).Payload)
-	fmt.Println(err)
-	// Output: wire: protocol violated: the peer speaks version 5, this program 4
 }
 
 // await polls how many bytes wait to be read from c.
