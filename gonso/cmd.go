@@ -22,8 +22,8 @@ import (
 type Cmd struct {
 	// Path is the program. It is looked up inside when the command starts. A name without a slash
 	// is looked for in the absolute directories of PATH. PATH is the one of the command's
-	// environment, or of this process if that sets no PATH. A relative path with a slash is relative to
-	// Dir or DirFile.
+	// environment, or of this process if that sets no PATH. A relative path with a slash is
+	// relative to Dir or DirFile.
 	Path string
 
 	// Exe, if not nil, is the program in place of Path: an executable file from outside, open in
@@ -59,8 +59,8 @@ type Cmd struct {
 	// to the caller, who keeps it open until Start has returned. It excludes Dir and Chroot.
 	//
 	// In a Set with a mount namespace that somebody else made, Start refuses a directory of this
-	// program's own mount namespace: ".." would lead from it to all of the host's files. Open the
-	// directory by [Set.OpenFile] there.
+	// program's own mount namespace. From there ".." would lead to all of the host's files. Open
+	// the directory by [Set.OpenFile] there.
 	DirFile *os.File
 
 	// Chroot is the root directory, a path inside. The working directory is below it. Empty is the

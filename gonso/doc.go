@@ -190,9 +190,9 @@
 //   - Leaving input unread is not an error. The rest of the input is lost.
 //   - Errors of copying are joined to the error of Do.
 //
-// If a process that the function left behind keeps a writer's pipe open, Do goes on while output
-// comes, and ends the grace period ([Worker].Grace) after the last output, or after the end of ctx.
-// The error then matches os.ErrDeadlineExceeded.
+// The function may leave a process behind that keeps a writer's pipe open. Then Do goes on while
+// output comes. It ends the grace period ([Worker].Grace) after the last output, or after the end
+// of ctx. The error then matches os.ErrDeadlineExceeded.
 //
 // Do cannot end a Read or Write of the caller's reader or writer. It waits for that, as Wait of
 // os/exec does, so that the caller can use them again. [WaitDelay] bounds the wait: for example for

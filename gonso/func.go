@@ -175,9 +175,9 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 // output of the worker. If this program's standard error shows a crash already, the error has only
 // its cause. The next call starts another worker.
 //
-// If several workers in a row fail to start, or end before they have answered a call, the second
-// retry waits 10 ms, and each further one twice as long, up to 2 s. If ctx ends in that time, the
-// call returns the error of ctx, with the last failure in the text.
+// Several workers in a row may fail to start, or end before they have answered a call. Then the
+// second retry waits 10 ms, and each further one twice as long, up to 2 s. If ctx ends in that
+// time, the call returns the error of ctx, with the last failure in the text.
 //
 // It needs the privileges to enter the Set: see [Set.Do]. A Set with a user namespace that the
 // caller made or owns needs no privilege. Processes need Linux on an architecture that the

@@ -8,10 +8,10 @@ import (
 	"github.com/gonso/gonso/internal/handshake"
 )
 
-// Init must be the first call in main, and in TestMain, of a program that needs a worker: for
-// registered functions, and for sockets and files in a Set with a user namespace. A worker is this
-// program, started again, and in Init it becomes the worker. Init never returns in a worker, and
-// returns at once in the program itself. Closures and commands do not need it.
+// Init must be the first call in main, and in TestMain, of a program that needs a worker.
+// Registered functions need one, and sockets and files in a Set with a user namespace. A worker is
+// this program, started again, and in Init it becomes the worker. Init never returns in a worker,
+// and returns at once in the program itself. Closures and commands do not need it.
 //
 // If the program has not called Init, no worker is started, because main would run a second time in
 // it. Calls that need a worker return [ErrNotInitialized] at once. If main calls the Init of

@@ -19,8 +19,8 @@ type Interface struct {
 // Interfaces lists the network interfaces of the Set's net namespace, by index.
 //
 // Package net keeps a cache for the zones of IPv6 addresses, one for the whole process.
-// net.Interfaces and net.InterfaceByName fill it in a closure and in a registered function on a
-// thread: for up to a minute "%eth0" then means on the host the index that eth0 has inside.
+// net.Interfaces and net.InterfaceByName fill it in a closure, and in a registered function on a
+// thread. For up to a minute "%eth0" then means on the host the index that eth0 has inside.
 // Interfaces uses a socket that is made inside, and leaves that cache alone. It needs the
 // privileges of [Set.Socket].
 func (s *Set) Interfaces(ctx context.Context) ([]Interface, error) {

@@ -472,16 +472,16 @@ type ListenConfig struct {
 //
 // Addresses have zones by the names of the interfaces inside: those of listeners, of packet
 // connections and of accepted connections. WriteTo takes such zones. For that, a listener at an
-// IPv6 address other than ::1 is not a *net.TCPListener, and a packet connection is not a
-// *net.UDPConn or *net.IPConn, but they have all of the methods. An accepted connection is a
-// *net.TCPConn.
+// IPv6 address other than ::1 is not a *net.TCPListener. A packet connection at such an address is
+// not a *net.UDPConn or *net.IPConn. They have all of the methods of these types. An accepted
+// connection is a *net.TCPConn.
 //
 // Unix sockets with a path are bound in the Set's mount namespace. If that is not this process's,
 // the file stays when the listener is closed, and the caller removes it.
 //
 // In a mount namespace that was opened from outside, links of procfs on the way to the file are not
-// followed, and its directory must be on a file system on which [Set.OpenFile] opens files. The
-// kernel shows the last element of the path as the address.
+// followed. Its directory must be on a file system on which [Set.OpenFile] opens files. The kernel
+// shows the last element of the path as the address.
 //
 // WriteTo of a datagram socket looks up a path in the Set's mount namespace, too, each time. So the
 // Set must still be open. The look-up ends at the write deadline or after 30 seconds. ReadFrom
@@ -644,9 +644,10 @@ type openConfig struct {
 }
 
 // AnyFile lets [Set.OpenFile] open every kind of file in a mount namespace that somebody else made,
-// too: devices, FIFOs, sockets (with O_PATH), and files of procfs, sysfs and the like. A process
-// inside can then choose which file is opened, by a link, among all files that this program may
-// open. Links of procfs are still not followed. In other mount namespaces AnyFile changes nothing.
+// too. These are devices, FIFOs, sockets (with O_PATH), and files of procfs, sysfs and the like. A
+// process inside can then choose which file is opened, by a link, among all files that this program
+// may open. Links of procfs are still not followed. In other mount namespaces AnyFile changes
+// nothing.
 func AnyFile() OpenOption { return func(c *openConfig) { c.anyFile = true } }
 
 // InRoot makes the directory dir the root for the look-up of the name by [Set.OpenFile]. It is for
@@ -681,11 +682,11 @@ func InRoot(dir string) OpenOption {
 // process. A sysfs shows the net namespace in which it was mounted: /sys/class/net is the host's
 // until [MountSys] mounts another.
 //
-// For some files of the kernel the process that reads or writes decides which namespace is meant,
-// and not the process that opened the file: /proc/sys/kernel/hostname in a Set with UTS,
-// cgroup.procs in a Set with PID, /proc/uptime in a Set with Time. Outside they would mean the
-// wrong namespace. OpenFile refuses them. The error names the type, matches errors.ErrUnsupported,
-// and says where to open them.
+// For some files of the kernel, the process that reads or writes decides which namespace is meant.
+// The process that opened the file does not matter. Such files are /proc/sys/kernel/hostname in a
+// Set with UTS, cgroup.procs in a Set with PID, and /proc/uptime in a Set with Time. Outside they
+// would mean the wrong namespace. OpenFile refuses them. The error names the type, matches
+// errors.ErrUnsupported, and says where to open them.
 //
 // The file is opened with O_NONBLOCK, so that a FIFO inside cannot keep the caller waiting. If no
 // process has the other end of a FIFO, reading gets the end of the file, and opening for writing

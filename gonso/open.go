@@ -67,7 +67,8 @@ func Open(paths ...string) (*Set, error) {
 
 // FromDir returns the namespaces whose files are in a directory. The files have the names of
 // /proc/PID/ns: "net", "mnt" and so on. [Set.Pin] makes such files. Without types FromDir takes all
-// that exist, and at least one must exist. A file whose name is not the name of its type is an error.
+// that exist, and at least one must exist. A file whose name is not the name of its type is an
+// error.
 //
 // If no file in the directory is named like a type, as in /run/netns, all namespace files are
 // taken, whatever their names, and other files are ignored. Two of one type are an error that names

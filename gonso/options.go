@@ -189,9 +189,9 @@ func (m freshMount) check() error {
 // it 127.0.0.1 and ::1. It is down in a new one, as all interfaces are.
 func LoopbackUp() UnshareOption { return func(o *unshareOptions) { o.loopbackUp = true } }
 
-// HostFiles lets a process of this program be in a pid namespace of somebody else, although root in
-// there may then read and write all files that the process sees. Without HostFiles, making [PID],
-// or using [MountProc], is refused in a Set that has such a pid namespace and no mnt namespace of
+// HostFiles lets a process of this program be in a pid namespace of somebody else. Root in there
+// may then read and write all files that the process sees. Without HostFiles, making [PID], or
+// using [MountProc], is refused in a Set that has such a pid namespace and no mnt namespace of
 // theirs. If the Set has their mnt namespace, the process uses that, and HostFiles is not needed.
 func HostFiles() UnshareOption { return func(o *unshareOptions) { o.hostFiles = true } }
 
@@ -280,7 +280,7 @@ func WaitDelay(d time.Duration) DoOption {
 // It needs CAP_SYS_CHROOT in the user namespace of the work.
 //
 // In a Set with a mount namespace that somebody else made, a directory of this program's own mount
-// namespace is refused, as with [DirFile]: root inside could get from it to all of the host's
+// namespace is refused, as with [DirFile]. Root inside could get from it to all of the host's
 // files, by /proc/PID/root and "..". Open the directory by [Set.OpenFile] there.
 //
 // Root, [Dir], [DirFile] and [Umask] are for a closure or a registered function, on both backends

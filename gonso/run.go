@@ -22,8 +22,8 @@ import (
 // goroutine and thread do not change, so Do inside Do works.
 //
 // If restore and the result of f are both true, the thread goes back to the namespaces in which the
-// program was started, type by type, and is given back to the scheduler. Otherwise the thread ends
-// with f. It also ends if it cannot go back: if the Set has a foreign ipc or mnt namespace, if
+// program was started, type by type. It is then given back to the scheduler. Otherwise the thread
+// ends with f. It also ends if it cannot go back: if the Set has a foreign ipc or mnt namespace, if
 // setns(2) fails, or if f leaves the thread locked. So no thread is ever used again half restored.
 //
 // A panic in f is raised again on the caller's goroutine, as a [*PanicError]

@@ -67,19 +67,19 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // Streams that are not set are the streams of this process.
 //
 // Signals: this process passes signals on to the command, except SIGCHLD, SIGURG and SIGPIPE. The
-// command stays in the process group, and so at the terminal. The command gets a signal from the
-// keyboard, or to the group, directly, and gets it once: a tiny process in the same group tells
-// such signals from the others. In namespaces that somebody else made, the command has a session of
-// its own, unless KeepSession is set. There all signals are passed on, and ^Z has no effect.
+// command stays in the process group, and so at the terminal. A signal from the keyboard, or to the
+// group, reaches the command directly, and only once. A tiny process in the same group tells such
+// signals from the others. In namespaces that somebody else made, the command has a session of its
+// own, unless KeepSession is set. There all signals are passed on, and ^Z has no effect.
 //
 // Stopping and killing: while the command is stopped, this process is stopped, too. If SIGKILL
 // kills this process, the command is killed, too, unless Pdeathsig says otherwise.
 //
 // The end: this process ends as the command did. It exits with the same status, or ends by SIGHUP,
 // SIGINT, SIGKILL or SIGTERM if that signal ended the command. For another signal it exits with 128
-// and the number of the signal. It also does that for a signal that it ignores, and for each signal
-// if it is pid 1 of its pid namespace, as in a container, because the signal cannot end it then.
-// Deferred functions do not run.
+// and the number of the signal. It also does that if the signal cannot end it: a signal that it
+// ignores, and every signal if it is pid 1 of its pid namespace, as in a container. Deferred
+// functions do not run.
 //
 // The functions in started are called when the command has started, one after another, with the id
 // of its process, which is also in [Cmd].Process. Signals are passed on while they run.

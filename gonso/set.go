@@ -116,8 +116,8 @@ func (s *Set) File(t Type) (*os.File, error) {
 // namespace. For a namespace that is home, the program uses it to restore its threads. It is
 // close-on-exec. [Set.File] returns a descriptor that is the caller's own.
 //
-// Fd returns -9, that is -EBADF, if there is no descriptor: if the Set is closed or nil, if it has
-// no namespace of the type, or if t is several types. [Set.File] returns an error that says why.
+// Fd returns -9, that is -EBADF, if there is no descriptor. The Set may be closed or nil, or have
+// no namespace of the type, or t may be several types. [Set.File] returns an error that says why.
 // The number is not -1, because netlink and netns take -1 for "the namespace of this thread", and
 // would work on the host's interfaces without an error.
 func (s *Set) Fd(t Type) int {

@@ -33,9 +33,9 @@ import (
 // Unshare refuses SubIDs in these cases, before it makes anything:
 //
 //   - A program does not exist. The error matches exec.ErrNotFound.
-//   - A program would get no privileges. The error matches [os.ErrPermission]. The program is neither
-//     setuid root nor has the file capability, or its file system is mounted nosuid. Or no_new_privs
-//     is set on the calling thread, from which the program would be started.
+//   - A program would get no privileges. The error matches [os.ErrPermission]. The program is
+//     neither setuid root nor has the file capability, or its file system is mounted nosuid. Or
+//     no_new_privs is set on the calling thread, from which the program would be started.
 //   - The user has no name, or another group than its primary one, as after newgrp(1). The error
 //     matches [os.ErrPermission].
 //   - The user has no ranges. The error matches [ErrNoSubIDs].

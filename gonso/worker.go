@@ -17,11 +17,11 @@ import (
 // [Set.SetWorker] a Set has the zero Worker.
 type Worker struct {
 	// Path is a program that is started in place of this one. It calls [Init], and registers
-	// functions with the same names and types. Use it if this program's main cannot call Init (as
-	// in a plugin), or if this program is dynamically linked and the Set's mount namespace has no
-	// loader for it. Path is looked up outside when the first call needs it, and is the same file
-	// until the Set is closed. If the program does not call Init, the call fails with an error that
-	// names it.
+	// functions with the same names and types. Use it if this program's main cannot call Init, as
+	// in a plugin. Use it also if this program is dynamically linked and the Set's mount namespace
+	// has no loader for it. Path is looked up outside when the first call needs it, and is the same
+	// file until the Set is closed. If the program does not call Init, the call fails with an error
+	// that names it.
 	Path string
 
 	// Env is the environment, as in exec.Cmd. Of duplicates the last one counts. Entries without

@@ -1,7 +1,7 @@
 // Package reexec is for package gonso, and programs use gonso. It is the parent's side of the
-// process backend: it makes namespaces that no thread of a Go program can make, starts this program
-// or others inside namespaces, and passes calls to such workers. Package gonso decides which
-// namespaces are joined, in which order, and why.
+// process backend. It makes namespaces that no thread of a Go program can make. It starts this
+// program or others inside namespaces, and passes calls to such workers. Package gonso decides
+// which namespaces are joined, in which order, and why.
 //
 // Which file owns what:
 //
