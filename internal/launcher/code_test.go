@@ -58,6 +58,7 @@ func TestTextOfEveryArchitecture(t *testing.T) {
 			if n <= 0 || n+len(mark) > maxText || len(bytes.Trim(code[n+len(mark):], "\x00")) != 0 {
 				t.Fatalf("%d bytes, the end mark is at %d", len(code), n)
 			}
+			t.Logf("%d bytes of code", n)
 			if len(relocations) != 0 {
 				t.Errorf("it refers to symbols: %q", relocations)
 			}
