@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"errors"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 
@@ -18,14 +19,22 @@ func sysctlsHidden(mounts []mountLine) string {
 	return procOption(mounts, "subset")
 }
 
-// withHiddenProcess says so where a process is there that /proc does not show. err is of looking it up.
-func withHiddenProcess(e *Error, pid int, err error) *Error {
-	if !errors.Is(err, unix.ESRCH) || unix.Kill(pid, 0) == unix.ESRCH {
-		return e
+// withHiddenProcess says so where err is of a process that is there, and that /proc does not show.
+func withHiddenProcess(err error, pid int) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Hint != "" || !errors.Is(err, unix.ESRCH) && !errors.Is(err, fs.ErrNotExist) || unix.Kill(pid, 0) == unix.ESRCH {
+		return err
+	}
+	if d, derr := procfs.Process(pid); derr == nil { // its directory is found, and all that is asked of it hidden
+		defer d.Close()
+		var st unix.Stat_t
+		if unix.Fstat(d.FD(), &st) != unix.ENOENT {
+			return err
+		}
 	}
 	mounts, merr := threadMounts()
 	if option := procOption(mounts, "hidepid"); merr == nil && option != "" {
 		e.Hint = sayHidden(pid, option)
 	}
-	return e
+	return err
 }

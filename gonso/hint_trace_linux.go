@@ -32,13 +32,10 @@ func withTraceHintFor(err error, path string) error {
 	}
 	d, perr := procfs.Process(pid)
 	if perr != nil {
-		if e, ok := errors.AsType[*Error](err); ok {
-			return withHiddenProcess(e, pid, perr)
-		}
-		return err
+		return withHiddenProcess(err, pid)
 	}
 	defer d.Close()
-	return withTraceHint(err, d)
+	return withHiddenProcess(withTraceHint(err, d), pid)
 }
 
 func gatherTrace(d *procfs.Dir) *traceEvidence {

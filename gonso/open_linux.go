@@ -78,10 +78,11 @@ func openPID(pid int, types Type, optional bool) (*core, error) {
 	}
 	d, err := procfs.Process(pid)
 	if err != nil {
-		return nil, withHiddenProcess(newError("open", 0, path, err), pid, err)
+		return nil, withHiddenProcess(newError("open", 0, path, err), pid)
 	}
 	defer d.Close()
-	return openProcess(d, types, optional)
+	c, err := openProcess(d, types, optional)
+	return c, withHiddenProcess(err, pid)
 }
 
 // matchName gives ns back if it is of the type that its name claims, and else lets
