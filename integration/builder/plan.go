@@ -178,6 +178,13 @@ func platform() string { return "linux/" + runtime.GOARCH }
 func (p *plan) check(c instructions.Command, s *stage) error {
 	switch c := c.(type) {
 	case *instructions.RunCommand:
+		// The flags of mounts are read when variables are expanded. This is without, and so they may be wrong yet.
+		if err := c.Expand(func(word string) (string, error) { return word, nil }); err != nil {
+			if strings.Contains(c.String(), "$") {
+				return nil
+			}
+			return err
+		}
 		return checkRun(c)
 	case *instructions.CopyCommand:
 		return p.checkCopy(c, s)
@@ -214,6 +221,10 @@ func checkRun(c *instructions.RunCommand) error {
 			return unsupported("--mount=type=cache with sharing=" + string(m.CacheSharing))
 		case m.ReadOnly:
 			return unsupported("a read-only --mount=type=" + string(m.Type))
+		case m.Mode != nil || m.UID != nil || m.GID != nil:
+			return unsupported("mode, uid or gid of --mount=type=" + string(m.Type))
+		case m.Target == "":
+			return errors.New("--mount has no target")
 		}
 	}
 	if len(c.Files) > 0 && !c.PrependShell {

@@ -167,7 +167,7 @@ func populate(root int, in enterIn) error {
 	if err := freshAt(root, "proc", "proc", safe); err != nil {
 		return err
 	}
-	if err := freshAt(root, "dev", "tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "mode", "0755", "size", "1m"); err != nil {
+	if err := freshAt(root, "dev", "tmpfs", unix.MOUNT_ATTR_NOSUID, "mode", "0755", "size", "1m"); err != nil {
 		return err
 	}
 	if err := devices(root, in.Files); err != nil {
