@@ -37,7 +37,8 @@ type builder struct {
 	contexts    map[string]string // of --build-context
 	compression string
 	hostNet     bool
-	epoch       int64 // SOURCE_DATE_EPOCH
+	processes   uint64 // at most, so that none can fork without end
+	epoch       int64  // SOURCE_DATE_EPOCH
 }
 
 // A state is a stage as it is after one of its steps.

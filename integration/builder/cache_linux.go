@@ -135,8 +135,16 @@ func openCache(ctx context.Context, dir string, alone bool) (c *cache, err error
 			return c, err
 		}
 	}
-	if os.Geteuid() == 0 {
-		for at := c.dir; at != "/"; at = filepath.Dir(at) {
+	// A setuid program of an image is one outside, too: nobody else comes to it.
+	if err := errors.Join(os.Chown(c.dir, -1, c.root.GID), os.Chmod(c.dir, 0o710)); err != nil {
+		return c, err
+	}
+	if os.Geteuid() != 0 {
+		if err := os.Chmod(c.dir, 0o700); err != nil {
+			return c, err
+		}
+	} else {
+		for at := dir; at != "/"; at = filepath.Dir(at) {
 			if st, err := os.Stat(at); err != nil || st.Mode()&1 == 0 {
 				return c, fmt.Errorf("-cache %s: root of the user namespace is another user outside, and may not enter %s: chmod a+x, or name another directory (%w)", dir, at, cmp.Or(err, fs.ErrPermission))
 			}
@@ -270,8 +278,8 @@ func (c *cache) mkdir(dir string) error {
 	return os.Chown(dir, c.root.UID, c.root.GID)
 }
 
-// get returns the layer of a key, which make makes in a directory if there is none.
-func (c *cache) get(ctx context.Context, key string, make func(dir string) (*layer, error)) (l *layer, cached bool, err error) {
+// get returns the layer of a key, which fill makes in a directory if there is none.
+func (c *cache) get(ctx context.Context, key string, fill func(dir string) (*layer, error)) (l *layer, cached bool, err error) {
 	key = digestOf(key, c.fresh)
 	cached = true
 	v, err, _ := c.group.Do(key, func() (any, error) {
@@ -283,7 +291,7 @@ func (c *cache) get(ctx context.Context, key string, make func(dir string) (*lay
 		if err != nil {
 			return nil, err
 		}
-		l, err := make(dir)
+		l, err := fill(dir)
 		if err != nil {
 			return nil, errors.Join(err, c.discard(dir))
 		}
@@ -447,13 +455,11 @@ func (c *cache) byName(name string) (*image, error) {
 	return img, nil
 }
 
-// digestOf is a name for any values.
+// digestOf is a name for any values without pointers below the first level. The bytes of strings count, whatever they are.
 func digestOf(values ...any) string {
 	h := sha256.New()
 	for _, v := range values {
-		if err := json.NewEncoder(h).Encode(v); err != nil {
-			panic(err) // they are strings, numbers and lists of those
-		}
+		fmt.Fprintf(h, "%#v\n", v)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

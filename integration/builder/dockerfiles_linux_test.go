@@ -71,6 +71,7 @@ func TestDockerfilesOfTestdata(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := &site{T: t, dir: s.dir, cache: s.cache}
 			dir := s.context(name)
 			archives(t, dir)

@@ -4,11 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -228,3 +231,9 @@ func exists(path string) bool {
 	var st unix.Stat_t
 	return !errors.Is(unix.Lstat(path, &st), unix.ENOENT)
 }
+
+// quiet is for servers that would write to the log.
+var quiet = log.New(io.Discard, "", 0)
+
+// unixCredential makes a program another user's.
+var unixCredential = syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

@@ -117,7 +117,7 @@ func (c *cache) writeArchive(img v1.Image, file, tag string) (err error) {
 	defer f.Close()
 	tw := tar.NewWriter(f)
 	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || name == dir {
 			return err
 		}
 		st, err := d.Info()
@@ -125,7 +125,11 @@ func (c *cache) writeArchive(img v1.Image, file, tag string) (err error) {
 			return err
 		}
 		rel, _ := filepath.Rel(dir, name)
-		if err := tw.WriteHeader(&tar.Header{Name: rel, Mode: 0o644, Size: st.Size()}); err != nil {
+		h := &tar.Header{Name: rel, Mode: 0o644, Size: st.Size(), Uid: os.Getuid(), Gid: os.Getgid()}
+		if d.IsDir() {
+			h.Name, h.Mode, h.Size = rel+"/", 0o755, 0
+		}
+		if err := tw.WriteHeader(h); err != nil || d.IsDir() {
 			return err
 		}
 		in, err := os.Open(name)

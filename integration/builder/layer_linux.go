@@ -369,8 +369,10 @@ type applier struct {
 	dirs map[string]time.Time // their times change while they are filled
 }
 
-// mkdirs makes the directories of a path that are missing.
-func (a *applier) mkdirs(dir string) error {
+// mkdirs makes the directories of a path that are missing, also where links say that they are.
+func (a *applier) mkdirs(dir string) error { return a.mkdirsAt(dir, 40) }
+
+func (a *applier) mkdirsAt(dir string, links int) error {
 	dir = path.Clean(dir)
 	if st, err := os.Stat(dir); err == nil {
 		if !st.IsDir() {
@@ -378,7 +380,16 @@ func (a *applier) mkdirs(dir string) error {
 		}
 		return nil
 	}
-	if err := a.mkdirs(path.Dir(dir)); err != nil {
+	if to, err := os.Readlink(dir); err == nil {
+		if links == 0 {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: unix.ELOOP}
+		}
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(dir), to)
+		}
+		return a.mkdirsAt(to, links-1)
+	}
+	if err := a.mkdirsAt(path.Dir(dir), links); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {

@@ -32,6 +32,7 @@ type options struct {
 	contexts    pairs
 	noCache     bool
 	network     string
+	processes   uint64
 	compression string
 	push        bool
 	timeout     time.Duration
@@ -99,6 +100,7 @@ func run(args []string) int {
 	}
 	if name == "build" || name == "run" {
 		f.StringVar(&o.network, "network", "none", "of what runs: `none or host`")
+		f.Uint64Var(&o.processes, "pids", 4096, "the `number` of processes that may run at once")
 	}
 	if err := f.Parse(args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

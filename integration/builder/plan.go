@@ -76,7 +76,8 @@ func located(file string, err error) error {
 	if errors.As(err, &l) && len(l.Locations) > 0 {
 		n = line(l.Locations[0])
 	}
-	return &at{file, n, "", err}
+	text := strings.TrimPrefix(err.Error(), fmt.Sprintf("dockerfile parse error on line %d: ", n))
+	return &at{file, n, "", errors.New(text)}
 }
 
 func unsupported(what string) error { return fmt.Errorf("%s is not supported", what) }
@@ -226,9 +227,6 @@ func checkRun(c *instructions.RunCommand) error {
 		case m.Target == "":
 			return errors.New("--mount has no target")
 		}
-	}
-	if len(c.Files) > 0 && !c.PrependShell {
-		return errors.New("a heredoc goes with the shell form, not with the exec form")
 	}
 	return nil
 }

@@ -113,7 +113,8 @@ func openDir(path string) (int, error) {
 	return fd, nil
 }
 
-// stubs are what an image may lack: they are the lowest layer, so that nothing of them comes into another one.
+// stubs are what the /etc of an image may lack. They are in the lowest layer, as the places to mount on are, so that
+// nothing of them comes into another layer.
 var stubs = map[string]string{
 	"etc/hostname": "", "etc/resolv.conf": "",
 	"etc/hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
@@ -127,7 +128,15 @@ func overlay(in enterIn, scratch int) (merged int, err error) {
 		}
 	}
 	if in.Run {
-		dirs := []string{"proc", "sys", "dev", "etc"}
+		dirs := []string{"proc", "sys", "dev"}
+		hasEtc := false
+		for _, l := range in.Layers {
+			st, err := os.Lstat(l + "/etc")
+			hasEtc = hasEtc || err == nil && st.IsDir()
+		}
+		if hasEtc {
+			dirs = append(dirs, "etc")
+		}
 		for _, m := range in.Mounts {
 			dirs = append(dirs, m.Target)
 		}
@@ -137,6 +146,9 @@ func overlay(in enterIn, scratch int) (merged int, err error) {
 			}
 		}
 		for name, text := range stubs {
+			if !hasEtc {
+				break
+			}
 			if err := os.WriteFile(at+"stubs/"+name, []byte(text), 0o644); err != nil {
 				return -1, err
 			}
@@ -178,7 +190,8 @@ func populate(root int, in enterIn) error {
 			return err
 		}
 		for _, name := range []string{"etc/resolv.conf", "etc/hosts"} {
-			if err := bindAt(root, name, "/"+name, true); err != nil {
+			err := bindAt(root, name, "/"+name, true)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // an image without /etc does without
 				return err
 			}
 		}

@@ -21,9 +21,6 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// maxProcesses is how many processes may be in a build or a container, so that none can fork without end.
-const maxProcesses = 4096
-
 func absolute(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -106,7 +103,7 @@ func (b *builder) run(ctx context.Context, st *state, c *instructions.RunCommand
 	env := runEnv(st.env())
 	key := digestOf("RUN", args, files, env, cfg.User, cfg.WorkingDir, targets, b.hostNet)
 	return b.layer(ctx, st, p, key, in, func(s *gonso.Set, e *entered) error {
-		return command(ctx, s, e, cfg.WorkingDir, env, args, p)
+		return b.command(ctx, s, e, cfg.WorkingDir, env, args, p)
 	})
 }
 
@@ -123,7 +120,7 @@ var capabilities = []uintptr{unix.CAP_AUDIT_WRITE, unix.CAP_CHOWN, unix.CAP_DAC_
 	unix.CAP_SETUID, unix.CAP_SYS_CHROOT}
 
 // prepare is the command as it runs in an image, for RUN and for run.
-func prepare(ctx context.Context, s *gonso.Set, e *entered, dir string, env, args []string) *gonso.Cmd {
+func (b *builder) prepare(ctx context.Context, s *gonso.Set, e *entered, dir string, env, args []string) *gonso.Cmd {
 	if _, ok := lookEnv(env, "HOME"); !ok {
 		env = append(slices.Clone(env), "HOME="+e.Home)
 	}
@@ -141,20 +138,20 @@ func prepare(ctx context.Context, s *gonso.Set, e *entered, dir string, env, arg
 	c.Rlimits = []gonso.Rlimit{{Resource: unix.RLIMIT_CORE}}
 	var most unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &most); err == nil {
-		n := min(maxProcesses, most.Max)
+		n := min(b.processes, most.Max)
 		c.Rlimits = append(c.Rlimits, gonso.Rlimit{Resource: unix.RLIMIT_NPROC, Soft: n, Hard: n})
 	}
 	return c
 }
 
 // command runs the command of a RUN, in a session of its own, and passes on what it prints.
-func command(ctx context.Context, s *gonso.Set, e *entered, dir string, env, args []string, p *step) error {
+func (b *builder) command(ctx context.Context, s *gonso.Set, e *entered, dir string, env, args []string, p *step) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	c := prepare(ctx, s, e, dir, env, args)
+	c := b.prepare(ctx, s, e, dir, env, args)
 	c.Stdout, c.Stderr, c.Setsid = w, w, true
 	read := make(chan error, 1)
 	go func() { read <- p.lines(r) }()
@@ -212,6 +209,6 @@ func (b *builder) runImage(ctx context.Context, ref string, args []string) error
 	if term, ok := os.LookupEnv("TERM"); ok {
 		env = setEnv(env, "TERM", term)
 	}
-	prepare(ctx, s, e, cfg.WorkingDir, env, args).RunAndExit()
+	b.prepare(ctx, s, e, cfg.WorkingDir, env, args).RunAndExit()
 	return nil
 }

@@ -16,6 +16,7 @@ var errInterrupted = errors.New("interrupted")
 
 // start carries out a command, and returns the exit status.
 func start(name string, o *options) int {
+	unix.Umask(0o022) // root inside comes by the directories of the cache, too
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
@@ -41,7 +42,7 @@ func do(ctx context.Context, name string, o *options, own func()) (err error) {
 		ctx, stop = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("it did not end within %v (--timeout)", o.timeout))
 		defer stop()
 	}
-	b := &builder{progress: &progress{out: os.Stderr}, contexts: o.contexts, compression: o.compression, epoch: o.epoch, hostNet: o.network == "host"}
+	b := &builder{progress: &progress{out: os.Stderr}, contexts: o.contexts, compression: o.compression, epoch: o.epoch, hostNet: o.network == "host", processes: o.processes}
 	var last *stage
 	if name == "build" { // what is wrong with the Dockerfile is said before anything is made
 		if last, err = b.read(o); err != nil {
