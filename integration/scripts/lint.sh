@@ -8,7 +8,7 @@ golangci_version=v2.15.0
 
 cd "$(dirname "$0")/../.."
 modules=(.)
-for module in integration integration/ports; do
+for module in integration integration/ports integration/builder; do
 	[ ! -e "$module/go.mod" ] || modules+=("$module")
 done
 status=0
