@@ -133,7 +133,7 @@ func (b *builder) stage(ctx context.Context, s *stage, states []*state) (*state,
 			st.fs = digestOf(st.fs, l.DiffID.String())
 		}
 	}
-	step.end(nil)
+	step.done()
 	commands := s.Commands
 	var triggers []instructions.Command
 	for _, text := range st.config.Config.OnBuild {
@@ -456,8 +456,9 @@ func (b *builder) workdir(ctx context.Context, st *state, c *instructions.Workdi
 	}
 	dir = path.Clean(dir)
 	st.config.Config.WorkingDir = dir
-	return b.layer(ctx, st, p, digestOf("WORKDIR", dir), enterIn{}, func(s *gonso.Set, e *entered) error {
-		_, err := applyFunc.Do(ctx, s, applyIn{Dest: dir, Epoch: b.epoch}, gonso.Root(e.Root))
+	user := st.config.Config.User // whose it is, if it is made
+	return b.layer(ctx, st, p, digestOf("WORKDIR", dir, user), enterIn{User: user}, func(s *gonso.Set, e *entered) error {
+		_, err := applyFunc.Do(ctx, s, applyIn{Dest: dir, Owner: &owner{int(e.UID), int(e.GID)}, Epoch: b.epoch}, gonso.Root(e.Root))
 		return err
 	})
 }
@@ -551,8 +552,16 @@ func (b *builder) copyOptions(ctx context.Context, st *state, chown, chmod strin
 	return in, errors.Join(err, b.cache.discard(dir))
 }
 
-// contextSource is the build context as a source. For root it is read with root's rights, and the user namespace has
-// none of those; for a plain user these are the same, and chroot needs the user namespace.
+// reader is where the build context is read. Root reads it with root's rights, and the user namespace has none of
+// those; for a plain user these are the same, and chroot needs the user namespace.
+func (b *builder) reader() *gonso.Set {
+	if os.Geteuid() == 0 {
+		return new(gonso.Set)
+	}
+	return b.cache.users
+}
+
+// contextSource is the build context as a source.
 func (b *builder) contextSource(in packIn, what instructions.SourcesAndDest) source {
 	return func(ctx context.Context, w io.Writer) (n packed, err error) {
 		if err := checkSources(what.SourcePaths); err != nil {
@@ -564,12 +573,8 @@ func (b *builder) contextSource(in packIn, what instructions.SourcesAndDest) sou
 			}
 			return heredocs(in, what.SourceContents, w)
 		}
-		where := b.cache.users
-		if os.Geteuid() == 0 {
-			where = new(gonso.Set)
-		}
 		in.Out = w
-		return packFunc.Do(ctx, where, in, gonso.Root(b.context))
+		return packFunc.Do(ctx, b.reader(), in, gonso.Root(b.context))
 	}
 }
 
@@ -624,62 +629,66 @@ func (b *builder) addFrom(ctx context.Context, st *state, c *instructions.AddCom
 	if err := checkAdd(c); err != nil {
 		return nil, err
 	}
-	if len(c.SourcePaths) == 1 && len(c.SourceContents) == 0 {
-		l, err := b.unpackArchive(ctx, st, c, p)
-		if l != nil || err != nil {
-			return l, err
+	names, err := globFunc.Do(ctx, b.reader(), c.SourcePaths, gonso.Root(b.context))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		f, err := openFunc.Do(ctx, b.reader(), name, gonso.Root(b.context))
+		if err != nil || f == nil { // what is wrong with it COPY says
+			continue
 		}
+		defer f.Close()
+		if is, err := isArchive(f); err != nil {
+			return nil, fmt.Errorf("%s: %w", name[1:], err)
+		} else if !is {
+			continue
+		}
+		if len(names)+len(c.SourceContents) > 1 {
+			return nil, unsupported("the archive " + name[1:] + " along with other sources")
+		}
+		if c.Chown != "" || c.Chmod != "" {
+			return nil, unsupported("--chown or --chmod along with the archive " + name[1:])
+		}
+		l, err := b.unpackArchive(ctx, st, f, st.place(c.DestPath)+"/", p)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name[1:], err)
+		}
+		return l, err
 	}
 	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, b.contextSource(in, c.SourcesAndDest))
 }
 
-// unpackArchive returns nil without an error if the source is no archive.
-func (b *builder) unpackArchive(ctx context.Context, st *state, c *instructions.AddCommand, p *step) (*layer, error) {
-	where := b.cache.users
-	if os.Geteuid() == 0 {
-		where = new(gonso.Set)
-	}
-	f, err := openFunc.Do(ctx, where, c.SourcePaths[0], gonso.Root(b.context))
-	if errors.Is(err, os.ErrNotExist) || err == nil && f == nil {
-		return nil, nil // a pattern, or a directory
-	}
+// isArchive looks at the beginning of a file.
+func isArchive(f *os.File) (bool, error) {
+	r, err := decompress(f)
 	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	head := make([]byte, 64<<10)
+	n, _ := io.ReadFull(r, head)
+	return isTar(head[:n]), nil
+}
+
+func (b *builder) unpackArchive(ctx context.Context, st *state, f *os.File, dest string, p *step) (*layer, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return nil, err
 	}
-	open := func() (io.ReadCloser, error) {
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return nil, err
-		}
-		return decompress(f)
-	}
-	r, err := open()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.SourcePaths[0], err)
-	}
-	head := make([]byte, 64<<10)
-	n, _ := io.ReadFull(r, head)
-	r.Close()
-	if !isTar(head[:n]) {
-		return nil, nil
-	}
-	if c.Chown != "" || c.Chmod != "" {
-		return nil, unsupported("--chown or --chmod along with an archive")
-	}
-	dest := st.place(c.DestPath) + "/"
 	return b.layer(ctx, st, p, digestOf("ADD", sum(h).String(), dest), enterIn{}, func(s *gonso.Set, e *entered) error {
-		r, err := open()
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		r, err := decompress(f)
 		if err != nil {
 			return err
 		}
 		defer r.Close()
-		if _, err := applyFunc.Do(ctx, s, applyIn{In: r, Dest: dest, Epoch: b.epoch}, gonso.Root(e.Root)); err != nil {
-			return fmt.Errorf("%s: %w", c.SourcePaths[0], err)
-		}
-		return nil
+		_, err = applyFunc.Do(ctx, s, applyIn{In: r, Dest: dest, Epoch: b.epoch}, gonso.Root(e.Root))
+		return err
 	})
 }

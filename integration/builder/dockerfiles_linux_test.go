@@ -54,7 +54,7 @@ func archives(t *testing.T, dir string) {
 		z.Close()
 		write("archive.tar.gz", gz.Bytes())
 		write("archive.tar.zst", zst.Bytes())
-		write("archive.tar.bz2", []byte("BZh, but nothing else"))
+		write("archive.tar.bz2", []byte("BZh91AY&SY, but nothing else"))
 	}
 }
 

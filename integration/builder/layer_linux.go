@@ -29,6 +29,7 @@ var (
 	applyFunc  = gonso.Register("builder.apply", apply)
 	removeFunc = gonso.Register("builder.remove", removeAll)
 	openFunc   = gonso.Register("builder.open", openInside)
+	globFunc   = gonso.Register("builder.glob", glob)
 )
 
 const (
@@ -564,6 +565,18 @@ func removeAll(_ context.Context, names []string) (struct{}, error) {
 		err = errors.Join(err, os.RemoveAll("/"+name))
 	}
 	return struct{}{}, err
+}
+
+// glob finds the names of patterns.
+func glob(_ context.Context, patterns []string) (names []string, err error) {
+	for _, p := range patterns {
+		found, err := filepath.Glob(path.Join("/", p))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		names = append(names, found...)
+	}
+	return names, nil
 }
 
 // openInside opens a regular file below the root.

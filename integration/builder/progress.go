@@ -57,13 +57,18 @@ func (s *step) end(err error) error {
 	if s == nil || s.ended {
 		return err
 	}
-	s.ended = true
-	if err != nil {
-		s.print("ERROR: " + printable(err.Error()))
-	} else {
-		s.print(fmt.Sprintf("DONE %.1fs", time.Since(s.start).Seconds()))
+	if err == nil {
+		s.done()
+		return nil
 	}
+	s.ended = true
+	s.print("ERROR: " + printable(err.Error()))
 	return err
+}
+
+func (s *step) done() {
+	s.ended = true
+	s.print(fmt.Sprintf("DONE %.1fs", time.Since(s.start).Seconds()))
 }
 
 // lines passes on what a command prints, whatever it is, until the end.
