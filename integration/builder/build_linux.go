@@ -39,6 +39,7 @@ type builder struct {
 	hostNet     bool
 	processes   uint64 // at most, so that none can fork without end
 	epoch       int64  // SOURCE_DATE_EPOCH
+	verbose     bool
 }
 
 // A state is a stage as it is after one of its steps.
@@ -324,7 +325,7 @@ func (b *builder) expose(st *state, c *instructions.ExposeCommand) error {
 func (b *builder) layer(ctx context.Context, st *state, p *step, key string, in enterIn, work func(s *gonso.Set, e *entered) error) (*layer, error) {
 	key = digestOf(st.fs, key, b.compression, b.epoch)
 	l, cached, err := b.cache.get(ctx, key, func(dir string) (*layer, error) {
-		if err := b.inside(ctx, st.layers, dir, in, work); err != nil {
+		if err := b.inside(ctx, st.layers, dir, p, in, work); err != nil {
 			return nil, err
 		}
 		return b.pack(ctx, dir, p)
@@ -337,7 +338,7 @@ func (b *builder) layer(ctx context.Context, st *state, p *step, key string, in 
 }
 
 // inside runs work in a Set whose root is an overlay of layers, and returns when nothing runs there any more.
-func (b *builder) inside(ctx context.Context, layers []*layer, dir string, in enterIn, work func(s *gonso.Set, e *entered) error) error {
+func (b *builder) inside(ctx context.Context, layers []*layer, dir string, p *step, in enterIn, work func(s *gonso.Set, e *entered) error) error {
 	var err error
 	if in.Layers, err = uppers(layers); err != nil {
 		return err
@@ -346,6 +347,9 @@ func (b *builder) inside(ctx context.Context, layers []*layer, dir string, in en
 	s, e, err := b.root(ctx, in)
 	if err != nil {
 		return err
+	}
+	if b.verbose {
+		p.say("in %v; functions: %v", s.Types(), s.Plan().Functions)
 	}
 	err = work(s, e)
 	s.Close()
@@ -507,7 +511,7 @@ func (b *builder) copyFrom(ctx context.Context, st *state, states []*state, s *s
 		if err != nil {
 			return n, err
 		}
-		err = b.inside(ctx, layers, dir, enterIn{}, func(s *gonso.Set, e *entered) error {
+		err = b.inside(ctx, layers, dir, p, enterIn{}, func(s *gonso.Set, e *entered) error {
 			in := in
 			in.Out = w
 			n, err = packFunc.Do(ctx, s, in, gonso.Root(e.Root))
@@ -539,7 +543,7 @@ func (b *builder) copyOptions(ctx context.Context, st *state, chown, chmod strin
 	if err != nil {
 		return in, err
 	}
-	err = b.inside(ctx, st.layers, dir, enterIn{User: chown}, func(_ *gonso.Set, e *entered) error {
+	err = b.inside(ctx, st.layers, dir, nil, enterIn{User: chown}, func(_ *gonso.Set, e *entered) error {
 		in.Owner = &owner{int(e.UID), int(e.GID)}
 		if uid, err := strconv.Atoi(chown); err == nil { // a number alone is that of the group, too
 			in.Owner = &owner{uid, uid}

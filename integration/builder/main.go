@@ -36,6 +36,7 @@ type options struct {
 	compression string
 	push        bool
 	timeout     time.Duration
+	verbose     bool
 	epoch       int64
 	rest        []string // CONTEXT, or IMAGE and what follows
 }
@@ -81,7 +82,7 @@ func run(args []string) int {
 	switch name {
 	case "build":
 		least, most = 1, 1
-		f.StringVar(&o.file, "f", "", "the Dockerfile (CONTEXT/Dockerfile)")
+		f.StringVar(&o.file, "f", "", "the `Dockerfile` (CONTEXT/Dockerfile)")
 		f.StringVar(&o.tag, "t", "", "a `name` for the image")
 		f.Var(&o.outputs, "o", "write the image to a `layout directory or file.tar` (any number of times)")
 		f.StringVar(&o.target, "target", "", "the `stage` to build (the last)")
@@ -90,6 +91,7 @@ func run(args []string) int {
 		f.BoolVar(&o.noCache, "no-cache", false, "find nothing in the cache")
 		f.StringVar(&o.compression, "compression", "gzip", "of layers: `gzip or zstd`")
 		f.BoolVar(&o.push, "push", false, "push the image to where -t says")
+		f.BoolVar(&o.verbose, "v", false, "say in which namespaces each step is, and how gonso enters them")
 		f.DurationVar(&o.timeout, "timeout", 0, "how long the build may take")
 	case "run":
 		least, most = 1, 1<<20

@@ -42,7 +42,7 @@ func do(ctx context.Context, name string, o *options, own func()) (err error) {
 		ctx, stop = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("it did not end within %v (--timeout)", o.timeout))
 		defer stop()
 	}
-	b := &builder{progress: &progress{out: os.Stderr}, contexts: o.contexts, compression: o.compression, epoch: o.epoch, hostNet: o.network == "host", processes: o.processes}
+	b := &builder{progress: &progress{out: os.Stderr}, contexts: o.contexts, compression: o.compression, epoch: o.epoch, hostNet: o.network == "host", processes: o.processes, verbose: o.verbose}
 	var last *stage
 	if name == "build" { // what is wrong with the Dockerfile is said before anything is made
 		if last, err = b.read(o); err != nil {
