@@ -84,6 +84,7 @@ func TestTreesAreThoseOfBuildah(t *testing.T) {
 	tool := func(name string, args ...string) string {
 		t.Helper()
 		c := exec.Command(name, args...)
+		c.Dir = s.dir // the names of images that are pulled must have no capitals
 		c.Env = append(os.Environ(), "HOME="+s.dir, "TMPDIR="+s.dir)
 		var stderr bytes.Buffer
 		c.Stderr = &stderr
@@ -97,13 +98,12 @@ func TestTreesAreThoseOfBuildah(t *testing.T) {
 		t.Helper()
 		return tool("buildah", append([]string{"--root", filepath.Join(s.dir, "store"), "--runroot", filepath.Join(s.dir, "storerun"), "--storage-driver", "vfs"}, args...)...)
 	}
-	base := filepath.Join(s.dir, "base.layout")
-	s.mustBuild("-o", base, filepath.Join(s.dir, "base"))
+	s.mustBuild("-o", "base.layout", filepath.Join(s.dir, "base"))
 	policy := filepath.Join(s.dir, "policy.json")
 	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	buildah("tag", buildah("pull", "-q", "--signature-policy", policy, "oci:"+base+":latest"), "localhost/base")
+	buildah("tag", buildah("pull", "-q", "--signature-policy", policy, "oci:base.layout:latest"), "localhost/base")
 	for _, name := range buildahKnows[:testenv.Times(len(buildahKnows), 1)] {
 		dir := s.context(name)
 		archives(t, dir)

@@ -77,7 +77,7 @@ func located(file string, err error) error {
 		n = line(l.Locations[0])
 	}
 	text := strings.TrimPrefix(err.Error(), fmt.Sprintf("dockerfile parse error on line %d: ", n))
-	return &at{file, n, "", errors.New(text)}
+	return &at{file, max(n, 1), "", errors.New(text)}
 }
 
 func unsupported(what string) error { return fmt.Errorf("%s is not supported", what) }
