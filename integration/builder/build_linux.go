@@ -120,8 +120,8 @@ func (b *builder) stage(ctx context.Context, s *stage, states []*state) (*state,
 		name = "stage-" + strconv.Itoa(s.index)
 	}
 	step := b.progress.step(fmt.Sprintf("[%s] FROM %s", name, s.base))
-	if from := b.plan.stage(s.base, s.index); from != nil && from.Name != "" {
-		of := states[from.index]
+	if s.from != nil {
+		of := states[s.from.index]
 		st.image, st.fs = image{*of.config.DeepCopy(), slices.Clone(of.layers)}, of.fs
 	} else {
 		img, err := b.image(ctx, s.base)

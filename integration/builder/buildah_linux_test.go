@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -77,10 +79,18 @@ func tree(t *testing.T, root string) map[string]string {
 	return all
 }
 
+// A cost is what a program took, and its children: time, and memory at its peak.
+type cost struct{ seconds, kB float64 }
+
+func costOf(c *exec.Cmd, took time.Duration) cost {
+	return cost{took.Seconds(), float64(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)}
+}
+
 func TestTreesAreThoseOfBuildah(t *testing.T) {
 	testenv.Need(t, testenv.Root) // whom umoci unpacks with all owners
 	tools(t, "buildah", "umoci")
 	s := newSite(t).withBase()
+	var took cost // of the last program
 	tool := func(name string, args ...string) string {
 		t.Helper()
 		c := exec.Command(name, args...)
@@ -88,7 +98,9 @@ func TestTreesAreThoseOfBuildah(t *testing.T) {
 		c.Env = append(os.Environ(), "HOME="+s.dir, "TMPDIR="+s.dir)
 		var stderr bytes.Buffer
 		c.Stderr = &stderr
+		start := time.Now()
 		out, err := c.Output()
+		took = costOf(c, time.Since(start))
 		if err != nil {
 			t.Fatalf("%v: %v\n%s%s", c, err, out, stderr.String())
 		}
@@ -109,7 +121,12 @@ func TestTreesAreThoseOfBuildah(t *testing.T) {
 		archives(t, dir)
 		ours := filepath.Join(s.dir, name+".ours")
 		args := special[name].args
-		s.mustBuild(append(append([]string{"-t", name, "-o", ours}, args...), dir)...)
+		start := time.Now()
+		build := s.command(append(append([]string{"build", "-cache", s.cache, "-t", name, "-o", ours}, args...), dir)...)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		mine := costOf(build, time.Since(start))
 		theirs := filepath.Join(s.dir, name+".theirs")
 		var options []string
 		for _, a := range args {
@@ -119,6 +136,7 @@ func TestTreesAreThoseOfBuildah(t *testing.T) {
 			options = append(options, a)
 		}
 		buildah(append(append([]string{"bud", "-q", "--format", "docker", "--isolation", "chroot", "--pull-never", "--signature-policy", policy, "-t", name}, options...), dir)...)
+		t.Logf("%s: %.2f of buildah's time, %.2f of its memory", name, mine.seconds/took.seconds, mine.kB/took.kB)
 		buildah("push", "-q", "--signature-policy", policy, name, "oci:"+theirs+":"+name)
 		trees := make([]map[string]string, 2)
 		for i, from := range []string{ours, theirs} {

@@ -207,11 +207,9 @@ func (c *cache) ownTmp(ctx context.Context) error {
 		if err := c.lock(name, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			continue // somebody's
 		}
-		err := c.remove(ctx, filepath.Join(c.dir, name))
+		// What cannot be removed now, as something of it is still on its way out, the next builder removes.
+		_ = c.remove(ctx, filepath.Join(c.dir, name))
 		c.unlock()
-		if err != nil {
-			return err
-		}
 	}
 	tmp := filepath.Join("tmp", rand.Text())
 	if err := os.Mkdir(filepath.Join(c.dir, tmp), 0o755); err != nil {

@@ -27,6 +27,7 @@ type stage struct {
 	instructions.Stage
 	index int
 	base  string // expanded
+	from  *stage // that base names, or nil
 	needs []int  // the stages before that it begins from or copies from
 }
 
@@ -167,8 +168,11 @@ func (p *plan) checkFrom(s *stage) error {
 	if own := "linux/" + runtime.GOARCH; platform != "" && platform != own {
 		return fmt.Errorf("--platform=%s is not supported; this machine is %s", platform, own)
 	}
-	if of := p.stage(s.base, s.index); of != nil && of.Name != "" {
-		s.need(of)
+	if s.from = p.stage(s.base, s.index); s.from != nil && !strings.EqualFold(s.from.Name, s.base) {
+		s.from = nil // a number is no name here
+	}
+	if s.from != nil {
+		s.need(s.from)
 	}
 	return nil
 }

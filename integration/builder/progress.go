@@ -27,7 +27,7 @@ func (p *progress) step(name string) *step {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.n++
-	fmt.Fprintf(p.out, "#%d %s\n", p.n, name)
+	fmt.Fprintf(p.out, "#%d %s\n", p.n, printable(name))
 	return &step{p: p, n: p.n, start: time.Now()}
 }
 
