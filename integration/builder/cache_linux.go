@@ -243,6 +243,9 @@ func (c *cache) close() error {
 
 // remove removes a directory whose files belong to subordinate ids.
 func (c *cache) remove(ctx context.Context, dir string) error {
+	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil // it was empty, and no worker is needed
+	}
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
