@@ -170,14 +170,6 @@ func (st *state) env() []string {
 	return env
 }
 
-// code is the instruction as history and progress show it.
-func code(c instructions.Command) string {
-	if s, ok := c.(fmt.Stringer); ok {
-		return s.String()
-	}
-	return strings.ToUpper(c.Name())
-}
-
 func (b *builder) step(ctx context.Context, st *state, states []*state, s *stage, c instructions.Command, prefix string) error {
 	written := code(c)
 	expand := b.plan.expander(st.env())

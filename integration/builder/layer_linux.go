@@ -192,7 +192,7 @@ func (p *packer) entry(name, as string, st fs.FileInfo) error {
 		return fmt.Errorf("%s: names that begin with %s mean that a file is gone, in a layer; give it another one", as, whiteout)
 	}
 	h := &tar.Header{Name: as, Mode: int64(sys.Mode & 0o7777), Uid: int(sys.Uid), Gid: int(sys.Gid), ModTime: time.Unix(p.Epoch, 0), Format: tar.FormatPAX}
-	if mtime := time.Unix(sys.Mtim.Sec, 0); !p.Flat && mtime.Before(h.ModTime) {
+	if mtime := time.Unix(int64(sys.Mtim.Sec), 0); !p.Flat && mtime.Before(h.ModTime) {
 		h.ModTime = mtime
 	}
 	if p.Owner != nil {

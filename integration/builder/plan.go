@@ -357,3 +357,11 @@ func lookEnv(env []string, key string) (string, bool) {
 	}
 	return "", false
 }
+
+// code is the instruction as history and progress show it.
+func code(c instructions.Command) string {
+	if s, ok := c.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return strings.ToUpper(c.Name())
+}
