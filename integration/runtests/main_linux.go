@@ -36,8 +36,8 @@ var (
 
 var buildFlags []string
 
-// modules are where go.mod files are, each below the one before.
-var modules = []string{".", "integration", "integration/ports"}
+// modules are where go.mod files are, those below another after it.
+var modules = []string{".", "integration", "integration/ports", "integration/builder"}
 
 const usage = `usage: integration/scripts/test.sh [FLAG...] [PACKAGE...]
 

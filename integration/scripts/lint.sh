@@ -9,7 +9,7 @@ misspell_version=v0.8.0
 
 cd "$(dirname "$0")/../.."
 modules=(.)
-for module in integration integration/ports; do
+for module in integration integration/ports integration/builder; do
 	[ ! -e "$module/go.mod" ] || modules+=("$module")
 done
 status=0

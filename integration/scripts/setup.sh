@@ -9,7 +9,7 @@ usage: integration/scripts/setup.sh [GROUP...]
 
 groups:
   tests        what make test, race, demo and bench use: a C compiler for -race, iproute2,
-               uidmap, busybox, runc, umoci, skopeo, debootstrap, keyutils ...
+               uidmap, busybox, runc, umoci, skopeo, buildah, debootstrap, keyutils ...
   user         the plain user for tests, with ranges in /etc/subuid and /etc/subgid
   kernels      qemu and what packs an initramfs, for make test-kernels and make stress
   lint         shellcheck
@@ -41,6 +41,7 @@ busybox busybox-static
 runc runc
 umoci umoci
 skopeo skopeo
+buildah buildah
 debootstrap debootstrap
 keyctl keyutils
 ps procps

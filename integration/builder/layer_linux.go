@@ -1,0 +1,600 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/moby/patternmatcher"
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/gonso"
+)
+
+// The functions of this file run inside, with the directory that they are about as their root (gonso.Root): no
+// link and no ".." leads out of it, whatever others do meanwhile.
+var (
+	packFunc   = gonso.Register("builder.pack", pack)
+	applyFunc  = gonso.Register("builder.apply", apply)
+	removeFunc = gonso.Register("builder.remove", removeAll)
+	openFunc   = gonso.Register("builder.open", openInside)
+	globFunc   = gonso.Register("builder.glob", glob)
+)
+
+const (
+	whiteout = ".wh."
+	opaque   = ".wh..wh..opq"
+	xattr    = "SCHILY.xattr."
+	ovl      = "user.overlay." // what overlayfs keeps in a user namespace
+)
+
+// packed is how far a packing has come, or how far it came.
+type packed struct {
+	Files int
+	Bytes int64
+	// File: what was asked for is one file, and no directory.
+	File bool
+}
+
+type packIn struct {
+	Out      io.Writer
+	Progress chan<- packed
+
+	// Layer: the root is what an overlay wrote; its whiteouts become those of the image specification. Without it
+	// Sources are packed, each a pattern: of a directory what is in it, and a file by its last name.
+	Layer   bool
+	Sources []string
+	Ignore  []string // lines of a .dockerignore
+
+	Epoch int64 // times after it become it
+	Flat  bool  // all times become it
+	Owner *owner
+	Mode  *uint32
+}
+
+type owner struct{ UID, GID int }
+
+type unixStat = syscall.Stat_t
+
+type packer struct {
+	packIn
+	tw     *tar.Writer
+	seen   map[[2]uint64]string // by device and inode, of files with several links
+	ignore *patternmatcher.PatternMatcher
+	packed
+	told time.Time
+}
+
+func pack(ctx context.Context, in packIn) (packed, error) {
+	p := &packer{packIn: in, tw: tar.NewWriter(in.Out), seen: make(map[[2]uint64]string), told: time.Now()}
+	var err error
+	if p.ignore, err = patternmatcher.New(in.Ignore); err != nil {
+		return p.packed, fmt.Errorf(".dockerignore: %w", err)
+	}
+	if in.Layer {
+		err = p.tree(ctx, "/", "")
+	} else {
+		err = p.sources(ctx)
+	}
+	return p.packed, errors.Join(err, p.tw.Close())
+}
+
+func (p *packer) sources(ctx context.Context) error {
+	var found []string
+	for _, src := range p.Sources {
+		names, err := filepath.Glob(path.Join("/", src))
+		if err != nil {
+			return fmt.Errorf("%s: %w", src, err)
+		}
+		ignored := false
+		names = slices.DeleteFunc(names, func(name string) bool {
+			drop := p.ignored(name)
+			ignored = ignored || drop
+			return drop
+		})
+		if len(names) == 0 {
+			if to, err := os.Readlink(path.Join("/", src)); err == nil {
+				return fmt.Errorf("%s is a link to %s, which is not there: links lead nowhere outside", src, to)
+			}
+			if ignored {
+				return fmt.Errorf("%s is excluded by .dockerignore", src)
+			}
+			return fmt.Errorf("%s is not there", src)
+		}
+		found = append(found, names...)
+	}
+	for _, name := range found {
+		st, err := os.Stat(name) // a link that is named itself is followed
+		if err != nil {
+			if to, lerr := os.Readlink(name); lerr == nil {
+				return fmt.Errorf("%s is a link to %s, which is not there: links lead nowhere outside", name[1:], to)
+			}
+			return err
+		}
+		if st.IsDir() {
+			if err := p.tree(ctx, name, "."); err != nil {
+				return err
+			}
+			continue
+		}
+		p.File = len(found) == 1
+		if name, err = filepath.EvalSymlinks(name); err != nil {
+			return err
+		}
+		if err := p.entry(name, path.Base(name), st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *packer) ignored(name string) bool {
+	rel := strings.TrimPrefix(name, "/")
+	if len(p.Ignore) == 0 || rel == "" {
+		return false
+	}
+	drop, err := p.ignore.MatchesOrParentMatches(rel)
+	return err == nil && drop
+}
+
+// tree packs what is below dir; first, if not empty, is the name of the directory itself.
+func (p *packer) tree(ctx context.Context, dir, first string) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		if rel == "." && first == "" {
+			return nil
+		}
+		// A directory that is ignored may hold exceptions ("!").
+		if rel != "." && p.ignored(name) {
+			if d.IsDir() && !p.ignore.Exclusions() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		st, err := d.Info()
+		if rel == "." { // it may be a link
+			st, err = os.Stat(name)
+		}
+		if err != nil {
+			return err
+		}
+		return p.entry(name, rel, st)
+	})
+}
+
+// entry writes one file; name is where it is, as is its name in the archive.
+func (p *packer) entry(name, as string, st fs.FileInfo) error {
+	sys, ok := st.Sys().(*unixStat)
+	if !ok {
+		return fmt.Errorf("%s: it cannot be looked at", name)
+	}
+	if base := path.Base(as); strings.HasPrefix(base, whiteout) {
+		return fmt.Errorf("%s: names that begin with %s mean that a file is gone, in a layer; give it another one", as, whiteout)
+	}
+	h := &tar.Header{Name: as, Mode: int64(sys.Mode & 0o7777), Uid: int(sys.Uid), Gid: int(sys.Gid), ModTime: time.Unix(p.Epoch, 0), Format: tar.FormatPAX}
+	if mtime := time.Unix(int64(sys.Mtim.Sec), 0); !p.Flat && mtime.Before(h.ModTime) {
+		h.ModTime = mtime
+	}
+	if p.Owner != nil {
+		h.Uid, h.Gid = p.Owner.UID, p.Owner.GID
+	}
+	switch sys.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		h.Typeflag, h.Size = tar.TypeReg, st.Size()
+	case unix.S_IFDIR:
+		h.Typeflag, h.Name = tar.TypeDir, as+"/"
+	case unix.S_IFLNK:
+		h.Typeflag = tar.TypeSymlink
+		to, err := os.Readlink(name)
+		if err != nil {
+			return err
+		}
+		h.Linkname = to
+	case unix.S_IFIFO:
+		h.Typeflag = tar.TypeFifo
+	case unix.S_IFCHR:
+		if p.Layer && sys.Rdev == 0 {
+			h.Typeflag, h.Name, h.Mode = tar.TypeReg, path.Join(path.Dir(as), whiteout+path.Base(as)), 0
+			h.Uid, h.Gid, h.ModTime = 0, 0, time.Unix(p.Epoch, 0)
+			p.Files++
+			return p.tw.WriteHeader(h)
+		}
+		return fmt.Errorf("%s is a device, and images that are built here hold none", as)
+	case unix.S_IFBLK:
+		return fmt.Errorf("%s is a device, and images that are built here hold none", as)
+	default: // a socket means nothing without its process
+		return nil
+	}
+	if p.Mode != nil && h.Typeflag != tar.TypeSymlink {
+		h.Mode = int64(*p.Mode)
+	}
+	if h.Typeflag != tar.TypeDir && sys.Nlink > 1 {
+		id := [2]uint64{uint64(sys.Dev), sys.Ino}
+		if first, ok := p.seen[id]; ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+			return p.tw.WriteHeader(h)
+		}
+		p.seen[id] = as
+	}
+	isOpaque, err := p.xattrs(h, name)
+	if err != nil {
+		return err
+	}
+	if err := p.tw.WriteHeader(h); err != nil {
+		return fmt.Errorf("%s: %w", as, err)
+	}
+	if isOpaque {
+		if err := p.tw.WriteHeader(&tar.Header{Name: path.Join(as, opaque), Typeflag: tar.TypeReg, ModTime: time.Unix(p.Epoch, 0), Format: tar.FormatPAX}); err != nil {
+			return err
+		}
+	}
+	if h.Typeflag == tar.TypeReg {
+		if err := p.content(name, h.Size); err != nil {
+			return err
+		}
+	}
+	p.Files++
+	if now := time.Now(); now.Sub(p.told) > time.Second && p.Progress != nil {
+		p.told = now
+		p.Progress <- p.packed
+	}
+	return nil
+}
+
+func (p *packer) content(name string, size int64) error {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.Copy(p.tw, io.LimitReader(f, size))
+	p.Bytes += n
+	if err == nil && n < size {
+		err = fmt.Errorf("%s became shorter while it was read", name)
+	}
+	return err
+}
+
+// xattrs adds those of name to h, without those of the overlay.
+func (p *packer) xattrs(h *tar.Header, name string) (isOpaque bool, err error) {
+	buf := make([]byte, 64<<10)
+	n, err := unix.Llistxattr(name, buf)
+	if err == unix.ENOTSUP {
+		return false, nil
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "llistxattr", Path: name, Err: err}
+	}
+	for _, key := range strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
+		value := make([]byte, 64<<10)
+		keep := strings.HasPrefix(key, "user.") || key == "security.capability"
+		if !keep || strings.HasPrefix(key, ovl) && key != ovl+"opaque" {
+			continue
+		}
+		n, err := unix.Lgetxattr(name, key, value)
+		if err != nil {
+			return false, &fs.PathError{Op: "lgetxattr " + key, Path: name, Err: err}
+		}
+		if key == ovl+"opaque" {
+			isOpaque = isOpaque || p.Layer && string(value[:n]) == "y"
+			continue
+		}
+		if h.PAXRecords == nil {
+			h.PAXRecords = make(map[string]string)
+		}
+		h.PAXRecords[xattr+key] = string(value[:n])
+	}
+	return isOpaque, nil
+}
+
+type applyIn struct {
+	In io.Reader // a tar
+
+	// Layer: it is a layer of an image, for an overlay; whiteouts become those of overlayfs, and what is there already
+	// came from the same layer.
+	Layer bool
+	Dest  string // where it goes, an absolute path; a "/" at its end says that it is a directory
+	File  bool   // there is one file in it, which gets the name Dest unless that is a directory
+	Owner *owner // of directories that are made on the way
+	Epoch int64
+}
+
+func apply(ctx context.Context, in applyIn) (struct{}, error) {
+	unix.Umask(0)
+	dir, as := path.Clean("/"+in.Dest), ""
+	if in.File && !strings.HasSuffix(in.Dest, "/") {
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			dir, as = path.Split(dir)
+		}
+	}
+	a := &applier{applyIn: in, dirs: make(map[string]time.Time)}
+	if err := a.mkdirs(dir); err != nil {
+		return struct{}{}, err
+	}
+	if in.In == nil { // WORKDIR
+		return struct{}{}, nil
+	}
+	tr := tar.NewReader(in.In)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return struct{}{}, fmt.Errorf("the archive: %w", err)
+		}
+		if as != "" {
+			h.Name = as
+		}
+		if err := a.entry(dir, h, tr); err != nil {
+			return struct{}{}, fmt.Errorf("%q: %w", h.Name, err)
+		}
+	}
+	// The end of the archive may come before the end of the stream.
+	if _, err := io.Copy(io.Discard, in.In); err != nil {
+		return struct{}{}, err
+	}
+	for name, t := range a.dirs {
+		if err := setTime(name, t); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return struct{}{}, err
+		}
+	}
+	return struct{}{}, nil
+}
+
+type applier struct {
+	applyIn
+	dirs map[string]time.Time // their times change while they are filled
+}
+
+// mkdirs makes the directories of a path that are missing, also where links say that they are.
+func (a *applier) mkdirs(dir string) error { return a.mkdirsAt(dir, 40) }
+
+func (a *applier) mkdirsAt(dir string, links int) error {
+	dir = path.Clean(dir)
+	if st, err := os.Stat(dir); err == nil {
+		if !st.IsDir() {
+			return fmt.Errorf("%s is there and is not a directory", dir)
+		}
+		return nil
+	}
+	if to, err := os.Readlink(dir); err == nil {
+		if links == 0 {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: unix.ELOOP}
+		}
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(dir), to)
+		}
+		return a.mkdirsAt(to, links-1)
+	}
+	if err := a.mkdirsAt(path.Dir(dir), links); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	a.dirs[dir] = time.Unix(a.Epoch, 0)
+	if a.Owner != nil {
+		return os.Chown(dir, a.Owner.UID, a.Owner.GID)
+	}
+	return nil
+}
+
+// within refuses names that do not stay below where they are put.
+func within(name string) error {
+	if path.IsAbs(name) {
+		return errors.New("an absolute path, which an archive must not hold")
+	}
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return errors.New("a path with .., which could lead outside")
+	}
+	return nil
+}
+
+func (a *applier) entry(dir string, h *tar.Header, r io.Reader) error {
+	if err := within(h.Name); err != nil {
+		return err
+	}
+	name := path.Join(dir, h.Name)
+	base := path.Base(name)
+	if strings.HasPrefix(base, whiteout) {
+		return a.whiteout(name)
+	}
+	if name != dir || a.Layer {
+		if err := a.mkdirs(path.Dir(name)); err != nil {
+			return err
+		}
+	}
+	look := os.Lstat
+	if h.Typeflag == tar.TypeDir && !a.Layer {
+		look = os.Stat // what is copied goes through links of the image
+	}
+	there, err := look(name)
+	made := err != nil
+	switch {
+	case made:
+	case there.IsDir() != (h.Typeflag == tar.TypeDir):
+		if there.IsDir() && !a.Layer {
+			return errors.New("there is a directory of that name")
+		}
+		if !there.IsDir() && !a.Layer {
+			return errors.New("there is a file of that name, and no directory")
+		}
+		fallthrough
+	case !there.IsDir():
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+		made = true
+	}
+	if err := a.create(name, dir, h, r, made); err != nil {
+		return err
+	}
+	if _, own := a.dirs[name]; h.Typeflag == tar.TypeLink || name == dir && !own && !a.Layer {
+		return nil // the directory that is copied to was there before
+	}
+	return a.attributes(name, h)
+}
+
+func (a *applier) whiteout(name string) error {
+	if !a.Layer {
+		return fmt.Errorf("names that begin with %s mean that a file is gone, in a layer", whiteout)
+	}
+	parent, base := path.Split(name)
+	if err := a.mkdirs(parent); err != nil {
+		return err
+	}
+	if base == opaque {
+		return unix.Lsetxattr(path.Clean(parent), ovl+"opaque", []byte("y"), 0)
+	}
+	gone := path.Join(parent, strings.TrimPrefix(base, whiteout))
+	if gone == path.Clean(parent) || strings.HasPrefix(path.Base(gone), whiteout) {
+		return errors.New("a whiteout of nothing")
+	}
+	if _, err := os.Lstat(gone); err == nil {
+		return nil // made by this layer: the whiteout is for what is below
+	}
+	return unix.Mknod(gone, unix.S_IFCHR, 0)
+}
+
+func (a *applier) create(name, dir string, h *tar.Header, r io.Reader, made bool) error {
+	switch h.Typeflag {
+	case tar.TypeDir:
+		if !made {
+			return nil
+		}
+		return os.Mkdir(name, 0o700)
+	case tar.TypeReg:
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, r)
+		return errors.Join(err, f.Close())
+	case tar.TypeSymlink:
+		return os.Symlink(h.Linkname, name)
+	case tar.TypeLink:
+		if err := within(h.Linkname); err != nil {
+			return fmt.Errorf("a link to %q: %w", h.Linkname, err)
+		}
+		return unix.Linkat(unix.AT_FDCWD, path.Join(dir, h.Linkname), unix.AT_FDCWD, name, 0)
+	case tar.TypeFifo:
+		return unix.Mkfifo(name, 0o600)
+	case tar.TypeChar, tar.TypeBlock:
+		return errors.New("a device, which may not be made in a user namespace")
+	}
+	return fmt.Errorf("a file of type %q, which is unknown", h.Typeflag)
+}
+
+func (a *applier) attributes(name string, h *tar.Header) error {
+	if err := os.Lchown(name, h.Uid, h.Gid); err != nil {
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("its owner %d:%d is not among the subordinate ids: give the user more in /etc/subuid and /etc/subgid", h.Uid, h.Gid)
+		}
+		return err
+	}
+	for key, value := range h.PAXRecords {
+		key, ok := strings.CutPrefix(key, xattr)
+		if !ok {
+			continue
+		}
+		if strings.HasPrefix(key, ovl) || strings.HasPrefix(key, "trusted.") {
+			return fmt.Errorf("the extended attribute %s, by which an archive could redirect an overlay", key)
+		}
+		if err := unix.Lsetxattr(name, key, []byte(value), 0); err != nil {
+			return fmt.Errorf("the extended attribute %s: %w", key, err)
+		}
+	}
+	if h.Typeflag != tar.TypeSymlink {
+		if err := unix.Chmod(name, uint32(h.Mode&0o7777)); err != nil {
+			return err
+		}
+	}
+	if h.Typeflag == tar.TypeDir {
+		a.dirs[name] = h.ModTime
+		return nil
+	}
+	return setTime(name, h.ModTime)
+}
+
+func setTime(name string, t time.Time) error {
+	ts, err := unix.TimeToTimespec(t)
+	if err != nil {
+		return err
+	}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "utimensat", Path: name, Err: err}
+	}
+	return nil
+}
+
+// removeAll removes what is in the root: all of it, or what is named.
+func removeAll(_ context.Context, names []string) (struct{}, error) {
+	var err error
+	if names == nil {
+		var entries []fs.DirEntry
+		entries, err = os.ReadDir("/")
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+	}
+	for _, name := range names {
+		err = errors.Join(err, os.RemoveAll("/"+name))
+	}
+	return struct{}{}, err
+}
+
+// glob finds the names of patterns.
+func glob(_ context.Context, patterns []string) (names []string, err error) {
+	for _, p := range patterns {
+		found, err := filepath.Glob(path.Join("/", p))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		names = append(names, found...)
+	}
+	return names, nil
+}
+
+// openInside opens a regular file below the root.
+func openInside(_ context.Context, name string) (*os.File, error) {
+	f, err := os.OpenFile(path.Join("/", name), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		f.Close()
+		return nil, nil
+	}
+	return f, err
+}
+
+// isTar looks at the beginning of an uncompressed file.
+func isTar(head []byte) bool {
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil
+}

@@ -1,0 +1,367 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// A plan is a Dockerfile that was read, with all that is unsupported refused already. It makes no system calls.
+type plan struct {
+	file   string
+	stages []*stage
+	escape rune
+	args   map[string]string // of the command line
+	global []string          // ARG before the first FROM, K=V
+}
+
+type stage struct {
+	instructions.Stage
+	index int
+	base  string // expanded
+	from  *stage // that base names, or nil
+	needs []int  // the stages before that it begins from or copies from
+}
+
+// at is an error with the place in the Dockerfile that it is about.
+type at struct {
+	file string
+	line int
+	what string // the instruction
+	err  error
+}
+
+func (e *at) Error() string {
+	if e.what == "" {
+		return fmt.Sprintf("%s:%d: %v", e.file, e.line, e.err)
+	}
+	return fmt.Sprintf("%s:%d: %s: %v", e.file, e.line, e.what, e.err)
+}
+func (e *at) Unwrap() error { return e.err }
+
+func line(r []parser.Range) int {
+	if len(r) == 0 {
+		return 0
+	}
+	return r[0].Start.Line
+}
+
+// in places err at the instruction, unless it has a place already.
+func (p *plan) in(c instructions.Command, err error) error {
+	var placed *at
+	if err == nil || errors.As(err, &placed) {
+		return err
+	}
+	return &at{p.file, line(c.Location()), strings.ToUpper(c.Name()), err}
+}
+
+func (p *plan) atStage(s *stage, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &at{p.file, line(s.Location), "FROM " + s.BaseName, err}
+}
+
+// located turns an error of the parser into one with file and line.
+func located(file string, err error) error {
+	var l *parser.LocationError
+	n := 0
+	if errors.As(err, &l) && len(l.Locations) > 0 {
+		n = line(l.Locations[0])
+	}
+	text := strings.TrimPrefix(err.Error(), fmt.Sprintf("dockerfile parse error on line %d: ", n))
+	return &at{file, max(n, 1), "", errors.New(text)}
+}
+
+func unsupported(what string) error { return fmt.Errorf("%s is not supported", what) }
+
+// readPlan reads a Dockerfile; target is the name or number of the last stage wanted, or "".
+func readPlan(file string, r io.Reader, target string, args map[string]string) (p *plan, last *stage, err error) {
+	ast, err := parser.Parse(r)
+	if err != nil {
+		return nil, nil, located(file, err)
+	}
+	p = &plan{file: file, escape: ast.EscapeToken, args: args}
+	stages, meta, err := instructions.Parse(ast.AST, nil)
+	if err != nil {
+		return nil, nil, located(file, err)
+	}
+	declared := make(map[string]bool)
+	for i := range meta {
+		if err := meta[i].Expand(p.expander(p.global)); err != nil {
+			return nil, nil, p.in(&meta[i], err)
+		}
+		for _, a := range meta[i].Args {
+			declared[a.Key] = true
+			p.global = p.setArg(p.global, a, nil)
+		}
+	}
+	for i := range stages {
+		s := &stage{Stage: stages[i], index: i}
+		if s.base, err = p.expander(p.global)(s.BaseName); err != nil {
+			return nil, nil, p.atStage(s, err)
+		}
+		if err := p.checkFrom(s); err != nil {
+			return nil, nil, p.atStage(s, err)
+		}
+		for _, c := range s.Commands {
+			if a, ok := c.(*instructions.ArgCommand); ok {
+				for _, a := range a.Args {
+					declared[a.Key] = true
+				}
+			}
+			if err := p.check(c, s); err != nil {
+				return nil, nil, p.in(c, err)
+			}
+		}
+		p.stages = append(p.stages, s)
+	}
+	for name := range args {
+		if !declared[name] {
+			return nil, nil, fmt.Errorf("--build-arg %s: %s has no ARG of that name", name, file)
+		}
+	}
+	if len(p.stages) == 0 {
+		return nil, nil, &at{file, 1, "", errors.New("there is no FROM in it")}
+	}
+	last = p.stages[len(p.stages)-1]
+	if target != "" {
+		if last = p.stage(target, len(p.stages)); last == nil {
+			return nil, nil, fmt.Errorf("--target %s: %s has no stage of that name", target, file)
+		}
+	}
+	return p, last, nil
+}
+
+// stage finds one of the first n stages by its name or number.
+func (p *plan) stage(name string, n int) *stage {
+	for _, s := range slices.Backward(p.stages[:min(n, len(p.stages))]) {
+		if strings.EqualFold(s.Name, name) && name != "" || strconv.Itoa(s.index) == name {
+			return s
+		}
+	}
+	return nil
+}
+
+func (s *stage) need(other *stage) {
+	if !slices.Contains(s.needs, other.index) {
+		s.needs = append(s.needs, other.index)
+	}
+}
+
+func (p *plan) checkFrom(s *stage) error {
+	if s.base == "" {
+		return errors.New("the name is empty after expansion of its variables")
+	}
+	platform, err := p.expander(append(slices.Clone(p.global), "TARGETPLATFORM="+platform(), "BUILDPLATFORM="+platform()))(s.Platform)
+	if err != nil {
+		return err
+	}
+	if own := "linux/" + runtime.GOARCH; platform != "" && platform != own {
+		return fmt.Errorf("--platform=%s is not supported; this machine is %s", platform, own)
+	}
+	if s.from = p.stage(s.base, s.index); s.from != nil && !strings.EqualFold(s.from.Name, s.base) {
+		s.from = nil // a number is no name here
+	}
+	if s.from != nil {
+		s.need(s.from)
+	}
+	return nil
+}
+
+func platform() string { return "linux/" + runtime.GOARCH }
+
+// check refuses, by name, what is not supported.
+func (p *plan) check(c instructions.Command, s *stage) error {
+	switch c := c.(type) {
+	case *instructions.RunCommand:
+		// The flags of mounts are read when variables are expanded. This is without, and so they may be wrong yet.
+		if err := c.Expand(func(word string) (string, error) { return word, nil }); err != nil {
+			if strings.Contains(c.String(), "$") {
+				return nil
+			}
+			return err
+		}
+		return checkRun(c)
+	case *instructions.CopyCommand:
+		return p.checkCopy(c, s)
+	case *instructions.AddCommand:
+		return checkAdd(c)
+	case *instructions.OnbuildCommand:
+		sub, err := parseTrigger(c.Expression)
+		if err != nil {
+			return err
+		}
+		return checkTrigger(p, sub, s)
+	case *instructions.ArgCommand, *instructions.CmdCommand, *instructions.EntrypointCommand, *instructions.EnvCommand,
+		*instructions.ExposeCommand, *instructions.HealthCheckCommand, *instructions.LabelCommand, *instructions.MaintainerCommand,
+		*instructions.ShellCommand, *instructions.StopSignalCommand, *instructions.UserCommand, *instructions.VolumeCommand,
+		*instructions.WorkdirCommand:
+		return nil
+	}
+	return unsupported("it")
+}
+
+func checkRun(c *instructions.RunCommand) error {
+	for _, flag := range c.FlagsUsed {
+		if flag != "mount" {
+			return unsupported("--" + flag)
+		}
+	}
+	for _, m := range instructions.GetMounts(c) {
+		switch {
+		case m.Type != instructions.MountTypeCache && m.Type != instructions.MountTypeTmpfs:
+			return unsupported("--mount=type=" + string(m.Type))
+		case m.From != "" || m.Source != "":
+			return unsupported("from or source of --mount=type=" + string(m.Type))
+		case m.CacheSharing != "" && m.CacheSharing != instructions.MountSharingShared:
+			return unsupported("--mount=type=cache with sharing=" + string(m.CacheSharing))
+		case m.ReadOnly:
+			return unsupported("a read-only --mount=type=" + string(m.Type))
+		case m.Mode != nil || m.UID != nil || m.GID != nil:
+			return unsupported("mode, uid or gid of --mount=type=" + string(m.Type))
+		case m.Target == "":
+			return errors.New("--mount has no target")
+		}
+	}
+	return nil
+}
+
+func (p *plan) checkCopy(c *instructions.CopyCommand, s *stage) error {
+	switch {
+	case c.Link:
+		return unsupported("--link")
+	case c.Parents:
+		return unsupported("--parents")
+	case len(c.ExcludePatterns) > 0:
+		return unsupported("--exclude")
+	}
+	if c.From != "" {
+		if of := p.stage(c.From, s.index); of != nil {
+			s.need(of)
+		} else if n, err := strconv.Atoi(c.From); err == nil || strings.EqualFold(c.From, s.Name) {
+			return fmt.Errorf("--from=%s: no stage before this one has that name or number (%d)", c.From, n)
+		}
+		return nil
+	}
+	return checkSources(c.SourcePaths)
+}
+
+func checkAdd(c *instructions.AddCommand) error {
+	switch {
+	case c.Link:
+		return unsupported("--link")
+	case c.KeepGitDir != nil:
+		return unsupported("--keep-git-dir")
+	case c.Checksum != "":
+		return unsupported("--checksum")
+	case c.Unpack != nil:
+		return unsupported("--unpack")
+	case len(c.ExcludePatterns) > 0:
+		return unsupported("--exclude")
+	}
+	for _, src := range c.SourcePaths {
+		if strings.Contains(src, "://") || strings.HasPrefix(src, "git@") {
+			return unsupported("the URL " + src)
+		}
+	}
+	return checkSources(c.SourcePaths)
+}
+
+// checkSources refuses "..", which older builders ignored.
+func checkSources(paths []string) error {
+	for _, src := range paths {
+		if slices.Contains(strings.Split(src, "/"), "..") {
+			return fmt.Errorf("%s leads outside of the build context, from which all is copied", src)
+		}
+	}
+	return nil
+}
+
+// parseTrigger reads the instruction of an ONBUILD.
+func parseTrigger(text string) (instructions.Command, error) {
+	ast, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	if len(ast.AST.Children) != 1 {
+		return nil, fmt.Errorf("ONBUILD %q is not one instruction", text)
+	}
+	return instructions.ParseCommand(ast.AST.Children[0])
+}
+
+// checkTrigger is check for what an ONBUILD says: the stages that it could name are those of another Dockerfile.
+func checkTrigger(p *plan, c instructions.Command, s *stage) error {
+	switch c := c.(type) {
+	case *instructions.OnbuildCommand:
+		return errors.New("ONBUILD ONBUILD means nothing")
+	case *instructions.CopyCommand:
+		if c.From != "" {
+			return unsupported("ONBUILD COPY --from")
+		}
+	}
+	if err := p.check(c, s); err != nil {
+		return fmt.Errorf("ONBUILD %s: %w", strings.ToUpper(c.Name()), err)
+	}
+	return nil
+}
+
+// expander replaces variables by what env has, a list of K=V.
+func (p *plan) expander(env []string) instructions.SingleWordExpander {
+	lex := shell.NewLex(p.escape)
+	return func(word string) (string, error) {
+		out, _, err := lex.ProcessWord(word, shell.EnvsFromSlice(env))
+		return out, err
+	}
+}
+
+// setArg adds an ARG to args: by the command line, by its default, or by the ARG of that name before the first FROM.
+func (p *plan) setArg(args []string, a instructions.KeyValuePairOptional, global []string) []string {
+	if v, ok := p.args[a.Key]; ok {
+		return setEnv(args, a.Key, v)
+	}
+	if a.Value != nil {
+		return setEnv(args, a.Key, *a.Value)
+	}
+	if v, ok := lookEnv(global, a.Key); ok {
+		return setEnv(args, a.Key, v)
+	}
+	return args
+}
+
+// setEnv replaces or adds a variable, in a copy of env.
+func setEnv(env []string, key, value string) []string {
+	env = slices.Clone(env)
+	for i, kv := range env {
+		if k, _, _ := strings.Cut(kv, "="); k == key {
+			env[i] = key + "=" + value
+			return env
+		}
+	}
+	return append(env, key+"="+value)
+}
+
+func lookEnv(env []string, key string) (string, bool) {
+	for _, kv := range slices.Backward(env) {
+		if k, v, ok := strings.Cut(kv, "="); ok && k == key {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// code is the instruction as history and progress show it.
+func code(c instructions.Command) string {
+	if s, ok := c.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return strings.ToUpper(c.Name())
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var errInterrupted = errors.New("interrupted")
+
+// start carries out a command, and returns the exit status.
+func start(name string, o *options) int {
+	unix.Umask(0o022) // root inside comes by the directories of the cache, too
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		<-signals
+		cancel(errInterrupted)
+	}()
+	err := do(ctx, name, o, func() { signal.Reset(unix.SIGINT, unix.SIGTERM, unix.SIGHUP) })
+	if err == nil {
+		return 0
+	}
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		fmt.Fprintln(os.Stderr, "builder: interrupted")
+		return 130
+	}
+	fmt.Fprintln(os.Stderr, "builder:", printable(err.Error()))
+	return 1
+}
+
+func do(ctx context.Context, name string, o *options, own func()) (err error) {
+	if o.timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("it did not end within %v (--timeout)", o.timeout))
+		defer stop()
+	}
+	b := &builder{progress: &progress{out: os.Stderr}, contexts: o.contexts, compression: o.compression, epoch: o.epoch, hostNet: o.network == "host", processes: o.processes, verbose: o.verbose}
+	var last *stage
+	if name == "build" { // what is wrong with the Dockerfile is said before anything is made
+		if last, err = b.read(o); err != nil {
+			return err
+		}
+		defer b.context.Close()
+	}
+	if b.cache, err = openCache(ctx, o.cache, name == "prune"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.cache.close()) }()
+	switch name {
+	case "build":
+		if o.noCache {
+			b.cache.fresh = filepath.Base(b.cache.tmp)
+		}
+		return b.finish(ctx, o, last)
+	case "run":
+		own() // RunAndExit passes signals on
+		return b.runImage(ctx, o.rest[0], o.rest[1:])
+	case "du":
+		return b.cache.list()
+	}
+	return b.cache.prune(ctx)
+}
+
+func (b *builder) read(o *options) (*stage, error) {
+	if err := b.openContext(o.rest[0]); err != nil {
+		return nil, err
+	}
+	file := o.file
+	if file == "" {
+		file = filepath.Join(o.rest[0], "Dockerfile")
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var last *stage
+	b.plan, last, err = readPlan(file, f, o.target, o.args)
+	return last, err
+}
+
+// finish builds, writes the image to where it is to go, and prints its digest.
+func (b *builder) finish(ctx context.Context, o *options, last *stage) error {
+	img, err := b.build(ctx, last)
+	if err != nil {
+		return err
+	}
+	out, err := img.oci()
+	if err != nil {
+		return err
+	}
+	tag := o.tag
+	if tag == "" {
+		tag = "latest"
+	}
+	for _, to := range o.outputs {
+		step := b.progress.step("exporting to " + to)
+		if strings.HasSuffix(to, ".tar") {
+			err = b.cache.writeArchive(out, to, tag)
+		} else {
+			err = writeLayout(out, to, tag)
+		}
+		if step.end(err) != nil {
+			return err
+		}
+	}
+	if o.push {
+		step := b.progress.step("pushing to " + o.tag)
+		if err := step.end(push(ctx, out, o.tag)); err != nil {
+			return err
+		}
+	}
+	if o.tag != "" {
+		n := named{Name: o.tag}
+		if n.Config, err = out.RawConfigFile(); err != nil {
+			return err
+		}
+		for _, l := range img.layers {
+			n.Layers = append(n.Layers, l.Key)
+		}
+		if err := b.cache.setName(n); err != nil {
+			return err
+		}
+	}
+	digest, err := out.Digest()
+	if err == nil {
+		fmt.Println(digest)
+	}
+	return err
+}
+
+func (c *cache) list() error {
+	all, err := c.usage()
+	var sum int64
+	for _, u := range all {
+		fmt.Printf("%12d %s\n", u.Bytes, u.Path)
+		sum += u.Bytes
+	}
+	fmt.Printf("%12d in %s\n", sum, c.dir)
+	return err
+}
+
+// leave removes what this builder has below tmp, before another program takes its place.
+func (c *cache) leave() error {
+	err := c.discard(c.tmp)
+	c.tmp = ""
+	return err
+}
