@@ -35,7 +35,7 @@ func procOption(mounts []mountLine, name string) (option string) {
 
 // sayHidden is for a process that is there, and which /proc does not show.
 func sayHidden(pid int, option string) string {
-	return fmt.Sprintf("process %d is there, and /proc, mounted with %s, hides it from whoever may not trace it: "+
+	return fmt.Sprintf("process %d is there, and /proc, mounted with %s, hides it from those who may not trace it: "+
 		"it is shown to the group that the option gid= names, and to all after mount -o remount,hidepid=0 /proc", pid, option)
 }
 
