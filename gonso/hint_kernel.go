@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +16,21 @@ func (v version) before(than version) bool {
 
 // has is false for a kernel that is not known, too.
 func (v version) has(since version) bool { return v != version{} && !v.before(since) }
+
+// parseVersion reads what uname(2) calls a release: "5.10.0-32-amd64".
+func parseVersion(release string) version {
+	major, rest, _ := strings.Cut(release, ".")
+	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(rest)
+	}
+	a, err := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(rest[:end])
+	if err != nil || err2 != nil {
+		return version{}
+	}
+	return version{a, b}
+}
 
 func (v version) String() string { return fmt.Sprintf("Linux %d.%d", v.major, v.minor) }
 

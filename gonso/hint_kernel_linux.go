@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"sync"
@@ -15,12 +14,10 @@ import (
 // kernelVersion is that of the kernel that runs. What vendors have changed in theirs it does not know.
 var kernelVersion = sync.OnceValue(func() (v version) {
 	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &v.major, &v.minor); n != 2 {
-			return version{}
-		}
+	if unix.Uname(&u) != nil {
+		return version{}
 	}
-	return v
+	return parseVersion(unix.ByteSliceToString(u.Release[:]))
 })
 
 // typesOfKernel are those that the kernel lists for the calling thread, 0 if that is not known.

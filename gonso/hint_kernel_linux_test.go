@@ -114,3 +114,14 @@ func TestRefusedSocketNamesWhatRefusesIt(t *testing.T) {
 	_, err = new(Set).Socket(t.Context(), unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 	wantError(t, "raw", err, unix.EPERM, "it takes CAP_NET_RAW in the user namespace that owns the net namespace")
 }
+
+func TestParseVersion(t *testing.T) {
+	for release, want := range map[string]version{
+		"5.10.0-32-cloud-amd64": {5, 10}, "6.1": {6, 1}, "6.12-rc3": {6, 12}, "7.0.0": {7, 0},
+		"": {}, "6": {}, "x.1": {}, "6.x": {}, "6.": {},
+	} {
+		if got := parseVersion(release); got != want {
+			t.Errorf("%q: %v, want %v", release, got, want)
+		}
+	}
+}
