@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -372,6 +373,32 @@ func sayMounts(r *refusal) string {
 }
 
 // full: a keyring, which has no more than its own bytes, does not fit.
+// parseKeyUsers finds a user in /proc/key-users: "    0:    15 14/14 12/1000000 195/25000000".
+func parseKeyUsers(text string, uid uint32) keyQuota {
+	for line := range strings.Lines(text) {
+		user, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		f := strings.Fields(rest)
+		if user != strconv.FormatUint(uint64(uid), 10) || len(f) != 4 {
+			continue
+		}
+		q := keyQuota{uid: uid}
+		for _, of := range []struct {
+			text      string
+			have, may *uint64
+		}{{f[2], &q.keys, &q.maxKeys}, {f[3], &q.bytes, &q.maxBytes}} {
+			have, may, _ := strings.Cut(of.text, "/")
+			var err, err2 error
+			*of.have, err = strconv.ParseUint(have, 10, 64)
+			*of.may, err2 = strconv.ParseUint(may, 10, 64)
+			if err != nil || err2 != nil {
+				return keyQuota{}
+			}
+		}
+		return q
+	}
+	return keyQuota{}
+}
+
 func (q *keyQuota) full() bool {
 	const keyring = 256 // more than one takes
 	return q.maxKeys > 0 && (q.keys >= q.maxKeys || q.bytes+keyring > q.maxBytes)

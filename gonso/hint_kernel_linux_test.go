@@ -125,3 +125,14 @@ func TestParseVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestParseKeyUsers(t *testing.T) {
+	const users = "    0:    15 14/14 12/1000000 195/25000000\n 1000:     5 5/5 3/200 57/20000\n 1001: x\n 1002: 1 1/1 a/2 3/4\n"
+	for uid, want := range map[uint32]keyQuota{
+		0: {0, 12, 1000000, 195, 25000000}, 1000: {1000, 3, 200, 57, 20000}, 100: {}, 1001: {}, 1002: {},
+	} {
+		if got := parseKeyUsers(users, uid); got != want {
+			t.Errorf("%d: %+v, want %+v", uid, got, want)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package gonso
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -87,17 +86,7 @@ func keysOfUser() (q keyQuota) {
 	if err != nil {
 		return q
 	}
-	uid := uint32(os.Geteuid())
-	for line := range strings.Lines(users) {
-		var user uint32
-		var usage, keys, instantiated int
-		n, err := fmt.Sscanf(line, "%d: %d %d/%d %d/%d %d/%d", &user, &usage, &keys, &instantiated, &q.keys, &q.maxKeys, &q.bytes, &q.maxBytes)
-		if err == nil && n == 8 && user == uid {
-			q.uid = uid
-			return q
-		}
-	}
-	return keyQuota{}
+	return parseKeyUsers(users, uint32(os.Geteuid()))
 }
 
 // namespaceLimits are those of this user in this user namespace.
