@@ -8,7 +8,7 @@ scripts := ./integration/scripts
 # Arguments for the scripts behind the targets, for example
 #   make test ARGS='-run TestPlan -as plain ./gonso'
 ARGS ?=
-# For make demo: the folder that the demo works in (its own choice if empty).
+# For make tour: the folder that it works in (its own choice if empty).
 DIR ?=
 # For make fuzz: the time for each target.
 FUZZTIME ?= 30s
@@ -37,8 +37,12 @@ probe: ## print what programs may do with namespaces here, and why not (ARGS=-js
 	@go -C integration run ./probe $(ARGS)
 
 .PHONY: demo
-demo: try-setup ## run the demo, for root as root and as a plain user (DIR=folder)
-	@$(scripts)/demo.sh $(if $(DIR),'$(DIR)')
+demo: try-setup ## build a container image and run it, for root as root and as a plain user
+	@$(scripts)/demo.sh build
+
+.PHONY: tour
+tour: try-setup ## show in a table what runs where, for root as root and as a plain user (DIR=folder)
+	@$(scripts)/demo.sh tour $(if $(DIR),'$(DIR)')
 
 .PHONY: test
 test: try-setup ## run all tests, for root as root and as a plain user, and on amd64 the library's for 386 (ARGS=...)

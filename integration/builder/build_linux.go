@@ -268,9 +268,6 @@ func (b *builder) configure(st *state, c instructions.Command) error {
 	case *instructions.ExposeCommand:
 		return b.expose(st, c)
 	case *instructions.HealthCheckCommand:
-		if c.Health.StartInterval != 0 {
-			return unsupported("--start-interval")
-		}
 		cfg.Healthcheck = &v1.HealthConfig{Test: c.Health.Test, Interval: c.Health.Interval, Timeout: c.Health.Timeout,
 			StartPeriod: c.Health.StartPeriod, Retries: c.Health.Retries}
 	case *instructions.OnbuildCommand:
@@ -519,13 +516,8 @@ func (b *builder) copyOptions(ctx context.Context, st *state, chown, chmod strin
 	if context {
 		in.Owner, in.Ignore = &owner{}, b.ignore
 	}
-	if chmod != "" {
-		mode, err := strconv.ParseUint(chmod, 8, 32)
-		if err != nil || mode > 0o7777 {
-			return in, fmt.Errorf("--chmod=%s is not supported: write an octal number up to 7777", chmod)
-		}
-		m := uint32(mode)
-		in.Mode = &m
+	if in.Mode, err = parseMode(chmod); err != nil {
+		return in, err
 	}
 	if chown == "" {
 		return in, nil

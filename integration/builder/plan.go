@@ -201,8 +201,13 @@ func (p *plan) check(c instructions.Command, s *stage) error {
 			return err
 		}
 		return checkTrigger(p, sub, s)
+	case *instructions.HealthCheckCommand:
+		if c.Health.StartInterval != 0 {
+			return unsupported("--start-interval")
+		}
+		return nil
 	case *instructions.ArgCommand, *instructions.CmdCommand, *instructions.EntrypointCommand, *instructions.EnvCommand,
-		*instructions.ExposeCommand, *instructions.HealthCheckCommand, *instructions.LabelCommand, *instructions.MaintainerCommand,
+		*instructions.ExposeCommand, *instructions.LabelCommand, *instructions.MaintainerCommand,
 		*instructions.ShellCommand, *instructions.StopSignalCommand, *instructions.UserCommand, *instructions.VolumeCommand,
 		*instructions.WorkdirCommand:
 		return nil
@@ -244,6 +249,9 @@ func (p *plan) checkCopy(c *instructions.CopyCommand, s *stage) error {
 	case len(c.ExcludePatterns) > 0:
 		return unsupported("--exclude")
 	}
+	if _, err := parseMode(c.Chmod); err != nil && !strings.Contains(c.Chmod, "$") {
+		return err
+	}
 	if c.From != "" {
 		if of := p.stage(c.From, s.index); of != nil {
 			s.need(of)
@@ -268,12 +276,28 @@ func checkAdd(c *instructions.AddCommand) error {
 	case len(c.ExcludePatterns) > 0:
 		return unsupported("--exclude")
 	}
+	if _, err := parseMode(c.Chmod); err != nil && !strings.Contains(c.Chmod, "$") {
+		return err
+	}
 	for _, src := range c.SourcePaths {
 		if strings.Contains(src, "://") || strings.HasPrefix(src, "git@") {
 			return unsupported("the URL " + src)
 		}
 	}
 	return checkSources(c.SourcePaths)
+}
+
+// parseMode reads a --chmod; without one there is no mode.
+func parseMode(chmod string) (*uint32, error) {
+	if chmod == "" {
+		return nil, nil
+	}
+	mode, err := strconv.ParseUint(chmod, 8, 32)
+	if err != nil || mode > 0o7777 {
+		return nil, fmt.Errorf("--chmod=%s is not supported: write an octal number up to 7777", chmod)
+	}
+	m := uint32(mode)
+	return &m, nil
 }
 
 // checkSources refuses "..", which older builders ignored.

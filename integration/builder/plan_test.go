@@ -22,6 +22,8 @@ func TestRefusals(t *testing.T) {
 		{"COPY --link", "FROM scratch\nCOPY --link a /", "D:2: COPY: --link is not supported"},
 		{"COPY --parents", "FROM scratch\nCOPY --parents a /", "D:2: COPY: --parents is not supported"},
 		{"COPY --exclude", "FROM scratch\nCOPY --exclude=b a /", "D:2: COPY: --exclude is not supported"},
+		{"--chmod by letters", "FROM scratch\nCOPY --chmod=u+x a /", "D:2: COPY: --chmod=u+x is not supported: write an octal number"},
+		{"--start-interval", "FROM scratch\nHEALTHCHECK --start-interval=1s CMD x", "D:2: HEALTHCHECK: --start-interval is not supported"},
 		{"COPY from a later stage", "FROM scratch AS a\nCOPY --from=1 x /\nFROM scratch AS b", "D:2: COPY: --from=1: no stage before this one"},
 		{"COPY from itself", "FROM scratch AS a\nCOPY --from=a x /", "D:2: COPY: --from=a: no stage before this one"},
 		{"bind mount", "FROM scratch\nRUN --mount=type=bind,target=/a x", "D:2: RUN: --mount=type=bind is not supported"},

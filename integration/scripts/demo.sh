@@ -1,41 +1,75 @@
 #!/usr/bin/env bash
-# Runs the demo: for root as root and as the plain user for tests, for anybody else as who they are.
+# Runs a demo: for root as root and as the plain user for tests, for anybody else as who they are.
 #
-#   demo.sh [DIR]   DIR is the folder that the demo reads, and changes only inside
+#   demo.sh build        builds a container image with integration/builder, and runs it
+#   demo.sh tour [DIR]   what runs where, in a table; DIR is read, and changed only inside
 set -euo pipefail
 
 scripts=$(cd "$(dirname "$0")" && pwd)
+what=$1
+shift
 user=${GONSO_TEST_USER:-gonsotest}
 # Before any cd: a relative DIR means the caller's folder.
 [ $# = 0 ] || set -- "$(realpath -m "$1")"
 cd "$scripts/.."
-
-if [ "$(id -u)" != 0 ]; then
-	exec go run ./demo "$@"
-fi
 
 # Built where the plain user can read it, which the checkout may not be.
 work=$(mktemp -d)
 chmod 0755 "$work"
 trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 130' INT TERM
-go build -o "$work/demo" ./demo
+
+# command FOLDER: what is run, with a folder that is the user's own.
+case $what in
+tour)
+	go build -o "$work/demo" ./demo
+	command() { set -- "$work/demo" "${@:2}" && printf '%s\0' "$@"; }
+	;;
+build)
+	CGO_ENABLED=0 go build -C builder -o "$work/builder" .
+	busybox=$(PATH=$PATH:/usr/sbin:/sbin type -P busybox) || {
+		echo 'demo: it builds an image of busybox, which is not there; make setup installs it' >&2
+		exit 1
+	}
+	cp -R builder/example "$work/context"
+	cp "$busybox" "$work/context/busybox"
+	chmod -R a+rX "$work/context"
+	command() { printf '%s\0' "$work/context/run.sh" "$work/builder" "$work/context" "$1"; }
+	;;
+*)
+	echo "demo.sh: $what is neither build nor tour" >&2
+	exit 2
+	;;
+esac
+
+mkdir "$work/own" "$work/home"
+mapfile -d '' -t run < <(command "$work/own" "$@")
+if [ "$(id -u)" != 0 ]; then
+	cd "$work/own"
+	"${run[@]}"
+	exit
+fi
+
 ids=(--reuid "$user" --regid "$user" --init-groups)
 if ! id -u "$user" >/dev/null 2>&1; then
 	user=65534 # setup.sh has said why
 	ids=(--reuid "$user" --regid "$user" --clear-groups)
 fi
-mkdir "$work/home"
 chown "$user:" "$work/home"
 
 echo '# as root'
-(cd "$work" && ./demo "$@")
+(cd "$work/own" && "${run[@]}")
 
-if ! command -v setpriv >/dev/null; then
+if ! type -P setpriv >/dev/null; then
 	echo '# not as a plain user: no setpriv'
 	exit
 fi
 echo "# as $user"
 cd "$work/home"
+mapfile -d '' -t run < <(command "$work/home" "$@")
+if [ "$what" = build ] && [ "$user" = 65534 ]; then
+	echo 'not run: images hold files of many users, and this one has no subordinate ids'
+	exit
+fi
 setpriv "${ids[@]}" --inh-caps=-all --reset-env \
-	env "HOME=$work/home" "USER=$user" "PATH=$PATH" "$work/demo" "$@"
+	env "HOME=$work/home" "USER=$user" "PATH=$PATH" "${run[@]}"
