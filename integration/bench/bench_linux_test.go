@@ -62,14 +62,11 @@ func BenchmarkTable(b *testing.B) {
 // skipUnlessPossible skips what this machine, the kernel, or the kernel for this user does not have.
 func skipUnlessPossible(b *testing.B, err error) {
 	if no, ok := errors.AsType[*notHere](err); ok {
-		feature := "rights"
-		switch {
-		case errors.Is(no, errors.ErrUnsupported):
-			feature = "cpus"
-		case errors.Is(no, exec.ErrNotFound):
-			feature = "go"
+		_, exit := errors.AsType[*exec.ExitError](no)
+		if exit || errors.Is(no, exec.ErrNotFound) {
+			testenv.Found(b, "go", err)
 		}
-		testenv.Found(b, feature, err)
+		testenv.Found(b, "rights", err)
 	}
 	b.Fatal(err)
 }

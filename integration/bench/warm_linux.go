@@ -141,7 +141,7 @@ func (h hands) of(e entry) *single.Hand {
 // warm measures all modes in a placement.
 func warm(o *options, row string, p placement) (lines []record.Line, err error) {
 	if p.notHere != "" {
-		return nil, &notHere{p.notHere, errors.ErrUnsupported}
+		return []record.Line{{What: row, NotMeasured: p.notHere}}, nil
 	}
 	h, err := startHands(o, p)
 	if err != nil {
