@@ -97,10 +97,14 @@ func startEcho() (trip, stop func() error, err error) {
 // tinyELF is a static executable that exits: what starting a process costs when
 // the program in it does nothing.
 func tinyELF() (*os.File, error) {
-	machine, code := uint16(62), []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05} // xor edi, edi; mov eax, exit; syscall
 	if runtime.GOARCH == "arm64" {
-		machine, code = 183, []byte{0, 0, 0x80, 0xd2, 0xa8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4} // mov x0, 0; mov x8, exit; svc
+		return staticELF(183, []byte{0, 0, 0x80, 0xd2, 0xa8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4}) // mov x0, 0; mov x8, exit; svc
 	}
+	return staticELF(62, []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05}) // xor edi, edi; mov eax, exit; syscall
+}
+
+// staticELF is a static executable of this code.
+func staticELF(machine uint16, code []byte) (*os.File, error) {
 	const base, headers = 0x400000, 64 + 56
 	le := binary.LittleEndian
 	b := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 9)...)
