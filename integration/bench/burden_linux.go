@@ -88,7 +88,7 @@ func takeSets(n int) (any, error) {
 	for i := range sets {
 		s, err := gonso.Unshare(gonso.User)
 		if err != nil {
-			return nil, fmt.Errorf("Set %d: %w", i, err)
+			return nil, fmt.Errorf("number %d of the Sets: %w", i, err)
 		}
 		sets[i] = s
 	}

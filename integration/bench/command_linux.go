@@ -40,7 +40,7 @@ func coldCommand() (_ *race, err error) {
 	}
 	enter, err := exec.LookPath("nsenter")
 	if err == nil {
-		var args []string
+		args := []string{"--preserve-credentials"} // a plain user has no others to change to
 		for _, t := range []gonso.Type{gonso.User, gonso.Net} {
 			f, err := s.File(t)
 			if err != nil {

@@ -134,10 +134,12 @@ func measureAll(o *options, rows []row) (lines []record.Line, errs []error) {
 		}
 	}
 	o.say("%d rows, about %s, longer where others use the CPUs", len(wanted), minutes(left))
+	var done time.Duration
+	start := time.Now()
 	for i, r := range wanted {
-		o.say("%2d of %d: %s (%s left)", i+1, len(wanted), r.name, minutes(left))
+		o.say("%2d of %d: %s (%s left)", i+1, len(wanted), r.name, minutes(remaining(left, done, time.Since(start))))
 		ls, err := r.measure(o)
-		left -= r.takes(o)
+		left, done = left-r.takes(o), done+r.takes(o)
 		if no, ok := errors.AsType[*notHere](err); ok {
 			ls = []record.Line{{What: r.name, NotMeasured: no.what}}
 		} else if err != nil {
@@ -152,6 +154,14 @@ func measureAll(o *options, rows []row) (lines []record.Line, errs []error) {
 		}
 	}
 	return lines, errs
+}
+
+// remaining corrects what is left by how long it took to do what is done, once that is enough to tell.
+func remaining(left, done, took time.Duration) time.Duration {
+	if took < 20*time.Second || done == 0 {
+		return left
+	}
+	return time.Duration(float64(left) * float64(took) / float64(done))
 }
 
 func (o *options) say(format string, args ...any) {

@@ -48,6 +48,20 @@ func TestMeasureAll(t *testing.T) {
 	}
 }
 
+func TestRemaining(t *testing.T) {
+	const s = time.Second
+	for _, c := range []struct{ left, done, took, want time.Duration }{
+		{100 * s, 0, 0, 100 * s},
+		{100 * s, 2 * s, 10 * s, 100 * s}, // too early to tell
+		{100 * s, 30 * s, 60 * s, 200 * s},
+		{100 * s, 0, 60 * s, 100 * s},
+	} {
+		if got := remaining(c.left, c.done, c.took); got != c.want {
+			t.Errorf("%v left, %v done in %v: %v, not %v", c.left, c.done, c.took, got, c.want)
+		}
+	}
+}
+
 // TestRowsAreKept: results of other days are compared by these names.
 func TestRowsAreKept(t *testing.T) {
 	names := make(map[string]bool)

@@ -55,8 +55,9 @@ func newPlot(title string, r *record.Record) *plot.Plot {
 
 // caption says what made the results.
 func caption(r *record.Record) string {
-	text := fmt.Sprintf("%s, as %s, %s, Linux %s, %d CPUs (%s, %s), %d rounds: %s", r.Date.Format("2006-01-02"), r.User, r.Go,
-		r.Machine.Kernel, len(r.Machine.CPUs), r.Machine.Arch, r.Machine.Processor, r.Rounds, strings.Join(r.Command, " "))
+	load, _, _ := strings.Cut(r.Machine.Load, " ")
+	text := fmt.Sprintf("%s, as %s, %s, Linux %s, %d CPUs (%s, %s), %d rounds, load %s: %s", r.Date.Format("2006-01-02"), r.User, r.Go,
+		r.Machine.Kernel, len(r.Machine.CPUs), r.Machine.Arch, r.Machine.Processor, r.Rounds, load, strings.Join(r.Command, " "))
 	if r.Short {
 		text += " (everything once: the figures mean nothing)"
 	}
