@@ -234,6 +234,12 @@ func (h hands) mode(o *options, name string, p placement, m mode, missing map[st
 		}
 		return v
 	}
+	cpu := func(name string) (v []float64) {
+		for _, c := range turns[name] {
+			v = append(v, c.CPU())
+		}
+		return v
+	}
 	for _, e := range entries {
 		if !e.in(m) {
 			continue
@@ -247,6 +253,8 @@ func (h hands) mode(o *options, name string, p placement, m mode, missing map[st
 				l.Floor, l.FloorTime = e.of, record.Median(floor)
 				l.Ratios = record.Ratios(took, floor)
 				l.Ratio = record.Median(l.Ratios)
+				l.CPURatios = record.Ratios(cpu(e.name), cpu(e.of))
+				l.CPURatio = record.Median(l.CPURatios)
 				if m.callers == 1 && m.gap == 0 {
 					l.Limit, l.Reached = e.limit, e.limit.Reached(l.Ratio)
 				}

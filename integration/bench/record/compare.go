@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -32,7 +33,8 @@ func (c Change) Verdict() string {
 	return "the same"
 }
 
-// Compare gives a Change for each line of now that has a result. Lines that only then has are lost.
+// Compare gives a Change for each line of now that has a result. Lines that only then has are lost; of
+// rows that now has nothing of, Unmeasured tells.
 func Compare(then, now *Record) []Change {
 	type key struct{ row, what string }
 	old := make(map[key]Line)
@@ -59,6 +61,9 @@ func Compare(then, now *Record) []Change {
 			c.Noise = math.Hypot(Noise(o.Ratios), Noise(l.Ratios))
 		case l.Ratio == 0 && o.Ratio == 0 && l.Unit != "" && o.Takes != 0:
 			c.Then, c.Now = o.Takes, l.Takes
+			if l.Unit == Bytes {
+				c.Noise = 0.1 // one look, and the collector of garbage has its moods
+			}
 		default:
 			continue // a floor, or a time without one: those of two runs do not compare
 		}
@@ -66,13 +71,38 @@ func Compare(then, now *Record) []Change {
 			c.Ratio = c.Now / c.Then
 		}
 		changes = append(changes, c)
+		if c.Lost == "" && l.CPURatio != 0 && o.CPURatio != 0 {
+			changes = append(changes, Change{Row: l.Row, What: l.What + ": CPU", Then: o.CPURatio, Now: l.CPURatio,
+				Ratio: l.CPURatio / o.CPURatio, Noise: math.Hypot(Noise(o.CPURatios), Noise(l.CPURatios))})
+		}
 	}
+	rows := rowsOf(now)
 	for _, l := range then.Lines {
-		if _, ok := old[key{l.Row, l.What}]; ok {
+		if _, ok := old[key{l.Row, l.What}]; ok && rows[l.Row] {
 			changes = append(changes, Change{Row: l.Row, What: l.What, Lost: "not there now"})
 		}
 	}
 	return changes
+}
+
+func rowsOf(r *Record) map[string]bool {
+	rows := make(map[string]bool)
+	for _, l := range r.Lines {
+		rows[l.Row] = true
+	}
+	return rows
+}
+
+// Unmeasured lists rows that only then has: now was not asked for them, or they are gone.
+func Unmeasured(then, now *Record) (names []string) {
+	rows := rowsOf(now)
+	for _, l := range then.Lines {
+		if !rows[l.Row] {
+			rows[l.Row] = true
+			names = append(names, l.Row)
+		}
+	}
+	return names
 }
 
 // Differences says what else is not the same in both runs.
@@ -107,5 +137,11 @@ func CompareTable(w io.Writer, then, now *Record) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%.3g\t%.3g\t%.2f\t± %.2f\t%s\n", c.Row, c.What, c.Then, c.Now, c.Ratio, c.Noise, c.Verdict())
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if rows := Unmeasured(then, now); len(rows) > 0 {
+		fmt.Fprintf(w, "%d rows of then were not measured now: %s\n", len(rows), strings.Join(rows, "; "))
+	}
+	return nil
 }

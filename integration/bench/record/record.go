@@ -50,6 +50,10 @@ type Line struct {
 	Ratio  float64   `json:"ratio,omitempty"`
 	Ratios []float64 `json:"ratios,omitempty"`
 
+	// CPURatio and CPURatios are the same of the CPU time of a call, of both sides together.
+	CPURatio  float64   `json:"cpu_ratio,omitempty"`
+	CPURatios []float64 `json:"cpu_ratios,omitempty"`
+
 	Limit   Limit  `json:"limit,omitempty"`  // what Ratio is to reach
 	Target  string `json:"target,omitempty"` // what else is to be reached
 	Reached *bool  `json:"reached,omitempty"`
@@ -80,6 +84,14 @@ type Calls struct {
 	WorkerSwitches *float64 `json:"worker_switches,omitempty"`
 	CallerAllocs   float64  `json:"caller_allocs"`
 	PerSecond      float64  `json:"per_second"` // of all callers together
+}
+
+// CPU is the CPU time of both sides.
+func (c Calls) CPU() float64 {
+	if c.WorkerCPU == nil {
+		return c.CallerCPU
+	}
+	return c.CallerCPU + *c.WorkerCPU
 }
 
 // Read reads a Record from a file.

@@ -91,6 +91,16 @@ func TestMedianCalls(t *testing.T) {
 	}
 }
 
+func TestCPUOfBothSides(t *testing.T) {
+	worker := 3.
+	if got := (Calls{CallerCPU: 4}).CPU(); got != 4 {
+		t.Errorf("without a worker: %v", got)
+	}
+	if got := (Calls{CallerCPU: 4, WorkerCPU: &worker}).CPU(); got != 7 {
+		t.Errorf("with a worker: %v", got)
+	}
+}
+
 func TestLimit(t *testing.T) {
 	for _, c := range []struct {
 		l     Limit
@@ -125,7 +135,7 @@ func sample() *Record {
 		Lines: []Line{
 			{Row: "a", What: "a", Takes: 20, Floor: "f", FloorTime: 10, Ratio: 2, Ratios: []float64{2, 2, 2, 2, 2}, Limit: 2.5, Reached: &yes},
 			{Row: "b", What: "gonso", Placement: "one CPU", Pace: "back to back", Callers: 1, Takes: 30, Floor: "echo", FloorTime: 15, Ratio: 2,
-				Ratios: []float64{2, 2, 2, 2, 2}, Calls: &Calls{N: 5, P50: 30, P90: 31, P99: 32, WorkerCPU: &cpu, PerSecond: 9}},
+				Ratios: []float64{2, 2, 2, 2, 2}, CPURatio: 4, CPURatios: []float64{4, 4, 4, 4, 4}, Calls: &Calls{N: 5, P50: 30, P90: 31, P99: 32, WorkerCPU: &cpu, PerSecond: 9}},
 			{Row: "b", What: "peer", Placement: "one CPU", NotMeasured: "it needs root"},
 			{Row: "c", What: "memory", Unit: Bytes, Takes: 5 << 20, Floor: "less", FloorTime: 3 << 20, Target: "≤ +5 MiB", Reached: &yes},
 			{Row: "d", What: "d", NotMeasured: "there is one CPU only"},
@@ -178,26 +188,30 @@ func TestCompare(t *testing.T) {
 	now.Lines[0].Ratio, now.Lines[0].Ratios = 3, []float64{3, 3, 3, 3, 3}
 	now.Lines[0].Takes = 1 // another machine: only ratios count
 	now.Lines[1].Ratio, now.Lines[1].Ratios = 3, []float64{1, 1, 3, 5, 5}
+	now.Lines[1].CPURatio, now.Lines[1].CPURatios = 3, []float64{3, 3, 3, 3, 3}
 	now.Lines[3].Takes = 4 << 20
 	now.Lines[4].NotMeasured, now.Lines[4].Takes = "", 7
 	now.Lines = append(now.Lines, Line{Row: "e", What: "e", Takes: 1})
-	then.Lines = append(then.Lines, Line{Row: "gone", What: "gone", Takes: 1})
+	then.Lines = append(then.Lines, Line{Row: "c", What: "part", Takes: 1}, Line{Row: "gone", What: "gone", Takes: 1})
 	got := make(map[string]Change)
 	for _, c := range Compare(then, now) {
-		got[c.Row] = c
+		got[c.What] = c
 	}
-	for row, want := range map[string]string{
-		"a": "WORSE", "b": "the same", "c": "better", "d": "not measured then: there is one CPU only", "e": "new", "gone": "not there now",
+	for what, want := range map[string]string{
+		"a": "WORSE", "gonso": "the same", "gonso: CPU": "better", "memory": "better", "d": "not measured then: there is one CPU only", "e": "new", "part": "not there now",
 	} {
-		if v := got[row].Verdict(); v != want {
-			t.Errorf("row %s: %q, not %q (%+v)", row, v, want, got[row])
+		if v := got[what].Verdict(); v != want {
+			t.Errorf("%s: %q, not %q (%+v)", what, v, want, got[what])
 		}
 	}
 	if c := got["a"]; c.Ratio != 1.5 || c.Noise != 0 {
 		t.Errorf("row a: %+v", c)
 	}
-	if c := got["b"]; c.Ratio != 1.5 || c.Noise < 0.5 {
+	if c := got["gonso"]; c.Ratio != 1.5 || c.Noise < 0.5 {
 		t.Errorf("row b is noisier than that: %+v", c)
+	}
+	if _, ok := got["gone"]; ok || !slices.Equal(Unmeasured(then, now), []string{"gone"}) {
+		t.Errorf("a row that was not measured: %+v, %q", got["gone"], Unmeasured(then, now))
 	}
 	now.Machine.Kernel, now.User = "7.0", "a plain user"
 	if d := strings.Join(Differences(then, now), "; "); d != "kernel: 6.18 then, 7.0 now; user: root then, a plain user now" {

@@ -16,7 +16,7 @@ func Table(w io.Writer, lines []Line) error {
 	for _, l := range lines {
 		h := "WHAT\tFLOOR\t\tTAKES\tRATIO\tTARGET\tREACHED"
 		if l.Placement != "" {
-			h = "WHAT\tP50\tP90\tP99\tRATIO\tOF\tTARGET\tREACHED\tCPU\tWORKER\tSWITCHES\tWORKER\tALLOCS\tCALLS/S"
+			h = "WHAT\tP50\tP90\tP99\tRATIO\tOF CPU\tTO\tTARGET\tREACHED\tCPU\tWORKER\tSWITCHES\tWORKER\tALLOCS\tCALLS/S"
 		}
 		if h != head {
 			if head != "" {
@@ -67,9 +67,9 @@ func (l Line) calls() string {
 		return "  " + l.What + "\tnot measured: " + l.NotMeasured
 	}
 	c := l.Calls
-	ratio, of := "", ""
+	ratio, cpu, of := "", "", ""
 	if l.Ratio != 0 {
-		ratio, of = fmt.Sprintf("%.2f", l.Ratio), l.Floor
+		ratio, cpu, of = fmt.Sprintf("%.2f", l.Ratio), fmt.Sprintf("%.2f", l.CPURatio), l.Floor
 	}
 	part := func(v *float64, f func(float64) string) string {
 		if v == nil {
@@ -79,7 +79,7 @@ func (l Line) calls() string {
 	}
 	ns := func(v float64) string { return format(v, "") }
 	number := func(v float64) string { return fmt.Sprintf("%.1f", v) }
-	return strings.Join([]string{"  " + l.What, ns(c.P50), ns(c.P90), ns(c.P99), ratio, of, l.Limit.String(), l.reached(),
+	return strings.Join([]string{"  " + l.What, ns(c.P50), ns(c.P90), ns(c.P99), ratio, cpu, of, l.Limit.String(), l.reached(),
 		ns(c.CallerCPU), part(c.WorkerCPU, ns), number(c.CallerSwitches), part(c.WorkerSwitches, number),
 		number(c.CallerAllocs), fmt.Sprintf("%.0f", c.PerSecond)}, "\t")
 }
