@@ -187,6 +187,7 @@ func burdenOps() (map[string]func(int) (time.Duration, error), error) {
 		"pidtime": func(n int) (time.Duration, error) { return coldCalls(all, n) },
 		"cold":    func(n int) (time.Duration, error) { return coldCalls(base, n) },
 		"command": again(func() error { return commandTrue(base) }),
+		"true":    again(func() error { return exec.Command(truePath).Run() }),
 		"exec":    again(func() error { return runTiny(tiny, nil) }),
 		"fork":    again(func() error { return runTiny(tiny, &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}) }),
 		"traced":  again(unshareTraced),
@@ -253,14 +254,15 @@ func (b *burdened) stop() error {
 	return b.cmd.Wait()
 }
 
-// An operation is what burdened processes do, the last of them against the first and what limit there is.
+// An operation is what burdened processes do, and how much longer it may take than without a burden.
 type operation struct {
 	name, what string
 	limit      record.Limit
 }
 
-// compareBurdened does the same in processes in turns, the first of which has no burden.
-func compareBurdened(o *options, what, unit string, amounts []int, ops []operation) (lines []record.Line, err error) {
+// compareBurdened does the same in processes in turns, the first of which has no burden. If it is to be
+// linear, the amounts are the half and the whole.
+func compareBurdened(o *options, what, unit string, amounts []int, ops []operation, linear bool) (lines []record.Line, err error) {
 	try, err := gonso.Unshare(gonso.User)
 	if err != nil {
 		return nil, possible("needs user namespaces", err)
@@ -297,10 +299,24 @@ func compareBurdened(o *options, what, unit string, amounts []int, ops []operati
 			l := compared(fmt.Sprintf("%s, %d %s", op.what, p.n, unit), floor, res[i], res[0])
 			l.Limit, l.Series, l.Param = op.limit, op.what, float64(p.n)
 			l.Reached = op.limit.Reached(l.Ratio)
+			if linear && i == 2 {
+				ok := noFaster(nanoseconds(res[0]), nanoseconds(res[1]), nanoseconds(res[2]))
+				l.Target, l.Reached = "linear", &ok
+			}
 			lines = append(lines, l)
 		}
 	}
 	return lines, nil
+}
+
+// noFaster says whether twice as much of a burden adds no more than twice what the half adds. A quarter of
+// the time with it is let pass: so much is noise.
+func noFaster(none, half, full []float64) bool {
+	added := make([]float64, len(none))
+	for i := range none {
+		added[i] = (full[i] - none[i]) - 2*(half[i]-none[i])
+	}
+	return record.Median(added) <= record.Median(full)/4
 }
 
 // flatInHeap compares processes with and without heap.
@@ -320,7 +336,7 @@ func flatInHeap(o *options) ([]record.Line, error) {
 		{"exec", "  os/exec of a static ELF", 0},
 		{"fork", "  os/exec of it with CLONE_NEWUSER", 0},
 		{"traced", "  user namespace by a process stopped by ptrace", 0},
-	})
+	}, false)
 }
 
 // burdenRows are of what may grow with what the program has, but must not grow faster: hence half
@@ -336,7 +352,7 @@ func burdenRows() (rows []row) {
 		{"environment", "kB of environment", 900},
 	} {
 		rows = append(rows, row{
-			name: fmt.Sprintf("with %d %s", b.n, b.unit), once: 3 * time.Second, each: 1500 * time.Millisecond,
+			name: fmt.Sprintf("with %d %s", b.n, b.unit), once: 3 * time.Second, each: 1800 * time.Millisecond,
 			measure: func(o *options) ([]record.Line, error) {
 				amounts := []int{b.n / 2, b.n}
 				if o.short {
@@ -346,7 +362,8 @@ func burdenRows() (rows []row) {
 					{"unshare", "Unshare(User)", 0},
 					{"command", "Command of /bin/true", 0},
 					{"cold", "process Do, cold", 0},
-				})
+					{"true", "  os/exec of /bin/true, outside", 0},
+				}, true)
 			},
 		})
 	}

@@ -94,6 +94,25 @@ func TestRowsAreKept(t *testing.T) {
 	}
 }
 
+func TestNoFaster(t *testing.T) {
+	for _, c := range []struct {
+		none, half, full float64
+		want             bool
+	}{
+		{100, 100, 100, true},
+		{100, 200, 300, true},  // linear
+		{100, 200, 500, false}, // square
+		{100, 103, 115, true},  // noise
+		{100, 200, 250, true},  // the more, the cheaper
+	} {
+		// Each round is of a machine that is twice as slow as in the one before.
+		v := func(f float64) []float64 { return []float64{f, 2 * f, 4 * f} }
+		if got := noFaster(v(c.none), v(c.half), v(c.full)); got != c.want {
+			t.Errorf("%v, %v, %v: %v", c.none, c.half, c.full, got)
+		}
+	}
+}
+
 func containsEntry(name string) bool {
 	for _, e := range entries {
 		if e.name == name {
