@@ -188,6 +188,7 @@ func burdenOps() (map[string]func(int) (time.Duration, error), error) {
 		"cold":    func(n int) (time.Duration, error) { return coldCalls(base, n) },
 		"command": again(func() error { return commandTrue(base) }),
 		"true":    again(func() error { return exec.Command(truePath).Run() }),
+		"self":    again(func() error { return asRole("bench-nothing").Run() }),
 		"exec":    again(func() error { return runTiny(tiny, nil) }),
 		"fork":    again(func() error { return runTiny(tiny, &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}) }),
 		"traced":  again(unshareTraced),
@@ -352,7 +353,7 @@ func burdenRows() (rows []row) {
 		{"environment", "kB of environment", 900},
 	} {
 		rows = append(rows, row{
-			name: fmt.Sprintf("with %d %s", b.n, b.unit), once: 3 * time.Second, each: 1800 * time.Millisecond,
+			name: fmt.Sprintf("with %d %s", b.n, b.unit), once: 3 * time.Second, each: 2200 * time.Millisecond,
 			measure: func(o *options) ([]record.Line, error) {
 				amounts := []int{b.n / 2, b.n}
 				if o.short {
@@ -363,6 +364,7 @@ func burdenRows() (rows []row) {
 					{"command", "Command of /bin/true", 0},
 					{"cold", "process Do, cold", 0},
 					{"true", "  os/exec of /bin/true, outside", 0},
+					{"self", "  os/exec of this program", 0},
 				}, true)
 			},
 		})
