@@ -7,8 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/integration/bench/record"
 )
@@ -31,8 +34,10 @@ type NotHere struct{ What string }
 
 func (e *NotHere) Error() string { return e.What }
 
-// Serve is the hand: it does what it is told on in until that ends.
+// Serve is the hand: it does what it is told on in until that ends. Ctrl-C in a terminal ends only whoever
+// tells it, as contestants are still to be closed then, some of which have processes that do not end by it.
 func Serve(in io.Reader, out io.Writer, contestants []Contestant) error {
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, unix.SIGPIPE)
 	opened := make(map[string]*Opened)
 	var errs []error
 	from, to := json.NewDecoder(in), json.NewEncoder(out)

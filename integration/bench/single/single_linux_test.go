@@ -217,3 +217,28 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a call that fails: %v", err)
 	}
 }
+
+// TestInterrupted is Ctrl-C: whoever has started the hand ends, and with that the hand.
+func TestInterrupted(t *testing.T) {
+	cpus, err := Allowed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startHand(t, cpus)
+	if err := h.Open("cat", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	cat := number(t, h, "cat's process")
+	if err := h.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Take("cat", Turn{N: 3, Callers: 1}); err != nil {
+		t.Errorf("after SIGINT: %v", err)
+	}
+	if err := h.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if err := unix.Kill(cat, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("process %d is still there: %v", cat, err)
+	}
+}
