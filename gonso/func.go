@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
@@ -209,7 +208,7 @@ type flatResult[Out any] struct {
 func (f *Func[In, Out]) serveFlat(in In, to *flatResult[Out]) child.Handler {
 	return func(ctx context.Context, _ codec.Value) *wire.Outcome {
 		out, err := f.fn(ctx, in)
-		if f.types().flatOut.Len(unsafe.Pointer(&out)) > maxFlat {
+		if f.types().flatOut.Len(&out) > maxFlat {
 			return f.outcome(out, err)
 		}
 		to.out, to.given = out, true
@@ -285,7 +284,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 		return nil, 0, nil, err
 	}
 	clean := f.cfg.leavesThreadClean && !o.endThread
-	if flatIn := f.types().flatIn; d.backend == ThreadBackend && flatIn != nil && flatIn.Len(unsafe.Pointer(&in)) <= maxFlat {
+	if flatIn := f.types().flatIn; d.backend == ThreadBackend && flatIn != nil && flatIn.Len(&in) <= maxFlat {
 		outcome, err = c.callOnThread(ctx, f.serveFlat(in, flat), codec.Value{}, clean, o)
 		return outcome, 0, nil, err
 	}

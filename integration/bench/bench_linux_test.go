@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/gonso/gonso/internal/testenv"
@@ -44,18 +45,27 @@ func BenchmarkRow(b *testing.B) {
 // BenchmarkTable is the whole program, shortened.
 func BenchmarkTable(b *testing.B) {
 	for b.Loop() {
+		o := options{rounds: 1, short: true, peers: sibling{name: "peers"}}
 		for _, r := range rows {
-			if _, err := r.measure(&options{rounds: 1, short: true}); err != nil {
-				b.Run(r.name, func(b *testing.B) { skipUnlessPossible(b, err) })
-			}
+			b.Run(r.name, func(b *testing.B) {
+				if _, err := r.measure(&o); err != nil {
+					skipUnlessPossible(b, err)
+				}
+			})
+		}
+		if err := o.peers.Close(); err != nil {
+			b.Error(err)
 		}
 	}
 }
 
-// skipUnlessPossible skips what the kernel does not let this user do.
+// skipUnlessPossible skips what this machine, the kernel, or the kernel for this user does not have.
 func skipUnlessPossible(b *testing.B, err error) {
-	var no *notHere
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[*notHere](err); ok {
+		_, exit := errors.AsType[*exec.ExitError](no)
+		if exit || errors.Is(no, exec.ErrNotFound) {
+			testenv.Found(b, "go", err)
+		}
 		testenv.Found(b, "rights", err)
 	}
 	b.Fatal(err)

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
-	"time"
+	"strconv"
+	"sync"
 
 	mobyreexec "github.com/moby/sys/reexec"
 	"golang.org/x/sys/unix"
@@ -22,7 +21,9 @@ var roles = map[string]func(){
 	"bench-nothing": func() {},
 	"bench-echo":    echoBack,
 	"bench-block":   func() { os.Stdin.Read(make([]byte, 1)) },
-	"bench-heap":    serveHeap,
+	"bench-burden":  serveBurden,
+	"bench-raw":     rawBack,
+	"bench-hand":    serveHand,
 }
 
 // asRole is this program under that name.
@@ -35,10 +36,22 @@ func init() { mobyreexec.Register("bench-peer", func() {}) }
 // message is about what the small value of a call comes to with its frame.
 const message = 64
 
-// echoBack is the other end of the floor of a call.
+// echoBack is the other end of the floor of a call: of as many sockets as its argument says.
 func echoBack() {
-	unix.SetNonblock(3, true)
-	f := os.NewFile(3, "socket")
+	n := 1
+	if len(os.Args) > 1 {
+		n, _ = strconv.Atoi(os.Args[1])
+	}
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { echoOne(3 + i) })
+	}
+	all.Wait()
+}
+
+func echoOne(fd int) {
+	unix.SetNonblock(fd, true)
+	f := os.NewFile(uintptr(fd), "socket")
 	b := make([]byte, message)
 	for {
 		n, err := f.Read(b)
@@ -84,10 +97,14 @@ func startEcho() (trip, stop func() error, err error) {
 // tinyELF is a static executable that exits: what starting a process costs when
 // the program in it does nothing.
 func tinyELF() (*os.File, error) {
-	machine, code := uint16(62), []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05} // xor edi, edi; mov eax, exit; syscall
 	if runtime.GOARCH == "arm64" {
-		machine, code = 183, []byte{0, 0, 0x80, 0xd2, 0xa8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4} // mov x0, 0; mov x8, exit; svc
+		return staticELF(183, []byte{0, 0, 0x80, 0xd2, 0xa8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4}) // mov x0, 0; mov x8, exit; svc
 	}
+	return staticELF(62, []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05}) // xor edi, edi; mov eax, exit; syscall
+}
+
+// staticELF is a static executable of this code.
+func staticELF(machine uint16, code []byte) (*os.File, error) {
 	const base, headers = 0x400000, 64 + 56
 	le := binary.LittleEndian
 	b := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 9)...)
@@ -130,77 +147,6 @@ func runTiny(f *os.File, attr *unix.SysProcAttr) error {
 	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	cmd.SysProcAttr = attr
 	return cmd.Run()
-}
-
-// serveHeap answers lines "NAME COUNT" with the nanoseconds that doing it took,
-// in a process with as much live heap as its argument says.
-func serveHeap() {
-	if err := heapLoop(); err != nil {
-		fmt.Println("error", strings.ReplaceAll(err.Error(), "\n", "; "))
-		os.Exit(1)
-	}
-}
-
-func heapLoop() error {
-	// Small pages, as a heap that has been in use for a while has: it is their
-	// number that fork copies.
-	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl", err)
-	}
-	var mib int
-	if _, err := fmt.Sscan(os.Args[1], &mib); err != nil {
-		return err
-	}
-	heap := make([][]byte, mib)
-	for i := range heap {
-		heap[i] = make([]byte, 1<<20)
-		for j := 0; j < len(heap[i]); j += os.Getpagesize() {
-			heap[i][j] = 1
-		}
-	}
-	runtime.GC() // the next is due when twice as much is in use
-	ops, err := heapOps()
-	if err != nil {
-		return err
-	}
-	fmt.Println("ready")
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		var name string
-		var n int
-		if _, err := fmt.Sscan(in.Text(), &name, &n); err != nil {
-			return err
-		}
-		took, err := ops[name](n)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		fmt.Println(took.Nanoseconds())
-	}
-	runtime.KeepAlive(heap)
-	return nil
-}
-
-func heapOps() (map[string]func(int) (time.Duration, error), error) {
-	tiny, err := tinyELF()
-	if err != nil {
-		return nil, err
-	}
-	base, err := gonso.Unshare(gonso.User | gonso.Net)
-	if err != nil {
-		return nil, err
-	}
-	all, err := base.Unshare(gonso.PID | gonso.Time)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]func(int) (time.Duration, error){
-		"unshare": again(unshareUser),
-		"pidtime": func(n int) (time.Duration, error) { return coldCalls(all, n) },
-		"cold":    func(n int) (time.Duration, error) { return coldCalls(base, n) },
-		"command": again(func() error { return commandTrue(base) }),
-		"exec":    again(func() error { return runTiny(tiny, nil) }),
-		"fork":    again(func() error { return runTiny(tiny, &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}) }),
-	}, nil
 }
 
 // point is a small argument and result.

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -16,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/integration/bench/record"
 )
 
 // makeUserAndLauncher runs the benchmark that can see the launcher, which is
 // internal to the library.
-func makeUserAndLauncher(o *options) ([]line, error) {
+func makeUserAndLauncher(o *options) ([]record.Line, error) {
 	const name = "Unshare(User) and the launcher"
 	times := fmt.Sprintf("%dx", o.rounds*150)
 	if o.short {
@@ -46,107 +45,9 @@ func makeUserAndLauncher(o *options) ([]line, error) {
 	if ratio == 0 {
 		return nil, &notHere{"needs user namespaces", fmt.Errorf("go test printed %q", out)}
 	}
-	const lim = limit(2)
-	return []line{{name, "the launcher alone, start to reaped", formatTime(time.Duration(metric["launcher-ns"])),
-		formatTime(time.Duration(metric["create-ns"])), lim.ratio(ratio), lim.String(), lim.reached(ratio)}}, nil
-}
-
-// A heapProcess is this program with so much live heap.
-type heapProcess struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
-}
-
-func startHeap(mib int) (*heapProcess, error) {
-	h := &heapProcess{cmd: asRole("bench-heap", strconv.Itoa(mib))}
-	var err error
-	if h.in, err = h.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := h.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	h.out = bufio.NewScanner(out)
-	if err := h.cmd.Start(); err != nil {
-		return nil, err
-	}
-	if s, err := h.answer(); err != nil || s != "ready" {
-		h.stop()
-		return nil, errors.Join(err, fmt.Errorf("a process with %d MiB of heap said %q", mib, s))
-	}
-	return h, nil
-}
-
-func (h *heapProcess) answer() (string, error) {
-	if !h.out.Scan() {
-		return "", errors.Join(h.out.Err(), io.ErrUnexpectedEOF)
-	}
-	if what, ok := strings.CutPrefix(h.out.Text(), "error "); ok {
-		return "", errors.New(what)
-	}
-	return h.out.Text(), nil
-}
-
-func (h *heapProcess) time(op string, n int) (time.Duration, error) {
-	fmt.Fprintln(h.in, op, n)
-	s, err := h.answer()
-	if err != nil {
-		return 0, err
-	}
-	ns, err := strconv.ParseInt(s, 10, 64)
-	return time.Duration(ns), err
-}
-
-func (h *heapProcess) stop() error {
-	h.in.Close()
-	return h.cmd.Wait()
-}
-
-// flatInHeap does the same in two processes in turns, one of which has a heap.
-func flatInHeap(o *options) (lines []line, err error) {
-	heap := 2 << 10
-	if o.short {
-		heap = 32
-	}
-	if _, err := (&race{}).made(gonso.User); err != nil {
-		return nil, err
-	}
-	empty, err := startHeap(0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, empty.stop()) }()
-	full, err := startHeap(heap)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, full.stop()) }()
-	for _, op := range []struct {
-		name, what string
-		limit      limit
-	}{
-		{"unshare", fmt.Sprintf("Unshare(User), %d MiB live heap", heap), 1.2},
-		{"cold", fmt.Sprintf("process Do, cold, %d MiB live heap", heap), 1.2},
-		{"pidtime", fmt.Sprintf("  with pid and time, %d MiB live heap", heap), 1.2},
-		{"command", fmt.Sprintf("Command of /bin/true, %d MiB live heap", heap), 1.2},
-		{"exec", "  os/exec of a static ELF", 0},
-		{"fork", "  os/exec of it with CLONE_NEWUSER", 0},
-	} {
-		of := func(h *heapProcess) func(int) (time.Duration, error) {
-			return func(n int) (time.Duration, error) { return h.time(op.name, n) }
-		}
-		r := race{ways: []way{{"0 MiB", of(empty)}, {"full", of(full)}}}
-		res, err := r.time(o)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", op.name, err)
-		}
-		ratio := median(ratios(res[1], res[0]))
-		lines = append(lines, line{op.what, "the same at 0 MiB", formatTime(median(res[0])), formatTime(median(res[1])),
-			op.limit.ratio(ratio), op.limit.String(), op.limit.reached(ratio)})
-	}
-	return lines, nil
+	const lim = record.Limit(2)
+	return []record.Line{{What: name, Floor: "the launcher alone, start to reaped", FloorTime: metric["launcher-ns"],
+		Takes: metric["create-ns"], Ratio: ratio, Limit: lim, Reached: lim.Reached(ratio)}}, nil
 }
 
 // usage counts what this process has.
@@ -174,7 +75,7 @@ func currentUsage() (u usage, err error) {
 
 // emptySet counts what a hundred Sets hold, by comparison with two hundred: the
 // first ones make the runtime start threads, which are not theirs.
-func emptySet(*options) (lines []line, err error) {
+func emptySet(*options) (lines []record.Line, err error) {
 	types := gonso.User | gonso.Net | gonso.UTS
 	var sets []*gonso.Set
 	defer func() {
@@ -201,7 +102,7 @@ func emptySet(*options) (lines []line, err error) {
 		return nil, err
 	}
 	add := func(what, target string, got float64, ok bool) {
-		lines = append(lines, line{what: what, takes: fmt.Sprintf("%.2f", got), target: target, reached: reached(ok)})
+		lines = append(lines, record.Line{What: what, Unit: record.Count, Takes: got, Target: target, Reached: &ok})
 	}
 	fds := float64(after.descriptors-before.descriptors) / n / 3
 	add("a Set's descriptors, for each type", "1", fds, fds == 1)
@@ -215,7 +116,7 @@ func emptySet(*options) (lines []line, err error) {
 
 // idleWorker compares the memory that a worker has to itself with that of this
 // program stopped before it does anything.
-func idleWorker(*options) ([]line, error) {
+func idleWorker(*options) ([]record.Line, error) {
 	s, err := gonso.Unshare(gonso.User | gonso.Net)
 	if err != nil {
 		return nil, possible("needs user namespaces", err)
@@ -252,8 +153,9 @@ func idleWorker(*options) ([]line, error) {
 		return nil, possible("the worker's memory map", err)
 	}
 	const limit = 5 << 20
-	mib := func(n int) string { return fmt.Sprintf("%.2f MiB", float64(n)/(1<<20)) }
-	return []line{{"idle worker, private memory", "this program blocked in main", mib(base), mib(mem), "+" + mib(mem-base), "≤ +5 MiB", reached(mem-base <= limit)}}, nil
+	ok := mem-base <= limit
+	return []record.Line{{What: "idle worker, private memory", Unit: record.Bytes, Floor: "this program blocked in main",
+		FloorTime: float64(base), Takes: float64(mem), Target: "≤ +5 MiB", Reached: &ok}}, nil
 }
 
 // untilRead waits until the main goroutine of pid blocks in read(2).

@@ -10,23 +10,43 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/integration/bench/record"
+	"github.com/gonso/gonso/integration/bench/single"
 )
 
 func main() {
 	becomeChild()
-	var o options
+	o := options{peers: sibling{name: "peers"}}
 	flag.IntVar(&o.rounds, "rounds", 7, "how often everything is measured; medians are printed")
 	flag.BoolVar(&o.short, "short", false, "do everything once, to see that it works; the figures mean nothing")
+	var f files
 	run := flag.String("run", "", "only rows whose name matches this `regexp`")
-	profile := flag.String("cpuprofile", "", "write a CPU profile to `file`; its samples have the label contestant")
+	flag.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile of this process to `file`; its samples have the label contestant")
+	flag.StringVar(&f.json, "json", "", "write the results to `file`, too")
+	flag.StringVar(&f.compare, "compare", "", "compare with the results in `file`, which -json has written")
+	plots := flag.String("plot", "", "measure nothing: draw the results in the file that is the argument as SVG, into this `directory`")
 	flag.Parse()
-	if err := bench(os.Stdout, o, *run, *profile); err != nil {
+	begin := time.Now()
+	o.note = func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "bench: %4.0f s: %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
+	}
+	var err error
+	switch {
+	case *plots != "" && flag.NArg() == 1:
+		err = drawPlots(*plots, flag.Arg(0))
+	case *plots != "":
+		err = errors.New("-plot takes one file of results as argument")
+	case flag.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	default:
+		err = bench(os.Stdout, &o, *run, f)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -45,9 +65,15 @@ func becomeChild() {
 type options struct {
 	rounds int
 	short  bool
+	match  func(name string) bool
+	note   func(format string, args ...any) // says what goes on
+	peers  sibling                          // the program that has them
 }
 
-func bench(w io.Writer, o options, run, profile string) error {
+// files are what is read and written beside the table.
+type files struct{ profile, json, compare string }
+
+func bench(w io.Writer, o *options, run string, f files) error {
 	if o.short {
 		o.rounds = 1
 	}
@@ -56,48 +82,141 @@ func bench(w io.Writer, o options, run, profile string) error {
 	}
 	match, err := regexp.Compile(run)
 	if err != nil {
-		return err
+		return fmt.Errorf("-run: %w", err)
 	}
-	if profile != "" {
-		f, err := os.Create(profile)
+	o.match = match.MatchString
+	var then *record.Record
+	if f.compare != "" { // before minutes have gone into a run
+		if then, err = record.Read(f.compare); err != nil {
+			return fmt.Errorf("-compare: %w", err)
+		}
+	}
+	if f.profile != "" {
+		p, err := os.Create(f.profile)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
+		defer p.Close()
+		if err := pprof.StartCPUProfile(p); err != nil {
 			return err
 		}
 		defer pprof.StopCPUProfile()
 	}
-	who := "a plain user"
-	if os.Geteuid() == 0 {
-		who = "root"
+	now, err := newRecord(o)
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(w, "%s, Linux %s, %d CPUs, %s, %d rounds\n", runtime.Version(), release(), runtime.NumCPU(), who, o.rounds)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "WHAT\tFLOOR\t\tTAKES\tRATIO\tTARGET\tREACHED")
-	var errs []error
+	m := now.Machine
+	fmt.Fprintf(w, "%s, Linux %s, %s, %d CPUs, %s, %s, %d rounds\n", now.Go, m.Kernel, m.Processor, len(m.CPUs),
+		now.User, now.Date.Format("2006-01-02 15:04"), o.rounds)
+	defer o.peers.Close()
+	lines, errs := measureAll(o, rows)
+	now.Lines = lines
+	errs = append(errs, record.Table(w, lines))
+	if f.json != "" {
+		errs = append(errs, now.WriteFile(f.json))
+	}
+	if then != nil {
+		fmt.Fprintln(w)
+		errs = append(errs, record.CompareTable(w, then, now))
+	}
+	return errors.Join(errs...)
+}
+
+// measureAll measures the rows that are wanted, and says what it is doing.
+func measureAll(o *options, rows []row) (lines []record.Line, errs []error) {
+	var wanted []row
+	var left time.Duration
 	for _, r := range rows {
-		if !match.MatchString(r.name) {
-			continue
+		if r.wanted(o) {
+			wanted = append(wanted, r)
+			left += r.takes(o)
 		}
-		lines, err := r.measure(&o)
-		var no *notHere
-		switch {
-		case errors.As(err, &no):
-			lines = []line{{what: r.name, floor: "not measured: " + no.what}}
-		case err != nil:
+	}
+	o.say("%d rows, about %s, longer where others use the CPUs", len(wanted), minutes(left))
+	var done time.Duration
+	start := time.Now()
+	for i, r := range wanted {
+		o.say("%2d of %d: %s (%s left)", i+1, len(wanted), r.name, minutes(remaining(left, done, time.Since(start))))
+		ls, err := r.measure(o)
+		left, done = left-r.takes(o), done+r.takes(o)
+		if no, ok := errors.AsType[*notHere](err); ok {
+			ls = []record.Line{{What: r.name, NotMeasured: no.what}}
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
 			continue
 		}
-		for _, l := range lines {
-			fmt.Fprintln(t, l)
+		for _, l := range ls {
+			if l.Row == "" {
+				l.Row = r.name
+			}
+			lines = append(lines, l)
 		}
 	}
-	if err := t.Flush(); err != nil {
-		return err
+	return lines, errs
+}
+
+// remaining corrects what is left by how long it took to do what is done, once that is enough to tell.
+func remaining(left, done, took time.Duration) time.Duration {
+	if took < 20*time.Second || done == 0 {
+		return left
 	}
-	return errors.Join(errs...)
+	return time.Duration(float64(left) * float64(took) / float64(done))
+}
+
+func (o *options) say(format string, args ...any) {
+	if o.note != nil {
+		o.note(format, args...)
+	}
+}
+
+func minutes(d time.Duration) string {
+	if d < 90*time.Second {
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.0f min", d.Minutes())
+}
+
+// newRecord has all but the results.
+func newRecord(o *options) (*record.Record, error) {
+	cpus, err := single.Allowed()
+	if err != nil {
+		return nil, err
+	}
+	r := &record.Record{
+		Command: append([]string{"bench"}, os.Args[1:]...), Date: time.Now().Truncate(time.Second), Go: runtime.Version(),
+		User: "a plain user", Rounds: o.rounds, Short: o.short,
+		Machine: record.Machine{Kernel: release(), Arch: runtime.GOARCH, CPUs: cpus, Processor: field("/proc/cpuinfo", "model name")},
+	}
+	if os.Geteuid() == 0 {
+		r.User = "root"
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		r.Machine.Load = strings.TrimSpace(string(b))
+	}
+	r.Machine.MemoryMiB = memory("MemTotal")
+	return r, nil
+}
+
+// field is the value of the first line "NAME: VALUE" of a file, "" if there is none.
+func field(file, name string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if n, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(n) == name {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// memory is a line of /proc/meminfo in MiB, 0 if it is not there.
+func memory(name string) int {
+	var kib int
+	fmt.Sscan(field("/proc/meminfo", name), &kib)
+	return kib >> 10
 }
 
 func release() string {
@@ -106,13 +225,6 @@ func release() string {
 		return err.Error()
 	}
 	return unix.ByteSliceToString(u.Release[:])
-}
-
-// A line is one of the table.
-type line struct{ what, floor, floorTime, takes, ratio, target, reached string }
-
-func (l line) String() string {
-	return strings.Join([]string{l.what, l.floor, l.floorTime, l.takes, l.ratio, l.target, l.reached}, "\t")
 }
 
 // notHere is what a row lacks on this machine or with this user.
@@ -130,21 +242,4 @@ func possible(what string, err error) error {
 		return &notHere{what, err}
 	}
 	return err
-}
-
-func reached(ok bool) string {
-	if ok {
-		return "yes"
-	}
-	return "NO"
-}
-
-func formatTime(d time.Duration) string {
-	switch {
-	case d < 10*time.Microsecond:
-		return fmt.Sprintf("%.2f µs", float64(d)/1e3)
-	case d < time.Millisecond:
-		return fmt.Sprintf("%.1f µs", float64(d)/1e3)
-	}
-	return fmt.Sprintf("%.2f ms", float64(d)/1e6)
 }

@@ -7,12 +7,18 @@ import (
 	"runtime/pprof"
 	"slices"
 	"time"
+
+	"github.com/gonso/gonso/integration/bench/record"
 )
 
 // A row measures something and tells it in lines.
 type row struct {
 	name    string
-	measure func(*options) ([]line, error)
+	measure func(*options) ([]record.Line, error)
+	// parts are names that may be wanted alone.
+	parts []string
+	// each and once say how long it takes: for each round, and for what is not repeated.
+	each, once time.Duration
 	// race is what is measured if it is ways of doing the same.
 	race func() (*race, error)
 }
@@ -20,7 +26,7 @@ type row struct {
 // A race is several ways of doing the same: the floor, then gonso, then peers.
 type race struct {
 	ways  []way
-	limit limit
+	limit record.Limit
 	close []func() error
 }
 
@@ -51,41 +57,21 @@ func again(f func() error) func(int) (time.Duration, error) {
 	}
 }
 
-// A limit is what is to be reached: at most so many times the floor's time, or,
-// if negative, so many times faster than the floor.
-type limit float64
-
-func (l limit) String() string {
-	switch {
-	case l == 0:
-		return "-"
-	case l < 0:
-		return fmt.Sprintf("≥ %g × faster", -l)
-	}
-	return fmt.Sprintf("≤ %g", float64(l))
+func (r row) wanted(o *options) bool {
+	return o.match == nil || o.match(r.name) || slices.ContainsFunc(r.parts, o.match)
 }
 
-func (l limit) reached(ratio float64) string {
-	switch {
-	case l == 0:
-		return "-"
-	case l < 0:
-		return reached(ratio*float64(-l) <= 1)
+// takes is about how long it takes, for people who wait.
+func (r row) takes(o *options) time.Duration {
+	if o.short {
+		return max(r.once, 200*time.Millisecond)
 	}
-	return reached(ratio <= float64(l))
+	return r.once + time.Duration(o.rounds)*r.each
 }
 
-// ratio is how the limit's ratio is written.
-func (l limit) ratio(r float64) string {
-	if l < 0 {
-		return fmt.Sprintf("1/%.0f", 1/r)
-	}
-	return fmt.Sprintf("%.2f", r)
-}
-
-// raceRow is a row of a race.
-func raceRow(name string, open func() (*race, error)) row {
-	return row{name: name, race: open, measure: func(o *options) ([]line, error) {
+// raceRow is a row of a race of so many ways.
+func raceRow(name string, ways int, open func() (*race, error)) row {
+	return row{name: name, race: open, once: time.Second, each: time.Duration(ways) * share, measure: func(o *options) ([]record.Line, error) {
 		r, err := open()
 		if err != nil {
 			return nil, err
@@ -99,19 +85,24 @@ func raceRow(name string, open func() (*race, error)) row {
 }
 
 // lines tells a race's results: the first of its ways is the floor.
-func (r *race) lines(name string, results [][]time.Duration) []line {
-	floor := results[0]
-	lines := make([]line, 0, len(results))
-	for i, res := range results[1:] {
-		l := line{what: "  " + r.ways[i+1].name, takes: formatTime(median(res)), ratio: r.limit.ratio(median(ratios(res, floor)))}
+func (r *race) lines(name string, results [][]time.Duration) []record.Line {
+	lines := make([]record.Line, 0, len(results))
+	for i := range results[1:] {
+		l := compared("  "+r.ways[i+1].name, r.ways[0].name, results[i+1], results[0])
 		if i == 0 {
-			l.what = name
-			l.floor, l.floorTime = r.ways[0].name, formatTime(median(floor))
-			l.target, l.reached = r.limit.String(), r.limit.reached(median(ratios(res, floor)))
+			l.What, l.Limit = name, r.limit
+			l.Reached = r.limit.Reached(l.Ratio)
 		}
 		lines = append(lines, l)
 	}
 	return lines
+}
+
+// compared is the line of a way and a floor.
+func compared(what, floor string, took, floorTook []time.Duration) record.Line {
+	v, f := nanoseconds(took), nanoseconds(floorTook)
+	ratios := record.Ratios(v, f)
+	return record.Line{What: what, Takes: record.Median(v), Floor: floor, FloorTime: record.Median(f), Ratio: record.Median(ratios), Ratios: ratios}
 }
 
 // Within a round the ways take turns of about slice, for about share each.
@@ -167,19 +158,12 @@ func (w way) timed(n int) (took time.Duration, err error) {
 	return took, err
 }
 
-func median[T ~int64 | ~float64](v []T) T {
-	s := slices.Sorted(slices.Values(v))
-	if n := len(s); n%2 == 0 {
-		return (s[n/2-1] + s[n/2]) / 2
+func nanoseconds(v []time.Duration) []float64 {
+	f := make([]float64, len(v))
+	for i := range v {
+		f[i] = float64(v[i])
 	}
-	return s[len(s)/2]
+	return f
 }
 
-// ratios compares round by round, as only times of the same round do.
-func ratios(v, floor []time.Duration) []float64 {
-	r := make([]float64, len(v))
-	for i := range v {
-		r[i] = float64(v[i]) / float64(floor[i])
-	}
-	return r
-}
+func median(v []time.Duration) time.Duration { return time.Duration(record.Median(nanoseconds(v))) }

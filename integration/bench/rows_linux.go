@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	cni "github.com/containernetworking/plugins/pkg/ns"
@@ -16,26 +17,27 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-var rows = []row{
-	raceRow("Do restored, net", func() (*race, error) { return doRestored(gonso.Net) }),
-	raceRow("Do restored, net+uts+cgroup", func() (*race, error) { return doRestored(gonso.Net | gonso.UTS | gonso.Cgroup) }),
-	raceRow("Do dropped, net", doDropped),
-	raceRow("Func.Do on a thread, net", threadCall),
-	raceRow("process Do, warm", func() (*race, error) { return warmCall(echo) }),
-	raceRow("process Do, warm, not LeavesThreadClean", func() (*race, error) { return warmCall(plainEcho) }),
-	raceRow("process Do, warm, and reexec", warmCallAndReexec),
-	raceRow("process Do, cold", coldCall),
-	raceRow("process Do, cold, pid and time", coldCallPIDTime),
-	raceRow("Command, cold", coldCommand),
-	raceRow("Pool.Get, user+mnt+net with a warm worker", poolGet),
+var rows = slices.Concat([]row{
+	raceRow("Do restored, net", 4, func() (*race, error) { return doRestored(gonso.Net) }),
+	raceRow("Do restored, net+uts+cgroup", 2, func() (*race, error) { return doRestored(gonso.Net | gonso.UTS | gonso.Cgroup) }),
+	raceRow("Do dropped, net", 2, doDropped),
+	raceRow("Func.Do on a thread, net", 2, threadCall),
+	raceRow("process Do, warm", 2, func() (*race, error) { return warmCall(echo) }),
+	raceRow("process Do, warm, not LeavesThreadClean", 2, func() (*race, error) { return warmCall(plainEcho) }),
+	raceRow("process Do, warm, and reexec", 2, warmCallAndReexec),
+	raceRow("process Do, cold", 4, coldCall),
+	raceRow("process Do, cold, pid and time", 2, coldCallPIDTime),
+	raceRow("Command, cold", 5, coldCommand),
+	raceRow("Unshare and Command, user+net", 3, freshCommand),
+	raceRow("Pool.Get, user+mnt+net with a warm worker", 6, poolGet),
 	streamRow(),
-	raceRow("Unshare(User)", makeUser),
-	{name: "Unshare(User) and the launcher", measure: makeUserAndLauncher},
-	raceRow("Unshare(Net)", makeNet),
-	{name: "flat in heap", measure: flatInHeap},
-	{name: "a Set without processes", measure: emptySet},
-	{name: "idle worker", measure: idleWorker},
-}
+	raceRow("Unshare(User)", 4, makeUser),
+	{name: "Unshare(User) and the launcher", measure: makeUserAndLauncher, once: 10 * time.Second, each: 200 * time.Millisecond},
+	raceRow("Unshare(Net)", 2, makeNet),
+	{name: "flat in heap", measure: flatInHeap, once: 8 * time.Second, each: 8 * time.Second},
+	{name: "a Set without processes", measure: emptySet, once: time.Second},
+	{name: "idle worker", measure: idleWorker, once: time.Second},
+}, burdenRows(), warmRows())
 
 // made makes a Set that is closed with the race, and says who may.
 func (r *race) made(types gonso.Type) (*gonso.Set, error) {
@@ -328,6 +330,7 @@ func makeUser() (_ *race, err error) {
 		{"os/exec of it with CLONE_NEWUSER", again(func() error {
 			return runTiny(tiny, &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER})
 		})},
+		{tracedWay, again(unshareTraced)},
 	}
 	return r, nil
 }

@@ -2,13 +2,13 @@ package codec
 
 import (
 	"reflect"
-	"unsafe"
+	"slices"
 )
 
 // Flat is a type whose values are after an assignment what they are after they were encoded and decoded: numbers,
 // booleans, strings, and arrays and structs of them. Its strings are shared, as nobody can change them.
 type Flat struct {
-	strings []uintptr // where they are
+	strings [][]int // the ways to them, by the index of an element or a field
 }
 
 const (
@@ -19,40 +19,36 @@ const (
 // FlatOf returns nil if t is not flat, or too large to be treated as if it were.
 func FlatOf(t reflect.Type) *Flat {
 	f := new(Flat)
-	if t == nil || t.Size() > maxFlatSize || shapeOf(t).bad != nil || !f.add(t, 0) {
+	if t == nil || t.Size() > maxFlatSize || shapeOf(t).bad != nil || !f.add(t, nil) {
 		return nil
 	}
 	return f
 }
 
-func (f *Flat) add(t reflect.Type, at uintptr) bool {
-	sh := shapeOf(t)
-	k := sh.kind // that of a type which encodes itself is none
-	switch {
+// add adds the strings of t, which is found by way.
+func (f *Flat) add(t reflect.Type, way []int) bool {
+	switch k := shapeOf(t).kind; { // that of a type which encodes itself is none
 	case k >= reflect.Bool && k <= reflect.Uint64 || k == reflect.Float32 || k == reflect.Float64:
 		return true
 	case k == reflect.String:
-		f.strings = append(f.strings, at)
+		f.strings = append(f.strings, slices.Clone(way))
 		return len(f.strings) <= maxFlatStrings
 	case k == reflect.Array:
-		one := new(Flat)
-		if !one.add(t.Elem(), 0) || len(one.strings)*t.Len() > maxFlatStrings {
-			return false
-		}
 		for i := range t.Len() {
-			for _, s := range one.strings {
-				f.strings = append(f.strings, at+uintptr(i)*t.Elem().Size()+s)
+			before := len(f.strings)
+			if !f.add(t.Elem(), append(way, i)) {
+				return false
 			}
-			if len(one.strings) == 0 {
+			if len(f.strings) == before { // nor has any other
 				break
 			}
 		}
-		return len(f.strings) <= maxFlatStrings
+		return true
 	case k == reflect.Struct:
 		for i := range t.NumField() {
 			field := t.Field(i)
 			// What is not exported does not cross, and a tag or an embedded struct may keep more from it.
-			if !field.IsExported() || field.Anonymous || field.Tag != "" || !f.add(field.Type, at+field.Offset) {
+			if !field.IsExported() || field.Anonymous || field.Tag != "" || !f.add(field.Type, append(way, i)) {
 				return false
 			}
 		}
@@ -61,11 +57,22 @@ func (f *Flat) add(t reflect.Type, at uintptr) bool {
 	return false
 }
 
-// Len returns how many bytes the strings of the value at p have.
-func (f *Flat) Len(p unsafe.Pointer) int {
-	n := 0
-	for _, at := range f.strings {
-		n += len(*(*string)(unsafe.Add(p, at)))
+// Len returns how many bytes the strings have of the value that p points to.
+func (f *Flat) Len(p any) (n int) {
+	if len(f.strings) == 0 {
+		return 0
+	}
+	v := reflect.ValueOf(p).Elem()
+	for _, way := range f.strings {
+		at := v
+		for _, i := range way {
+			if at.Kind() == reflect.Array {
+				at = at.Index(i)
+			} else {
+				at = at.Field(i)
+			}
+		}
+		n += at.Len()
 	}
 	return n
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/gonso/gonso/internal/codec"
 )
@@ -61,7 +60,7 @@ func TestFlat(t *testing.T) {
 			t.Errorf("%x, and then %x, %v", b, again, err)
 		}
 	}
-	if n, want := codec.FlatOf(reflect.TypeOf(full)).Len(unsafe.Pointer(&full)), len(full.S)+len(full.A[2].Y); n != want {
+	if n, want := codec.FlatOf(reflect.TypeOf(full)).Len(&full), len(full.S)+len(full.A[2].Y); n != want {
 		t.Errorf("%d bytes of strings, want %d", n, want)
 	}
 	for _, v := range []any{
@@ -75,7 +74,7 @@ func TestFlat(t *testing.T) {
 			t.Errorf("%T is flat", v)
 		}
 	}
-	if long := strings.Repeat("x", 1<<20); codec.FlatOf(reflect.TypeOf(long)).Len(unsafe.Pointer(&long)) != 1<<20 {
+	if long := strings.Repeat("x", 1<<20); codec.FlatOf(reflect.TypeOf(long)).Len(&long) != 1<<20 {
 		t.Error("a long string")
 	}
 }
