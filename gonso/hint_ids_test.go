@@ -45,7 +45,7 @@ func TestBrokenRuleForIDsCannotBeMistaken(t *testing.T) {
 		"spans two lines":               {root, []IDMap{{0, 5, 10}}, ok, false, "uid map, line 0 (0 5 10): uids 5-14 are in several lines of the map of W, and the kernel takes lines that are in one: begin another at 10"},
 		"the gid map":                   {root, ok, []IDMap{{0, 1, 1}}, false, "gid map, line 0 (0 1 1): gid 1 is not mapped in W (mapped: 0)"},
 		"no maps above":                 {bare, ok, ok, false, "uid map, line 0 (0 0 1): uid 0 is not mapped in W, which has no uid map"},
-		"root without CAP_SETFCAP":      {without(capSetfcap), []IDMap{{1, 1, 1}, {0, 0, 1}}, ok, false, "uid map, line 1 (0 0 1): it maps uid 0 of W, which takes CAP_SETFCAP there since Linux 5.12, and this process lacks that"},
+		"root without CAP_SETFCAP":      {without(capSetfcap), []IDMap{{1, 1, 1}, {0, 0, 1}}, ok, false, "uid map, line 1 (0 0 1): it maps uid 0 of W, which takes CAP_SETFCAP there since Linux 5.12, and this process lacks that" + giveCapability},
 		"an old kernel":                 {old, ok, ok, false, ""},
 		"without it, not needed":        {without(capSetfcap), []IDMap{{0, 1, 1}}, ok, false, ""},
 		"a plain user's many":           {plain, []IDMap{{0, 7, 2}}, []IDMap{{0, 8, 1}}, true, "uid map: without CAP_SETUID this process can map only its own effective uid, 7, in one line of one id; SubIDs maps more"},
@@ -54,7 +54,7 @@ func TestBrokenRuleForIDsCannotBeMistaken(t *testing.T) {
 		"a plain user's, setgroups":     {plain, []IDMap{{5, 7, 1}}, []IDMap{{5, 8, 1}}, false, "gid map: without CAP_SETGID this process can write it only where setgroups is denied: leave Setgroups(true) out"},
 		"denied above":                  {denied, []IDMap{{5, 7, 1}}, []IDMap{{5, 8, 1}}, false, ""},
 		"root with CAP_SETUID alone":    {without(capSetgid), []IDMap{{0, 1, 9}}, []IDMap{{0, 0, 2}}, true, "gid map: without CAP_SETGID this process can map only its own effective gid, 0, in one line of one id; SubIDs maps more"},
-		"root without any capabilities": {without(capSetuid, capSetgid, capSetfcap), ok, ok, true, "uid map, line 0 (0 0 1): it maps uid 0 of W, which takes CAP_SETFCAP there since Linux 5.12, and this process lacks that"},
+		"root without any capabilities": {without(capSetuid, capSetgid, capSetfcap), ok, ok, true, "uid map, line 0 (0 0 1): it maps uid 0 of W, which takes CAP_SETFCAP there since Linux 5.12, and this process lacks that" + giveCapability},
 		"the last ids":                  {root, []IDMap{{0, 4294967294, 1}}, ok, false, "uid map, line 0 (0 4294967294 1): uid 4294967294 is not mapped in W (mapped: 0-9, 10-19)"},
 	} {
 		if got := c.ev.refusedMaps(c.uid, c.gid, c.deny); got != c.want {
