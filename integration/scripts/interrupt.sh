@@ -41,7 +41,7 @@ try() {
 	TMPDIR=$temp script -qefc "exec $*" "$log" <"$work/keys" >/dev/null 2>&1 &
 	pid=$!
 	exec 9>"$work/keys"
-	for _ in {1..1200}; do # until tests run
+	for _ in {1..6000}; do # until tests run, which a user without a build cache has to build first
 		if grep -qs 'running ' "$log"; then begun=1 && break; fi
 		sleep 0.1
 	done
