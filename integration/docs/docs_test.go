@@ -111,12 +111,9 @@ func needGo(t *testing.T) {
 	}
 }
 
-func TestReadmeProgramsCompileAndRunAsWritten(t *testing.T) {
-	needGo(t)
-	programs := append(blocks(document(t, "README.md"), "go"), blocks(document(t, "integration/docs/reference.md"), "go")...)
-	if len(programs) != 3 {
-		t.Fatalf("the documents have %d Go blocks, this test knows what three of them print", len(programs))
-	}
+// openDir makes a directory of the test's that a plain user finds programs in.
+func openDir(t *testing.T) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "gonso-docs-")
 	if err != nil {
 		t.Fatal(err)
@@ -125,6 +122,16 @@ func TestReadmeProgramsCompileAndRunAsWritten(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func TestReadmeProgramsCompileAndRunAsWritten(t *testing.T) {
+	needGo(t)
+	programs := append(blocks(document(t, "README.md"), "go"), blocks(document(t, "integration/docs/reference.md"), "go")...)
+	if len(programs) != 3 {
+		t.Fatalf("the documents have %d Go blocks, this test knows what three of them print", len(programs))
+	}
+	dir := openDir(t)
 	command, function, closure := build(t, dir, "readmecommand", programs[0]), build(t, dir, "readmefunction", programs[1]),
 		build(t, dir, "readmeclosure", programs[2])
 

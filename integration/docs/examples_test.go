@@ -141,14 +141,7 @@ var (
 // executable has them all: linking each would take minutes.
 func TestExamplesRunAsPrograms(t *testing.T) {
 	needGo(t)
-	dir, err := os.MkdirTemp("", "gonso-docs-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir := openDir(t)
 	all := slices.DeleteFunc(plays(t), func(p play) bool { return p.Play == nil })
 	exe := buildPlays(t, dir, all)
 

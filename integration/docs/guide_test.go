@@ -106,14 +106,7 @@ var taskNeeds = []struct{ what, printed string }{
 
 func TestGuideProgramsPrintWhatItSays(t *testing.T) {
 	needGo(t)
-	dir, err := os.MkdirTemp("", "gonso-docs-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir := openDir(t)
 	numbers := make(map[string]int)
 	var sources [][]byte
 	for _, task := range tasks(t) {
