@@ -31,7 +31,7 @@ func prose(t *testing.T, doc string, f func(n int, line string)) {
 	}
 }
 
-var styled = append([]string{"internal/wire/PROTOCOL.md"}, documents...)
+var styled = append([]string{"internal/wire/PROTOCOL.md", "integration/builder/README.md"}, documents...)
 
 func TestLinesOfDocumentsFitAWindow(t *testing.T) {
 	for _, name := range styled {
