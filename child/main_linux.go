@@ -30,6 +30,7 @@ func init() {
 	if refused = refuseElevated(); refused != nil {
 		return
 	}
+	takeSpinArg()
 	if refused = takeMountArgs(); refused != nil {
 		return
 	}
@@ -40,7 +41,7 @@ func init() {
 // spin is for how long the worker looks for the next frame before it sleeps.
 var spin time.Duration
 
-// takeSpinArg takes what the parent says about that off the arguments. It is no matter if an init function has.
+// takeSpinArg takes the parent's SpinArg off the arguments. If an init function has taken it, the worker does not spin.
 func takeSpinArg() {
 	if len(os.Args) < 2 {
 		return
@@ -65,7 +66,7 @@ func refuseElevated() error {
 	case err != nil:
 		return fmt.Errorf("AT_SECURE is not known: %w", err)
 	case secure:
-		return errors.New("this program runs with more privileges than who started it (AT_SECURE)")
+		return errors.New("this program runs with more privileges than the user who started it (AT_SECURE)")
 	}
 	peer, err := unix.GetsockoptUcred(handshake.SocketFD, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {

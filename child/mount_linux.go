@@ -21,7 +21,6 @@ var perCall struct {
 
 // takeMountArgs looks for what the parent said, and hides it from main.
 func takeMountArgs() error {
-	takeSpinArg()
 	if len(os.Args) != 3 || os.Args[1] != handshake.MountArg {
 		if handshake.EntersMount() {
 			return errArguments

@@ -15,10 +15,11 @@ import (
 )
 
 // A file that was opened inside is used outside. For most files of the kernel that makes no
-// difference: who has opened it (/proc/sys/net), or who has mounted the file system (/sys), says
-// whose they are. This file knows the others.
+// difference: the process that has opened it (/proc/sys/net), or the one that has mounted the file
+// system (/sys), says which namespace is meant. This file knows the others.
 
-// usersFile is a file in which who reads or writes says whose value is meant, not who has opened it.
+// usersFile is a file in which the process that reads or writes says which namespace is meant, and
+// not the one that has opened it.
 type usersFile struct {
 	types Type    // whose value it is
 	fs    int64   // its file system, or 0 for a device
@@ -44,13 +45,13 @@ var usersFiles = []usersFile{
 	// drivers/net/ppp/ppp_generic.c, ppp_ioctl; drivers/infiniband/core/ucma.c, ucma_create_id
 	{types: Net, name: "ppp"},
 	{types: Net, name: "infiniband/rdma_cm"},
-	// kernel/pid_namespace.c, kernel/pid_sysctl.h, kernel/reboot.c. From Linux 6.14 on pid_max is that
-	// of who opens it, which is a thread that is not in the pid namespace (kernel/pid.c).
+	// kernel/pid_namespace.c, kernel/pid_sysctl.h, kernel/reboot.c. From Linux 6.14 on the
+	// opener has its own pid_max, and is a thread that is not in the pid namespace (kernel/pid.c).
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/ns_last_pid"},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/pid_max", since: version{6, 14}},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/cad_pid"},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/vm/memfd_noexec"},
-	// Ids of processes are those of who writes them, or reads them (kernel/cgroup/cgroup.c).
+	// Ids of processes mean those of the reader's or writer's pid namespace (kernel/cgroup/cgroup.c).
 	{types: PID, fs: unix.CGROUP2_SUPER_MAGIC, name: "cgroup.procs"},
 	{types: PID, fs: unix.CGROUP2_SUPER_MAGIC, name: "cgroup.threads"},
 	{types: PID, fs: unix.CGROUP_SUPER_MAGIC, name: "cgroup.procs"},

@@ -52,8 +52,8 @@ type Creation struct {
 	UIDMapTool, GIDMapTool string
 
 	// AtHome returns an error if a child of the calling thread would inherit namespaces that are
-	// not this program's. It is called if no other thread has the same privileges, and so no other
-	// thread can start the process.
+	// not this program's. Then another thread with the same privileges starts the process, or none
+	// does. Nil looks at the mnt namespace and the root alone.
 	AtHome func() error
 
 	by       *starter

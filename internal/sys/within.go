@@ -50,7 +50,8 @@ import (
 //	  RunTool       | read, wait: a tool of the system       | ctx, exitTimeout          | TestToolReapedByOthers...
 //	internal/launcher/process.go
 //	  Started, Continue | write: a launcher that is stopped  | writeTimeout              | -
-//	  Next          | read                                   | ctx                       | TestNextContext
+//	  Next          | poll                                   | soon                      | TestNextContext
+//	                | read                                   | ctx                       | TestNextContext
 //	  Follow        | read: the id of a child                | ctx, followPatience       | TestFollow
 //	  adopt, prove  | wait                                   | writeTimeout, KillTimeout | -
 //	  start         | clone, exec: the launcher's image, in memory | see CloneInto       | TestFrozenCgroup
