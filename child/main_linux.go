@@ -34,9 +34,16 @@ func init() {
 	if refused = takeMountArgs(); refused != nil {
 		return
 	}
-	unix.CloseOnExec(handshake.SocketFD)
+	if ends, refused = wire.TakeEnds(handshake.SocketFD); refused != nil {
+		return
+	}
 	refused = greet(wire.Alive)
 }
+
+var ends wire.Ends
+
+// Ends are this worker's of its connection, for tests whose workers misbehave.
+func Ends() wire.Ends { return ends }
 
 // spin is for how long the worker looks for the next frame before it sleeps.
 var spin time.Duration
@@ -53,7 +60,7 @@ func takeSpinArg() {
 }
 
 func greet(t wire.FrameType) error {
-	return wire.Greet(handshake.SocketFD, wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}, t)
+	return ends.Greet(wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}, t)
 }
 
 // refuseElevated keeps whoever starts a program with more privileges than his own from
@@ -94,12 +101,12 @@ func refuseElevated() error {
 	return fmt.Errorf("it was not started by gonso, or what started it has gained privileges since: its socket is of uid %d and gid %d", uid, gid)
 }
 
-// Main serves calls until the parent closes the socket, and ends the process.
+// Main serves calls until the parent closes the connection, and ends the process.
 // It never returns.
 func Main() {
 	conn, err := (*wire.Conn)(nil), refused
 	if err == nil && handshake.IsWorker() {
-		conn, err = wire.Blocking(handshake.SocketFD)
+		conn, err = ends.Conn()
 	}
 	if conn == nil {
 		if err == nil {

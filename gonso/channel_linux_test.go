@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/testenv"
 )
@@ -567,12 +568,12 @@ func writeWithoutEnd(fd int, b []byte) {
 	}
 }
 
-// pipesToWrite are the pipes of this process that can be written to, but for its standard streams.
+// pipesToWrite are the pipes of this process that can be written to, but for its standard streams and that of its answers.
 func pipesToWrite() (fds []int) {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
 		var fd int
-		if n, _ := fmt.Sscan(e.Name(), &fd); n != 1 || fd <= 2 {
+		if n, _ := fmt.Sscan(e.Name(), &fd); n != 1 || fd <= 2 || fd == child.Ends().Out {
 			continue
 		}
 		var st unix.Stat_t

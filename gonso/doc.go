@@ -37,7 +37,7 @@
 // registered functions if a thread can do their work.
 //
 // The process backend: a worker process runs inside the namespaces. It is this program, started
-// again. Calls go to it over a socket.
+// again. Calls go to it over two pipes.
 //
 // Func.Do chooses the backend. [Set.Plan] says which one it would be, and why.
 //

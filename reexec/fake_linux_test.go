@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
-	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
 )
@@ -25,7 +25,7 @@ import (
 // should, and any other call by misbehaving.
 type fake struct {
 	conn *wire.Conn
-	fd   int
+	ends wire.Ends
 }
 
 const fakePrefix = "fake: "
@@ -39,10 +39,9 @@ func greeted() *fake {
 
 // ungreeted has said Alive, in package init of child.
 func ungreeted() *fake {
-	fd, err := unix.Dup(handshake.SocketFD)
-	check(err)
-	f := &fake{fd: fd}
-	f.conn, err = wire.FromFD(fd)
+	f := &fake{ends: child.Ends()}
+	var err error
+	f.conn, err = f.ends.Conn()
 	check(err)
 	return f
 }
@@ -56,24 +55,22 @@ func check(err error) {
 
 func (f *fake) frame(fr wire.Frame) { check(f.conn.Write(&fr)) }
 
-// raw sends bytes that need not be a frame, with descriptors.
+// raw sends bytes that need not be a frame, and before them descriptors.
 func (f *fake) raw(b []byte, fds ...int) {
-	var oob []byte
 	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
-	}
-	for {
-		n, err := unix.SendmsgN(f.fd, b, oob, nil, unix.MSG_NOSIGNAL)
-		if err == unix.EAGAIN {
-			_, err = unix.Poll([]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLOUT}}, -1)
-			n = 0
-		} else if err == unix.EPIPE || err == unix.ECONNRESET {
+		err := unix.Sendmsg(f.ends.Socket, []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+		if err == unix.EPIPE || err == unix.ECONNRESET {
 			return // it has been seen through
 		}
 		check(err)
-		if b = b[n:]; len(b) == 0 {
+	}
+	for len(b) > 0 {
+		n, err := unix.Write(f.ends.Out, b)
+		if err == unix.EPIPE {
 			return
 		}
+		check(err)
+		b = b[n:]
 	}
 }
 
@@ -149,10 +146,19 @@ var fakes = map[string]func(f *fake, c wire.Frame){
 		f.raw(append(header(byte(wire.Result), 0, 4, c.ID), byte(wire.Returned), 0xff, 0xff, 0xff))
 	},
 	"files without any": func(f *fake, c wire.Frame) { f.raw(header(byte(wire.Result), 3, 0, c.ID)) },
-	"stray files": func(f *fake, c wire.Frame) {
-		f.raw(append(header(byte(wire.Result), 0, 2, c.ID), byte(wire.Returned), 0), devNulls(200)...)
+	"stray files": func(f *fake, c wire.Frame) { // taken for those that come next
+		f.raw(nil, devNulls(200)...)
+		f.raw(append(header(byte(wire.Result), 3, 2, c.ID), byte(wire.Returned), 0), devNulls(3)...)
 	},
 	"stray files, garbage": func(f *fake, c wire.Frame) { f.raw([]byte("xxxxxxxxxxxxxxxxxxxxxxxx"), devNulls(100)...) },
+	"bytes for files": func(f *fake, c wire.Frame) {
+		check(unix.Sendmsg(f.ends.Socket, []byte("bytes"), nil, nil, 0))
+		f.raw(append(header(byte(wire.Result), 3, 2, c.ID), byte(wire.Returned), 0), devNulls(3)...)
+	},
+	"no socket for files": func(f *fake, c wire.Frame) {
+		check(unix.Shutdown(f.ends.Socket, unix.SHUT_RDWR))
+		f.raw(append(header(byte(wire.Result), 3, 2, c.ID), byte(wire.Returned), 0))
+	},
 	"more files than may be": func(f *fake, c wire.Frame) {
 		f.raw(append(header(byte(wire.Result), 253, 2, c.ID), byte(wire.Returned), 0), devNulls(253)...)
 	},
@@ -168,10 +174,7 @@ var fakes = map[string]func(f *fake, c wire.Frame){
 		f.raw(append(header(byte(wire.Result), 50, 1<<20, c.ID), byte(wire.Returned)), devNulls(50)...)
 		os.Exit(0)
 	},
-	"closes and stays": func(f *fake, c wire.Frame) {
-		unix.Close(handshake.SocketFD)
-		f.conn.Close()
-	},
+	"closes and stays": func(f *fake, c wire.Frame) { f.conn.Close() },
 }
 
 func init() {
@@ -188,6 +191,14 @@ func init() {
 		c := f.call()
 		f.raw(append(header(byte(wire.Result), 200, 2, c.ID), byte(wire.Returned), 0), devNulls(200)...)
 		f.call()
+	})
+	testenv.Program(fakePrefix+"unannounced files", func() {
+		f := greeted()
+		for {
+			c := f.call()
+			f.raw(nil, devNulls(200)...)
+			f.answer(c.ID, "fine")
+		}
 	})
 	testenv.Program(fakePrefix+"answers twice", func() {
 		f := greeted()
@@ -229,7 +240,7 @@ func init() {
 	})
 	testenv.Program(fakePrefix+"files for a greeting", func() {
 		hello := wire.Hello{Protocol: wire.Version, PID: 1}.Frame(wire.Ready)
-		ungreeted().raw(append(header(byte(wire.Ready), 0, 8, 0), hello.Payload...), devNulls(20)...)
+		ungreeted().raw(append(header(byte(wire.Ready), 20, 8, 0), hello.Payload...), devNulls(20)...)
 		pauseForever()
 	})
 }
@@ -329,6 +340,25 @@ func TestUnaskedDescriptorsAreClosed(t *testing.T) {
 		if before[fd] == "" && target == "/dev/null" {
 			t.Errorf("descriptor %s is left: %s", fd, target)
 		}
+	}
+	w.Close()
+	unharmed(t, before, pid)
+}
+
+// Descriptors that no answer announces are not even taken, and go with the worker.
+func TestUnannouncedDescriptorsAreNotTaken(t *testing.T) {
+	t.Setenv(testenv.ProgramEnv, fakePrefix+"unannounced files")
+	before := descriptors()
+	w, _ := newWorker(t, WorkerOptions{})
+	pid := workerPID(t, w)
+	with := len(descriptors())
+	for range 10 {
+		if got := mustCall(t, w, "echo", ""); got != "fine" {
+			t.Errorf("%q", got)
+		}
+	}
+	if n := len(descriptors()); n != with {
+		t.Errorf("%d descriptors, were %d", n, with)
 	}
 	w.Close()
 	unharmed(t, before, pid)

@@ -292,7 +292,7 @@ func (p *process) comeUp(ctx context.Context, l *launch) (alive bool, err error)
 
 // abandon ends a process that did not come up, and says why: err is what comeUp said.
 func (p *process) abandon(l *launch, alive bool, err error) error {
-	// A step that was refused says more than the end of the socket it led to.
+	// A step that was refused says more than the end of the connection that it led to.
 	timedOut, closed := errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ErrWorkerClosed)
 	stepErr := l.explain(err)
 	if stepErr == nil && !closed {

@@ -132,7 +132,7 @@ func (p *process) idleEnd() {
 }
 
 // watchEnd ends the conversation when the worker has ended, even if something that it has
-// started keeps its end of the socket.
+// started keeps its ends of the connection.
 func (p *process) watchEnd() {
 	fd, err := unix.PidfdOpen(p.proc.Pid, unix.O_NONBLOCK) // PIDFD_NONBLOCK
 	if err != nil {
@@ -248,13 +248,13 @@ func (p *process) busy() bool {
 	return len(p.calls) > 0
 }
 
-// exitTimeout is how long a worker without a socket may take to end by itself.
+// exitTimeout is how long a worker without a connection may take to end by itself.
 const exitTimeout = 750 * time.Millisecond
 
 // minReap is how long a process that was killed some time ago may take to be reaped.
 const minReap = 100 * time.Millisecond
 
-var errLingers = errors.New("its end of the socket was closed, but it did not end, so it was killed")
+var errLingers = errors.New("its ends of the connection were closed, but it did not end, so it was killed")
 
 // reap waits for the worker's end, which is due, and for what it printed.
 func (p *process) reap(cause error) *DiedError {

@@ -271,13 +271,15 @@ const echoPeer = "echo peer"
 func init() {
 	testenv.Program(echoPeer, func() {
 		runtime.LockOSThread()
+		ends, err := wire.TakeEnds(3)
+		check(err)
 		b := make([]byte, 1<<10)
 		for {
-			n, err := unix.Read(3, b)
+			n, err := unix.Read(ends.In, b)
 			if n <= 0 || err != nil {
 				return
 			}
-			if _, err := unix.Write(3, b[:n]); err != nil {
+			if _, err := unix.Write(ends.Out, b[:n]); err != nil {
 				return
 			}
 		}

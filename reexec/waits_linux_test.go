@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
-	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/testenv"
 	"github.com/gonso/gonso/internal/wire"
@@ -50,11 +50,14 @@ func returnsWithin(t *testing.T, d time.Duration, what string, do func()) {
 	}
 }
 
-// keepSocket leaves the worker's socket to a child, which is killed with the test.
-func keepSocket(f *fake) {
+// keepEnds leaves the worker's ends of the connection to a child, which is killed with the test.
+func keepEnds(f *fake) {
 	c := exec.Command("sleep", "30")
-	s := os.NewFile(uintptr(f.fd), "socket")
-	c.ExtraFiles = []*os.File{s}
+	for _, fd := range []int{f.ends.Socket, f.ends.In, f.ends.Out} {
+		fd, err := unix.Dup(fd)
+		check(err)
+		c.ExtraFiles = append(c.ExtraFiles, os.NewFile(uintptr(fd), "end"))
+	}
 	check(c.Start())
 	check(os.WriteFile(os.Getenv(pidFile), []byte(strconv.Itoa(c.Process.Pid)), 0o600))
 }
@@ -65,11 +68,7 @@ const pidFile = "GONSO_TEST_PID_FILE"
 func (f *fake) someOfCall(n int) (id uint64) {
 	b := make([]byte, n)
 	for have := 0; have < n; {
-		k, err := unix.Read(f.fd, b[have:])
-		if err == unix.EAGAIN {
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLIN}}, -1)
-			continue
-		}
+		k, err := unix.Read(f.ends.In, b[have:])
 		check(err)
 		have += k
 	}
@@ -109,9 +108,9 @@ const unreadyDir = "GONSO_TEST_UNREADY_DIR"
 
 // hostile workers, which do all they can to keep a call, or Close, waiting.
 var hostile = map[string]func(f *fake){
-	"child keeps the socket":  func(f *fake) { f.call(); keepSocket(f); os.Exit(7) },
-	"child keeps it, killed":  func(f *fake) { f.call(); keepSocket(f) },
-	"child keeps it, garbage": func(f *fake) { f.call(); keepSocket(f); f.raw([]byte("xxxxxxxxxxxxxxxxxxxxxxxxxxx")) },
+	"child keeps the ends":    func(f *fake) { f.call(); keepEnds(f); os.Exit(7) },
+	"child keeps it, killed":  func(f *fake) { f.call(); keepEnds(f) },
+	"child keeps it, garbage": func(f *fake) { f.call(); keepEnds(f); f.raw([]byte("xxxxxxxxxxxxxxxxxxxxxxxxxxx")) },
 	"answers unread":          func(f *fake) { f.answer(f.someOfCall(20), "soon") },
 	"reads nothing":           func(f *fake) {},
 	"drip": func(f *fake) {
@@ -121,7 +120,7 @@ var hostile = map[string]func(f *fake){
 		}
 	},
 	"answers half": func(f *fake) { f.raw(append(header(byte(wire.Result), 0, 1<<20, f.call().ID), byte(wire.Returned))) },
-	"closes its socket": func(f *fake) {
+	"closes its ends": func(f *fake) {
 		f.call()
 		_ = unix.CloseRange(3, ^uint(0), 0)
 	},
@@ -159,7 +158,7 @@ var hostile = map[string]func(f *fake){
 		f.call()
 		f.raw([]byte("xxxxxxxxxxxxxxxxxxxxxxxxx"))
 		for range 50 {
-			_ = unix.Sendmsg(f.fd, []byte("x"), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+			_ = unix.Sendmsg(f.ends.Socket, []byte("x"), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		}
 		os.Exit(1)
 	},
@@ -299,10 +298,10 @@ func init() {
 			unix.Pause()
 		}
 	}
-	functions["orphan the socket"] = func(context.Context, codec.Value) *wire.Outcome { // which then has no end
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-		check(err)
-		check(unix.Dup3(fds[0], handshake.SocketFD, 0))
+	functions["orphan the connection"] = func(context.Context, codec.Value) *wire.Outcome { // which then has no end
+		var fds [2]int
+		check(unix.Pipe(fds[:]))
+		check(unix.Dup3(fds[0], child.Ends().In, 0))
 		os.Stderr.WriteString("orphaned\n")
 		for {
 			unix.Pause()

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/child"
 	"github.com/gonso/gonso/internal/codec"
 	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/sys"
@@ -79,8 +80,8 @@ func TestUnknownFunction(t *testing.T) {
 	workerPID(t, w)
 }
 
-// vishvananda/netns#43, CVE-2024-21626: the worker gets its socket and standard
-// streams, whatever this process has open, CLOEXEC or not.
+// vishvananda/netns#43, CVE-2024-21626: the worker gets the ends of its connection
+// and standard streams, whatever this process has open, CLOEXEC or not.
 func TestWorkerCannotInheritDescriptors(t *testing.T) {
 	needUserNS(t)
 	fs, err := create(t.Context(), ownUser())
@@ -100,13 +101,13 @@ func TestWorkerCannotInheritDescriptors(t *testing.T) {
 				got := strings.Fields(mustCall(t, w, "descriptors", ""))
 				slices.Sort(got)
 				// The runtime's poller, its files of cgroups and package procfs's /proc are the worker's own.
-				want := []string{"0=/dev/null", "1=pipe:", "2=pipe:", "3=socket:", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "/sys/fs/cgroup/"}
+				want := []string{"0=/dev/null", "1=pipe:", "2=pipe:", "3=socket:", "in=pipe:", "out=pipe:", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "/sys/fs/cgroup/"}
 				for _, g := range got {
 					if !strings.HasSuffix(g, "=/proc") && !slices.ContainsFunc(want, func(w string) bool { return strings.Contains(g, w) }) {
 						t.Errorf("the worker has %s among %v", g, got)
 					}
 				}
-				if len(got) < 4 || !strings.HasPrefix(got[3], "3=socket:") {
+				if !strings.Contains(strings.Join(got, " "), " 3=socket:") {
 					t.Errorf("descriptors %v", got)
 				}
 				if got := mustCall(t, w, "inherited", ""); !strings.HasPrefix(got, "0=/dev/null 1=pipe:") || strings.Contains(got, "3=") {
@@ -120,7 +121,11 @@ func TestWorkerCannotInheritDescriptors(t *testing.T) {
 func init() {
 	functions["descriptors"] = func(context.Context, codec.Value) *wire.Outcome {
 		var b strings.Builder
+		ends := map[string]string{strconv.Itoa(child.Ends().In): "in", strconv.Itoa(child.Ends().Out): "out"}
 		for fd, target := range descriptors() {
+			if name := ends[fd]; name != "" {
+				fd = name
+			}
 			if !strings.HasPrefix(target, "/proc/") { // the one that lists
 				fmt.Fprintf(&b, "%s=%s ", fd, target)
 			}
@@ -578,7 +583,7 @@ func init() {
 	// Parents that are killed.
 	testenv.Program("idle worker", func() { parentWith("pid") })
 	testenv.Program("busy worker", func() { parentWith("ignore") })
-	for _, f := range []string{"stop", "close all", "orphan the socket"} {
+	for _, f := range []string{"stop", "close all", "orphan the connection"} {
 		testenv.Program("worker: "+f, func() { parentWith(f) })
 		testenv.Program("worker of a user namespace: "+f, func() {
 			program := os.Getenv(testenv.ProgramEnv)
@@ -617,7 +622,7 @@ func parentIn(o WorkerOptions, function string) {
 func TestKilledParentCannotLeaveAWorker(t *testing.T) {
 	needProcess(t)
 	for _, program := range []string{
-		"idle worker", "busy worker", "worker: stop", "worker: close all", "worker: orphan the socket",
+		"idle worker", "busy worker", "worker: stop", "worker: close all", "worker: orphan the connection",
 		"worker of a user namespace: stop", "worker of a user namespace: close all",
 	} {
 		t.Run(program, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 const (
 	// Name is the argv[0] of a worker, by which moby/sys/reexec dispatches it.
 	Name = "gonso-worker"
-	// SocketFD is the worker's end of its socket, the only descriptor it gets besides the
-	// standard streams.
+	// SocketFD is the worker's end of its socket, the only descriptor it is started with besides
+	// the standard streams. Package wire finds the worker's ends of two pipes in there.
 	SocketFD = 3
 	// MountArg as first argument says that MountFD is a mount namespace that each call enters
 	// on its thread, and then the working directory that is the second argument. It is for

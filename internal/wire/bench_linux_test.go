@@ -17,23 +17,29 @@ func init() {
 	testMode["conn"] = connPeer
 }
 
-// rawPeer echoes with nothing but the runtime's poller in between: the floor.
+// rawPeer echoes with nothing but a thread in between: the floor.
 func rawPeer() {
-	unix.SetNonblock(3, true)
-	f := os.NewFile(3, "")
+	ends, err := TakeEnds(3)
+	if err != nil {
+		panic(err)
+	}
 	b := make([]byte, 4096)
 	for {
-		n, err := f.Read(b)
-		if err != nil {
+		n, err := unix.Read(ends.In, b)
+		if n <= 0 || err != nil {
 			return
 		}
-		f.Write(b[:n])
+		unix.Write(ends.Out, b[:n])
 	}
 }
 
 // connPeer answers as a worker does, without a function to run.
 func connPeer() {
-	c, err := FromFD(3)
+	ends, err := TakeEnds(3)
+	if err != nil {
+		panic(err)
+	}
+	c, err := ends.Conn()
 	if err != nil {
 		panic(err)
 	}
@@ -56,13 +62,11 @@ func connPeer() {
 	}
 }
 
-func startPeer(b *testing.B, mode string) *os.File {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+func startPeer(b *testing.B, mode string) *Conn {
+	ours, theirs, err := Pair()
 	if err != nil {
 		b.Fatal(err)
 	}
-	unix.SetNonblock(fds[0], true)
-	ours, theirs := os.NewFile(uintptr(fds[0]), ""), os.NewFile(uintptr(fds[1]), "")
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "WIRE_TEST_PEER="+mode)
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -88,18 +92,14 @@ func BenchmarkRoundTrip(b *testing.B) {
 	raw := startPeer(b, "raw")
 	buf := make([]byte, 4096)
 	rawTrip := func() {
-		if _, err := raw.Write(buf[:40]); err != nil {
+		if _, err := raw.out.file.Write(buf[:40]); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := raw.Read(buf); err != nil {
+		if _, err := raw.in.file.Read(buf); err != nil {
 			b.Fatal(err)
 		}
 	}
-	c, err := connOf(startPeer(b, "conn"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { c.Close() })
+	c := startPeer(b, "conn")
 	trip := func() {
 		in, err := codec.Encode(arg{"/some/path", 42})
 		if err != nil {

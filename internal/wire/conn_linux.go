@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,122 +16,77 @@ import (
 // smallFrame is what Write copies together, because that costs less than gathering.
 const smallFrame = 4 << 10
 
-// scmMaxFD is how many descriptors a message can carry (include/net/scm.h). There is room for all:
-// the kernel closes what does not fit, in recvmsg, which a lingering socket would hold up.
+// A pipe holds 64 KiB. More is asked for when a frame has more, which halves the context switches.
+// Where the kernel refuses, as this user has many large pipes already (pipe(7)), they stay.
+const (
+	usualPipe = 64 << 10
+	largePipe = 256 << 10
+)
+
+// scmMaxFD is how many descriptors a message can carry (include/net/scm.h).
 const scmMaxFD = 253
 
-// A Conn carries frames over a connected SOCK_STREAM unix socket. All methods may be called at the
-// same time.
+// A Conn carries frames between parent and worker. All methods may be called at the same time.
 type Conn struct {
-	file   *os.File
-	closed atomic.Bool
-	raw    syscall.RawConn // file's, so that waiting is the runtime poller's affair
+	socket, in, out end
+	own             int // the parent's reading end of the pipe that it writes to; or -1
+	blocks          bool
+	closed          atomic.Bool
+	over            atomic.Bool // Shutdown was called
 
 	readMu sync.Mutex
-	in     deframer
-	recvOp recvOp
+	frames deframer
+	readOp readOp
 
 	writeMu  sync.Mutex
-	sendOp   sendOp
+	writeOp  writeOp
 	scratch  []byte
 	writeErr error // sticky: part of a frame went out
+	enlarged bool  // or tried to
 }
 
-// recvOp and sendOp are the arguments and results of the functions given to raw. They and the
+// readOp and writeOp are the arguments and results of the functions given to raw. They and the
 // functions live as long as the Conn, so a frame costs no closure.
-type recvOp struct {
-	conn  *Conn
-	fn    func(fd uintptr) (done bool)
-	flags int // to receive with
-	fd    int
-	p     []byte
-	oob   []byte
-	n     int
-	oobn  int
-	got   int // flags of what was received
-	err   error
-	spin  spinner
-	look  func() bool
+type readOp struct {
+	conn *Conn
+	fn   func(fd uintptr) (done bool)
+	fd   int
+	p    []byte
+	n    int
+	err  error
+	spin spinner
+	look func() bool
 }
 
-type sendOp struct {
-	fn    func(fd uintptr) (done bool)
-	flags int
-	bufs  [3][]byte
-	oob   []byte
-	sent  int
-	err   error
+type writeOp struct {
+	end  *end
+	fn   func(fd uintptr) (done bool)
+	bufs [3][]byte
+	sent int
+	err  error
 }
 
-// FromFD makes a Conn of a connected unix stream socket. On success the Conn owns fd, which no
-// longer blocks and is closed by an exec. On failure fd is untouched, as it may well be something
-// else.
-func FromFD(fd int) (*Conn, error) { return fromFD(fd, unix.MSG_DONTWAIT) }
-
-// Greet sends h in a frame of type t on a connected unix stream socket that has no Conn yet. It is no method of
-// Conn, which then stays out of programs that have no use for one.
-func Greet(fd int, h Hello, t FrameType) error {
-	f := h.Frame(t)
-	b := append(header{typ: t, length: len(f.Payload)}.append(nil), f.Payload...)
-	return os.NewSyscallError("send", unix.Send(fd, b, unix.MSG_NOSIGNAL))
-}
-
-// Blocking is FromFD for who has a thread to spare: Read and Write block it in the kernel, which
-// wakes it sooner than the runtime's poller could. There are no deadlines.
-func Blocking(fd int) (*Conn, error) { return fromFD(fd, 0) }
-
-func fromFD(fd, flags int) (*Conn, error) {
-	if err := checkSocket(fd); err != nil {
-		return nil, fmt.Errorf("wire: descriptor %d: %w", fd, err)
-	}
-	unix.CloseOnExec(fd)
-	if err := unix.SetNonblock(fd, flags != 0); err != nil { // which os.NewFile goes by
-		return nil, os.NewSyscallError("fcntl", err)
-	}
+// newConn owns the descriptors if it succeeds. None of those of an end that blocks may be one that does not.
+func newConn(socket, in, out int, blocks bool) (*Conn, error) {
 	registerOnce.Do(registerProtocol)
-	c := &Conn{file: os.NewFile(uintptr(fd), "wire")}
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		return nil, err
+	c := &Conn{own: -1, blocks: blocks}
+	for _, e := range []struct {
+		end *end
+		fd  int
+	}{{&c.socket, socket}, {&c.in, in}, {&c.out, out}} {
+		var err error
+		if *e.end, err = newEnd(e.fd); err != nil {
+			return nil, err
+		}
 	}
-	c.raw = raw
-	c.in.src = &c.recvOp
-	c.recvOp = recvOp{conn: c, oob: make([]byte, unix.CmsgSpace(4*scmMaxFD)), flags: flags | unix.MSG_CMSG_CLOEXEC}
-	c.recvOp.fn, c.recvOp.look = c.recvOp.try, c.recvOp.now
-	c.sendOp = sendOp{flags: flags | unix.MSG_NOSIGNAL}
-	c.sendOp.fn = c.sendOp.try
+	c.frames.src = &c.readOp
+	c.readOp.conn = c
+	c.readOp.fn, c.readOp.look = c.readOp.try, c.readOp.now
+	if blocks {
+		c.readOp.look = c.readOp.queued
+	}
+	c.writeOp.end, c.writeOp.fn = &c.out, c.writeOp.try
 	return c, nil
-}
-
-func checkSocket(fd int) error {
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if err != nil {
-		return os.NewSyscallError("getsockopt", err)
-	}
-	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err != nil {
-		return os.NewSyscallError("getsockopt", err)
-	}
-	if domain != unix.AF_UNIX || typ != unix.SOCK_STREAM {
-		return fmt.Errorf("domain %d type %d is not a unix stream socket", domain, typ)
-	}
-	_, err = unix.Getpeername(fd)
-	return os.NewSyscallError("getpeername", err)
-}
-
-// Pair makes a connection and the descriptor to hand to the worker, which calls FromFD there. Both
-// are closed by an exec that does not pass them on; the caller closes child once the worker has it.
-func Pair() (parent *Conn, child *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	if parent, err = FromFD(fds[0]); err != nil {
-		unix.Close(fds[0])
-		unix.Close(fds[1])
-		return nil, nil, err
-	}
-	return parent, os.NewFile(uintptr(fds[1]), "wire"), nil
 }
 
 // Close ends the connection and wakes Read and Write, which return an error matching os.ErrClosed.
@@ -141,62 +95,54 @@ func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
-	if c.recvOp.flags&unix.MSG_DONTWAIT == 0 { // the poller cannot wake who is in the kernel
-		_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	err := errors.Join(c.out.file.Close(), c.in.file.Close(), c.socket.closeSocket())
+	if c.own >= 0 {
+		unix.Close(c.own)
 	}
-	err := c.close()
+	if c.blocks { // the poller cannot wake who is in the kernel
+		return err
+	}
 	c.readMu.Lock() // soon: Read has been woken
 	defer c.readMu.Unlock()
-	c.in.drop(os.ErrClosed)
+	c.frames.drop(os.ErrClosed)
 	return err
 }
 
-// close closes the socket. With it go the descriptors that are queued in it, of which one may
-// hold up whoever closes the last descriptor of the socket: a duplicate, elsewhere.
-func (c *Conn) close() error {
-	last := -1
-	_ = c.raw.Control(func(fd uintptr) {
-		if n, err := sys.DupFD(int(fd)); err == nil {
-			last = n
-			_ = unix.Shutdown(n, unix.SHUT_RDWR) // what closing would do
-		}
-	})
-	err := c.file.Close()
-	if last >= 0 {
-		sys.WithinTime(sys.CloseTimeout, func() { closeSocket(last) })
-	}
-	return err
-}
-
-// closeSocket closes a socket that was shut down, after what is queued in it.
-func closeSocket(fd int) {
-	defer unix.Close(fd)
-	b, oob := make([]byte, smallFrame), make([]byte, unix.CmsgSpace(4*scmMaxFD))
-	for {
-		n, oobn, _, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		if n == 0 && oobn == 0 && err != unix.EINTR || err != nil && err != unix.EINTR {
-			return
-		}
-		fds, _ := sys.ReceivedFDs(oob[:oobn])
-		closeFDs(fds)
-	}
-}
-
-// Shutdown ends the connection in both directions, whoever else has the other end: Read gives
-// what has arrived and then io.EOF, Write fails. The Conn still has to be closed.
+// Shutdown ends the connection in both directions, whoever else has the other ends: Read gives what has arrived and then
+// io.EOF, Write fails. The Conn, which does not block, still has to be closed.
 func (c *Conn) Shutdown() {
-	_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	c.over.Store(true)
+	c.wake()
+}
+
+// wake wakes all who wait.
+func (c *Conn) wake() {
+	past := time.Unix(1, 0)
+	_ = c.in.file.SetReadDeadline(past)
+	_ = c.out.file.SetWriteDeadline(past)
+	_ = c.socket.file.SetWriteDeadline(past)
 }
 
 // SetReadDeadline bounds Read, unless the Conn is a blocking one (os.ErrNoDeadline); the zero time
 // takes the bound away. A Read that ran out of time (os.ErrDeadlineExceeded) may be repeated unless
 // it had begun on a payload.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	err := c.in.file.SetReadDeadline(t)
+	if c.over.Load() {
+		c.wake()
+	}
+	return err
+}
 
 // waitErr gives the error of raw's methods its public name: they do not.
 func (c *Conn) waitErr(err error) error {
-	if err != nil && c.closed.Load() {
+	switch {
+	case err == nil:
+		return nil
+	case c.closed.Load():
 		return os.ErrClosed
+	case c.over.Load() && isTimeout(err):
+		return os.NewSyscallError("write", unix.EPIPE)
 	}
 	return err
 }
@@ -207,7 +153,7 @@ func (c *Conn) waitErr(err error) error {
 func (c *Conn) Read() (Frame, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
-	got, err := c.in.next()
+	got, err := c.frames.next()
 	if err != nil {
 		return Frame{}, err
 	}
@@ -222,72 +168,76 @@ func (c *Conn) Read() (Frame, error) {
 }
 
 // SetGate has every frame pass g. It is called before the first Read.
-func (c *Conn) SetGate(g Gate) { c.in.gate = g }
+func (c *Conn) SetGate(g Gate) { c.frames.gate = g }
 
-// recv is source's; readMu is held.
-func (op *recvOp) recv(p []byte) (n int, fds []int, lost, err error) {
-	op.p = p
-	err = op.conn.raw.Read(op.fn)
-	op.p = nil
-	if err == nil {
-		err = os.NewSyscallError("recvmsg", op.err)
+// read is source's; readMu is held.
+func (op *readOp) read(p []byte) (n int, err error) {
+	c := op.conn
+	op.p, op.n, op.err = p, 0, nil
+	defer func() { op.p = nil }()
+	if !c.over.Load() {
+		err = c.in.raw.Read(op.fn)
 	}
-	if err == nil && op.n == 0 && op.conn.closed.Load() {
-		err = os.ErrClosed // who blocks finds the end of the connection
+	if c.over.Load() && (err == nil && op.n == 0 || isTimeout(err)) { // what has arrived
+		op.err = nil
+		err = c.in.raw.Control(func(fd uintptr) {
+			if op.fd = int(fd); !op.now() {
+				op.n, op.err = 0, nil
+			}
+		})
+	}
+	if err == nil {
+		err = os.NewSyscallError("read", op.err)
+	}
+	if err == nil && op.n == 0 && c.closed.Load() {
+		err = os.ErrClosed
 	}
 	if err != nil {
-		return 0, nil, nil, op.conn.waitErr(err)
+		return 0, c.waitErr(err)
 	}
-	cut := op.got&unix.MSG_CTRUNC != 0
-	if op.oobn == 0 && !cut {
-		return op.n, nil, nil, nil
-	}
-	// All of them first, so that whatever is wrong with the message, all get closed.
-	if fds, err = sys.ReceivedFDs(op.oob[:op.oobn]); err != nil {
-		err = violation("%v", err)
-	}
-	switch {
-	case len(fds) > MaxFiles: // there is room for one more, and no other reason to cut them there
-		err = violation("more than %d descriptors with one frame", MaxFiles)
-	case cut:
-		lost = sys.NoMoreFiles()
-	}
-	return op.n, fds, lost, err
+	return op.n, nil
 }
 
-func (op *recvOp) discard(fds []int) { closeFDs(fds) }
+// receive is source's.
+func (op *readOp) receive(n int) (fds []int, lost, err error) {
+	if ctlErr := op.conn.socket.raw.Control(func(fd uintptr) { fds, lost, err = receiveFDs(int(fd), n) }); ctlErr != nil {
+		return nil, nil, op.conn.waitErr(ctlErr)
+	}
+	return fds, lost, err
+}
 
-func (op *recvOp) try(fd uintptr) bool {
+func (op *readOp) discard(fds []int) { closeFDs(fds) }
+
+func (op *readOp) try(fd uintptr) bool {
 	op.fd = int(fd)
-	if op.spin.hot && (op.now() || op.spin.until(op.look)) {
+	hot := op.spin.hot
+	if hot && (op.look() || op.spin.until(op.look)) && !op.conn.blocks {
 		op.spin.came()
 		return true
 	}
-	if !op.receive(op.flags) {
+	if !op.now() {
 		return false
 	}
 	op.spin.came()
 	return true
 }
 
-// now is try without waiting.
-func (op *recvOp) now() bool { return op.receive(op.flags | unix.MSG_DONTWAIT) }
-
-func (op *recvOp) receive(flags int) bool {
+// now reads what is there. An end that blocks waits for it.
+func (op *readOp) now() bool {
 	for {
-		op.n, op.oobn, op.got, _, op.err = unix.Recvmsg(op.fd, op.p, op.oob, flags)
+		op.n, op.err = unix.Read(op.fd, op.p)
 		if op.err != unix.EINTR {
-			return op.err != unix.EAGAIN
+			break
 		}
 	}
+	op.n = max(op.n, 0)
+	return op.err != unix.EAGAIN
 }
 
-func closeFDs(fds []int) {
-	files := make([]*os.File, len(fds))
-	for i, fd := range fds {
-		files[i] = sys.NewFile(fd, "received")
-	}
-	sys.CloseReceived(files)
+// queued reports whether there is something to read.
+func (op *readOp) queued() bool {
+	n, err := unix.IoctlGetInt(op.fd, unix.TIOCINQ)
+	return n > 0 || err != nil
 }
 
 // An UnsentError says that nothing of a frame was sent, and that the connection is as good as
@@ -310,42 +260,52 @@ func (c *Conn) Write(f *Frame) error {
 	if h.files == 0 {
 		return c.write(h, f, nil)
 	}
-	return withFDs(f.Files, make([]int, 0, h.files), func(fds []int) error {
-		return c.write(h, f, unix.UnixRights(fds...))
-	})
+	return withFDs(f.Files, make([]int, 0, h.files), func(fds []int) error { return c.write(h, f, fds) })
 }
 
-func (c *Conn) write(h header, f *Frame, oob []byte) error {
+func (c *Conn) write(h header, f *Frame, fds []int) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	if c.writeErr != nil {
 		return c.writeErr
 	}
+	if len(fds) > 0 {
+		switch err := c.socket.sendFDs(fds); {
+		case errors.Is(err, unix.ETOOMANYREFS), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+			return &UnsentError{err} // too many descriptors of this user are on the way (unix(7)), or no memory
+		case err != nil:
+			return c.waitErr(err)
+		}
+	}
+	if h.length > usualPipe && !c.enlarged {
+		c.enlarged = true
+		_ = c.out.raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, largePipe) })
+	}
 	c.scratch = h.append(c.scratch[:0])
-	op := &c.sendOp
+	op := &c.writeOp
 	op.bufs = [3][]byte{c.scratch, f.Payload, f.Tail}
 	if h.length <= smallFrame {
 		c.scratch = append(append(c.scratch, f.Payload...), f.Tail...)
 		op.bufs = [3][]byte{c.scratch}
 	}
-	op.oob, op.sent, op.err = oob, 0, nil
-	err := c.raw.Write(op.fn)
+	op.sent, op.err = 0, nil
+	err := c.out.raw.Write(op.fn)
 	if err == nil {
-		err = os.NewSyscallError("sendmsg", op.err)
+		err = os.NewSyscallError("write", op.err)
 	}
 	err = c.waitErr(err)
-	switch {
-	case op.sent == 0 && (errors.Is(err, unix.ETOOMANYREFS) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)):
-		err = &UnsentError{err} // too many descriptors of this user are on the way (unix(7)), or no memory
-	case err != nil && op.sent > 0:
+	if err != nil && op.sent+len(fds) > 0 {
 		c.writeErr = fmt.Errorf("wire: an earlier frame was cut short: %w", err)
 	}
-	op.bufs, op.oob = [3][]byte{}, nil
+	op.bufs = [3][]byte{}
 	return err
 }
 
-// try sends as much as the socket takes.
-func (op *sendOp) try(fd uintptr) bool {
+// try writes as much as the pipe takes.
+func (op *writeOp) try(fd uintptr) bool {
+	if op.err = op.end.check(int(fd)); op.err != nil {
+		return true
+	}
 	for {
 		for len(op.bufs[0]) == 0 {
 			if len(op.bufs[1])+len(op.bufs[2]) == 0 {
@@ -355,9 +315,9 @@ func (op *sendOp) try(fd uintptr) bool {
 		}
 		var n int
 		if len(op.bufs[1])+len(op.bufs[2]) == 0 { // allocates nothing
-			n, op.err = unix.SendmsgN(int(fd), op.bufs[0], op.oob, nil, op.flags)
+			n, op.err = unix.Write(int(fd), op.bufs[0])
 		} else {
-			n, op.err = unix.SendmsgBuffers(int(fd), op.bufs[:], op.oob, nil, op.flags)
+			n, op.err = unix.Writev(int(fd), op.bufs[:])
 		}
 		switch op.err {
 		case nil:
@@ -369,7 +329,6 @@ func (op *sendOp) try(fd uintptr) bool {
 			return true
 		}
 		op.sent += n
-		op.oob = nil // it went with the first byte
 		for i := range op.bufs {
 			k := min(n, len(op.bufs[i]))
 			op.bufs[i], n = op.bufs[i][k:], n-k

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,71 +20,80 @@ import (
 	"github.com/gonso/gonso/internal/testenv"
 )
 
-func pair(t testing.TB) (a, b *Conn) {
+// pair is what parent and worker have.
+func pair(t testing.TB) (parent, worker *Conn) {
 	t.Helper()
-	a, f, err := Pair()
+	parent, ends := halfPair(t)
+	worker, err := ends.Conn()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if b, err = connOf(f); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
-}
-
-// blockingPair is what parent and worker have.
-// connOf makes a Conn of a duplicate of f, and closes f on success.
-func connOf(f *os.File) (*Conn, error) {
-	dup, err := sys.DupFile(f)
-	if err != nil {
-		return nil, err
-	}
-	fd, err := sys.DupFD(int(dup.Fd()))
-	dup.Close()
-	if err != nil {
-		return nil, err
-	}
-	c, err := FromFD(fd)
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	f.Close()
-	return c, nil
-}
-
-func blockingPair(t testing.TB) (parent, worker *Conn) {
-	t.Helper()
-	parent, f, err := Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd, err := sys.DupFD(int(f.Fd()))
-	f.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if worker, err = Blocking(fd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { parent.Close(); worker.Close() })
 	return parent, worker
 }
 
-// rawPair gives a Conn and the bare other end.
-func rawPair(t testing.TB) (*Conn, int) {
+func halfPair(t testing.TB) (parent *Conn, worker Ends) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	parent, f, err := Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := FromFD(fds[0])
+	defer f.Close()
+	fd, err := sys.DupFD(int(f.Fd()))
+	if err == nil {
+		worker, err = TakeEnds(fd)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close(); unix.Close(fds[1]) })
-	return c, fds[1]
+	return parent, worker
+}
+
+// bare is a worker's end without a Conn.
+type bare struct {
+	t testing.TB
+	Ends
+}
+
+// rawPair gives the parent's Conn and the bare other end.
+func rawPair(t testing.TB) (*Conn, *bare) {
+	t.Helper()
+	c, ends := halfPair(t)
+	b := &bare{t, ends}
+	t.Cleanup(func() { c.Close(); b.close() })
+	return c, b
+}
+
+func (b *bare) close() {
+	unix.Close(b.Socket)
+	unix.Close(b.In)
+	b.end()
+}
+
+// end closes what frames are written to.
+func (b *bare) end() {
+	if b.Out >= 0 {
+		unix.Close(b.Out)
+		b.Out = -1
+	}
+}
+
+func (b *bare) write(p []byte) {
+	for len(p) > 0 {
+		n, err := unix.Write(b.Out, p)
+		if err != nil {
+			return // it is over
+		}
+		p = p[n:]
+	}
+}
+
+// send sends descriptors and then bytes, as far as the socket takes the former.
+func (b *bare) send(p []byte, fds ...int) {
+	if len(fds) > 0 {
+		_ = unix.Sendmsg(b.Socket, []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	}
+	b.write(p)
 }
 
 // noLeak fails the test if it ends with other descriptors than it began with.
@@ -115,7 +126,7 @@ func openFDs(t testing.TB) (open []string) {
 
 func TestBlocking(t *testing.T) {
 	noLeak(t)
-	parent, worker := blockingPair(t)
+	parent, worker := pair(t)
 	if err := worker.SetReadDeadline(time.Now()); !errors.Is(err, os.ErrNoDeadline) {
 		t.Errorf("deadline: %v", err)
 	}
@@ -136,7 +147,7 @@ func TestBlocking(t *testing.T) {
 	}()
 	files := tempFiles(t, "content")
 	wrote := make(chan error, 1)
-	go func() { // more than the socket holds, so that each waits for the other
+	go func() { // more than the pipes hold, so that each waits for the other
 		for id := range uint64(frames) {
 			if err := parent.Write(&Frame{Type: Call, ID: id, Tail: bytes.Repeat([]byte{byte(id)}, 300<<10), Files: files}); err != nil {
 				wrote <- err
@@ -245,15 +256,14 @@ func TestDescriptorsCross(t *testing.T) {
 	noLeak(t)
 	a, b := pair(t)
 	files := tempFiles(t, "one", "two", "three")
-	// All are in the socket before the first Read: frames with and without descriptors share a
-	// recvmsg.
+	// All are there before the first Read: frames with and without descriptors share a read.
 	for _, f := range []Frame{
 		{Type: Call, ID: 1, Payload: []byte("none")},
 		{Type: Call, ID: 2, Files: files[:1]},
 		{Type: Call, ID: 3, Payload: []byte("none")},
 		{Type: Call, ID: 4, Files: files[1:], Payload: []byte("p"), Tail: []byte("t")},
 		{Type: Call, ID: 5, Files: files[2:]},
-		{Type: Call, ID: 6, Files: files, Payload: make([]byte, 100<<10)},
+		{Type: Call, ID: 6, Files: files, Payload: make([]byte, 50<<10)},
 		{Type: Call, ID: 7},
 	} {
 		if err := a.Write(&f); err != nil {
@@ -313,29 +323,28 @@ func TestHostilePeer(t *testing.T) {
 		msgs []msg
 		want error
 	}{
-		"nothing":                  {nil, io.EOF},
-		"half a header":            {[]msg{{whole[:10], 0}}, io.ErrUnexpectedEOF},
-		"header only":              {[]msg{{whole[:headerSize], 0}}, io.ErrUnexpectedEOF},
-		"half a payload":           {[]msg{{whole[:headerSize+3], 0}}, io.ErrUnexpectedEOF},
-		"half a large payload":     {[]msg{{header{typ: Result, length: MaxPayload}.append(nil), 0}, {make([]byte, 70000), 0}}, io.ErrUnexpectedEOF},
-		"cut, with descriptors":    {[]msg{{frameBytes(Result, 2, "payload")[:headerSize+1], 2}}, io.ErrUnexpectedEOF},
-		"half a header with fds":   {[]msg{{whole[:5], 3}}, io.ErrUnexpectedEOF},
-		"magic":                    {[]msg{{bytes.Repeat([]byte{'x'}, 100), 1}}, ErrProtocol},
-		"version":                  {[]msg{{append([]byte{magic, Version + 1}, whole[2:]...), 0}}, ErrProtocol},
-		"reserved":                 {[]msg{{reserved, 0}}, ErrProtocol},
-		"unknown type 0":           {[]msg{{frameBytes(0, 0, ""), 0}}, ErrProtocol},
-		"unknown type":             {[]msg{{frameBytes(endOfTypes, 0, ""), 0}}, ErrProtocol},
-		"oversize":                 {[]msg{{oversize, 1}}, codec.ErrTooLarge},
-		"oversize control":         {[]msg{{frameBytes(Alive, 0, strings.Repeat("x", maxControl+1)), 0}}, codec.ErrTooLarge},
-		"cancel with payload":      {[]msg{{frameBytes(Cancel, 0, "x"), 0}}, codec.ErrTooLarge},
-		"cancel with fds":          {[]msg{{frameBytes(Cancel, 1, ""), 1}}, codec.ErrTooLarge},
-		"too many announced":       {[]msg{{frameBytes(Result, MaxFiles+1, ""), 1}}, codec.ErrTooLarge},
-		"253 descriptors":          {[]msg{{frameBytes(Result, MaxFiles, ""), 253}}, ErrProtocol},
-		"announced, did not come":  {[]msg{{frameBytes(Result, 1, ""), 0}}, ErrProtocol},
-		"fewer than announced":     {[]msg{{frameBytes(Result, 3, ""), 2}}, ErrProtocol},
-		"more than announced":      {[]msg{{frameBytes(Result, 1, ""), 2}}, ErrProtocol},
-		"unannounced":              {[]msg{{whole, 2}}, ErrProtocol},
-		"unannounced in a payload": {[]msg{{whole[:headerSize], 0}, {whole[headerSize:], 1}}, ErrProtocol},
+		"nothing":                 {nil, io.EOF},
+		"half a header":           {[]msg{{whole[:10], 0}}, io.ErrUnexpectedEOF},
+		"header only":             {[]msg{{whole[:headerSize], 0}}, io.ErrUnexpectedEOF},
+		"half a payload":          {[]msg{{whole[:headerSize+3], 0}}, io.ErrUnexpectedEOF},
+		"half a large payload":    {[]msg{{header{typ: Result, length: MaxPayload}.append(nil), 0}, {make([]byte, 70000), 0}}, io.ErrUnexpectedEOF},
+		"cut, with descriptors":   {[]msg{{frameBytes(Result, 2, "payload")[:headerSize+1], 2}}, io.ErrUnexpectedEOF},
+		"half a header with fds":  {[]msg{{whole[:5], 3}}, io.ErrUnexpectedEOF},
+		"magic":                   {[]msg{{bytes.Repeat([]byte{'x'}, 100), 1}}, ErrProtocol},
+		"version":                 {[]msg{{append([]byte{magic, Version + 1}, whole[2:]...), 0}}, ErrProtocol},
+		"reserved":                {[]msg{{reserved, 0}}, ErrProtocol},
+		"unknown type 0":          {[]msg{{frameBytes(0, 0, ""), 0}}, ErrProtocol},
+		"unknown type":            {[]msg{{frameBytes(endOfTypes, 0, ""), 0}}, ErrProtocol},
+		"oversize":                {[]msg{{oversize, 1}}, codec.ErrTooLarge},
+		"oversize control":        {[]msg{{frameBytes(Alive, 0, strings.Repeat("x", maxControl+1)), 0}}, codec.ErrTooLarge},
+		"cancel with payload":     {[]msg{{frameBytes(Cancel, 0, "x"), 0}}, codec.ErrTooLarge},
+		"cancel with fds":         {[]msg{{frameBytes(Cancel, 1, ""), 1}}, codec.ErrTooLarge},
+		"too many announced":      {[]msg{{frameBytes(Result, MaxFiles+1, ""), 1}}, codec.ErrTooLarge},
+		"253 descriptors":         {[]msg{{frameBytes(Result, MaxFiles, ""), 253}}, ErrProtocol},
+		"announced, did not come": {[]msg{{frameBytes(Result, 1, ""), 0}}, ErrProtocol},
+		"fewer than announced":    {[]msg{{frameBytes(Result, 3, ""), 2}}, ErrProtocol},
+		"more than announced":     {[]msg{{frameBytes(Result, 1, ""), 2}}, ErrProtocol},
+		"others came before":      {[]msg{{frameBytes(Cancel, 0, "")[:4], 2}, {frameBytes(Cancel, 0, "")[4:], 0}, {frameBytes(Result, 1, ""), 1}}, ErrProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
@@ -346,21 +355,15 @@ func TestHostilePeer(t *testing.T) {
 			go func() {
 				defer close(done)
 				for _, m := range tt.msgs {
-					var oob []byte
-					if m.fds > 0 {
-						fds := make([]int, m.fds)
-						for i := range fds {
-							fds[i] = int(file.Fd())
-						}
-						oob = unix.UnixRights(fds...)
-					}
-					if err := unix.Sendmsg(peer, m.b, oob, nil, unix.MSG_NOSIGNAL); err != nil {
-						t.Error(err)
-					}
+					peer.send(m.b, slices.Repeat([]int{int(file.Fd())}, m.fds)...)
 				}
-				unix.Shutdown(peer, unix.SHUT_WR)
+				peer.end()
 			}()
-			f, err := c.Read()
+			var f Frame
+			var err error
+			for err == nil {
+				f, err = c.Read()
+			}
 			if !errors.Is(err, tt.want) {
 				t.Errorf("frame %+v, error %v, want %v", f, err, tt.want)
 			}
@@ -384,15 +387,10 @@ func TestSplitEverywhere(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			send := func(from, to int) {
-				// Descriptors ride on the first byte of their frame, so a message begins there.
-				if mid := len(parts[0]); from <= mid && mid < to {
-					if from < mid {
-						unix.Write(peer, all[from:mid])
-					}
-					unix.Sendmsg(peer, all[mid:to], unix.UnixRights(int(file.Fd())), nil, 0)
-					return
+				if mid := len(parts[0]); from <= mid && mid < to { // before their frame begins
+					peer.send(nil, int(file.Fd()))
 				}
-				unix.Write(peer, all[from:to])
+				peer.write(all[from:to])
 			}
 			send(0, cutAt)
 			if cutAt%7 == 0 {
@@ -481,17 +479,7 @@ func TestConcurrentWriters(t *testing.T) {
 }
 
 func TestCloseWakes(t *testing.T) {
-	t.Run("poller", func(t *testing.T) {
-		a, b := pair(t)
-		closeWakes(t, a, b)
-	})
-	t.Run("blocking", func(t *testing.T) {
-		b, a := blockingPair(t)
-		closeWakes(t, a, b)
-	})
-}
-
-func closeWakes(t *testing.T, a, b *Conn) {
+	a, b := pair(t)
 	errs := make(chan error, 2)
 	go func() {
 		_, err := a.Read()
@@ -550,17 +538,17 @@ func TestCloseDropsArrived(t *testing.T) {
 func TestDeadlines(t *testing.T) {
 	c, peer := rawPair(t)
 	whole := frameBytes(Call, 0, "payload")
-	unix.Write(peer, whole[:3])
+	peer.write(whole[:3])
 	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 	if _, err := c.Read(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
 	c.SetReadDeadline(time.Time{})
-	unix.Write(peer, whole[3:])
+	peer.write(whole[3:])
 	if f, err := c.Read(); err != nil || string(f.Payload) != "payload" {
 		t.Errorf("after a deadline within a header: %+v, %v", f, err)
 	}
-	unix.Write(peer, whole[:headerSize+2])
+	peer.write(whole[:headerSize+2])
 	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 	for range 2 {
 		if _, err := c.Read(); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -571,28 +559,117 @@ func TestDeadlines(t *testing.T) {
 
 	wrote := make(chan error)
 	go func() { wrote <- c.Write(&Frame{Type: Call, Tail: make([]byte, 8<<20)}) }()
-	if n, err := unix.Read(peer, make([]byte, 1)); n != 1 || err != nil { // it cannot end
+	if n, err := unix.Read(peer.In, make([]byte, 1)); n != 1 || err != nil { // it cannot end
 		t.Fatal(n, err)
 	}
-	c.file.SetWriteDeadline(time.Unix(1, 0))
+	c.out.file.SetWriteDeadline(time.Unix(1, 0))
 	if err := <-wrote; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
-	c.file.SetWriteDeadline(time.Time{})
+	c.out.file.SetWriteDeadline(time.Time{})
 	if err := c.Write(&Frame{Type: Cancel}); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Write behind half a frame: %v", err)
 	}
 }
 
+// A worker that is gone is seen by who reads. Who writes gets neither an error for it nor a signal.
 func TestWriteToDeadPeer(t *testing.T) {
-	a, b := pair(t)
-	b.Close()
-	if err := a.Write(&Frame{Type: Call}); !errors.Is(err, unix.EPIPE) {
-		t.Errorf("got %v", err)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGPIPE)
+	defer signal.Stop(signals)
+	parent, worker := rawPair(t)
+	worker.close()
+	if err := parent.Write(&Frame{Type: Call}); err != nil {
+		t.Error(err)
+	}
+	if _, err := parent.Read(); err != io.EOF {
+		t.Error(err)
+	}
+	wrote := make(chan error)
+	go func() { wrote <- parent.Write(&Frame{Type: Call, Tail: make([]byte, 8<<20)}) }()
+	await(t, parent, nil)
+	parent.Shutdown()
+	if err := <-wrote; !errors.Is(err, unix.EPIPE) {
+		t.Errorf("behind what the pipe holds: %v", err)
+	}
+	select {
+	case s := <-signals:
+		t.Errorf("got %v", s)
+	default:
 	}
 }
 
-func TestNotASocket(t *testing.T) {
+// Shutdown ends a conversation of which somebody else keeps the other end.
+func TestShutdown(t *testing.T) {
+	for _, blocked := range []bool{false, true} {
+		c, peer := rawPair(t)
+		file := tempFiles(t, "content")[0]
+		peer.send(frameBytes(Result, 1, "first"), int(file.Fd()))
+		peer.write(frameBytes(Result, 0, "second"))
+		if blocked {
+			for range 2 {
+				f, err := c.Read()
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Close()
+			}
+			time.AfterFunc(20*time.Millisecond, c.Shutdown)
+		} else {
+			c.Shutdown()
+			for i, want := range []string{"first", "second"} {
+				f, err := c.Read()
+				if err != nil || string(f.Payload) != want || len(f.Files) != 1-i {
+					t.Errorf("%+v, %v; want %q", f, err, want)
+				}
+				f.Close()
+			}
+		}
+		if _, err := c.Read(); err != io.EOF {
+			t.Errorf("blocked %v: %v", blocked, err)
+		}
+		c.SetReadDeadline(time.Time{})
+		if _, err := c.Read(); err != io.EOF {
+			t.Errorf("again: %v", err)
+		}
+		if err := c.Write(&Frame{Type: Cancel}); !errors.Is(err, unix.EPIPE) {
+			t.Errorf("Write: %v", err)
+		}
+	}
+}
+
+// A descriptor that is another file by now, since the program has closed what was not its own, is
+// not written to.
+func TestFrameCannotGoIntoAnotherFile(t *testing.T) {
+	for name, victim := range map[string]func(parent, worker *Conn) (*Conn, int){
+		"parent": func(parent, worker *Conn) (*Conn, int) { return parent, int(parent.out.file.Fd()) },
+		"worker": func(parent, worker *Conn) (*Conn, int) { return worker, int(worker.out.file.Fd()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent, worker := pair(t)
+			c, fd := victim(parent, worker)
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if err := unix.Dup3(int(w.Fd()), fd, unix.O_CLOEXEC); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			if err := c.Write(&Frame{Type: Result, Payload: []byte("secret")}); err == nil || !strings.Contains(err.Error(), "another file") {
+				t.Errorf("error %v", err)
+			}
+			parent.Close()
+			worker.Close()
+			if b, err := io.ReadAll(r); err != nil || len(b) > 0 {
+				t.Errorf("%q, %v", b, err)
+			}
+		})
+	}
+}
+
+func TestNotTheEndOfAConnection(t *testing.T) {
 	noLeak(t)
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -604,24 +681,28 @@ func TestNotASocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	empty, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	lonely, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, fd := range append(seq[:], lonely) {
+	for _, fd := range append(append(seq[:], lonely), empty[:]...) {
 		f := os.NewFile(uintptr(fd), "")
 		defer f.Close()
-		if _, err := connOf(f); err == nil {
+		if _, err := TakeEnds(fd); err == nil {
 			t.Errorf("descriptor %d was accepted", fd)
 		}
 		if _, err := f.Stat(); err != nil {
 			t.Errorf("a refused file is no longer open: %v", err)
 		}
 	}
-	if _, err := connOf(r); !errors.Is(err, unix.ENOTSOCK) {
+	if _, err := TakeEnds(int(r.Fd())); !errors.Is(err, unix.ENOTSOCK) {
 		t.Errorf("a pipe: %v", err)
 	}
-	if _, err := FromFD(1 << 20); !errors.Is(err, unix.EBADF) {
+	if _, err := TakeEnds(1 << 20); !errors.Is(err, unix.EBADF) {
 		t.Errorf("nothing: %v", err)
 	}
 }
@@ -629,8 +710,8 @@ func TestNotASocket(t *testing.T) {
 // TestReadAllocation: a header that lies about its length costs no memory.
 func TestReadAllocation(t *testing.T) {
 	c, peer := rawPair(t)
-	unix.Write(peer, header{typ: Result, length: MaxPayload}.append(nil))
-	unix.Shutdown(peer, unix.SHUT_WR)
+	peer.write(header{typ: Result, length: MaxPayload}.append(nil))
+	peer.end()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if _, err := c.Read(); err != io.ErrUnexpectedEOF {
@@ -642,16 +723,27 @@ func TestReadAllocation(t *testing.T) {
 	}
 }
 
-// await polls how many bytes wait to be read from c.
+// await polls how many bytes wait to be read from c; with nil, until its own pipe takes no more.
 func await(t testing.TB, c *Conn, enough func(queued int) bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Microsecond)
 	defer tick.Stop()
+	raw, events := c.in.raw, unix.POLLIN
+	if enough == nil {
+		raw, events = c.out.raw, unix.POLLOUT
+		enough = func(n int) bool { return n == 0 }
+	}
 	for range 100_000 {
 		var n int
-		var ioctlErr error
-		err := c.raw.Control(func(fd uintptr) { n, ioctlErr = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-		if err = errors.Join(err, ioctlErr); err != nil {
+		var callErr error
+		err := raw.Control(func(fd uintptr) {
+			if events == unix.POLLIN {
+				n, callErr = unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+			} else {
+				n, callErr = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
+			}
+		})
+		if err = errors.Join(err, callErr); err != nil {
 			t.Error(err)
 			return
 		}

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 )
@@ -11,11 +10,14 @@ import (
 // small enough for an idle worker.
 const readAhead = 4 << 10
 
-// A source is where a deframer has its bytes from: recvmsg.
+// A source is where a deframer has its bytes from: a pipe, and a socket for descriptors.
 type source interface {
-	// recv reads into p, which is not empty, and gives the descriptors that came along, even with
-	// an error; lost is why some of them could not be had. 0 bytes without an error is the end.
-	recv(p []byte) (n int, fds []int, lost, err error)
+	// read reads into p, which is not empty. 0 bytes without an error is the end.
+	read(p []byte) (n int, err error)
+
+	// receive gives the n descriptors that a frame announces, or none and why: lost, if they could
+	// not be had, or an error.
+	receive(n int) (fds []int, lost, err error)
 
 	// discard closes descriptors that nobody will take.
 	discard(fds []int)
@@ -23,13 +25,11 @@ type source interface {
 
 // A deframer cuts the bytes of a source into frames. Its user serialises the calls.
 type deframer struct {
-	src   source
-	buf   []byte // made by the first read
-	r, w  int    // buf[r:w] has been received and not been consumed
-	total int64  // bytes received
-	set   fdSet
-	gate  Gate  // or nil
-	err   error // sticky
+	src  source
+	buf  []byte // made by the first read
+	r, w int    // buf[r:w] has been received and not been consumed
+	gate Gate   // or nil
+	err  error  // sticky
 }
 
 // A Gate is asked about every frame, once its header is there and before any more of it is kept. Its
@@ -44,18 +44,6 @@ func (e *Refusal) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
 func (e *Refusal) Unwrap() error { return e.Err }
-
-// An fdSet is what one recv brought. The kernel ends a recv behind the message that carries
-// descriptors, and gives them with its first byte: a set belongs to a frame that starts at an
-// offset in [from, to). At most one set waits for its frame. All others are violations, so that no
-// peer can make this process hold more descriptors than one frame may have.
-type fdSet struct {
-	fds      []int
-	lost     error // why there are fewer than were sent
-	from, to int64 // equal if there is no set
-}
-
-func (s *fdSet) waits() bool { return s.from < s.to }
 
 // A parcel is a frame with all that came along.
 type parcel struct {
@@ -89,7 +77,6 @@ func (d *deframer) frame() (f parcel, err error) {
 			return f, err
 		}
 	}
-	start := d.total - int64(d.w-d.r)
 	f.header, err = parseHeader(d.buf[d.r : d.r+headerSize])
 	if err == nil && d.gate != nil {
 		err = d.gate(f.typ, f.id, f.length)
@@ -99,7 +86,10 @@ func (d *deframer) frame() (f parcel, err error) {
 		return f, err
 	}
 	d.r += headerSize
-	err = d.take(start, &f)
+	err = nil
+	if f.files > 0 {
+		f.fds, f.lost, err = d.src.receive(f.files)
+	}
 	switch {
 	case err != nil:
 	case refused != nil:
@@ -118,33 +108,6 @@ func (d *deframer) frame() (f parcel, err error) {
 	return f, err
 }
 
-// take gives the frame that starts at offset start the descriptors that it announces.
-func (d *deframer) take(start int64, f *parcel) error {
-	set := d.set
-	if f.files == 0 {
-		if end := start + headerSize + int64(f.length); set.waits() && set.to <= end {
-			return errUnannounced() // no other frame starts where they came
-		}
-		return nil
-	}
-	if !set.waits() || start < set.from || start >= set.to {
-		return violation("%d descriptors announced that did not come", f.files)
-	}
-	if n := len(set.fds); n > f.files || n < f.files && set.lost == nil {
-		return violation("%d descriptors announced where %d came", f.files, n)
-	}
-	d.set = fdSet{}
-	if set.lost == nil {
-		f.fds = set.fds
-		return nil
-	}
-	f.lost = fmt.Errorf("%d of its %d descriptors could not be received: %w", f.files-len(set.fds), f.files, set.lost)
-	d.src.discard(set.fds)
-	return nil
-}
-
-func errUnannounced() error { return violation("descriptors that no frame announced") }
-
 // fill appends to the buffer.
 func (d *deframer) fill() error {
 	if d.buf == nil {
@@ -156,11 +119,7 @@ func (d *deframer) fill() error {
 		d.w = copy(d.buf, d.buf[d.r:d.w])
 		d.r = 0
 	}
-	p := d.buf[d.w:]
-	if d.set.waits() { // not beyond the header that may announce them
-		p = d.buf[d.w : d.r+headerSize]
-	}
-	n, err := d.recv(p, true)
+	n, err := d.read(d.buf[d.w:])
 	d.w += n
 	return err
 }
@@ -180,7 +139,7 @@ func (d *deframer) payload(n int) ([]byte, error) {
 			copy(grown, p)
 			p = grown
 		}
-		got, err := d.recv(p[have:], false)
+		got, err := d.read(p[have:])
 		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -198,7 +157,7 @@ func (d *deframer) skip(n int) error {
 	d.r += have
 	for n -= have; n > 0; {
 		d.r, d.w = 0, 0 // all that was buffered has been passed
-		got, err := d.recv(d.buf[:min(n, len(d.buf))], false)
+		got, err := d.read(d.buf[:min(n, len(d.buf))])
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
@@ -210,21 +169,9 @@ func (d *deframer) skip(n int) error {
 	return nil
 }
 
-// recv is src.recv with io.EOF for the end. Where a frame may start, one set of descriptors may
-// come, and is kept.
-func (d *deframer) recv(p []byte, mayStart bool) (int, error) {
-	n, fds, lost, err := d.src.recv(p)
-	if len(fds) > 0 || lost != nil {
-		if err == nil && n > 0 && mayStart && !d.set.waits() {
-			d.set = fdSet{fds, lost, d.total, d.total + int64(n)}
-		} else {
-			d.src.discard(fds)
-			if err == nil {
-				err = errUnannounced()
-			}
-		}
-	}
-	d.total += int64(n)
+// read is src.read with io.EOF for the end.
+func (d *deframer) read(p []byte) (int, error) {
+	n, err := d.src.read(p)
 	if err == nil && n == 0 {
 		err = io.EOF
 	}
@@ -233,10 +180,8 @@ func (d *deframer) recv(p []byte, mayStart bool) (int, error) {
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// drop closes the descriptors that nobody has taken, and ends the reading.
+// drop ends the reading.
 func (d *deframer) drop(err error) {
-	d.src.discard(d.set.fds)
-	d.set = fdSet{}
 	d.buf = nil
 	if d.err == nil {
 		d.err = err

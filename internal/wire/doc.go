@@ -1,5 +1,6 @@
-// Package wire is what a parent process and its worker say to each other over one SOCK_STREAM unix
-// socketpair: frames, and the messages in them. PROTOCOL.md next to this file draws the dialogue.
+// Package wire is what a parent process and its worker say to each other: frames, which go through
+// two pipes, and the messages in them. Descriptors go through a unix socket. PROTOCOL.md next to
+// this file draws the dialogue.
 //
 // The worker runs in namespaces that somebody else may control, so the peer is not trusted:
 // everything read has a cap on size and number of descriptors, buffers grow with the bytes that
@@ -8,6 +9,7 @@
 // function) that of packages reexec (the parent) and child (the worker).
 //
 // What is where: frame.go and deframe.go are frames and how bytes are cut into them, message.go,
-// place.go and outcome.go their payloads, conn_linux.go the connection. Frames and messages work on
+// place.go and outcome.go their payloads, ends_linux.go the descriptors of a connection,
+// conn_linux.go how frames are read from them and written to them. Frames and messages work on
 // every operating system; [Conn] exists on Linux only.
 package wire

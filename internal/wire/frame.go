@@ -19,7 +19,7 @@ const MaxSpin = time.Millisecond
 
 // Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer
 // is something else.
-const Version = 4
+const Version = 5
 
 // Caps. Both sides check them, when writing and when reading.
 const (

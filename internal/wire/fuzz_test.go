@@ -14,24 +14,35 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// chunks is a source made of bytes: each recv gives at most step of them, and one descriptor with
-// every fdEvery-th.
+// chunks is a source made of bytes: each read gives at most step of them. Every fdEvery-th frame that
+// announces descriptors has them, the next one loses them, and with 0 they never come.
 type chunks struct {
 	b             []byte
 	step, fdEvery int
-	recvs         int
+	asked, last   int
 	open          map[int]bool
 }
 
-func (c *chunks) recv(p []byte) (int, []int, error, error) {
+func (c *chunks) read(p []byte) (int, error) {
 	n := copy(p, c.b[:min(len(c.b), c.step)])
 	c.b = c.b[n:]
-	c.recvs++
-	if n == 0 || c.fdEvery == 0 || c.recvs%c.fdEvery != 0 {
-		return n, nil, nil, nil
+	return n, nil
+}
+
+func (c *chunks) receive(n int) (fds []int, lost, err error) {
+	c.asked++
+	switch {
+	case c.fdEvery == 0:
+		return nil, nil, violation("none")
+	case c.asked%c.fdEvery == 1:
+		return nil, errMine, nil
 	}
-	c.open[c.recvs] = true
-	return n, []int{c.recvs}, nil, nil
+	for range n {
+		c.last++
+		c.open[c.last] = true
+		fds = append(fds, c.last)
+	}
+	return fds, nil, nil
 }
 
 func (c *chunks) discard(fds []int) {
@@ -78,13 +89,10 @@ func FuzzFrame(f *testing.F) {
 			if err != nil {
 				break
 			}
-			if len(f.payload) != f.length || len(f.fds) != f.files {
+			if len(f.payload) != f.length || len(f.fds) != f.files && f.lost == nil || f.lost != nil && f.fds != nil {
 				t.Fatalf("%+v with %d bytes and %d descriptors", f.header, len(f.payload), len(f.fds))
 			}
 			src.discard(f.fds)
-			if len(src.open) > 1 {
-				t.Fatalf("%d sets wait", len(src.open))
-			}
 		}
 		runtime.ReadMemStats(&after)
 		if n := after.TotalAlloc - before.TotalAlloc; n > 8<<20+uint64(64*len(b)) {

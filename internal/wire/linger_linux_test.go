@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,29 +47,22 @@ func lingering(t *testing.T) int {
 // Whoever has the other end cannot hold up who closes what came from there: taken or queued, in
 // one message or in many.
 func TestLingeringSocketCannotHoldUpItsReceiver(t *testing.T) {
-	send := func(t *testing.T, fd int, b []byte, files ...int) {
-		t.Helper()
-		if err := unix.Sendmsg(fd, b, unix.UnixRights(files...), nil, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, do := range map[string]func(t *testing.T, c *Conn, other, linger int){
-		"queued": func(t *testing.T, c *Conn, other, linger int) {
-			send(t, other, []byte("x"), linger)
+	for name, do := range map[string]func(t *testing.T, c *Conn, peer *bare, linger int){
+		"queued": func(t *testing.T, c *Conn, peer *bare, linger int) {
+			peer.send(nil, linger)
 			unix.Close(linger)
 			c.Close()
 		},
-		"queued behind others": func(t *testing.T, c *Conn, other, linger int) {
+		"queued behind others": func(t *testing.T, c *Conn, peer *bare, linger int) {
 			for range 20 {
-				send(t, other, []byte("x"), other)
+				peer.send(nil, peer.In)
 			}
-			send(t, other, []byte("x"), linger)
+			peer.send(nil, linger)
 			unix.Close(linger)
 			c.Close()
 		},
-		"taken": func(t *testing.T, c *Conn, other, linger int) {
-			h := header{typ: Result, files: 1, length: 2, id: 1}
-			send(t, other, append(h.append(nil), 0, 0), linger)
+		"taken": func(t *testing.T, c *Conn, peer *bare, linger int) {
+			peer.send(frameBytes(Result, 1, "ab"), linger)
 			unix.Close(linger)
 			f, err := c.Read()
 			if err != nil || len(f.Files) != 1 {
@@ -77,21 +71,16 @@ func TestLingeringSocketCannotHoldUpItsReceiver(t *testing.T) {
 			f.Close()
 			c.Close()
 		},
-		"too many": func(t *testing.T, c *Conn, other, linger int) {
-			files := make([]int, 253)
-			for i := range files {
-				files[i] = other
-			}
-			files[252] = linger
-			send(t, other, header{typ: Result, files: 251, length: 0, id: 1}.append(nil), files...)
+		"too many": func(t *testing.T, c *Conn, peer *bare, linger int) {
+			peer.send(frameBytes(Result, 250, ""), append(slices.Repeat([]int{peer.In}, 252), linger)...)
 			unix.Close(linger)
 			if _, err := c.Read(); err == nil {
 				t.Error("no error")
 			}
 			c.Close()
 		},
-		"not a frame": func(t *testing.T, c *Conn, other, linger int) {
-			send(t, other, []byte("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), linger)
+		"not a frame": func(t *testing.T, c *Conn, peer *bare, linger int) {
+			peer.send([]byte("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), linger)
 			unix.Close(linger)
 			if _, err := c.Read(); err == nil {
 				t.Error("no error")
@@ -100,18 +89,10 @@ func TestLingeringSocketCannotHoldUpItsReceiver(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, other, err := Pair()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer other.Close()
+			c, peer := rawPair(t)
 			linger := lingering(t)
 			begin := time.Now()
-			if !sys.WithinTime(5*time.Second, func() {
-				if err := sys.OnFD(other, func(fd int) error { do(t, c, fd, linger); return nil }); err != nil {
-					t.Error(err)
-				}
-			}) {
+			if !sys.WithinTime(5*time.Second, func() { do(t, c, peer, linger) }) {
 				t.Fatal("it is held up")
 			}
 			if took := time.Since(begin); took > time.Second {

@@ -26,7 +26,7 @@ func (c *Conn) SetSpin(budget time.Duration) {
 	if budget <= 0 || runtime.GOMAXPROCS(0) < 2 || unix.SchedGetaffinity(0, &cpus) == nil && cpus.Count() < 2 {
 		return
 	}
-	c.recvOp.spin.budget = min(budget, MaxSpin)
+	c.readOp.spin.budget = min(budget, MaxSpin)
 }
 
 // came notes that there were bytes.

@@ -9,7 +9,7 @@ import (
 
 // Nobody looks but where frames came close together, nor for longer than the budget.
 func TestSpinnerLooksOnlyWhereFramesCameTogether(t *testing.T) {
-	s := spinner{budget: MaxSpin}
+	s := spinner{budget: time.Hour}
 	looks := 0
 	look := func(finds int) func() bool {
 		return func() bool {
@@ -20,18 +20,19 @@ func TestSpinnerLooksOnlyWhereFramesCameTogether(t *testing.T) {
 	if s.came(); s.until(look(1)) || looks != 0 {
 		t.Errorf("after one frame: %d looks", looks)
 	}
+	s.last = time.Now().Add(time.Hour) // whatever this machine is busy with
 	if s.came(); !s.hot || !s.until(look(3)) || looks != 3 || !s.hot {
 		t.Errorf("after two: %d looks, hot %v", looks, s.hot)
 	}
-	looks = 0
-	if begin := time.Now(); s.until(look(0)) || looks == 0 || s.hot || time.Since(begin) < MaxSpin {
+	looks, s.budget = 0, 20*time.Millisecond
+	if begin := time.Now(); s.until(look(0)) || looks == 0 || s.hot || time.Since(begin) < s.budget {
 		t.Errorf("in vain: %d looks, hot %v, after %v", looks, s.hot, time.Since(begin))
 	}
 	s.last = time.Now().Add(-together)
 	if s.came(); s.hot {
 		t.Error("hot after a while without frames")
 	}
-	if none := (&spinner{}); none.until(look(1)) {
+	if none := (&spinner{hot: true}); none.until(look(1)) {
 		t.Error("without a budget")
 	}
 }
@@ -39,13 +40,13 @@ func TestSpinnerLooksOnlyWhereFramesCameTogether(t *testing.T) {
 // What spins gets all frames, and its deadlines.
 func TestSpinningConn(t *testing.T) {
 	noLeak(t)
-	ours, theirs := blockingPair(t)
+	ours, theirs := pair(t)
 	for _, c := range []*Conn{ours, theirs} {
 		c.SetSpin(time.Hour)
-		if b := c.recvOp.spin.budget; b != 0 && b != MaxSpin { // 0 on one processor
+		if b := c.readOp.spin.budget; b != 0 && b != MaxSpin { // 0 on one processor
 			t.Errorf("budget %v", b)
 		}
-		c.recvOp.spin.budget = MaxSpin
+		c.readOp.spin.budget = MaxSpin
 	}
 	echoed := make(chan error, 1)
 	go func() {

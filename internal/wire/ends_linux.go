@@ -1,0 +1,248 @@
+package wire
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
+)
+
+// Frames cross in two pipes, one each way: the one who waits is the only one that is woken, and costs half of what a
+// socket does. The socket carries descriptors alone. The worker is started with the socket, and finds its ends of the
+// pipes in there.
+
+// Pair makes a connection and the descriptor to hand to the worker, which calls [TakeEnds] there. Both are closed by an
+// exec that does not pass them on; the caller closes child once the worker has it.
+func Pair() (parent *Conn, child *os.File, err error) {
+	var fds [6]int
+	n := 0
+	defer func() {
+		if err != nil {
+			for _, fd := range fds[:n] {
+				unix.Close(fd)
+			}
+		}
+	}()
+	for _, step := range []struct {
+		name string
+		fn   func(p []int) error
+	}{
+		{"socketpair", func(p []int) (err error) {
+			both, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			p[0], p[1] = both[0], both[1]
+			return err
+		}},
+		{"pipe2", func(p []int) error { return unix.Pipe2(p, unix.O_CLOEXEC) }},
+		{"pipe2", func(p []int) error { return unix.Pipe2(p, unix.O_CLOEXEC) }},
+	} {
+		if err := step.fn(fds[n : n+2]); err != nil {
+			return nil, nil, os.NewSyscallError(step.name, err)
+		}
+		n += 2
+	}
+	to, from := fds[2:4], fds[4:6]
+	if err := unix.Sendmsg(fds[0], []byte{0}, unix.UnixRights(to[0], from[1]), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT); err != nil {
+		return nil, nil, os.NewSyscallError("sendmsg", err)
+	}
+	for _, fd := range []int{fds[0], to[1], from[0]} { // which os.NewFile goes by
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, nil, os.NewSyscallError("fcntl", err)
+		}
+	}
+	parent, err = newConn(fds[0], from[0], to[1], false)
+	if err != nil {
+		return nil, nil, err
+	}
+	unix.Close(from[1])
+	// A pipe that has a reader cannot break: nobody ever gets SIGPIPE for it, neither a program that asks to be notified
+	// nor one in which Go is a guest.
+	parent.own = to[0]
+	return parent, os.NewFile(uintptr(fds[1]), "wire"), nil
+}
+
+// Ends are what a worker has of its connection before it makes a [Conn] of them.
+type Ends struct {
+	Socket int // for descriptors
+	In     int // the end of a pipe to read frames from
+	Out    int // the end of a pipe to write frames to
+}
+
+// TakeEnds takes the ends of the pipes out of the socket that the worker was started with. They are closed by an exec, as
+// is the socket from then on.
+func TakeEnds(socket int) (Ends, error) {
+	e := Ends{Socket: socket, In: -1, Out: -1}
+	if err := checkSocket(socket); err != nil {
+		return e, fmt.Errorf("wire: descriptor %d: %w", socket, err)
+	}
+	unix.CloseOnExec(socket)
+	fds, lost, err := receiveFDs(socket, 2)
+	if err == nil {
+		err = lost
+	}
+	if err != nil {
+		return e, fmt.Errorf("wire: the ends of the pipes: %w", err)
+	}
+	e.In, e.Out = fds[0], fds[1]
+	return e, nil
+}
+
+// Greet sends h in a frame of type t. It is no method of Conn, which then stays out of programs that have no use for one.
+func (e Ends) Greet(h Hello, t FrameType) error {
+	f := h.Frame(t)
+	b := append(header{typ: t, length: len(f.Payload)}.append(nil), f.Payload...)
+	_, err := unix.Write(e.Out, b) // a new pipe has room
+	return os.NewSyscallError("write", err)
+}
+
+// Conn gives a Conn for who has a thread to spare: Read and Write block it in the kernel, which wakes it sooner than the
+// runtime's poller could. There are no deadlines, and Close does not wake them.
+func (e Ends) Conn() (*Conn, error) { return newConn(e.Socket, e.In, e.Out, true) }
+
+func checkSocket(fd int) error {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	if domain != unix.AF_UNIX || typ != unix.SOCK_STREAM {
+		return fmt.Errorf("domain %d type %d is not a unix stream socket", domain, typ)
+	}
+	_, err = unix.Getpeername(fd)
+	return os.NewSyscallError("getpeername", err)
+}
+
+// An end is a descriptor of the connection. Waiting on it is the runtime poller's affair, unless it blocks.
+type end struct {
+	file *os.File
+	raw  syscall.RawConn
+	id   fileID
+}
+
+type fileID struct{ dev, ino uint64 }
+
+func idOf(fd int) (id fileID, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return id, os.NewSyscallError("fstat", err)
+	}
+	return fileID{uint64(st.Dev), uint64(st.Ino)}, nil
+}
+
+func newEnd(fd int) (e end, err error) {
+	if e.id, err = idOf(fd); err != nil {
+		return e, err
+	}
+	e.file = os.NewFile(uintptr(fd), "wire")
+	e.raw, err = e.file.SyscallConn()
+	return e, err
+}
+
+// check finds that fd is still what the end was made of. A program may close all descriptors, as daemons do, and open
+// its own: nothing goes into those. To look costs 0.2 µs.
+func (e *end) check(fd int) error {
+	id, err := idOf(fd)
+	if err == nil && id != e.id {
+		err = fmt.Errorf("descriptor %d was closed by somebody else and is another file now", fd)
+	}
+	return err
+}
+
+// receiveFDs takes the n descriptors that were sent before their frame was, and are there. lost is why some of them could
+// not be had. They belong to the caller.
+func receiveFDs(socket, n int) (fds []int, lost, err error) {
+	// There is room for all that the kernel can bring: it closes what does not fit, in recvmsg, which a lingering socket
+	// would hold up.
+	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4*scmMaxFD))
+	var got, oobn, flags int
+	for {
+		got, oobn, flags, _, err = unix.Recvmsg(socket, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err == unix.EAGAIN || err == nil && got == 0 {
+		return nil, nil, violation("%d descriptors announced that did not come", n)
+	}
+	if err != nil {
+		return nil, nil, os.NewSyscallError("recvmsg", err)
+	}
+	// All of them first, so that whatever is wrong with the message, all get closed.
+	fds, err = sys.ReceivedFDs(oob[:oobn])
+	cut := flags&unix.MSG_CTRUNC != 0
+	switch {
+	case err != nil:
+		err = violation("%v", err)
+	case len(fds) > n || len(fds) < n && !cut:
+		err = violation("%d descriptors announced where %d came", n, len(fds))
+	case cut:
+		lost = fmt.Errorf("%d of its %d descriptors could not be received: %w", n-len(fds), n, sys.NoMoreFiles())
+	}
+	if err != nil || lost != nil {
+		closeFDs(fds)
+		fds = nil
+	}
+	return fds, lost, err
+}
+
+// sendFDs sends descriptors, all or none. The frame that announces them is sent afterwards.
+func (e *end) sendFDs(fds []int) error {
+	oob := unix.UnixRights(fds...)
+	var sendErr error
+	err := e.raw.Write(func(fd uintptr) (done bool) {
+		for {
+			sendErr = unix.Sendmsg(int(fd), []byte{0}, oob, nil, unix.MSG_NOSIGNAL)
+			if sendErr != unix.EINTR {
+				return sendErr != unix.EAGAIN
+			}
+		}
+	})
+	if err == nil {
+		err = os.NewSyscallError("sendmsg", sendErr)
+	}
+	return err
+}
+
+func closeFDs(fds []int) {
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		files[i] = sys.NewFile(fd, "received")
+	}
+	sys.CloseReceived(files)
+}
+
+// closeSocket closes the socket. With it go the descriptors that are queued in it, of which one may
+// hold up whoever closes the last descriptor of the socket: a duplicate, elsewhere.
+func (e *end) closeSocket() error {
+	last := -1
+	_ = e.raw.Control(func(fd uintptr) {
+		if n, err := sys.DupFD(int(fd)); err == nil {
+			last = n
+			_ = unix.Shutdown(n, unix.SHUT_RDWR) // what closing would do
+		}
+	})
+	err := e.file.Close()
+	if last >= 0 {
+		sys.WithinTime(sys.CloseTimeout, func() { drainSocket(last) })
+	}
+	return err
+}
+
+// drainSocket closes a socket that was shut down, after what is queued in it.
+func drainSocket(fd int) {
+	defer unix.Close(fd)
+	b, oob := make([]byte, smallFrame), make([]byte, unix.CmsgSpace(4*scmMaxFD))
+	for {
+		n, oobn, _, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		if n == 0 && oobn == 0 && err != unix.EINTR || err != nil && err != unix.EINTR {
+			return
+		}
+		fds, _ := sys.ReceivedFDs(oob[:oobn])
+		closeFDs(fds)
+	}
+}
