@@ -13,8 +13,9 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// openOwnFile opens the file of this program. /proc/self/exe is that of a loader, where the program was started
-// as its argument: ld-linux.so ./program. The file that this code is mapped from is told by /proc/self/maps.
+// openOwnFile opens the file of this program, which /proc/self/exe is. But that is a loader where the program was
+// started as its argument: ld-linux.so ./program. Then /proc/self/maps tells the file that this code is mapped from. In
+// a program that loads Go as a shared library it would be that library.
 func openOwnFile() (fd int, err error) {
 	fd, err = procfs.Link("self/exe", unix.O_PATH)
 	if err != nil {
@@ -29,7 +30,7 @@ func openOwnFile() (fd int, err error) {
 		return fd, nil
 	}
 	own, ino := mappedFrom(maps, uint64(reflect.ValueOf(openOwnFile).Pointer()))
-	if own == "" || own == exe {
+	if own == "" || own == exe || !isLoader("self/exe") {
 		return fd, nil
 	}
 	unix.Close(fd)
@@ -45,6 +46,18 @@ func openOwnFile() (fd int, err error) {
 		unix.Close(fd)
 	}
 	return -1, &os.PathError{Op: "open", Path: own, Err: fmt.Errorf("%w; it is this program, which was started by way of %s", err, exe)}
+}
+
+// isLoader reports whether an executable needs no loader itself. Loaders can be read by everybody.
+func isLoader(name string) bool {
+	fd, err := procfs.Link(name, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	e, err := readELF(f)
+	return err == nil && !e.interp
 }
 
 var errReplaced = errors.New("the file was replaced since it was started")

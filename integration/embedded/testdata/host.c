@@ -1,0 +1,7 @@
+extern void GonsoInit(void);
+extern int GonsoRun(void);
+
+int main(void) {
+	GonsoInit();
+	return GonsoRun();
+}
