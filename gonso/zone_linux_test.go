@@ -2,10 +2,12 @@ package gonso
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -183,9 +185,7 @@ func TestPacketsCannotGoToAZoneOfTheHost(t *testing.T) {
 		wantZone(t, "the local address", conn.LocalAddr(), "fe80::1")
 		wantZone(t, "the remote address", conn.RemoteAddr(), "fe80::1")
 		b := make([]byte, 16)
-		for _, x := range []net.Conn{conn, pc.(net.Conn)} {
-			x.SetReadDeadline(time.Now().Add(testenv.Limit))
-		}
+		conn.SetReadDeadline(time.Now().Add(testenv.Limit))
 		addrPort := func(a netip.AddrPort, err error) (net.Addr, error) { return net.UDPAddrFromAddrPort(a), err }
 		for name, turn := range map[string]struct {
 			read  func() (net.Addr, error)
@@ -220,10 +220,16 @@ func TestPacketsCannotGoToAZoneOfTheHost(t *testing.T) {
 				},
 			},
 		} {
-			if _, err := conn.Write([]byte("question")); err != nil {
-				t.Fatal(err)
-			}
-			from, err := turn.read()
+			var from net.Addr
+			// The kernel notices later that a new interface has a cable, and has no route meanwhile.
+			testenv.Eventually(t, name+": the question arrives", func() bool {
+				if _, err := conn.Write([]byte("question")); err != nil {
+					t.Log(err)
+				}
+				pc.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+				from, err = turn.read()
+				return !errors.Is(err, os.ErrDeadlineExceeded)
+			})
 			if err != nil || from.String() != conn.LocalAddr().String() {
 				t.Fatalf("%s: from %v, %v; want %v", name, from, err, conn.LocalAddr())
 			}
@@ -247,7 +253,11 @@ func TestPacketsCannotGoToAZoneOfTheHost(t *testing.T) {
 		if _, err := v4.Write([]byte("four")); err != nil {
 			t.Error(err)
 		}
+		pc.SetReadDeadline(time.Now().Add(testenv.Limit))
 		n, from, err := pc.ReadFrom(b)
+		for err == nil && string(b[:n]) == "question" { // one that was late, and asked again
+			n, from, err = pc.ReadFrom(b)
+		}
 		if err != nil || string(b[:n]) != "four" || from.String() != v4.LocalAddr().String() {
 			t.Fatalf("%q from %v, %v", b[:n], from, err)
 		}
