@@ -49,19 +49,14 @@ var unpacked = gonso.Register("unpacked", func(_ context.Context, u unpack) (fil
 
 func main() {
 	gonso.Init()
-	if len(os.Args) != 2 {
-		log.Fatal("usage: untar DIR <ARCHIVE")
-	}
-	dir := os.Args[1]
 	ctx := context.Background()
 	s, err := gonso.Unshare(gonso.User, gonso.SubIDs())
-	if err != nil {
-		log.Fatal(err)
+	if err != nil || len(os.Args) != 2 {
+		log.Fatal("usage: untar DIR <ARCHIVE ", err)
 	}
 	defer s.Close()
-
-	files, err := unpacked.Do(ctx, s, unpack{Archive: os.Stdin, Dir: dir})
-	fmt.Println(files, "files", err)
+	dir := os.Args[1]
+	fmt.Println(unpacked.Do(ctx, s, unpack{Archive: os.Stdin, Dir: dir}))
 	c := s.Command(ctx, "sh", "-c", "stat -c '%n: %u' *") // the owners, as they are inside
 	c.Dir, c.Stdout, c.Stderr = dir, os.Stdout, os.Stderr
 	if err := c.Run(); err != nil {
