@@ -204,7 +204,7 @@ func errorExample(t *testing.T) string {
 }
 
 func TestDocumentsNameFilesThatExist(t *testing.T) {
-	path := regexp.MustCompile("`([\\w.{},/-]+(?:/|\\.(?:go|s|md|sh|mod|ya?ml)))`|\\]\\(([^):#]+)\\)")
+	path := regexp.MustCompile("`([\\w.{},/-]+(?:/|\\.(?:go|s|md|sh|mod|ya?ml)))`|\\]\\(([^):#\\s]+)\\)")
 	n := 0
 	for _, doc := range documents {
 		for _, m := range path.FindAllStringSubmatch(document(t, doc), -1) {
