@@ -398,9 +398,9 @@ func (c *Cmd) Wait() error {
 	return err
 }
 
-// await waits for the end of what was started. Once the context is done, or it never took
-// over, and it was killed, but cannot be reaped, it is waited for elsewhere: who traces it keeps
-// it for as long as they like.
+// await waits for the end of the process that was started. If the process was killed, and cannot be
+// reaped, a goroutine waits for it from then on: a tracer may keep it as long as it likes. That is
+// so once the context is done, or if the program never took over.
 func (c *Cmd) await(in *exec.Cmd) error {
 	pid := in.Process.Pid
 	done := make(chan error, 1)

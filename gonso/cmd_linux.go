@@ -22,9 +22,10 @@ func (s *Set) exposed() bool {
 	return c.exposes(c.foreign)
 }
 
-// onThreadAtHome runs f where the program, which inherits what the Set does not have, gets that from this
-// program and not from a closure that starts it; where a path is what it is to this process, too: what a child
-// executes is found by one, and so are the files of /dev that exec.Cmd opens.
+// onThreadAtHome runs f on a thread whose namespaces are this program's own. The child inherits the
+// namespaces that the Set does not have; they must not be those of a closure that starts it. Paths
+// must be this process's own there, too: the file that a child executes is found by a path, and so
+// are the files of /dev that exec.Cmd opens.
 func (c *Cmd) onThreadAtHome(f func()) {
 	core, err := c.set.acquire("start")
 	if err != nil {
@@ -283,9 +284,9 @@ func (c *Cmd) programEnv() ([]string, error) {
 	return append([]string{}, e.Environ()...), nil
 }
 
-// lookIn lists where a name may be, each place once. Relative directories are
-// left out, as package exec refuses what it finds there, and names that are too long
-// to be anything: there the search goes on.
+// lookIn lists the paths at which a program may be, each once. It leaves out relative directories,
+// because package exec refuses files found there. It leaves out paths that are too long to exist,
+// so that the search goes on.
 func lookIn(env []string, name string) (paths []string) {
 	seen := make(map[string]bool)
 	for _, dir := range filepath.SplitList(searchPath(env)) {

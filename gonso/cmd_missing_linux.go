@@ -16,9 +16,9 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Why a program was not there. The kernel says ENOENT to the program, to the interpreter that a
-// script names, and to the loader of a dynamically linked program alike (execve(2)). So it is looked
-// for inside once more, after the failure.
+// Why a program was not found. The kernel says ENOENT if the program is missing, but also if the
+// interpreter of a script is, or the loader of a dynamically linked program (execve(2)). So gonso
+// looks inside once more, after the failure.
 
 // lookTimeout is how long file systems inside may take to answer when gonso looks for a hint.
 const lookTimeout = 2 * time.Second
@@ -229,8 +229,8 @@ func (l *insideView) why(path string) string {
 	})
 }
 
-// within runs look, which looks at files. If they do not answer in time, a goroutine waits on and owns
-// root.
+// within runs look, which looks at files. If they do not answer in time, a goroutine waits on, and
+// owns root.
 func (l *insideView) within(look func() string) string {
 	last := *l
 	why, err := sys.Within(l.ctx, func() (string, error) { return look(), nil }, func(string) { last.closeRoot() })
