@@ -48,7 +48,8 @@ func main() {
 	ctx := context.Background()
 	image := must(os.MkdirTemp("", "image-")) // it has one program and one file
 	defer os.RemoveAll(image)
-	must(exec.Command("sh", "-c", "cp $(command -v busybox) $0; echo original >$0/file", image).Output())
+	const prepare = "cp $0 $1/busybox && echo original >$1/file"
+	must(exec.Command("sh", "-c", prepare, must(exec.LookPath("busybox")), image).Output())
 
 	s := must(gonso.Unshare(gonso.User | gonso.Mount | gonso.PID | gonso.Net | gonso.UTS | gonso.IPC))
 	defer s.Close()

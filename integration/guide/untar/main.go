@@ -17,8 +17,7 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// unpack is the argument of unpacked: an archive, and where it goes to.
-type unpack struct {
+type unpack struct { // the argument of unpacked
 	Archive io.Reader
 	Dir     string
 }
@@ -49,16 +48,17 @@ var unpacked = gonso.Register("unpacked", func(_ context.Context, u unpack) (fil
 
 func main() {
 	gonso.Init()
-	ctx := context.Background()
+	if len(os.Args) != 2 {
+		log.Fatal("usage: untar DIR <ARCHIVE")
+	}
 	s, err := gonso.Unshare(gonso.User, gonso.SubIDs())
-	if err != nil || len(os.Args) != 2 {
-		log.Fatal("usage: untar DIR <ARCHIVE ", err)
+	if err != nil {
+		log.Fatal(err)
 	}
 	defer s.Close()
-	dir := os.Args[1]
-	fmt.Println(unpacked.Do(ctx, s, unpack{Archive: os.Stdin, Dir: dir}))
-	c := s.Command(ctx, "sh", "-c", "stat -c '%n: %u' *") // the owners, as they are inside
-	c.Dir, c.Stdout, c.Stderr = dir, os.Stdout, os.Stderr
+	fmt.Println(unpacked.Do(context.Background(), s, unpack{Archive: os.Stdin, Dir: os.Args[1]}))
+	c := s.Command(context.Background(), "sh", "-c", "stat -c '%n: %u' *") // the owners, as they are inside
+	c.Dir, c.Stdout, c.Stderr = os.Args[1], os.Stdout, os.Stderr
 	if err := c.Run(); err != nil {
 		log.Fatal(err)
 	}
