@@ -28,7 +28,7 @@ const root = "../.."
 
 var documents = []string{
 	"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md",
-	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/guide.md", "integration/docs/moving.md", "integration/docs/reference.md",
+	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/guide.md", "integration/docs/moving.md", "integration/docs/newcomer.md", "integration/docs/reference.md",
 	"integration/docs/requirements.md",
 }
 
