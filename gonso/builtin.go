@@ -7,9 +7,9 @@ import (
 	"github.com/gonso/gonso/child"
 )
 
-// A builtin is a function that gonso itself runs inside. It is registered when it is first used and, in a
-// worker, by serve: not in package init, as what that knows is linked into every program, with all that
-// registered functions take.
+// A builtin is a function of gonso's own that runs inside. It is registered at its first use; in a
+// worker, serve registers it. Package init does not: the linker would then put everything that
+// registered functions need into every program.
 type builtin[In, Out any] struct {
 	once sync.Once
 	f    *Func[In, Out]

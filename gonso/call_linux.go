@@ -10,9 +10,9 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// callOnThread runs a registered function on a thread. Its outcome goes through
-// the wire's encoding, which is what makes it the same as from a process. It takes
-// the argument's files over; those of the outcome are the caller's.
+// callOnThread runs a registered function on a thread. It encodes and decodes the outcome as the
+// wire does, so that threads and processes give the same outcome. It owns the argument's files; the
+// caller owns the files of the outcome.
 func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value, clean bool, o doConfig) (*wire.Outcome, error) {
 	defer in.Close()
 	var out *wire.Outcome
@@ -43,8 +43,8 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value
 	return nil, err
 }
 
-// callInProcess runs a registered function in the Set's worker, or in a process
-// of its own. Its result has at most so many bytes. It takes the argument's files over.
+// callInProcess runs a registered function in the Set's worker, or in a new process. The result has
+// at most so many bytes as most says. callInProcess owns the argument's files.
 func (c *core) callInProcess(ctx context.Context, name string, most int, in codec.Value, o doConfig) (*wire.Outcome, error) {
 	defer in.Close()
 	worker, err := c.checkedWorker()

@@ -20,7 +20,7 @@ type Capabilities struct {
 	Bounding, Effective, Permitted, Inheritable, Ambient []uintptr
 }
 
-// named lists the sets with their names, in an order in which what one has to be within comes before.
+// named lists the sets with their names. A set comes after the set that must contain it.
 func (c *Capabilities) named() []namedCaps {
 	return []namedCaps{{"Bounding", c.Bounding}, {"Permitted", c.Permitted}, {"Inheritable", c.Inheritable}, {"Effective", c.Effective}, {"Ambient", c.Ambient}}
 }
@@ -30,8 +30,8 @@ type namedCaps struct {
 	caps []uintptr
 }
 
-// bad says what is wrong with the sets, "" if nothing is. last is the greatest capability that the
-// kernel has, or negative.
+// bad says what is wrong with the sets; it is "" if they are good. last is the greatest capability
+// that the kernel has, or negative.
 func (c *Capabilities) bad(last int64) string {
 	for _, s := range c.named() {
 		for _, n := range s.caps {

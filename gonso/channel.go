@@ -20,10 +20,10 @@ import (
 // from its channel without. Either pump ends the other one by closing its ends of the pipes.
 
 const (
-	// sendAhead is how many values a function may have sent that the caller's channel has not.
+	// sendAhead is how many values a function may send before the caller's channel takes them.
 	sendAhead = 16
-	// takeAhead is how many values are taken from the caller's channel before the function
-	// receives them. What it does not receive is lost, so it is one.
+	// takeAhead is how many values are taken from the caller's channel before the function receives
+	// them. A value that the function does not receive is lost, so it is one.
 	takeAhead = 1
 )
 
@@ -137,7 +137,7 @@ func (p *pump) take() (v reflect.Value, ok bool) {
 	return v, ok && chosen == 0
 }
 
-// discard takes what the function sends to nobody, until it returns: it does not hang.
+// discard receives and drops the rest of the function's values, so that the function does not hang.
 func (p *pump) discard() {
 	for {
 		if _, ok := p.take(); !ok {
@@ -147,7 +147,7 @@ func (p *pump) discard() {
 	}
 }
 
-// receive ends when the sender has ended, or nobody wants more.
+// receive ends when the sender has ended, or when there is no receiver any more.
 func (p *pump) receive() error {
 	ahead, give := byte(sendAhead), byte(sendAhead/2)
 	if p.function {
@@ -205,7 +205,7 @@ func (p *pump) put(v reflect.Value) (sent bool, err error) {
 	return chosen == 0, nil
 }
 
-// errChannelClosed is for a caller that closes what Do sends on.
+// errChannelClosed is the error if the caller closes a channel that Do sends on.
 var errChannelClosed = sys.Wrap("it was closed before Do had returned", os.ErrInvalid)
 
 // errSendsOn is for a worker that this side's program is not in.
@@ -342,8 +342,8 @@ func (cs *callerChannels) start(ctx context.Context) {
 	})
 }
 
-// cutOff ends all channels: half of the grace period after ctx was done, so that a function that
-// waits for a channel and not for its context has the other half to return.
+// cutOff ends all channels, half of the grace period after ctx is done. A function that waits for a
+// channel, and not for its context, has the other half to return.
 func (cs *callerChannels) cutOff() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -364,7 +364,8 @@ func (cs *callerChannels) cutOff() {
 }
 
 // finish is called when the call is over and its ends are closed. It waits until the caller's
-// channels have what was sent, and gives the errors of that; called is the call's own.
+// channels have all values that were sent, and returns the errors of sending. called is the call's
+// own error.
 func (cs *callerChannels) finish(ctx context.Context, called error) error {
 	if len(cs.pumps) == 0 {
 		return nil
@@ -400,8 +401,8 @@ func (cs *callerChannels) finish(ctx context.Context, called error) error {
 	return errors.Join(errs...)
 }
 
-// await waits for the pumps to end, and cuts them off if ctx is done. It says which of them ended:
-// a method of the caller's own may hang in one.
+// await waits for the pumps to end. It cuts them off if ctx is done. It reports which of them have
+// ended: another one may hang in a method of the caller's.
 func (cs *callerChannels) await(ctx context.Context) []bool {
 	ended := make([]bool, len(cs.pumps))
 	var limit <-chan time.Time
@@ -457,8 +458,8 @@ func (fc *functionChannels) start() {
 	}
 }
 
-// finish is called when the function has returned. It waits until all that the function has sent is
-// on its way, and gives the errors of that.
+// finish is called when the function has returned. It waits until all values that the function sent
+// are on their way, and returns the errors of sending.
 func (fc *functionChannels) finish() error {
 	for _, p := range fc.pumps {
 		p.halt()

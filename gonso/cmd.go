@@ -218,7 +218,7 @@ func (c *Cmd) String() string {
 // Environ is the environment that the program would get.
 func (c *Cmd) Environ() []string { return c.environment().Environ() }
 
-// environment has package exec do what it does with environments.
+// environment makes package exec fill in the environment.
 func (c *Cmd) environment() *exec.Cmd {
 	e := &exec.Cmd{Env: c.Env, Dir: c.Dir}
 	if e.Env == nil && c.set != nil && c.set.exposed() {
@@ -299,15 +299,15 @@ func (c *Cmd) start() error {
 	return nil
 }
 
-// prepared is what Start gives to an exec.Cmd, and what comes after that.
+// prepared is what Start passes to an exec.Cmd, and the steps after that.
 type prepared struct {
 	path  string     // of the launcher, which becomes the program
 	files []*os.File // from descriptor 3 on
 	env   []string
 	sys   *syscall.SysProcAttr
 
-	// follow goes along to where the program has taken over, and returns its process;
-	// after an error it is whichever there is.
+	// follow waits until the program has taken over, and returns its process. After an error it
+	// returns the process that there is.
 	follow func(started *os.Process) (*os.Process, error)
 	start  func(start func() error) error // has a start end, or nil
 	done   func()                         // releases what was for the start, or nil
@@ -337,8 +337,8 @@ func (c *Cmd) prepare() (prepared, error) {
 	return c.prepareInside()
 }
 
-// closedFile finds files that were closed, which would just not be there in the
-// program.
+// closedFile finds files that were closed. Without this check they would be missing in the program,
+// without an error.
 func (c *Cmd) closedFile() error {
 	check := func(name string, v any) error {
 		f, ok := v.(*os.File)
@@ -398,9 +398,9 @@ func (c *Cmd) Wait() error {
 	return err
 }
 
-// await waits for the end of what was started. Once the context is done, or it never took
-// over, and it was killed, but cannot be reaped, it is waited for elsewhere: who traces it keeps
-// it for as long as they like.
+// await waits for the end of the process that was started. If the process was killed, and cannot be
+// reaped, a goroutine waits for it from then on: a tracer may keep it as long as it likes. That is
+// so once the context is done, or if the program never took over.
 func (c *Cmd) await(in *exec.Cmd) error {
 	pid := in.Process.Pid
 	done := make(chan error, 1)
@@ -430,7 +430,7 @@ func (c *Cmd) await(in *exec.Cmd) error {
 	}
 }
 
-// killedPoll is how often it is looked whether somebody keeps what was killed.
+// killedPoll is how often gonso checks whether somebody keeps a killed process.
 const killedPoll = 50 * time.Millisecond
 
 // Run starts the program and waits for its end.
@@ -521,8 +521,8 @@ func (c *Cmd) before(method string) error {
 	return nil
 }
 
-// heldBack is standard input that is not read from before there is a program:
-// what is read for a launch that fails would be lost, and might take forever.
+// heldBack is standard input that nobody reads before the program has started. A launch that fails
+// would lose the bytes that it has read, and reading might take forever.
 type heldBack struct {
 	r      io.Reader
 	ready  chan struct{} // closed when failed is known
@@ -565,8 +565,8 @@ func (h *heldBack) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, h.r)
 }
 
-// gate is a context that is not done before it is opened: by then the process
-// that is to be ended is known.
+// gate is a context that is not done before it is opened. By then the process that must be ended is
+// known.
 type gate struct {
 	context.Context
 	done chan struct{}

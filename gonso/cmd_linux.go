@@ -15,15 +15,17 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// exposed reports whether others may read what a program in the Set is given.
+// exposed reports whether others inside may read the arguments, environment and files of a program
+// in the Set.
 func (s *Set) exposed() bool {
 	c := s.get()
 	return c.exposes(c.foreign)
 }
 
-// onThreadAtHome runs f where the program, which inherits what the Set does not have, gets that from this
-// program and not from a closure that starts it; where a path is what it is to this process, too: what a child
-// executes is found by one, and so are the files of /dev that exec.Cmd opens.
+// onThreadAtHome runs f on a thread whose namespaces are this program's own. The child inherits the
+// namespaces that the Set does not have; they must not be those of a closure that starts it. Paths
+// must be this process's own there, too: the file that a child executes is found by a path, and so
+// are the files of /dev that exec.Cmd opens.
 func (c *Cmd) onThreadAtHome(f func()) {
 	core, err := c.set.acquire("start")
 	if err != nil {
@@ -183,7 +185,8 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	}, nil
 }
 
-// checkFields refuses what the kernel, or the launcher, would refuse in words of theirs.
+// checkFields refuses fields that the kernel or the launcher would refuse later, with a less clear
+// error.
 func (c *Cmd) checkFields() error {
 	for i, arg := range c.Args {
 		if strings.IndexByte(arg, 0) >= 0 {
@@ -234,8 +237,8 @@ func (c *Cmd) checkFields() error {
 	return nil
 }
 
-// checkBounding refuses what is not in the bounding set of this process, to which nobody can add. Who
-// joins a user namespace has all there.
+// checkBounding refuses capabilities outside of this process's bounding set, because nobody can add
+// to that set. Joining a user namespace gives all of them there.
 func (c *Cmd) checkBounding() error {
 	if c.Capabilities == nil {
 		return nil
@@ -248,7 +251,7 @@ func (c *Cmd) checkBounding() error {
 	return nil
 }
 
-// cgroupError names the option where clone3(2) has refused just that.
+// cgroupError names the option Cgroup if clone3(2) has refused it.
 func (c *Cmd) cgroupError(err error) error {
 	if c.Cgroup == nil {
 		return err
@@ -270,8 +273,7 @@ func (c *Cmd) cgroupError(err error) error {
 	return newError("start", 0, "", fmt.Errorf("%s: %s: %s: %w", "Cgroup", c.Cgroup.Name(), what, errno))
 }
 
-// programEnv is the environment, which must not be nil: that would be this
-// process's.
+// programEnv is the environment. It must not be nil: nil would mean this process's environment.
 func (c *Cmd) programEnv() ([]string, error) {
 	e := c.environment()
 	for _, kv := range e.Env {
@@ -282,9 +284,9 @@ func (c *Cmd) programEnv() ([]string, error) {
 	return append([]string{}, e.Environ()...), nil
 }
 
-// lookIn lists where a name may be, each place once. Relative directories are
-// left out, as package exec refuses what it finds there, and names that are too long
-// to be anything: there the search goes on.
+// lookIn lists the paths at which a program may be, each once. It leaves out relative directories,
+// because package exec refuses files found there. It leaves out paths that are too long to exist,
+// so that the search goes on.
 func lookIn(env []string, name string) (paths []string) {
 	seen := make(map[string]bool)
 	for _, dir := range filepath.SplitList(searchPath(env)) {
@@ -321,7 +323,7 @@ func tooLong(path string) bool {
 	return false
 }
 
-// programError tells what namespaces refuse from what is wrong with a file.
+// programError tells refusals by namespaces from errors of the file.
 func (c *core) programError(err error) error {
 	var le *reexec.LaunchError
 	if hint := launchHint(err); hint != "" {

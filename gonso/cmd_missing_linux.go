@@ -16,11 +16,11 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Why a program was not there. The kernel says ENOENT to the program, to the interpreter that a
-// script names, and to the loader of a dynamically linked program alike (execve(2)). So it is looked
-// for inside once more, after the failure.
+// Why a program was not found. The kernel says ENOENT if the program is missing, but also if the
+// interpreter of a script is, or the loader of a dynamically linked program (execve(2)). So gonso
+// looks inside once more, after the failure.
 
-// lookTimeout is how long the file systems inside may take to answer, for the sake of a hint.
+// lookTimeout is how long file systems inside may take to answer when gonso looks for a hint.
 const lookTimeout = 2 * time.Second
 
 // missing is a program that could not be started, and where it was looked for.
@@ -31,7 +31,7 @@ type missing struct {
 	env     []string
 }
 
-// explain makes the public error of what Prepare or Follow has said.
+// explain makes the public error of an error of Prepare or Follow.
 func (m *missing) explain(err error) error {
 	var search *reexec.SearchError
 	var le *reexec.LaunchError
@@ -51,8 +51,8 @@ func (m *missing) explain(err error) error {
 	return m.core.programError(err)
 }
 
-// notFound is for a name that was looked for in PATH. What is there, and cannot be executed for want
-// of an interpreter, was found.
+// notFound is for a name that was looked up in PATH. A file that is there, but lacks its
+// interpreter, counts as found.
 func (m *missing) notFound(search *reexec.SearchError) error {
 	var look *insideView
 	for _, p := range search.Places {
@@ -180,7 +180,7 @@ func (l *insideView) closeRoot() {
 	}
 }
 
-// find opens what is at a path, with O_PATH: it touches nothing.
+// find opens a path with O_PATH, which does not touch the file's contents.
 func (l *insideView) find(path string, flag int) (*os.File, error) {
 	at, how := unix.AT_FDCWD, &unix.OpenHow{Flags: uint64(unix.O_PATH | flag)}
 	if l.root != nil {
@@ -199,7 +199,7 @@ func (l *insideView) find(path string, flag int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// interpreter is what the kernel executes in place of the program that f was opened for.
+// interpreter is the file that the kernel executes in place of the program f.
 func (l *insideView) interpreter(f *os.File) (path string, script bool) {
 	w := &found{fd: int(f.Fd())}
 	if unix.Fstat(w.fd, &w.stat) != nil || !w.is(unix.S_IFREG) || w.ordinary() != nil {
@@ -214,8 +214,8 @@ func (l *insideView) interpreter(f *os.File) (path string, script bool) {
 	return reexec.Interpreter(r)
 }
 
-// why says what is not there of the program at a path, if that itself is: "" if it is not, or
-// nothing is found that is missing.
+// why says which file the program at a path needs and lacks. It is "" if the path itself is
+// missing, or nothing that is needed is.
 func (l *insideView) why(path string) string {
 	if l.err != nil {
 		return ""
@@ -229,8 +229,8 @@ func (l *insideView) why(path string) string {
 	})
 }
 
-// within runs what looks at files. If they do not answer in time, root is the goroutine's that
-// waits on.
+// within runs look, which looks at files. If they do not answer in time, a goroutine waits on, and
+// owns root.
 func (l *insideView) within(look func() string) string {
 	last := *l
 	why, err := sys.Within(l.ctx, func() (string, error) { return look(), nil }, func(string) { last.closeRoot() })

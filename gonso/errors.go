@@ -117,7 +117,7 @@ var (
 	ErrNoSubIDs = errors.New("gonso: no subordinate ids")
 )
 
-// sentinels are those above, by the names that they have on the wire.
+// sentinels are the errors above, by their names on the wire.
 var sentinels = map[string]error{
 	"gonso.ErrNeedsProcess":   ErrNeedsProcess,
 	"gonso.ErrNotInitialized": ErrNotInitialized,
@@ -133,8 +133,8 @@ var sentinels = map[string]error{
 // errNilSet is what every method of a nil Set answers.
 var errNilSet = sys.Wrap("the Set is nil", os.ErrInvalid)
 
-// newError is where every Error is made. It leaves out of err what the Error says
-// itself: the path, or the end of it where err is about a name in a directory.
+// newError makes every Error. It removes from err the parts that the Error says itself: the path,
+// or the last element of the path if err is about a name in a directory.
 func newError(op string, types Type, path string, err error) *Error {
 	said := func(name string) bool { return name != "" && (name == path || strings.HasSuffix(path, "/"+name)) }
 	switch e := err.(type) {
@@ -150,7 +150,7 @@ func newError(op string, types Type, path string, err error) *Error {
 	return &Error{Op: op, Type: types, Path: path, Err: err, Hint: procHint(err)}
 }
 
-// withHint leaves a hint that is there where there is no other.
+// withHint adds a hint if there is none.
 func (e *Error) withHint(hint string) *Error {
 	if hint != "" {
 		e.Hint = hint
@@ -158,7 +158,7 @@ func (e *Error) withHint(hint string) *Error {
 	return e
 }
 
-// invalid is the error for what the caller has passed: what names it first, and then says what is
+// invalid is the error for a bad argument: its first word names the argument, the rest says what is
 // wrong.
 func invalid(op, what string) *Error {
 	return newError(op, 0, "", fmt.Errorf("%s: %w", what, os.ErrInvalid))
@@ -167,17 +167,17 @@ func invalid(op, what string) *Error {
 // about puts the option first that an error is about.
 func about(option string, err error) error { return fmt.Errorf("%s: %w", option, err) }
 
-// refused is the error for something that the kernel did not do.
+// refused is the error for an operation that the kernel refused.
 func refused(op string, types Type, err error) *Error {
 	return refusedWith(op, types, err, func(*evidence) {})
 }
 
-// refusedWith is refused where more is known than what the system shows.
+// refusedWith is refused with evidence that the caller has gathered besides the system's.
 func refusedWith(op string, types Type, err error, add func(*evidence)) *Error {
 	return newError(op, types, "", err).withHint(findHint(op, types, err, add))
 }
 
-// optionError names an option first for which a step of a launch was refused.
+// optionError puts an option's name first, because a step of a launch was refused for that option.
 func optionError(le *reexec.LaunchError) error {
 	if le.Path == "" {
 		return about(le.Option, os.NewSyscallError(le.Op, le.Err))
@@ -189,12 +189,12 @@ func optionError(le *reexec.LaunchError) error {
 	return about(le.Option, &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
 }
 
-// launchError makes the public error of what package reexec reports.
+// launchError makes the public error of an error of package reexec.
 func launchError(types Type, err error) error {
 	return launchErrorWith(types, err, func(*evidence) {})
 }
 
-// launchErrorWith is launchError where more is known than what the system shows.
+// launchErrorWith is launchError with evidence that the caller has gathered besides the system's.
 func launchErrorWith(types Type, err error, add func(*evidence)) error {
 	var le *reexec.LaunchError
 	if !errors.As(err, &le) {
@@ -221,8 +221,8 @@ func launchErrorWith(types Type, err error, add func(*evidence)) error {
 	return e
 }
 
-// workerError is what an error of a Set's worker means to who has asked op of it, with the function's name
-// or "".
+// workerError says what an error of the Set's worker means to the caller of op. name is the
+// function's name, or "".
 func (c *core) workerError(op, name string, err error) error {
 	switch {
 	case err == nil:

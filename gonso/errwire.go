@@ -93,8 +93,7 @@ type panicFields struct {
 	Stack []byte
 }
 
-// encodePanic keeps the value if it is an error or a string, as a call's own
-// panic does.
+// encodePanic keeps the value if it is an error or a string, as for a panic on a thread.
 func encodePanic(e *PanicError) (panicFields, []error) {
 	f := panicFields{Stack: e.Stack}
 	if err, ok := e.Value.(error); ok {

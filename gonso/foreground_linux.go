@@ -15,7 +15,7 @@ import (
 // where it is killed. The terminal is then left to a group that has nobody in it, and whoever
 // reads from it is stopped or gets EIO.
 
-// terminal opens that of this process's session, if there is one.
+// terminal opens the terminal of this process's session, if there is one.
 func terminal() (fd int, err error) {
 	return unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 }
@@ -31,8 +31,8 @@ func foreground() bool {
 	return err == nil && pgrp == unix.Getpgrp()
 }
 
-// mayLoseTerminal reports whether the program may be left with the terminal that this process is at
-// now. It is asked before the start, and costs nothing where no shell is likely.
+// mayLoseTerminal reports whether the program may take the terminal that this process has now, and
+// not give it back. It is called before the start, and is cheap unless a shell is likely.
 func (c *Cmd) mayLoseTerminal(foreign Type, exposed bool) bool {
 	if c.Setsid || exposed && !c.KeepSession {
 		return false // it has a session of its own, and so another terminal or none
@@ -43,8 +43,8 @@ func (c *Cmd) mayLoseTerminal(foreign Type, exposed bool) bool {
 	return foreground()
 }
 
-// takeTerminalBack makes the group of this process the one in the foreground, if it was before and
-// a process group that has ended has it now: that of the program, or one that nobody is in.
+// takeTerminalBack puts the group of this process into the foreground again. It does so if the
+// group was there before the start, and a group that has ended is there now.
 func (c *Cmd) takeTerminalBack() {
 	if !c.atTerminal {
 		return

@@ -39,7 +39,8 @@ type crossing struct {
 	flatIn, flatOut *codec.Flat // nil if one of the two is not flat
 }
 
-// types looks at them when the function is used: most programs use few of those that packages register.
+// types is filled at the first use of the function: most programs use few of the functions that
+// their packages register.
 func (f *Func[In, Out]) types() *crossing {
 	f.once.Do(func() {
 		in, out := reflect.TypeFor[In](), reflect.TypeFor[Out]()
@@ -87,7 +88,8 @@ func Register[In, Out any](name string, fn func(context.Context, In) (Out, error
 	return f
 }
 
-// badTypes is why argument and result cannot cross, said once where both are alike.
+// badTypes says why argument and result cannot cross. It says it once if the reason is the same for
+// both.
 func badTypes(argument, result error) error {
 	switch {
 	case argument != nil && result != nil && argument.Error() == result.Error():
@@ -101,11 +103,10 @@ func badTypes(argument, result error) error {
 	return errors.Join(argument, result)
 }
 
-// pointerTo keeps what it is called with off the heap where it is not called.
+// pointerTo keeps its argument off the heap if pointerTo is not called.
 func pointerTo[T any](v T) any { return &v }
 
-// serve is f for arguments and results that have crossed, or are to cross, the
-// wire.
+// serve is f with encoded arguments and results, as they cross the wire.
 func (f *Func[In, Out]) serve(ctx context.Context, arg codec.Value) *wire.Outcome {
 	var in In
 	if f.types().chans {
@@ -244,9 +245,9 @@ func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome
 	return out, outcome.Err
 }
 
-// do gets the encoded argument to where the function runs, and the outcome back.
-// grace is how long its decoding may take once ctx is done, and copying is what
-// went wrong with readers and writers meanwhile.
+// do passes the encoded argument to the function, wherever that runs, and returns the outcome.
+// grace is how long decoding may take after ctx is done. copying has the errors of readers and
+// writers during the call.
 func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, flat *flatResult[Out]) (outcome *wire.Outcome, grace time.Duration, copying, err error) {
 	switch {
 	case f == nil || f.fn == nil:
@@ -324,7 +325,8 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 	return outcome, grace, st.finish(ctx, called, o.waitDelay), err
 }
 
-// withoutValues is a context whose values do not cross, as on the other backend.
+// withoutValues is a context without its values. They do not reach a function in a process, so they
+// must not reach one on a thread.
 type withoutValues struct{ context.Context }
 
 func (withoutValues) Value(any) any { return nil }

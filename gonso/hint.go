@@ -11,8 +11,8 @@ import (
 	"github.com/gonso/gonso/internal/codec"
 )
 
-// evidence is what was read off the system after a refusal. The zero value
-// means that nothing could be read.
+// evidence is the state of the system, as it was read after a refusal. The zero value means that
+// nothing could be read.
 type evidence struct {
 	caps      capSet         // that this thread has
 	capsKnown bool           // these could be read
@@ -42,7 +42,8 @@ type evidence struct {
 	trace    *traceEvidence
 }
 
-// ownership says which user namespace owns the namespace that was to be joined, as seen by this process.
+// ownership says which user namespace owns a namespace that could not be joined, as this process
+// sees it.
 type ownership int
 
 const (
@@ -52,20 +53,21 @@ const (
 	ownerIsElsewhere           // the kernel does not show it to this process
 )
 
-// keyQuota is what a user has of keys, and may have (proc_key_users(5)).
+// keyQuota is how many keys and bytes a user has, and how many the user may have
+// (proc_key_users(5)).
 type keyQuota struct {
 	uid                            uint32
 	keys, maxKeys, bytes, maxBytes uint64
 }
 
-// pinEvidence is what was read off the system after pinning was refused.
+// pinEvidence is the state of the system, as it was read after pinning was refused.
 type pinEvidence struct {
 	evidence
 	mount mountLine // that has the path
 	dir   string    // to advise about
 }
 
-// refusal is what rules look at: what was refused, and the evidence.
+// refusal is the refused operation and the evidence. Rules look at it.
 type refusal struct {
 	op    string
 	types Type
@@ -73,8 +75,8 @@ type refusal struct {
 	pinEvidence
 }
 
-// rule names one cause of refusals. What the evidence proves reads as a fact,
-// what it only suggests as a possibility, and without evidence there is no hint.
+// rule names one cause of refusals. A cause that the evidence proves reads as a fact. A cause that
+// it only suggests reads as a possibility. Without evidence there is no hint.
 type rule struct {
 	matches func(r *refusal) bool
 	proven  bool
@@ -85,7 +87,7 @@ type rule struct {
 // or stands between possibilities.
 const or = "; or "
 
-// explain gives the first cause that is proven, or else all that are possible.
+// explain returns the first cause that is proven, or else all possible causes.
 func explain(rules []rule, r *refusal) string {
 	var possible []string
 	for _, u := range rules {
@@ -123,7 +125,7 @@ func (r *refusal) mounting() bool {
 	return r.op == "mount" || r.op == "pivot_root" || r.op == "set propagation of" || r.op == "bring the root to"
 }
 
-// lacks: it is known that who was refused does not have a capability.
+// lacks: the refused thread or process is known not to have a capability.
 func (r *refusal) lacks(capability uint) bool {
 	return r.capsKnown && !r.inside && !r.caps.has(capability)
 }
@@ -144,7 +146,8 @@ func (r *refusal) setsUp() bool {
 	return r.about(Net) && (r.op == "ioctl" || r.op == "set loopback up in")
 }
 
-// limited gives those of the types that have a limit, of 0 or of more.
+// limited returns the types whose limit is known: if zero is set, those with a limit of 0, else the
+// others.
 func (r *refusal) limited(zero bool) (types []Type) {
 	for _, t := range singles(r.types) {
 		if n, known := r.limits[t]; known && (n == 0) == zero {
@@ -404,10 +407,11 @@ func (q *keyQuota) full() bool {
 	return q.maxKeys > 0 && (q.keys >= q.maxKeys || q.bytes+keyring > q.maxBytes)
 }
 
-// seccompIsActive: a filter cannot be read without privileges, so that it is one is all that is known.
+// seccompIsActive: a process without privileges cannot read a filter, so only its presence is
+// known.
 const seccompIsActive = "a seccomp filter is active, as in most containers" + allowCall
 
-// seccompForbids is for what a filter alone answers, of a call.
+// seccompForbids is for errors of a call that only a filter gives.
 const seccompForbids = "a filter of system calls (seccomp) forbids %s" + allowCall
 
 // What to do.
@@ -423,12 +427,12 @@ const (
 	pivotRoot     = "; where pivot_root(2) has brought it to the same directory, it allows them"
 )
 
-// sayNone is for a type of which there may be none; in is where, or "".
+// sayNone is for a type with a limit of 0. in says where the limit is, or is "".
 func sayNone(t Type, in string) string {
 	return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0%s; root there can raise it: sysctl -w user.max_%[1]v_namespaces=1000", t, in)
 }
 
-// lacking are those of the types that the kernel is known not to have.
+// lacking returns the types that the kernel is known not to have.
 func (r *refusal) lacking() Type {
 	if r.has == 0 {
 		return 0
@@ -488,7 +492,7 @@ var pinRules = []rule{
 	},
 }
 
-// placeHint is hint for what [Root], [Dir] and [Umask] ask for.
+// placeHint is hint for the options [Root], [Dir] and [Umask].
 func resultHint(err error) string { return explain(resultRules, &refusal{err: err}) }
 
 var resultRules = []rule{

@@ -5,14 +5,14 @@ import (
 	"syscall"
 )
 
-// fileEvidence is what decides whether there is a file that a launcher can be executed from.
+// fileEvidence says whether there can be a file to execute a launcher from.
 type fileEvidence struct {
 	memfd   error // why it is no memfd
 	noexec  int64 // vm.memfd_noexec, or 0
 	seccomp bool
 }
 
-// sayNoFile says why there is none. The directories are named by the error.
+// sayNoFile says why there is no such file. The error names the directories.
 func sayNoFile(ev *fileEvidence) string {
 	const other = "let TMPDIR name a directory that files can be made in, and executed from"
 	forbids := explain([]rule{

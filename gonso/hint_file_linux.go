@@ -6,7 +6,7 @@ import (
 	"github.com/gonso/gonso/internal/launcher"
 )
 
-// fileHint is for what cannot be executed because there is no file to execute it from.
+// fileHint is for a launch that fails because there is no file to execute.
 func fileHint(err error) string {
 	e, ok := errors.AsType[*launcher.NoFileError](err)
 	if !ok {

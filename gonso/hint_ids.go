@@ -29,7 +29,8 @@ const (
 	capSetfcap     = 31
 )
 
-// idEvidence is what decides about ids in a user namespace, and about id maps of those below it.
+// idEvidence is the evidence about ids in a user namespace, and about id maps of user namespaces
+// below it.
 type idEvidence struct {
 	where  string // which one it is, in words
 	inside bool   // it is the Set's, which the launcher joins; outside ids of its maps are this process's
@@ -56,7 +57,7 @@ var idKinds = [2]struct {
 	capName    string
 }{{"uid", capSetuid, "CAP_SETUID"}, {"gid", capSetgid, "CAP_SETGID"}}
 
-// refusedOwner says why nobody can make another user namespace in this one: who does has to have ids
+// refusedOwner says why nobody can make another user namespace in this one: its maker must have ids
 // there (create_user_ns).
 func (ev *idEvidence) refusedOwner() string {
 	if !ev.known {
@@ -117,7 +118,7 @@ func (ev *idEvidence) refusedMap(kind int, maps []IDMap, denySetgroups bool) str
 	return ""
 }
 
-// unmappedLine finds the first line with ids that are not to be had in the user namespace.
+// unmappedLine finds the first line with ids that the user namespace does not have.
 func (ev *idEvidence) unmappedLine(uid, gid []IDMap) string {
 	if !ev.known {
 		return ""
@@ -136,8 +137,8 @@ func lineOf(kind string, i int, m IDMap) string {
 	return fmt.Sprintf("%s map, line %d (%d %d %d)", kind, i, m.ContainerID, m.HostID, m.Size)
 }
 
-// unmapped says why count ids from first on are not to be had in the user namespace: all have to
-// be in one line of its map (map_id_range_down).
+// unmapped says why the user namespace does not have count ids from first on: one line of its map
+// must have all of them (map_id_range_down).
 func (ev *idEvidence) unmapped(kind int, first, count uint32) string {
 	maps := ev.of(kind)
 	last := first + (count - 1)
@@ -193,7 +194,8 @@ func spans(maps []IDMap) string {
 	return strings.Join(parts, ", ")
 }
 
-// refusedCredential says what is wrong with ids for a program in the user namespace, all of it.
+// refusedCredential lists everything that is wrong with the ids for a program in the user
+// namespace.
 func (ev *idEvidence) refusedCredential(c *Credential) string {
 	var why []string
 	if ev.known {

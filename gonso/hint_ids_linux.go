@@ -14,8 +14,8 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// gatherIDs looks at the user namespace that work in the Set is in, or, with inside unset, at this
-// process's own.
+// gatherIDs reads the evidence about the user namespace of work in the Set. If inside is unset, it
+// is about this process's own user namespace.
 func (c *core) gatherIDs(inside bool) *idEvidence {
 	ev := &idEvidence{setfcap: kernelVersion().has(version{5, 12}), euid: uint32(os.Geteuid()), egid: uint32(os.Getegid())}
 	var u *reexec.UserNS
@@ -48,7 +48,7 @@ func ownIDs() (uids, gids []uint32) {
 	return []uint32{uint32(ruid), uint32(euid), uint32(suid)}, []uint32{uint32(rgid), uint32(egid), uint32(sgid)}
 }
 
-// creationError is launchError where the options and the Set say more about why.
+// creationError is launchError with more about the cause, from the options and the Set.
 func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshareOptions, err error) error {
 	le, ok := errors.AsType[*reexec.LaunchError](err)
 	if !ok || errors.Is(le.Err, unix.EAGAIN) { // launchHint knows why
@@ -104,8 +104,8 @@ func writesMap(le *reexec.LaunchError) bool {
 	return le.Type&unix.CLONE_NEWUSER != 0 && (strings.HasPrefix(le.Op, "write") || strings.HasPrefix(le.Op, "open"))
 }
 
-// limitsInside are those of the Set's user namespace or, where one of these is 0 in a user namespace
-// between that and this process's own, of that one.
+// limitsInside are the limits of the Set's user namespace. If a limit is 0 in a user namespace
+// between it and this process's own, they are the limits of that one.
 func (c *core) limitsInside(types Type) (limits map[Type]int64, in string) {
 	var names []string
 	types.each(func(i int, _ Type) { names = append(names, "max_"+typeTable[i].name+"_namespaces") })
@@ -164,7 +164,8 @@ func lastCap() int64 {
 	return -1
 }
 
-// refuseOwner refuses OwnerUID to a caller who could not take on that id, or not write the maps then.
+// refuseOwner refuses OwnerUID if the caller cannot take on that id, or could not write the maps
+// afterwards.
 func (o *unshareOptions) refuseOwner(nested bool) error {
 	if o.ownerUID == nil || nested || *o.ownerUID == uint32(os.Geteuid()) {
 		return nil
@@ -188,8 +189,8 @@ func (o *unshareOptions) refuseOwner(nested bool) error {
 	return nil
 }
 
-// refuseSetgroups refuses Setgroups(true) where it would change nothing, or the gid map would be
-// refused.
+// refuseSetgroups refuses Setgroups(true) if it would change nothing, or if the kernel would refuse
+// the gid map.
 func (c *core) refuseSetgroups(o *unshareOptions, nested bool) error {
 	if o.setgroups == nil || !*o.setgroups {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// version is that of a kernel: 5.10. The zero value is one that is not known.
+// version is a kernel's version: 5.10. The zero value means that it is not known.
 type version struct{ major, minor int }
 
 // before is false for a kernel that is not known.
@@ -34,8 +34,8 @@ func parseVersion(release string) version {
 
 func (v version) String() string { return fmt.Sprintf("Linux %d.%d", v.major, v.minor) }
 
-// typeSince says which kernels have a type, and by which option of its configuration. Those of mnt
-// namespaces always have.
+// typeSince says since which kernel each type exists, and the option of the kernel's configuration
+// for it. Mount namespaces have no option.
 var typeSince = map[Type]struct {
 	version
 	option string
@@ -56,13 +56,13 @@ func sayMissing(types Type) string {
 	return strings.Join(said, "; ")
 }
 
-// callSince says which kernels have the younger calls that gonso makes.
+// callSince says since which kernel each younger system call exists that gonso makes.
 var callSince = map[string]version{
 	"clone3": {5, 3}, "close_range": {5, 9}, "execveat": {3, 19}, "fsopen": {5, 2}, "memfd_create": {3, 17}, "move_mount": {5, 2},
 	"open_tree": {5, 2}, "openat2": {5, 6}, "pidfd_open": {5, 3},
 }
 
-// overlaySince is the kernel that began to let overlay file systems be mounted in user namespaces.
+// overlaySince is the first kernel that can mount overlay file systems in user namespaces.
 var overlaySince = version{5, 11}
 
 // older: the kernel is known not to have the call that was refused.

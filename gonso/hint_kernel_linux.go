@@ -11,7 +11,8 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// kernelVersion is that of the kernel that runs. What vendors have changed in theirs it does not know.
+// kernelVersion is the version of the running kernel. It does not know what vendors have added to
+// theirs.
 var kernelVersion = sync.OnceValue(func() (v version) {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {
@@ -20,7 +21,8 @@ var kernelVersion = sync.OnceValue(func() (v version) {
 	return parseVersion(unix.ByteSliceToString(u.Release[:]))
 })
 
-// typesOfKernel are those that the kernel lists for the calling thread, 0 if that is not known.
+// typesOfKernel are the types that the kernel lists for the calling thread, 0 if they are not
+// known.
 func typesOfKernel() (has Type) {
 	names, err := procfs.Names("thread-self/ns")
 	if err != nil {
@@ -39,7 +41,8 @@ func typesNamed(names []string) (has Type) {
 	return has
 }
 
-// withMissingType says so where a file of /proc/PID/ns is not there because the kernel has no such type.
+// withMissingType adds a hint if a file of /proc/PID/ns is missing because the kernel does not have
+// that type.
 func withMissingType(e *Error) *Error {
 	if has := typesOfKernel(); errors.Is(e.Err, fs.ErrNotExist) && has != 0 && has&e.Type == 0 {
 		e.Hint = sayMissing(e.Type)

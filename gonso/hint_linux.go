@@ -12,8 +12,8 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// maxEvidence bounds what is read for a hint. A mnt namespace of somebody else's may have as many mounts
-// as fs.mount-max allows.
+// maxEvidence limits how many bytes are read for a hint. A mnt namespace of somebody else may have
+// as many mounts as fs.mount-max allows.
 const maxEvidence = 16 << 20
 
 func findHint(op string, types Type, err error, add func(*evidence)) string {
@@ -46,8 +46,9 @@ func gatherEvidence(types Type) *evidence {
 	return ev
 }
 
-// alongRefused says why a user namespace, made along with what takes CAP_SYS_ADMIN, would be refused as well, with
-// the default maps; "" if that is not known, or was not to be done.
+// alongRefused says why it would not help to make a user namespace along with the other types: the
+// kernel would refuse that one, too, with default maps. It is "" if that is not known, or if it
+// would help.
 func (ev *evidence) alongRefused(op string, types Type) string {
 	if op != "unshare" || types&User != 0 || ev.sysAdmin() {
 		return ""
@@ -67,8 +68,8 @@ func (ev *evidence) alongRefused(op string, types Type) string {
 	return ids.refusedMaps([]IDMap{{HostID: ids.euid, Size: 1}}, []IDMap{{HostID: ids.egid, Size: 1}}, !hasCapability(unix.CAP_SETGID))
 }
 
-// profileOfThread is what a security module says that this thread is confined by (proc_pid_attr(5)): the name of a
-// profile of AppArmor's, or a label of SELinux's. "" is none that is known.
+// profileOfThread is the name of the AppArmor profile, or the SELinux label, that confines this
+// thread (proc_pid_attr(5)). It is "" if none is known.
 func profileOfThread() string {
 	for _, name := range []string{"thread-self/attr/apparmor/current", "thread-self/attr/current"} {
 		label, err := procfs.ReadFile(name, maxEvidence)
@@ -80,7 +81,8 @@ func profileOfThread() string {
 	return ""
 }
 
-// keysOfUser looks the user of this thread up in /proc/key-users, which shows those of this user namespace.
+// keysOfUser looks up this thread's user in /proc/key-users, which lists users of this user
+// namespace.
 func keysOfUser() (q keyQuota) {
 	users, err := procfs.ReadFile("key-users", maxEvidence)
 	if err != nil {
@@ -89,7 +91,7 @@ func keysOfUser() (q keyQuota) {
 	return parseKeyUsers(users, uint32(os.Geteuid()))
 }
 
-// namespaceLimits are those of this user in this user namespace.
+// namespaceLimits are the limits of this user in this user namespace.
 func namespaceLimits(types Type) map[Type]int64 {
 	limits := make(map[Type]int64)
 	types.each(func(i int, t Type) {
@@ -121,8 +123,8 @@ func filtered() bool {
 	return err == nil && strings.Contains(status, "\nSeccomp:\t2\n")
 }
 
-// rootIsNone reports whether this thread's root is none of its mounts: the root of a mount namespace is
-// always a mount point.
+// rootIsNone reports whether this thread's root is not a mount point. The root of a mount namespace
+// always is one.
 func rootIsNone(mounts []mountLine) bool {
 	return !slices.ContainsFunc(mounts, func(m mountLine) bool { return m.point == "/" })
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// addOwner adds who owns the namespace that a launcher could not join, if that is one of the Set's.
+// addOwner adds the owner of the namespace that a launcher could not join, if the Set has that
+// namespace.
 func (c *core) addOwner(ev *evidence, err error) {
 	le, ok := errors.AsType[*reexec.LaunchError](err)
 	if !ok || le.Op != "setns" || le.Inside || !Type(le.Type).single() {

@@ -8,7 +8,8 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// procHint says what to do where nothing on /proc is this program's.
+// procHint says what to do if nothing is mounted on /proc, or only the procfs of another pid
+// namespace.
 func procHint(err error) string {
 	if errors.Is(err, procfs.ErrForeign) || errors.Is(err, procfs.ErrNone) {
 		return "mount one of this program's own: mount -t proc proc /proc, or start it by unshare(1) with --mount-proc" // path: advice
@@ -16,8 +17,8 @@ func procHint(err error) string {
 	return ""
 }
 
-// procOption is an option of a procfs that hides something, "subset=pid", or "". Mounts are those that a
-// thread sees.
+// procOption is the mount option by which a procfs hides something, such as "subset=pid", or "".
+// mounts are those that a thread sees.
 func procOption(mounts []mountLine, name string) (option string) {
 	for _, m := range mounts { // the last one on a place is what is seen there
 		if m.point != "/proc" || m.fs != "proc" { // path: compared with mount points
@@ -33,13 +34,13 @@ func procOption(mounts []mountLine, name string) (option string) {
 	return option
 }
 
-// sayHidden is for a process that is there, and which /proc does not show.
+// sayHidden is for a process that exists and that /proc does not show.
 func sayHidden(pid int, option string) string {
 	return fmt.Sprintf("process %d is there, and /proc, mounted with %s, hides it from those who may not trace it: "+
 		"it is shown to the group that the option gid= names, and to all after mount -o remount,hidepid=0 /proc", pid, option)
 }
 
-// sayUnread is for sysctls that may be why, if they could be read.
+// sayUnread is for sysctls that may be the cause, but could not be read.
 func sayUnread(names, option string) string {
 	return fmt.Sprintf("%s, which cannot be read here, as /proc is mounted with %s", names, option)
 }

@@ -19,7 +19,7 @@ func sysctlsHidden(mounts []mountLine) string {
 	return procOption(mounts, "subset")
 }
 
-// withHiddenProcess says so where err is of a process that is there, and that /proc does not show.
+// withHiddenProcess adds a hint if err is about a process that exists and that /proc does not show.
 func withHiddenProcess(err error, pid int) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Hint != "" || !errors.Is(err, unix.ESRCH) && !errors.Is(err, fs.ErrNotExist) || unix.Kill(pid, 0) == unix.ESRCH {

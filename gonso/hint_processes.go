@@ -2,7 +2,8 @@ package gonso
 
 import "fmt"
 
-// processLimits is what may keep this process from starting another (EAGAIN, fork(2)).
+// processLimits are the limits that may keep this process from starting another one (EAGAIN,
+// fork(2)).
 type processLimits struct {
 	exempt bool // RLIMIT_NPROC does not hold for it
 	limit  uint64

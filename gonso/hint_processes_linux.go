@@ -15,7 +15,7 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// launchHint is for what keeps the launcher from being started.
+// launchHint is for causes that keep the launcher from being started.
 func launchHint(err error) string {
 	if hint := procHint(err); hint != "" {
 		return hint
@@ -50,7 +50,7 @@ func gatherProcessLimits() *processLimits {
 	return p
 }
 
-// countTasks counts the threads of a real uid that can be seen.
+// countTasks counts the visible threads of a real uid.
 func countTasks(uid uint32) (n uint64) {
 	names, _ := procfs.Names(".")
 	want := strconv.FormatUint(uint64(uid), 10)
@@ -79,8 +79,8 @@ func countTasks(uid uint32) (n uint64) {
 	return n
 }
 
-// findFullCgroup looks for a cgroup of this process, or one above, that takes no more processes. It
-// goes by where cgroups are usually mounted.
+// findFullCgroup looks for a full cgroup: one of this process or above it, which takes no more
+// processes. It assumes the usual mount points of cgroups.
 func (p *processLimits) findFullCgroup() {
 	own, err := procfs.ReadFile("self/cgroup", maxEvidence)
 	if err != nil {
@@ -110,7 +110,7 @@ func (p *processLimits) findFullCgroup() {
 	}
 }
 
-// readCount gives the number in a file, or the greatest one where there is none.
+// readCount returns the number in a file, or the greatest number if the file has none.
 func readCount(path string) uint64 {
 	b, err := os.ReadFile(path)
 	if err != nil {

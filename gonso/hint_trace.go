@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// traceEvidence is what decides whether this thread may trace a process, and so look at its
-// namespaces (PTRACE_MODE_READ_FSCREDS in ptrace(2)).
+// traceEvidence says whether this thread may trace a process, and so look at its namespaces
+// (PTRACE_MODE_READ_FSCREDS in ptrace(2)).
 type traceEvidence struct {
 	pid       int
 	hidden    string   // the option by which /proc does not show it, or ""
@@ -20,7 +20,7 @@ type traceEvidence struct {
 	caps       capSet
 }
 
-// traceHint is hint for what belongs to another process in /proc.
+// traceHint is the hint for files of another process in /proc.
 func traceHint(ev *traceEvidence) string {
 	return fmt.Sprintf("it needs the right to trace process %d (PTRACE_MODE_READ_FSCREDS in ptrace(2)); ", ev.pid) +
 		explain(traceRules, &refusal{pinEvidence: pinEvidence{evidence: evidence{trace: ev}}})

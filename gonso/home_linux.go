@@ -15,11 +15,12 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Home is where this process was when the package was initialized. What is known of it then is which
-// namespaces these are; most programs need no more. The first use opens a descriptor, by a thread that is
-// there still. Threads are restored to these descriptors, one setns for each type, and never through a
-// pidfd of this process: that means whatever the main thread is in at the moment, and a setns by pidfd
-// that names CLONE_NEWNS moves root and working directory of the whole process.
+// Home is the namespaces that this process was in when the package was initialized. At that time
+// gonso only notes which ones they are: most programs need no more. The first use opens a
+// descriptor of each, on a thread that is still there. Threads are restored to these descriptors,
+// one setns for each type. gonso never uses a pidfd of this process for it: that would mean the
+// namespaces that the main thread is in at the moment, and a setns by pidfd with CLONE_NEWNS moves
+// root and working directory of the whole process.
 var (
 	home    [numTypes]*nsfs.NS // nil where the kernel has no such type or /proc is missing
 	mainTID = os.Getpid()
@@ -37,8 +38,8 @@ func init() {
 
 var renewing sync.Mutex
 
-// keepHome makes sure that a descriptor of home is open, and means home. A program may have closed it, as
-// daemons close all that they do not know, and its number may be another file's.
+// keepHome makes sure that a descriptor of home is open, and still means home. Daemons close all
+// descriptors that they do not know; its number may then be another file's.
 func keepHome(i int) error {
 	h := home[i]
 	if h == nil {
@@ -69,8 +70,9 @@ func holdHome(types Type) {
 	})
 }
 
-// findHome opens home. The main thread is there, as gonso takes it nowhere. Where others have taken it
-// elsewhere, one of the other threads is: the Go runtime's own among them, which run no goroutines.
+// findHome opens home. The main thread is there, because gonso moves it nowhere. If other code has
+// moved it, another thread is there: the Go runtime has threads of its own, which run no
+// goroutines.
 func findHome(i int) (*nsfs.NS, error) {
 	if ns, err := openHome(i, "self/ns"); err == nil {
 		return ns, nil
@@ -116,14 +118,15 @@ func enterHome(i int) bool {
 
 var errNoHome = errors.New("what this program was started in is not known")
 
-// checkThreads makes every thread be compared with home, type by type, before
-// work starts on it and before it is given back. It costs some microseconds a
-// type; GONSO_DEBUG=threads turns it on, and gonso's own tests run with it.
+// checkThreads makes gonso compare every thread with home, type by type, before work starts on it
+// and before it is given back. That costs some microseconds for each type. GONSO_DEBUG=threads
+// turns it on, and gonso's own tests run with it.
 var checkThreads = strings.Contains(os.Getenv("GONSO_DEBUG"), "threads")
 
-// noWayHome returns the types of the Set in which the kernel refuses home to a thread: where that
-// belongs to a user namespace other than this program's, or capabilities are missing. Which namespace
-// of the type the thread comes from is all the same to the kernel (setns(2)), so that one at home can try.
+// noWayHome returns the types of the Set whose home the kernel would refuse to a thread. It refuses
+// if capabilities are missing, or if home belongs to a user namespace other than this program's.
+// The kernel does not look at the namespace that the thread leaves (setns(2)), so a thread at home
+// can try.
 func (c *core) noWayHome() (refused Type) {
 	tried := make(chan struct{})
 	go func() {
@@ -140,8 +143,8 @@ func (c *core) noWayHome() (refused Type) {
 	return refused
 }
 
-// comeHome takes the calling thread home from where it is away. With a mnt namespace among that it
-// cannot be given back to others.
+// comeHome takes the calling thread home, in the types in which it is away. If mnt is one of them,
+// the thread cannot be given back.
 func comeHome(away Type) (err error) {
 	(away &^ Mount).each(func(i int, t Type) {
 		if err == nil && !enterHome(i) {
@@ -156,7 +159,8 @@ func comeHome(away Type) (err error) {
 	return err
 }
 
-// enterHomeMount takes the calling thread to the files of this process. It cannot be given back then.
+// enterHomeMount takes the calling thread to the mount namespace of this process. The thread cannot
+// be given back then.
 func enterHomeMount() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return os.NewSyscallError("unshare", err)
@@ -203,8 +207,8 @@ func awayFromHome(types Type) Type {
 	return away
 }
 
-// threadLink is the link that shows what a thread changed: of pid and time
-// only the namespace of its children.
+// threadLink is the link that shows what a thread has changed. For pid and time that is only the
+// namespace of its children.
 func threadLink(t Type) string {
 	name := typeTable[t.index()].name
 	if t == PID || t == Time {

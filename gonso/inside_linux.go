@@ -13,12 +13,12 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// What is born inside and used outside (files, sockets, the permission to bind) comes from here.
-// Whatever it is, all foreign namespaces of the Set are entered for it: nobody has to know which of
-// them the kernel asks for what.
+// This file makes what must be made inside and is used outside: files, sockets, and checks of the
+// permission to bind. It enters all foreign namespaces of the Set each time, so that nobody has to
+// know which of them the kernel looks at.
 
-// foreignTypes are the Set's types that are not home, and those that somebody
-// else has made.
+// foreignTypes returns the Set's types that are not home, and its types that somebody else has
+// made.
 func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
 	c, err := s.acquire(op)
 	if err != nil {
@@ -38,8 +38,9 @@ func (s *Set) onHomeThread(op string, f func()) error {
 	return c.onHomeThread(f)
 }
 
-// insideSet runs f inside the Set: on a thread of this process, where one can enter, or, as fn, in the
-// worker. With nothing to enter it is at home, wherever the caller is.
+// insideSet runs f inside the Set. It runs on a thread of this process if a thread can enter;
+// otherwise fn runs in the worker. If there is nothing to enter, it runs at home, wherever the
+// caller is.
 func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.File], in In, f func() (*os.File, error)) (*os.File, error) {
 	c, err := s.acquire(op)
 	if err != nil {
@@ -102,8 +103,8 @@ func registerPort() *Func[portArgs, *os.File] {
 	return portInside.get("gonso.port", func(_ context.Context, a portArgs) (*os.File, error) { return a.bind() }, LeavesThreadClean())
 }
 
-// mayBind refuses a port that work in the Set could not bind. Package net binds in this process, which
-// may have more privileges than the Set's user namespace gives.
+// mayBind refuses a port that work in the Set could not bind. Package net binds in this process,
+// and this process may have more privileges than the Set's user namespace gives.
 func (s *Set) mayBind(ctx context.Context, foreign Type, network, address string) error {
 	if foreign&User == 0 || !strings.HasPrefix(network, "tcp") && !strings.HasPrefix(network, "udp") {
 		return nil

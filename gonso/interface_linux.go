@@ -117,7 +117,8 @@ func dumpOnce(f *os.File, request uint16, seq uint32) (list []syscall.NetlinkMes
 	}
 }
 
-// receiveFromKernel leaves out what others send: any process may, in that net namespace.
+// receiveFromKernel drops messages that other processes send: any process in that net namespace
+// may.
 func receiveFromKernel(f *os.File, b []byte) (n int, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {

@@ -11,12 +11,11 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// What is started has from the thread that starts it the namespaces that it does not enter itself, and
-// what it may do. A Set means the program's own namespaces for the former; the latter is that of the
-// caller, who may have dropped privileges on this thread.
+// A new process inherits two things from the thread that starts it: the namespaces that it does not
+// enter itself, and privileges. The namespaces must be the program's own. The privileges must be
+// the caller's, who may have dropped some on this thread.
 
-// onHomeThread runs f on a thread that is in the namespaces of the Set that are home, wherever the
-// caller is.
+// onHomeThread runs f on a thread that is at home in the Set's home types, wherever the caller is.
 func (c *core) onHomeThread(f func()) error {
 	return c.runOnThread(context.Background(), nil, func(r *threadRun) bool {
 		if r.begin() {
@@ -26,8 +25,8 @@ func (c *core) onHomeThread(f func()) error {
 	}, nil)
 }
 
-// launchAtHome runs f, which starts a process, on the calling thread where that is at home, else on another
-// one of the same privileges.
+// launchAtHome runs f, which starts a process. It runs f on the calling thread if that is at home,
+// else on another thread with the same privileges.
 func (c *core) launchAtHome(op string, f func()) error {
 	runtime.LockOSThread() // another thread may be elsewhere
 	away := c.inheritsWrongly(AllTypes)
@@ -58,7 +57,8 @@ func (c *core) launchAtHome(op string, f func()) error {
 	return nil
 }
 
-// checkHome refuses to start a process on the calling thread where that is away, in types that matter.
+// checkHome refuses to start a process on the calling thread if that is away from home in a type
+// that matters.
 func (c *core) checkHome(op string, types Type) error {
 	if away := c.inheritsWrongly(types); away != 0 {
 		return newError(op, away, "", errPrivileges)
@@ -66,8 +66,9 @@ func (c *core) checkHome(op string, types Type) error {
 	return nil
 }
 
-// inheritsWrongly returns the types, of those given, that a child of the calling thread would have from that, and in
-// which it is not with the program. A child that joins one need not, but that its files are found.
+// inheritsWrongly returns the given types in which the calling thread is not where the program is,
+// and a child would inherit that. A child that joins a namespace of the type does not inherit it,
+// but its files are still found by the thread's.
 func (c *core) inheritsWrongly(types Type) Type {
 	away := awayFromHome(types &^ (c.foreign | Mount))
 	if procfs.Away() { // in another mnt namespace, or at a root of its own

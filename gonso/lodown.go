@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// loopbackHint has an error of dialling or listening on an address of this host say that the interface
-// "lo" is down inside, if that is so. The kernel says that the network is unreachable, or of IPv6, and
-// when listening, that it has no such address, and neither is what one looks for.
+// loopbackHint adds to an error of dialling or listening on an address of this host that the
+// interface "lo" is down inside, if it is. The kernel only says that the network is unreachable, or
+// that it has no such address, which does not help.
 func (s *Set) loopbackHint(ctx context.Context, err error) error {
 	oe, ok := err.(*net.OpError)
 	if !ok || !errors.Is(oe, syscall.ENETUNREACH) && !errors.Is(oe, syscall.EADDRNOTAVAIL) {

@@ -17,10 +17,10 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// A socket belongs to the net namespace where socket(2) was called. So that is
-// the one call which is made inside; bind, connect and the rest, and all waiting,
-// are done here, by package net: it shows a Control function each socket before
-// it uses it, and is given another one, born inside, in its place.
+// A socket belongs to the net namespace where socket(2) was called. So only that call is made
+// inside. Package net does the rest here: bind, connect and all waiting. It passes each socket to a
+// Control function before it uses the socket, and that function replaces the socket with one that
+// was made inside.
 
 // Socket calls socket(2) inside the Set and returns the socket. It belongs to the caller, is
 // close-on-exec, and stays inside, whichever process uses it. typ may have unix.SOCK_NONBLOCK. The
@@ -169,7 +169,7 @@ func controlOf(nd *net.Dialer) func(context.Context, string, string, syscall.Raw
 	}
 }
 
-// suitable leaves addresses out that cannot be reached from the local one, as package net does.
+// suitable drops addresses that cannot be reached from the local one, as package net does.
 func suitable(local net.Addr, ips []netip.Addr) ([]netip.Addr, error) {
 	from, zone := zoneOf(local)
 	if zone == nil || from == nil || from.IsUnspecified() {
@@ -228,8 +228,8 @@ func (s *Set) dialUnix(ctx context.Context, foreign Type, nd *net.Dialer, networ
 	return dialFound(ctx, nd, network, f)
 }
 
-// dialFound connects to the socket that f was opened for with O_PATH, and closes f. It may be on a file
-// system that does not answer who wants to connect: then the goroutine is left behind.
+// dialFound connects to the socket that f was opened for with O_PATH, and closes f. The socket may
+// be on a file system that never answers a connect; then the goroutine is left behind.
 func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) (net.Conn, error) {
 	ctx, cancelDialer := within(ctx, nd)
 	defer cancelDialer()
@@ -245,8 +245,8 @@ func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) 
 	})
 }
 
-// dialAtHome connects as package net does, and looks names up with the program's own files, whatever
-// the caller's thread is in.
+// dialAtHome connects as package net does. It looks names up in the program's own files, whatever
+// namespaces the caller's thread is in.
 func dialAtHome(ctx context.Context, nd *net.Dialer, network, address string) (net.Conn, error) {
 	return connAtHome(ctx, network, func() (net.Conn, error) { return nd.DialContext(ctx, network, address) })
 }
@@ -274,9 +274,9 @@ const (
 	homePatience = 100 * time.Millisecond
 )
 
-// atHome runs f on a thread that is not in a Set, as that of this goroutine may be: its /proc would
-// be what somebody else has there. If f is not over soon after ctx is done, it is left behind, and
-// late is called in the end.
+// atHome runs f on a thread that is not in a Set. The thread of this goroutine may be in one, and
+// its /proc would then be somebody else's. If f does not end soon after ctx is done, f is left
+// behind, and late is called when it ends.
 func atHome(ctx context.Context, f func() error, late func()) (over bool, err error) {
 	var ferr error // once done is closed
 	var panicked any
@@ -326,7 +326,7 @@ func ipNetwork(network string) string {
 	return "ip"
 }
 
-// within bounds ctx by the time limits of nd and its Cancel, which it takes off that.
+// within bounds ctx by the time limits and the Cancel of nd, and removes them from nd.
 func within(ctx context.Context, nd *net.Dialer) (context.Context, context.CancelFunc) {
 	deadline := nd.Deadline
 	if nd.Timeout != 0 { // below zero it is over, as in package net
@@ -385,7 +385,7 @@ func dialOneOf(ctx context.Context, nd *net.Dialer, network string, with func(ne
 	return r.run(dial(first), dial(other), delay)
 }
 
-// dialRace has two ways to a connection, of which the second one starts later.
+// dialRace tries two ways to a connection. The second way starts later.
 type dialRace struct {
 	results chan dialed
 	over    chan struct{} // closed when nobody takes results any more

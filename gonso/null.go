@@ -10,8 +10,8 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// replaceNull gives a command streams where package exec would open /dev/null, and there is none, as in a chroot. done
-// is for when it has started, or has not.
+// replaceNull sets a command's empty streams if there is no /dev/null for package exec to open, as
+// in a chroot. done is called when the command has started, or has failed to.
 func replaceNull(in *exec.Cmd) (done func(), err error) {
 	if in.Stdin != nil && in.Stdout != nil && in.Stderr != nil {
 		return func() {}, nil

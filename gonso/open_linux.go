@@ -46,7 +46,7 @@ func openCurrent(types Type, optional bool) (*core, error) {
 	return openThread("current", types, optional, false, openOwn)
 }
 
-// openOwn is nsfs.OpenProc for what is mostly home: that need not be opened again.
+// openOwn is nsfs.OpenProc for namespaces that are mostly home. It does not open those again.
 func openOwn(dirfd int, name string, typ uint32) (*nsfs.NS, error) {
 	i := Type(typ).index()
 	if h := home[i]; h != nil {
@@ -85,8 +85,7 @@ func openPID(pid int, types Type, optional bool) (*core, error) {
 	return c, withHiddenProcess(err, pid)
 }
 
-// matchName gives ns back if it is of the type that its name claims, and else lets
-// go of it.
+// matchName returns ns if it has the type that its name claims, and else closes it.
 func matchName(ns *nsfs.NS, name string) (*nsfs.NS, error) {
 	got, err := ns.Type()
 	if want, _ := typeByName(name); err == nil && Type(got) != want {
@@ -121,7 +120,7 @@ func (c *core) addPath(path string) error {
 	return nil
 }
 
-// stale says so where a file is one that namespaces are pinned on, and none is.
+// stale says that a file is meant for a pinned namespace, and that no namespace is there now.
 func stale(e *Error, dirfd int, name string) *Error {
 	var st unix.Stat_t
 	if errors.Is(e.Err, ErrNotNamespace) && unix.Fstatat(dirfd, name, &st, 0) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
@@ -165,8 +164,7 @@ func (c *core) addFile(i int, f *os.File) error {
 	return nil
 }
 
-// addUnknown adds a namespace of whatever type it is, and takes it over even if
-// that fails.
+// addUnknown adds a namespace of any type. It owns the namespace, even if it fails.
 func (c *core) addUnknown(ns *nsfs.NS) error {
 	t, err := typeOf(ns)
 	if err == nil && c.types&t != 0 {
@@ -190,8 +188,7 @@ func typeOf(ns *nsfs.NS) (Type, error) {
 	return t, err
 }
 
-// openPIDFD goes by way of /proc, because the ioctls that give the namespaces of
-// a pidfd came as late as Linux 6.11.
+// openPIDFD uses /proc. The ioctls that give the namespaces of a pidfd came as late as Linux 6.11.
 func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 	if pidfd == nil {
 		return nil, invalid("open", "the pidfd is nil")
@@ -230,8 +227,8 @@ func openProcess(d *procfs.Dir, types Type, optional bool) (*core, error) {
 	return c, withTraceHint(err, d)
 }
 
-// openDir takes files by their names or, where none is named like a type, by
-// what they are.
+// openDir uses the files whose names are types. If there are none, it asks the kernel for the type
+// of each file.
 func openDir(dir string, types Type, optional bool) (*core, error) {
 	fd, err := openDirectory(dir)
 	if err != nil {
@@ -313,7 +310,7 @@ func openUnnamed(dir string, dirfd int, types Type, optional bool) (*core, error
 	return c.ready(), nil
 }
 
-// addWanted adds ns, which it takes over, if it is of one of the types.
+// addWanted adds ns if it has one of the types. It owns ns.
 func (c *core) addWanted(ns *nsfs.NS, types Type, path string, taken *[numTypes]string) error {
 	t, err := typeOf(ns)
 	if err == nil && types&t != 0 && c.types&t == 0 {

@@ -264,8 +264,8 @@ func (p *Pool) Close() error {
 
 // The methods below are called with p.mu held, unless they say otherwise.
 
-// fill starts the calls of newSet that are needed and allowed. Everything that
-// changes how many there have to be is followed by it.
+// fill starts the calls of newSet that are needed and allowed. Every change of that number calls
+// fill afterwards.
 func (p *Pool) fill() {
 	if p.closed {
 		return
@@ -379,7 +379,7 @@ var (
 	errClosedSet = errors.New("the Pool's function returned a Set that was closed already")
 )
 
-// giveUp is called when the context of c is done, without the lock.
+// giveUp is called without the lock, when the context of c is done.
 func (p *Pool) giveUp(c *creation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -439,8 +439,8 @@ func (p *Pool) add(s *Set) {
 	p.ready = append(p.ready, s)
 }
 
-// fail tells of a failure: once it may be chance, twice it is not, and then
-// nobody is left waiting for a third.
+// fail reports a failure of newSet. One failure may be chance. After two of them nobody waits for a
+// third.
 func (p *Pool) fail(err error) {
 	p.failed++
 	if p.lastErr != nil {

@@ -67,7 +67,7 @@ func probePing(ctx context.Context) error {
 	return f.Close()
 }
 
-// probeFacts reads what decides. What hints go by is read by the same functions.
+// probeFacts reads the facts that decide. The functions are those that hints use.
 func probeFacts(ctx context.Context) (facts []Fact) {
 	add := func(name, value string) {
 		if value = strings.Join(strings.Fields(value), " "); value != "" {

@@ -27,8 +27,8 @@ func (c *core) parent(t Type) (*core, error) {
 	return c.relative("parent", t, t, ns, err)
 }
 
-// relative makes a core of what the kernel gave for the namespace of type of. It
-// is somebody else's if that is.
+// relative makes a core of ns, of type t, which the kernel returned for the Set's namespace of the
+// other type. It counts as somebody else's if that one does.
 func (c *core) relative(op string, of, t Type, ns *nsfs.NS, err error) (*core, error) {
 	if err != nil {
 		return nil, newError(op, of, "", err)

@@ -12,13 +12,13 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// A file that was found with O_PATH is opened without its name. Which way there is depends on who
-// does it.
+// A file that was found with O_PATH is opened without its name. How depends on the process that
+// opens it.
 
 // reopener opens what a descriptor was opened for with O_PATH, a file or directory.
 type reopener func(fd, flag int) (int, error)
 
-// reopen is for threads of this program, in whatever mount namespace.
+// reopen is for threads of this program, in any mount namespace.
 func reopen(fd, flag int) (int, error) {
 	nfd, err := procfs.Reopen(fd, flag&^unix.O_NOFOLLOW|unix.O_LARGEFILE)
 	var pe *os.PathError // of a path that nobody knows
@@ -28,9 +28,9 @@ func reopen(fd, flag int) (int, error) {
 	return nfd, err
 }
 
-// reopenAlone is for workers, which have no procfs but that of whose house they are in. A directory
-// is opened from itself; a file is mounted where nobody else can get, in a mount namespace of one
-// thread, and is opened there.
+// reopenAlone is for workers, whose only procfs may be somebody else's. It opens a directory from
+// itself. It mounts a file in a mount namespace of one thread, where nobody else can reach it, and
+// opens it there.
 func reopenAlone(fd, flag int) (int, error) {
 	flag &^= unix.O_NOFOLLOW
 	var st unix.Stat_t
@@ -76,8 +76,8 @@ func reopenAlone(fd, flag int) (int, error) {
 // onlyFile is what is in a directory of mountAlone, and of newDevpts.
 const onlyFile = "ptmx"
 
-// mountAlone mounts the file that is all of a tree, on a thread of its own, and gives the directory
-// that it is in then.
+// mountAlone mounts the file that is the whole tree, in a new mount namespace of the calling
+// thread, which must have no other work. It returns the directory that has the file.
 func mountAlone(tree int) (dir int, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return -1, os.NewSyscallError("unshare", err)

@@ -12,7 +12,7 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// checkDirectories refuses a Root or a DirFile in which no work can be.
+// checkDirectories refuses a Root or a DirFile in which work must not run.
 func (c *doConfig) checkDirectories() error {
 	if err := checkDirectory("Root", "chroot", c.place.Root); err != nil {
 		return err
@@ -41,9 +41,10 @@ func checkDirectory(option, op string, dir *os.File) error {
 	return about(option, &os.PathError{Op: op, Path: dir.Name(), Err: err})
 }
 
-// refuseHostDir refuses a working directory of this program's own mounts where somebody else would see
-// what works in it: from there ".." leads to all of the host's files (CVE-2024-21626). What else is not in
-// the Set's mount namespace is found by who goes there.
+// refuseHostDir refuses a working directory on one of this program's mounts, if somebody else could
+// see a process that works in it: from there ".." leads to all of the host's files
+// (CVE-2024-21626). Other directories outside of the Set's mount namespace are found by the process
+// that enters them.
 func (c *core) refuseHostDir(option string, dir *os.File) error {
 	if dir == nil || c.opened&Mount == 0 {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"runtime"
 )
 
-// selfEnv marks this program as started by a Cmd of Self. It is taken out of
-// the environment at once: what such a program starts is no such one.
+// selfEnv marks this program as started by a Cmd of Self. It is removed from the environment at
+// once: programs that this one starts must not have it.
 const selfEnv = "GONSO_SELF"
 
 var isSelf = func() bool {
@@ -51,8 +51,8 @@ func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
 	return c
 }
 
-// ownName is what this program was started as. Whoever did may have given it no name, or none that
-// says anything, and an init function may have changed os.Args.
+// ownName is the name that this program was started by. Its parent may have given it no name, or a
+// useless one, and an init function may have changed os.Args.
 func ownName() string {
 	if len(os.Args) == 0 || os.Args[0] == "" {
 		return "/proc/self/exe" // path: a name, which nobody opens

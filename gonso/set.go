@@ -38,8 +38,8 @@ func newSet(c *core) *Set {
 	return s
 }
 
-// get returns the core and, the first time, arranges that a Set that was
-// forgotten gives back what it holds. A nil Set has none.
+// get returns the core. The first call arranges that a forgotten Set releases what it holds. A nil
+// Set has none of either.
 func (s *Set) get() *core {
 	if s == nil {
 		return nil
@@ -53,7 +53,7 @@ func (s *Set) get() *core {
 	return s.c
 }
 
-// acquire takes a reference that keeps what the Set holds until release.
+// acquire takes a reference. What the Set holds stays open until release.
 func (s *Set) acquire(op string) (*core, error) {
 	c, err := s.get(), errNilSet
 	if c != nil {

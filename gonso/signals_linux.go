@@ -48,8 +48,8 @@ func passable() (set uint64) {
 	return set
 }
 
-// passSignals begins to collect signals, but those that this program was
-// started to ignore. Apart says that the process will be in a group of its own.
+// passSignals begins to collect signals, except those that this program was started to ignore.
+// apart says that the process will have its own group.
 func passSignals(apart bool) *passing {
 	p := &passing{signals: make(chan os.Signal, 64), stopped: make(chan struct{}), apart: apart}
 	set := passable()
@@ -97,7 +97,8 @@ func (p *passing) to(process *os.Process) {
 	})
 }
 
-// forget has another witness begin now if this one knows of signals that came before the process was there.
+// forget starts another witness if this one has seen signals that came before the process was
+// there.
 func (p *passing) forget() {
 	if p.witness == nil {
 		return
@@ -157,8 +158,7 @@ func (p *passing) keepStop() {
 	}
 }
 
-// relieve has another witness take over, and keeps what only the one before it
-// knows of.
+// relieve starts another witness, and keeps the signals that only the old one has seen.
 func (p *passing) relieve() {
 	old := p.witness
 	defer old.End()

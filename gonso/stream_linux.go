@@ -44,8 +44,8 @@ type stream struct {
 
 const (
 	copySize = 64 << 10
-	// readerPatience is how long what is cut off may take to end.
-	// lateDrain is how long what is in a pipe may take once the grace period is over.
+	// readerPatience is how long a reader or writer that is cut off may take to end. lateDrain is
+	// how long the rest of a pipe may take after the grace period.
 	lateDrain      = 300 * time.Millisecond
 	readerPatience = 100 * time.Millisecond
 )

@@ -141,8 +141,8 @@ func (r *threadRun) run() {
 
 var errThreadTainted = errors.New("the thread is not in the namespaces that this process was started in: some code changed it, unlocked it, and did not restore it")
 
-// enter enters what the Set has. Where the thread was before is not asked: somebody may have left
-// it elsewhere and given it back to the pool.
+// enter enters the Set's namespaces. It does not ask where the thread was before: other code may
+// have left the thread elsewhere and given it back to the pool.
 func (r *threadRun) enter() error {
 	if err := r.settle(r.c.types &^ r.c.foreign); err != nil {
 		return err
@@ -165,9 +165,9 @@ func (r *threadRun) enter() error {
 	return nil
 }
 
-// settle makes sure that the thread is at home in the given types. setns does so where it can be
-// undone, which costs less than to look; without the privilege for it, or where it costs the thread
-// its way back, the thread is looked at.
+// settle makes sure that the thread is at home in the given types. It calls setns if that can be
+// undone, which is cheaper than to look. It looks if the thread lacks the privilege for setns, or
+// could not come back after it.
 func (r *threadRun) settle(types Type) error {
 	var look Type
 	may := true
@@ -193,8 +193,8 @@ func (r *threadRun) settle(types Type) error {
 	return comeHome(away)
 }
 
-// takePlace gives the thread root, working directory and umask of its own, with
-// which it cannot be given back.
+// takePlace gives the thread its own root, working directory and umask. It cannot be given back
+// then.
 func (r *threadRun) takePlace(o doConfig) error {
 	if o.place == (sys.Place{}) {
 		return nil
@@ -222,7 +222,7 @@ func (c *core) checkPlace(op, name string, o doConfig) error {
 	return nil
 }
 
-// goOn lets the caller go on while body does. The Set is held until the end of both.
+// goOn lets the caller continue while body runs. The Set is held until both have ended.
 func (r *threadRun) goOn() {
 	r.c.refs.Add(1)
 	r.alone = true

@@ -67,7 +67,7 @@ func (c *core) warm(ctx context.Context) error {
 	return w.Warm(ctx)
 }
 
-// checkedWorker is getWorker where the ids that it keeps may be kept.
+// checkedWorker is getWorker, and fails if the worker must not keep the ids that it would keep.
 func (c *core) checkedWorker() (*reexec.Worker, error) {
 	c.workerMu.Lock()
 	own := c.workerAs.Path == ""
@@ -98,9 +98,9 @@ func (c *core) checkedWorker() (*reexec.Worker, error) {
 var errElevated = sys.Wrap("this program has privileges by its file, a setuid or setgid bit or capabilities, and with these it cannot be a worker, "+
 	"or whoever starts it could choose what it runs (AT_SECURE)", os.ErrPermission)
 
-// refuseUnmapped refuses to keep ids in a user namespace of somebody else in which
-// root has not got them anyway. Root inside may trace what runs there, and would act
-// with the ids: with uid 0 of outside they write to /proc/sys, core_pattern included.
+// refuseUnmapped refuses to keep ids in somebody else's user namespace if root there does not have
+// them. Root inside may trace the process, and would then act with its ids: with uid 0 of outside
+// they can write to /proc/sys, core_pattern included.
 func (c *core) refuseUnmapped(op, field string) error {
 	if c.opened&User == 0 {
 		return nil

@@ -9,8 +9,9 @@ import (
 	"syscall"
 )
 
-// zones are those of one dialing or listening: interfaces inside. Package net takes a name for one
-// of where this program is, so it is told numbers, and what it says with them is put right.
+// zones are the zones of one call to dial or listen: interfaces inside. Package net would look a
+// name up among the interfaces outside, so it gets numbers. The names are put back into what it
+// returns.
 type zones struct {
 	s     *Set
 	names map[string]string // by number

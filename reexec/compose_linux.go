@@ -15,8 +15,8 @@ import (
 // tests. The rules behind the order of the steps are in credentials(7),
 // user_namespaces(7), setns(2) and prctl(2).
 
-// launch is what the launcher does, from its start to what it becomes or ends
-// with: a step list that remembers which namespace a step is about.
+// launch is the launcher's work from its start to its end, or to the program that it becomes: a
+// step list that remembers which namespace a step is about.
 type launch struct {
 	launcher.List
 	about map[int]uint32
@@ -46,7 +46,7 @@ const (
 	workerJoins
 )
 
-// workerLaunch is what differs between the launches of one Worker.
+// workerLaunch has the differences between the launches of one Worker.
 type workerLaunch struct {
 	joins []Join
 	mount bool // the file after those of joins is a mnt namespace that calls are to enter one by one
@@ -130,10 +130,10 @@ const (
 	creationJoins
 )
 
-// composeCreation makes namespaces, sends their descriptors, and holds them until told to go on. The
-// launcher opens them itself: nobody else may where it is not dumpable, not even root without
-// CAP_SYS_PTRACE. dumpable says that this process has to open files of the launcher's in /proc;
-// lasting, that the thread that starts it ends with this process.
+// composeCreation makes namespaces, sends their descriptors, and holds them until it is told to go
+// on. The launcher opens them itself: while it is not dumpable nobody else may, not even root
+// without CAP_SYS_PTRACE. dumpable says that this process must open files of the launcher in /proc.
+// lasting says that the thread which starts it ends with this process.
 func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	l := newLaunch()
 	l.lasting = lasting
@@ -183,9 +183,10 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	return l
 }
 
-// becomeOwner takes on the uid that is to own a new user namespace, with the capabilities that the
-// launcher has: making one may take CAP_SYS_ADMIN (kernel.unprivileged_userns_clone, AppArmor). Below a
-// user namespace that was joined these are all.
+// becomeOwner takes on the uid that will own a new user namespace. It keeps the launcher's
+// capabilities, because making a user namespace may take CAP_SYS_ADMIN
+// (kernel.unprivileged_userns_clone, AppArmor). Below a joined user namespace the launcher has all
+// of them.
 func (l *launch) becomeOwner(uid uint32, permitted uint64, joined bool) {
 	if joined {
 		permitted = allCaps
@@ -213,8 +214,9 @@ func (l *launch) sendOwn(types uint32, free launcher.FD) {
 	}
 }
 
-// mayFly raises the soft limit of open files, which is also how many descriptors of the user may be in
-// flight, all processes together (ETOOMANYREFS, unix(7)). The launcher opens no more than before.
+// mayFly raises the soft limit of open files. It also limits how many descriptors of the user may
+// be in flight, of all processes together (ETOOMANYREFS, unix(7)). The launcher opens no more files
+// than before.
 func (l *launch) mayFly(o own) {
 	if o.hardFiles > 0 {
 		l.Prlimit(unix.RLIMIT_NOFILE, o.hardFiles, o.hardFiles)
@@ -335,9 +337,9 @@ func composeMapper(c *Creation, user Join) *launch {
 	return l
 }
 
-// composeMember is in the namespaces of joins until it is ended. Everybody may
-// read its id maps, so it need not be dumpable where somebody else is root
-// inside. In a /proc with hidepid (proc(5)) a plain user sees only what is.
+// composeMember stays in the namespaces of joins until it is ended. Everybody may read its id maps,
+// so it need not be dumpable if somebody else is root inside. But a plain user sees only dumpable
+// processes in a /proc with hidepid (proc(5)).
 func composeMember(joins []Join, protect, plain bool, o own) *launch {
 	l := newLaunch()
 	l.cross(crossing{own: o, user: true, protect: protect, top: launcher.FirstFileFD + launcher.FD(len(joins)), session: true})
@@ -350,8 +352,8 @@ func composeMember(joins []Join, protect, plain bool, o own) *launch {
 	return l
 }
 
-// composeBareMember is composeMember for a launcher that others may look at, too, as it has nothing to be seen: an empty
-// root, and no descriptors but ends of pipes.
+// composeBareMember is composeMember for a launcher that others may look at. There is nothing to
+// see in it: its root is empty, and its only descriptors are ends of pipes.
 func composeBareMember(joins []Join, o own, chrooted bool) *launch {
 	l := newLaunch()
 	end := launcher.FirstFileFD + launcher.FD(len(joins))
@@ -372,8 +374,8 @@ type procFile struct {
 	about         uint32
 }
 
-// procFiles lists what is to be written, in the order that the kernel demands:
-// setgroups before gid_map.
+// procFiles lists the files to write, in the order that the kernel demands: setgroups before
+// gid_map.
 func (c *Creation) procFiles() []procFile {
 	var files []procFile
 	if c.DenySetgroups {
@@ -428,8 +430,8 @@ func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
 	}
 }
 
-// chdir changes the working directory to a path inside. In a joined mnt namespace
-// no link of procfs is followed, as others may have made it: it could lead to a descriptor.
+// chdir changes the working directory to a path inside. In a joined mnt namespace it follows no
+// link of procfs: others may have made it, and it could lead to a descriptor.
 func (l *launch) chdir(joins []Join, path string) {
 	if !joinsType(joins, unix.CLONE_NEWNS) || l.forbids.openat2 && !l.protect {
 		l.paths[l.Chdir(path).Index()] = path
@@ -468,9 +470,9 @@ func (l *launch) join(joins []Join, first launcher.FD) {
 	}
 }
 
-// joinUser joins namespaces with a user namespace among them, and takes on the
-// ids of root in it. Without a mapped 0 there are none, and exec would drop the
-// capabilities: they are made ambient then.
+// joinUser joins namespaces, a user namespace among them, and takes on the ids of root there. If 0
+// is not mapped, there are no such ids, and exec would drop the capabilities: they are made ambient
+// then.
 func (l *launch) joinUser(joins []Join, first launcher.FD, keepIDs bool) {
 	// Supplementary groups go while this is allowed: outside for root, inside
 	// for others unless setgroups is denied there, when the kernel lets nobody

@@ -50,8 +50,8 @@ var ignorable = []unix.Signal{
 	unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH,
 }
 
-// cross leaves behind what does not go along. It comes before everything else: what
-// is inside might otherwise reach it, or a path lead to it (CVE-2024-21626).
+// cross drops the state that must not go into the Set. It comes before all other steps: otherwise
+// root inside might reach that state, or a path might lead to it (CVE-2024-21626).
 func (l *launch) cross(c crossing) {
 	l.forbids, l.protect = c.forbids, c.protect
 	l.closeAll(c.top, c.own)
@@ -97,15 +97,17 @@ func (l *launch) cross(c crossing) {
 	l.Prlimit(unix.RLIMIT_CORE, 0, 0) // those that are asked for come later
 }
 
-// giveBack takes back the capabilities that the launcher was lent, before it becomes a program. In
-// somebody else's Set that is done, and below a user namespace there are none of outside.
+// giveBack removes the capabilities that the launcher was lent, before it becomes a program. In
+// somebody else's Set other steps have done so, and below a user namespace no capability of outside
+// is left.
 func (l *launch) giveBack(o own, user, protect bool) {
 	if o.lent && !user && !protect {
 		l.ClearInheritable()
 	}
 }
 
-// lookAtOwn looks at this process; the most of it is for launches into somebody else's Set.
+// lookAtOwn reads this process's state. Most of it matters only for launches into somebody else's
+// Set.
 func lookAtOwn(ctx context.Context, protect bool) (o own) {
 	if o.forbids = lookAtFilters(ctx); o.forbids.closeRange {
 		o.inherited = inherited()
@@ -121,7 +123,8 @@ func lookAtOwn(ctx context.Context, protect bool) (o own) {
 	return o
 }
 
-// lookAtMaker is lookAtOwn with what matters to launchers that make namespaces, or send descriptors.
+// lookAtMaker is lookAtOwn with the state that matters to launchers which make namespaces or send
+// descriptors.
 func lookAtMaker(ctx context.Context, protect bool) own {
 	o := lookAtOwn(ctx, protect)
 	o.permitted = uint64(permitted(sys.Lendable()))

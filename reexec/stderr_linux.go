@@ -67,8 +67,7 @@ func (t *stderrTail) take(b []byte) {
 	_, _ = t.to.Write(b) // its errors are its owner's
 }
 
-// drain takes what is in the pipe: a pipe's worth, not what a survivor goes on
-// printing.
+// drain reads what the pipe holds, and no more: a process that survives may go on printing.
 func (t *stderrTail) drain(buf []byte) {
 	rc, err := t.r.SyscallConn()
 	if err != nil {
@@ -85,8 +84,8 @@ func (t *stderrTail) drain(buf []byte) {
 	})
 }
 
-// stop ends the copying and returns the words. It waits, for a bounded time, for
-// a writer that does not take what it is given.
+// stop ends the copying and returns the words. If the writer does not take its data, stop waits for
+// it, but not longer than a bound.
 func (t *stderrTail) stop() said {
 	_ = t.r.SetReadDeadline(time.Unix(1, 0))
 	limit := time.NewTimer(sys.KillTimeout)

@@ -20,7 +20,7 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// maxToolOutput bounds what is taken from a tool's standard output.
+// maxToolOutput limits how many bytes are read from a tool's standard output.
 const maxToolOutput = 1 << 20
 
 // RunTool runs a program of the system and returns its standard output. The calling thread starts
@@ -123,7 +123,7 @@ func waitForTool(ctx context.Context, c *exec.Cmd) error {
 	return err
 }
 
-// waitable waits until a child has ended, and leaves it to be reaped.
+// waitable waits until a child has ended, and does not reap it.
 func waitable(pid int) error {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)

@@ -28,7 +28,7 @@ const root = "../.."
 
 var documents = []string{
 	"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md",
-	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/guide.md", "integration/docs/moving.md", "integration/docs/reference.md",
+	"integration/docs/code.md", "integration/docs/costs.md", "integration/docs/guide.md", "integration/docs/moving.md", "integration/docs/newcomer.md", "integration/docs/reference.md",
 	"integration/docs/requirements.md",
 }
 
@@ -204,7 +204,7 @@ func errorExample(t *testing.T) string {
 }
 
 func TestDocumentsNameFilesThatExist(t *testing.T) {
-	path := regexp.MustCompile("`([\\w.{},/-]+(?:/|\\.(?:go|s|md|sh|mod|ya?ml)))`|\\]\\(([^):#]+)\\)")
+	path := regexp.MustCompile("`([\\w.{},/-]+(?:/|\\.(?:go|s|md|sh|mod|ya?ml)))`|\\]\\(([^):#\\s]+)\\)")
 	n := 0
 	for _, doc := range documents {
 		for _, m := range path.FindAllStringSubmatch(document(t, doc), -1) {

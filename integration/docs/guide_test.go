@@ -67,6 +67,9 @@ func TestGuideShowsItsProgramsAsTheyAre(t *testing.T) {
 	text := document(t, guide)
 	for _, task := range all {
 		want := source(t, task.file)
+		if n := strings.Count(want, "\n"); n > 60 {
+			t.Errorf("%s has %d lines: a reader cannot take in more than 60 at a glance", task.file, n)
+		}
 		if task.program == want {
 			continue
 		}

@@ -47,6 +47,13 @@ func TestLinesOfDocumentsFitAWindow(t *testing.T) {
 	}
 }
 
+// A newcomer reads it to the end.
+func TestReadmeIsShort(t *testing.T) {
+	if n := strings.Count(document(t, "README.md"), "\n"); n >= 200 {
+		t.Errorf("README.md has %d lines, not less than 200", n)
+	}
+}
+
 // Each row of a table has the columns of its head: GitHub drops what is too much without a word.
 func TestTablesHaveTheColumnsOfTheirHeads(t *testing.T) {
 	bar := regexp.MustCompile(`\\\||` + "`[^`]*`")
@@ -95,6 +102,15 @@ var hard = []struct{ words, better string }{
 	{`in the course of`, "during, while"},
 	{`with regard to`, "about"},
 	{`(utilize|leverage)[sd]?`, "use"},
+	{`none but`, "only"},
+	{`is all there is to`, "only, or the command alone"},
+	{`(hold|holds|holding|held) (anybody|somebody|nobody) up`, "keep waiting"},
+	{`is (the caller's|theirs) to`, "the caller must, or may"},
+	{`(no|any|made inside|of) such(,|;|:| and\b| or\b)`, "the noun"},
+	{`goes? before what`, "overrides"},
+	{`(has|have) mostly no`, "usually has no"},
+	{`comes? back on all ways out`, "before each return"},
+	{`for want of`, "because there is no"},
 }
 
 // paragraphs are the texts that users read: documents, and the comments of exported names.

@@ -19,6 +19,12 @@ chmod 0755 "$work"
 trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 130' INT TERM
 
+# lacks PROGRAM PACKAGE: the end, with what helps.
+lacks() {
+	echo "demo: $1 is missing, which the image needs. As root, run: apt-get install $2. make tour runs without it." >&2
+	exit 1
+}
+
 # command FOLDER: what is run, with a folder that is the user's own.
 case $what in
 tour)
@@ -26,11 +32,10 @@ tour)
 	command() { set -- "$work/demo" "${@:2}" && printf '%s\0' "$@"; }
 	;;
 build)
+	# Before the build, which takes a minute the first time.
+	busybox=$(PATH=$PATH:/usr/sbin:/sbin type -P busybox) || lacks busybox busybox-static
+	[ "$(id -u)" = 0 ] || type -P newuidmap >/dev/null || lacks newuidmap uidmap
 	CGO_ENABLED=0 go build -C builder -o "$work/builder" .
-	busybox=$(PATH=$PATH:/usr/sbin:/sbin type -P busybox) || {
-		echo 'demo: it builds an image of busybox, which is not there; make setup installs it' >&2
-		exit 1
-	}
 	cp -R builder/example "$work/context"
 	cp "$busybox" "$work/context/busybox"
 	chmod -R a+rX "$work/context"

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fstat never waits, as nsfs is in memory, so the scheduler is not told: that takes as long as the
-// call itself, and the restoring of threads does one for each namespace.
+// fstat never waits, because nsfs is in memory. So the Go scheduler is not told of the call:
+// telling it takes as long as the call itself, and restoring a thread makes one call for each
+// namespace.
 func fstat(fd int, st *unix.Stat_t) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(st)), 0); errno != 0 {
 		return errno

@@ -28,8 +28,8 @@ type opened struct {
 	fd   int // of file; os.File.Fd costs more than the setns it is for
 }
 
-// lost keeps files whose numbers mean something else by now, as the program has closed them
-// (close_range(2)): nobody may close those.
+// lost keeps files whose descriptors the program has closed (close_range(2)). Their numbers may
+// mean other files by now, so nobody may close them.
 var lost struct {
 	sync.Mutex
 	files []*os.File
@@ -41,7 +41,7 @@ func lose(f *os.File) {
 	lost.Unlock()
 }
 
-// own makes an NS of a descriptor, and takes it over even if it fails.
+// own makes an NS of a descriptor. It owns the descriptor, even if it fails.
 func own(fd int, name string) (*NS, error) {
 	f := os.NewFile(uintptr(fd), name)
 	n, err := wrap(f, fd)

@@ -67,8 +67,8 @@ func AtHome(f func()) {
 	f()
 }
 
-// onFresh runs f on a goroutine that nobody has locked to a thread: threads that are in foreign
-// namespaces are locked by whoever entered them.
+// onFresh runs f on a goroutine that nobody has locked to a thread. Code that enters foreign
+// namespaces locks its thread, so this one is in none.
 func onFresh(f func()) {
 	done := make(chan struct{})
 	go func() {

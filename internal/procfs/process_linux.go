@@ -68,8 +68,8 @@ func ProcessOf(pidfd int) (*Dir, error) {
 	})
 }
 
-// openWhile opens the directory of a process that has its id before and afterwards: an id is used
-// again only after the pidfd has lost it.
+// openWhile opens the directory of a process, and checks that the process has its id before and
+// afterwards. The kernel uses an id again only after the pidfd has lost it.
 func openWhile(idNow func() (int, error)) (*Dir, error) {
 	id, err := idNow()
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 // rootIno is the inode number of the root of every procfs (PROC_ROOT_INO).
 const rootIno = 1
 
-// root is the procfs. Its descriptor is no os.File: that would close the number even when it has come
-// to mean a file of the program's.
+// root is the procfs. Its descriptor is not an os.File: an os.File would close the number even
+// after the program has closed it and opened another file under that number.
 type root struct {
 	mu     sync.Mutex
 	fd     atomic.Int64 // -1 if there is none
@@ -29,7 +29,8 @@ type root struct {
 	nested atomic.Int32 // 0 unknown, 1 of this process's pid namespace, 2 of one above it
 }
 
-// held is what was on /proc at package init, before anything could have been entered.
+// held is the file system on /proc at package init, when this process had not entered any
+// namespace.
 var held = func() *root {
 	r := new(root)
 	r.fd.Store(-1)
@@ -40,7 +41,7 @@ var held = func() *root {
 	return r
 }()
 
-// openRoot opens what is on /proc for the calling thread, if that is the root of a procfs.
+// openRoot opens the calling thread's /proc, if it is the root of a procfs.
 func openRoot() (fd int, dev uint64, err error) {
 	fd, err = sys.Openat(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -55,8 +56,8 @@ func openRoot() (fd int, dev uint64, err error) {
 	return fd, uint64(st.Dev), nil
 }
 
-// get is the descriptor, looked at again: the program may have closed it, and the number may be
-// another file's.
+// get returns the descriptor, after it has checked it again: the program may have closed it, and
+// the number may be another file's.
 func (r *root) get() (int, error) {
 	fd := int(r.fd.Load())
 	if fd >= 0 && r.is(fd) {
@@ -95,8 +96,8 @@ func (r *root) is(fd int) bool {
 	return unix.Fstat(fd, &st) == nil && uint64(st.Dev) == r.dev && st.Ino == rootIno
 }
 
-// beneath opens a file of a procfs: no magic link leads elsewhere, and nothing that is mounted on it
-// is in the way. What containers mount on /proc/sys themselves is of the same procfs.
+// beneath opens a file of a procfs. No magic link leads elsewhere, and nothing may be mounted on
+// the way. Mounts that containers make on /proc/sys are of the same procfs.
 func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
 	if !strings.HasPrefix(name, "sys/") {

@@ -2,10 +2,9 @@ package sys
 
 import "runtime"
 
-// lockDepth is how often a thread is locked, so that a stray
-// runtime.UnlockOSThread in a function does not set one free that is in foreign
-// namespaces. A function that leaves its thread locked keeps it locked after
-// UnlockThread, and the thread ends.
+// lockDepth is how often a thread is locked. A function may call runtime.UnlockOSThread without
+// need: one more lock keeps its thread from being set free in foreign namespaces. If a function
+// leaves its thread locked, the thread stays locked after UnlockThread, and ends.
 const lockDepth = 4
 
 // LockThread locks the calling goroutine's thread for a function of somebody else's.

@@ -43,8 +43,8 @@ func (p Place) Take() error {
 	return nil
 }
 
-// fchdir keeps who has a root of their own, or others' mounts, from being where those do not lead: from
-// such a directory ".." goes on to all that is above it.
+// fchdir changes to DirFile. If the thread has its own root, or somebody else's mounts, fchdir refuses
+// a directory that these do not lead to: from there ".." goes on to everything above it.
 func (p Place) fchdir() error {
 	if err := OnFD(p.DirFile, unix.Fchdir); err != nil {
 		return os.NewSyscallError("fchdir", err)

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,38 +17,31 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
+}
+
 // openTerminal returns both ends of a new pseudo terminal: see pts(4).
-func openTerminal() (ours, theirs *os.File, err error) {
-	ours, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+func openTerminal() (ours, theirs *os.File) {
+	ours = must(os.OpenFile("/dev/ptmx", os.O_RDWR, 0))
+	fd := int(ours.Fd())
+	size := unix.Winsize{Row: 24, Col: 80}
+	err := errors.Join(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0), // unlocks it
+		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &size))
+	name := fmt.Sprintf("/dev/pts/%d", must(unix.IoctlGetInt(fd, unix.TIOCGPTN)))
 	if err != nil {
-		return nil, nil, err
+		log.Fatal(err)
 	}
-	if err := unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		return nil, nil, err
-	}
-	n, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		return nil, nil, err
-	}
-	theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	return ours, theirs, err
+	return ours, must(os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0))
 }
 
 func main() {
-	s, err := gonso.Unshare(gonso.User | gonso.UTS)
-	if err != nil {
-		log.Fatal(err)
-	}
+	s := must(gonso.Unshare(gonso.User | gonso.UTS))
 	defer s.Close()
-	ours, theirs, err := openTerminal()
-	if err != nil {
-		log.Fatal(err)
-	}
-	size := unix.Winsize{Row: 24, Col: 80}
-	if err := unix.IoctlSetWinsize(int(ours.Fd()), unix.TIOCSWINSZ, &size); err != nil {
-		log.Fatal(err)
-	}
-
+	ours, theirs := openTerminal()
 	const script = "test -t 0 && echo a terminal of $(stty size)"
 	c := s.Command(context.Background(), "sh", "-c", script)
 	c.Stdin, c.Stdout, c.Stderr = theirs, theirs, theirs
@@ -58,11 +50,11 @@ func main() {
 		log.Fatal(err)
 	}
 	theirs.Close() // so that reading ends when the program does
-	var screen bytes.Buffer
-	if _, err := io.Copy(&screen, ours); !errors.Is(err, unix.EIO) { // the end of a terminal
+	screen, err := io.ReadAll(ours)
+	if !errors.Is(err, unix.EIO) { // which is the end of a terminal
 		log.Fatal(err)
 	}
-	fmt.Print(strings.ReplaceAll(screen.String(), "\r\n", "\n"))
+	fmt.Print(strings.ReplaceAll(string(screen), "\r\n", "\n"))
 	if err := c.Wait(); err != nil {
 		log.Fatal(err)
 	}

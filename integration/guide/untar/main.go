@@ -17,8 +17,7 @@ import (
 	"github.com/gonso/gonso/gonso"
 )
 
-// unpack is the argument of unpacked: an archive, and where it goes to.
-type unpack struct {
+type unpack struct { // the argument of unpacked
 	Archive io.Reader
 	Dir     string
 }
@@ -52,18 +51,14 @@ func main() {
 	if len(os.Args) != 2 {
 		log.Fatal("usage: untar DIR <ARCHIVE")
 	}
-	dir := os.Args[1]
-	ctx := context.Background()
 	s, err := gonso.Unshare(gonso.User, gonso.SubIDs())
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer s.Close()
-
-	files, err := unpacked.Do(ctx, s, unpack{Archive: os.Stdin, Dir: dir})
-	fmt.Println(files, "files", err)
-	c := s.Command(ctx, "sh", "-c", "stat -c '%n: %u' *") // the owners, as they are inside
-	c.Dir, c.Stdout, c.Stderr = dir, os.Stdout, os.Stderr
+	fmt.Println(unpacked.Do(context.Background(), s, unpack{Archive: os.Stdin, Dir: os.Args[1]}))
+	c := s.Command(context.Background(), "sh", "-c", "stat -c '%n: %u' *") // the owners, as they are inside
+	c.Dir, c.Stdout, c.Stderr = os.Args[1], os.Stdout, os.Stderr
 	if err := c.Run(); err != nil {
 		log.Fatal(err)
 	}

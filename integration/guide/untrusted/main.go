@@ -41,30 +41,24 @@ var listed = gonso.Register("listed", func(_ context.Context, archive []byte) (f
 	return f, nil
 }, gonso.StartsGoroutines())
 
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
+}
+
 func main() {
 	gonso.Init()
 	ctx := context.Background()
-	archive, err := io.ReadAll(os.Stdin)
-	if err != nil || len(archive) == 0 {
-		log.Fatal("usage: untrusted <ARCHIVE ", err)
-	}
-	s, err := gonso.Unshare(gonso.User | gonso.Mount | gonso.PID | gonso.Net | gonso.IPC)
-	if err != nil {
-		log.Fatal(err)
-	}
+	archive := must(io.ReadAll(os.Stdin))
+	s := must(gonso.Unshare(gonso.User | gonso.Mount | gonso.PID | gonso.Net | gonso.IPC))
 	defer s.Close()
-	path, err := os.MkdirTemp("", "empty-")
-	if err != nil {
-		log.Fatal(err)
-	}
+	path := must(os.MkdirTemp("", "empty-"))
 	defer os.Remove(path)
-	empty, err := os.Open(path)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer empty.Close()
+	empty := must(os.Open(path))
 
-	// A process of its own for this call, with an empty directory as its root.
+	// Each call has a process of its own, with an empty directory as its root.
 	out, err := listed.Do(ctx, s, archive, gonso.Isolated(), gonso.Root(empty))
 	fmt.Printf("%+v %v\n", out, err)
 	_, err = listed.Do(ctx, s, archive[:len(archive)/2], gonso.Isolated(), gonso.Root(empty))

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net"
 	"os"
@@ -39,43 +38,24 @@ var setUp = gonso.Register("setUp", func(_ context.Context, address string) (str
 	return struct{}{}, errors.Join(netlink.AddrAdd(eth, a), netlink.LinkSetUp(eth))
 })
 
-func check(err error) {
+func must[T any](value T, err error) T {
 	if err != nil {
 		log.Fatal(err)
 	}
+	return value
 }
 
 func main() {
 	gonso.Init()
 	ctx := context.Background()
+	owner := must(gonso.Unshare(gonso.User)) // its root may configure both networks
+	left, right := must(owner.Unshare(gonso.Net)), must(owner.Unshare(gonso.Net))
+	must(connect.Do(ctx, left, must(right.File(gonso.Net))))
+	must(setUp.Do(ctx, left, "10.0.0.1/24"))
+	must(setUp.Do(ctx, right, "10.0.0.2/24"))
 
-	owner, err := gonso.Unshare(gonso.User) // its root may configure both networks
-	check(err)
-	left, err := owner.Unshare(gonso.Net)
-	check(err)
-	right, err := owner.Unshare(gonso.Net)
-	check(err)
-
-	file, err := right.File(gonso.Net)
-	check(err)
-	_, err = connect.Do(ctx, left, file)
-	check(err)
-	_, err = setUp.Do(ctx, left, "10.0.0.1/24")
-	check(err)
-	_, err = setUp.Do(ctx, right, "10.0.0.2/24")
-	check(err)
-
-	listener, err := right.Listen(ctx, "tcp", "10.0.0.2:80")
-	check(err)
-	go func() {
-		conn, err := listener.Accept()
-		check(err)
-		fmt.Fprintln(conn, "hello", conn.RemoteAddr().(*net.TCPAddr).IP)
-		conn.Close()
-	}()
-	conn, err := left.DialContext(ctx, "tcp", "10.0.0.2:80")
-	check(err)
-	text, err := io.ReadAll(conn)
-	check(err)
-	fmt.Print("right says: ", string(text))
+	listener := must(right.Listen(ctx, "tcp", "10.0.0.2:80"))
+	must(left.DialContext(ctx, "tcp", "10.0.0.2:80"))
+	conn := must(listener.Accept())
+	fmt.Println("right is called by", conn.RemoteAddr().(*net.TCPAddr).IP)
 }
