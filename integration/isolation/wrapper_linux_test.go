@@ -3,7 +3,6 @@ package isolation
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,16 +19,11 @@ import (
 func init() {
 	testenv.Program("wrapper's caller", func() {
 		os.Unsetenv(testenv.ProgramEnv)
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err == nil {
-			err = unix.Shutdown(fds[0], unix.SHUT_WR)
-		}
+		there, heard, err := listen()
 		if err != nil {
-			fmt.Println(err)
-			return
+			panic(err)
 		}
 		c := exec.Command(os.Args[1], os.Args[2:]...)
-		there := os.NewFile(uintptr(fds[1]), "there")
 		c.ExtraFiles = []*os.File{there}
 		c.Dir = "/"
 		// He does all that the launcher does.
@@ -37,8 +31,7 @@ func init() {
 		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		out, err := c.CombinedOutput()
 		there.Close()
-		greeting, _ := io.ReadAll(os.NewFile(uintptr(fds[0]), "here"))
-		fmt.Printf("%v, greeting %t\n%s", err, len(greeting) > 0, out)
+		fmt.Printf("%v, greeting %t\n%s", err, heard() > 0, out)
 	})
 }
 
@@ -106,13 +99,13 @@ func TestProgramBehindAPrivilegedWrapperCannotBeMadeAWorker(t *testing.T) {
 	}
 	t.Run("a socket of somebody else's", func(t *testing.T) {
 		// Whose process is not the parent: that of this test, passed on by a shell that stays.
-		here, there := socket(t)
+		there, heard := connection(t)
 		c := exec.Command(wrapper, "fork", victim)
 		c.ExtraFiles = []*os.File{there}
 		out, _ := c.CombinedOutput()
 		there.Close()
-		if greeting, _ := io.ReadAll(here); len(greeting) != 0 || !strings.Contains(string(out), "SO_PEERCRED") {
-			t.Errorf("%d bytes: %s", len(greeting), out)
+		if n := heard(); n != 0 || !strings.Contains(string(out), "SO_PEERCRED") {
+			t.Errorf("%d greetings: %s", n, out)
 		}
 	})
 }
