@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -440,18 +441,34 @@ func TestWorkerEnds(t *testing.T) {
 	})
 }
 
-// Its children must not get the socket, or it would not end with its parent.
-func TestSocketIsCloseOnExec(t *testing.T) {
+// Its children must get no end of the connection, or it would not end with its parent.
+func TestEndsAreCloseOnExec(t *testing.T) {
 	w := startWorker(t)
-	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", w.Process.Pid, handshake.SocketFD))
+	dir := fmt.Sprintf("/proc/%d/fdinfo", w.Process.Pid)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var flags int
-	for line := range strings.Lines(string(info)) {
-		fmt.Sscanf(line, "flags: %o", &flags)
+	ends := 0
+	for _, e := range entries {
+		to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", w.Process.Pid, e.Name()))
+		if err != nil || e.Name() <= "2" && len(e.Name()) == 1 || !strings.HasPrefix(to, "socket:") && !strings.HasPrefix(to, "pipe:") {
+			continue
+		}
+		ends++
+		info, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var flags int
+		for line := range strings.Lines(string(info)) {
+			fmt.Sscanf(line, "flags: %o", &flags)
+		}
+		if flags&unix.O_CLOEXEC == 0 {
+			t.Errorf("%s, %s: flags %#o", e.Name(), to, flags)
+		}
 	}
-	if flags&unix.O_CLOEXEC == 0 {
-		t.Errorf("flags %#o", flags)
+	if ends != 3 {
+		t.Errorf("%d ends", ends)
 	}
 }
