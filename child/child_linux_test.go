@@ -455,6 +455,9 @@ func TestEndsAreCloseOnExec(t *testing.T) {
 		if err != nil || e.Name() <= "2" && len(e.Name()) == 1 || !strings.HasPrefix(to, "socket:") && !strings.HasPrefix(to, "pipe:") {
 			continue
 		}
+		if same, _ := os.Readlink("/proc/self/fd/" + e.Name()); same == to {
+			continue // the test has inherited that, too
+		}
 		ends++
 		info, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		if err != nil {
@@ -469,6 +472,6 @@ func TestEndsAreCloseOnExec(t *testing.T) {
 		}
 	}
 	if ends != 3 {
-		t.Errorf("%d ends", ends)
+		t.Errorf("%d ends among %v", ends, w.descriptors(t))
 	}
 }
