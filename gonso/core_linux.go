@@ -1,6 +1,7 @@
 package gonso
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -27,6 +28,8 @@ type core struct {
 	opened  Type // came from outside: not made by Unshare, not the caller's own
 
 	copied bool // its mnt namespace shows the files of this program's, having been made from that
+
+	reaper *reexec.Reaper // the init of its pid namespace, if Unshare has made that
 
 	threadJoin []Type // for closures: what is foreign
 	closureErr error  // why closures cannot run
@@ -113,6 +116,25 @@ func (c *core) close() {
 	c.release()
 }
 
+// wait does not need the Set to be open.
+func (c *core) wait(ctx context.Context) error {
+	switch {
+	case c.types&PID == 0:
+		return newError("wait", PID, "", errNotInSet).withHint("it has " + c.types.String())
+	case c.reaper == nil:
+		return newError("wait", PID, "", errOthersInit)
+	}
+	select {
+	case <-c.reaper.Gone():
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := c.reaper.Err(); err != nil {
+		return newError("wait", PID, "", err)
+	}
+	return nil
+}
+
 func (c *core) id(t Type) ID {
 	ns := c.ns[t.index()]
 	return ID{Type: t, Dev: ns.Dev(), Ino: ns.Ino()}
@@ -161,6 +183,9 @@ func (c *core) pick(types Type, o *core) *core {
 		})
 		if types&Mount != 0 {
 			n.copied = from.copied
+		}
+		if types&PID != 0 {
+			n.reaper = from.reaper
 		}
 	}
 	if o != nil {

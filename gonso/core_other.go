@@ -38,6 +38,10 @@ func (c *core) warm(context.Context) error                           { return er
 func (c *core) unshare(Type, *unshareOptions) (*core, error)         { return nil, errors.ErrUnsupported }
 func (c *core) noWayHome() Type                                      { return 0 }
 
+func (c *core) wait(context.Context) error {
+	return newError("wait", 0, "", errors.ErrUnsupported)
+}
+
 func (c *core) callOnThread(context.Context, child.Handler, codec.Value, bool, doConfig) (*wire.Outcome, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -17,6 +17,7 @@
 //	run one in the background: a server          Set.Go
 //	run a function, wherever it has to run       Register, Func.Do
 //	run a program; this very program             Set.Command; Set.Self, Cmd.RunAndExit
+//	wait until no process is left                Set.Wait
 //	make a socket, a connection, a listener      Set.Socket, Set.DialContext, Set.Dialer,
 //	                                               Set.Listen, Set.ListenPacket, Set.ListenConfig
 //	list network interfaces                      Set.Interfaces, Set.InterfaceByName
@@ -134,8 +135,8 @@
 // A command uses its Set until Wait has returned. When the last Set is closed and unused, or this
 // process ends in any way, everything inside is killed. After that nothing can be started in the
 // namespace (ENOMEM, pid_namespaces(7)), even if a descriptor or a bind mount still refers to it.
-// Close does not wait for that. A child of this process that is inside has to be waited for like
-// any other child. The kernel keeps the init until then.
+// Close does not wait for that, and [Set.Wait] does. A child of this process that is inside has to
+// be waited for like any other child. The kernel keeps the init until then.
 //
 // A new time namespace works for children only. [ClockOffsets] sets its clocks before the first
 // child.
@@ -171,6 +172,12 @@
 // The descriptors are close-on-exec. They share offset and flags with the files that they were made
 // of (dup(2)). If a file of the result is in non-blocking mode (O_NONBLOCK), it has deadlines if it
 // is a socket, a pipe or a device.
+//
+// A directory from outside leads to the mounts of outside, also inside another mnt namespace. What is
+// mounted inside, even on a directory of the same name, is not found through it. And the kernel
+// makes no mounts from it: bind mounts, and the directories of an overlay, are taken from the mnt
+// namespace of the caller only (EINVAL, mount(2)). For these the argument is the path, and the
+// function opens it inside.
 //
 // A pipe in the argument is made 256 KiB wide while the call lasts, if it was smaller
 // (F_SETPIPE_SZ, as far as /proc/sys/fs/pipe-user-pages-soft allows). With the usual 64 KiB both

@@ -125,6 +125,7 @@ func TestNilSetIsAnErrorEverywhere(t *testing.T) {
 		"SetWorker": func() error { return s.SetWorker(Worker{}) },
 		"Socket":    func() error { return only(s.Socket(ctx, 2, 1, 0)) },
 		"Unshare":   func() error { return only(s.Unshare(Net)) },
+		"Wait":      func() error { return s.Wait(ctx) },
 		"Warm":      func() error { return s.Warm(ctx) },
 		"With":      func() error { return only(s.With(new(Set))) },
 		"Without":   func() error { return only(s.Without(Net)) },

@@ -18,6 +18,7 @@ type unshareOptions struct {
 	idMaps      bool // uid and gid were given
 	noIDMaps    bool
 	subIDs      bool
+	subIDsAs    string // the option that was given: the last of SubIDs and OnlySubIDs counts
 	setgroups   *bool
 	ownerUID    *uint32
 	propagation *MountPropagation

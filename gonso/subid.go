@@ -46,8 +46,20 @@ import (
 // SubIDs excludes [IDMaps] and [NoIDMaps]. Set.Unshare refuses it in a Set with a user namespace
 // that is not this process's own, because the ranges mean nothing there.
 func SubIDs() UnshareOption {
-	return func(o *unshareOptions) { o.subIDs = true }
+	return func(o *unshareOptions) { o.subIDs, o.subIDsAs = true, "SubIDs" }
 }
+
+// OnlySubIDs gives a new user namespace the subordinate ids of the caller, and not its own id. Id 0
+// inside is the first of them. So root inside owns none of the caller's files outside, and can send
+// signals to none of the caller's processes outside. For a caller that is root this is the difference
+// between a container's root and the host's.
+//
+// All else is as with [SubIDs], and OnlySubIDs excludes the same options.
+func OnlySubIDs() UnshareOption {
+	return func(o *unshareOptions) { o.subIDs, o.subIDsAs = true, onlySubIDs }
+}
+
+const onlySubIDs = "OnlySubIDs"
 
 // This file reads what says which ids a user has, and decides what to make of
 // it. It is pure; the evidence is gathered in subid_linux.go.
@@ -206,13 +218,17 @@ func auxGroupsGranted(content string) (granted bool) {
 	return granted
 }
 
-// subIDMap maps 0 to own and the ranges to what comes behind it, as far as the
+// subIDMap maps 0 to own and the ranges to what comes behind it.
+func subIDMap(own uint32, ranges []subIDRange, pageSize int) []IDMap {
+	return addRanges([]IDMap{{0, own, 1}}, ranges, pageSize)
+}
+
+// addRanges maps ranges behind maps, which has one line for id 0 or is empty, as far as the
 // kernel takes it. Ids that are mapped already are left out: it refuses lines
 // that overlap.
-func subIDMap(own uint32, ranges []subIDRange, pageSize int) []IDMap {
-	maps := []IDMap{{0, own, 1}}
+func addRanges(maps []IDMap, ranges []subIDRange, pageSize int) []IDMap {
 	size := len(formatIDMaps(maps))
-	inside := uint32(1)
+	inside := uint32(len(maps))
 	for _, r := range ranges {
 		for _, piece := range r.without(maps) {
 			m := IDMap{inside, piece.first, piece.count}
@@ -431,7 +447,11 @@ func (ev *subIDEvidence) maps(pageSize int) (maps [2][]IDMap, err error) {
 		if len(of.ranges) == 0 {
 			return maps, ev.noRanges(i)
 		}
-		maps[i] = subIDMap(of.effective, of.ranges, pageSize)
+		if ev.option == onlySubIDs {
+			maps[i] = addRanges(nil, of.ranges, pageSize)
+		} else {
+			maps[i] = subIDMap(of.effective, of.ranges, pageSize)
+		}
 	}
 	return maps, nil
 }
@@ -451,7 +471,7 @@ func (ev *subIDEvidence) noRanges(i int) error {
 	if of.ignored > 0 {
 		e.Hint = fmt.Sprintf("line %d seems to be meant for it, but is not NAME:FIRST:COUNT; ", of.ignored)
 	}
-	e.Hint += "SubIDs needs one in /etc/subuid and one in /etc/subgid; usermod " + k.option + " adds one"
+	e.Hint += ev.option + " needs one in /etc/subuid and one in /etc/subgid; usermod " + k.option + " adds one"
 	if ev.direct {
 		e.Hint += ". A caller with CAP_SETUID and CAP_SETGID can do without by passing IDMaps"
 	}

@@ -22,14 +22,14 @@ var (
 	subIDFiles = [2]string{"/etc/subuid", "/etc/subgid"}
 )
 
-// subIDMaps fills in the id maps of SubIDs. The calling goroutine keeps to its
+// subIDMaps fills in the id maps of SubIDs and OnlySubIDs. The calling goroutine keeps to its
 // thread until the tools were started: no_new_privs is a thread's, and children
 // have it from the thread that starts them.
-func subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
+func (o *unshareOptions) subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 	if nested {
 		return newError("unshare", User, "", errSubIDsInside)
 	}
-	ev, err := gatherSubIDs(ctx, "SubIDs", [2]bool{})
+	ev, err := gatherSubIDs(ctx, o.subIDsAs, [2]bool{})
 	if err != nil {
 		return err
 	}

@@ -242,6 +242,9 @@ func TestSubIDsOptionIsChecked(t *testing.T) {
 		"without user":   {Net, []UnshareOption{SubIDs()}, "SubIDs needs user"},
 		"with IDMaps":    {User, []UnshareOption{SubIDs(), IDMaps(own, own)}, "SubIDs and IDMaps exclude each other"},
 		"with NoIDMaps":  {User, []UnshareOption{NoIDMaps(), SubIDs()}, "SubIDs and NoIDMaps exclude each other"},
+
+		"only, without user": {Net, []UnshareOption{OnlySubIDs()}, "OnlySubIDs needs user"},
+		"only, with IDMaps":  {User, []UnshareOption{OnlySubIDs(), IDMaps(own, own)}, "OnlySubIDs and IDMaps exclude each other"},
 	} {
 		_, err := unshareConfig(c.types, c.opts)
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, os.ErrInvalid) || !strings.Contains(err.Error(), c.want)) {

@@ -87,7 +87,7 @@ func (o *unshareOptions) check(types Type) error {
 		case o.noIDMaps:
 			return needs(User, "NoIDMaps")
 		case o.subIDs:
-			return needs(User, "SubIDs")
+			return needs(User, o.subIDsAs)
 		case o.setgroups != nil:
 			return needs(User, "Setgroups")
 		case o.ownerUID != nil:
@@ -123,9 +123,9 @@ func (o *unshareOptions) check(types Type) error {
 	case o.idMaps && o.noIDMaps:
 		return exclude("IDMaps", "NoIDMaps")
 	case o.subIDs && o.idMaps:
-		return exclude("SubIDs", "IDMaps")
+		return exclude(o.subIDsAs, "IDMaps")
 	case o.subIDs && o.noIDMaps:
-		return exclude("SubIDs", "NoIDMaps")
+		return exclude(o.subIDsAs, "NoIDMaps")
 	}
 	if o.idMaps {
 		return errors.Join(checkIDMaps("IDMaps: uid", o.uid), checkIDMaps("IDMaps: gid", o.gid))

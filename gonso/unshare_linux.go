@@ -184,7 +184,7 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 		}
 		if t == PID {
 			ns.Keep(c.keepAlive(from.Reaper, base))
-			from.Reaper = nil
+			made.reaper, from.Reaper = from.Reaper, nil
 		}
 		made.add(t, ns, exposed)
 	}
@@ -231,7 +231,7 @@ func (o *unshareOptions) maps(ctx context.Context, spec *reexec.Creation, nested
 	}
 	spec.UIDMap, spec.GIDMap = formatIDMaps(uid), formatIDMaps(gid)
 	if o.subIDs {
-		if err := subIDMaps(ctx, spec, nested); err != nil {
+		if err := o.subIDMaps(ctx, spec, nested); err != nil {
 			return err
 		}
 	}

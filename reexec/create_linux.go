@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,24 +50,6 @@ func (m *Made) Close() {
 	if m.Reaper != nil {
 		m.Reaper.Close()
 	}
-}
-
-// Reaper is the pid 1 of a pid namespace: a launcher that reaps orphans.
-type Reaper struct {
-	p     *launcher.Process
-	group int // of processes, which the original leads
-}
-
-// Close ends the Reaper, and so all processes in its pid namespace. Nothing can be started there
-// after that. Close does not wait: the kernel keeps a pid 1 until every process of the namespace
-// has been reaped. Children of this process must be reaped by the code that has started them.
-func (r *Reaper) Close() error {
-	err := r.p.CloseControl()
-	go func() {
-		r.p.Reap(exitTimeout) // it may be stopped, and then does not see that
-		reapOrphans(r.group)
-	}()
-	return err
 }
 
 // Create makes namespaces in a launcher. The launcher ends when this process has their descriptors,
@@ -176,7 +157,7 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool, started func()
 	made := &Made{}
 	err = l.take(ctx, c, p, sent, made)
 	if err == nil && stays {
-		made.Reaper = &Reaper{p, group}
+		made.Reaper = &Reaper{p: p, group: group, gone: make(chan struct{})}
 		if err := p.CloseStatus(); err != nil {
 			made.Close()
 			return nil, err
@@ -243,22 +224,6 @@ func creation(c *Creation, dumpable, lasting bool) *launch {
 		creations.of[key] = l
 	}
 	return l
-}
-
-// reapOrphans reaps the init of a pid namespace whose original has ended first, if it has become a child of this
-// process, as orphans do whose ancestor is pid 1 or a subreaper (prctl(2)). It is in the group of the original, whose
-// number nobody else has as long as it is there; it ends by itself.
-func reapOrphans(group int) {
-	if !launcher.TakesOrphans() {
-		return
-	}
-	for began := time.Now(); time.Since(began) < exitTimeout; time.Sleep(time.Millisecond) {
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PGID, group, &info, unix.WEXITED|unix.WNOHANG, nil)
-		if err != nil && err != unix.EINTR {
-			return // there is none (ECHILD)
-		}
-	}
 }
 
 // take receives what the launcher makes, has what configures it written, and lets

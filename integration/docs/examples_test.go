@@ -134,7 +134,7 @@ func TestExamplesSayWhatTheyNeed(t *testing.T) {
 // What these print needs root, or subordinate ids: see exampleNeeds in package gonso.
 var (
 	rootsExamples  = []string{"Set_Run", "Set_Go", "Set_Pin", "OwnerUID", "_pivotRoot"}
-	subIDsExamples = []string{"SubIDs", "IDMaps_plainUser"}
+	subIDsExamples = []string{"SubIDs", "OnlySubIDs", "IDMaps_plainUser"}
 )
 
 // Each Example is a program that prints what it says, without the tests' TestMain around it. One

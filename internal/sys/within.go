@@ -41,7 +41,9 @@ import (
 //	reexec/create_linux.go, idmaps_linux.go, witness_linux.go
 //	  take and such | read: status pipe                      | ctx                       | TestCreateGivesUpWithItsContext
 //	  Create and such | wait                                 | exitTimeout, KillTimeout  | -
-//	  Reaper.Close  | wait: in a goroutine                   | exitTimeout, then killed  | -
+//	reexec/reaper_linux.go
+//	  Close         | wait: in a goroutine                   | exitTimeout, then killed  | -
+//	  watch         | wait: the init, in a goroutine         | none: it is waited for    | TestWaitForAChildThatIsNotReaped
 //	reexec/program_linux.go
 //	  follow        | read: status pipe; the program's open, exec, chdir | ctx, StartTimeout | TestSilentFileSystem...
 //	reexec/stderr_linux.go
