@@ -345,8 +345,10 @@ func (b *builder) inside(ctx context.Context, layers []*layer, dir string, p *st
 	if e.Root != nil {
 		e.Root.Close()
 	}
-	if e.Init != nil {
-		err = errors.Join(err, gone(e.Init))
+	if in.Run {
+		ctx, stop := context.WithTimeoutCause(context.WithoutCancel(ctx), 30*time.Second, errors.New("processes that were killed are still there after 30 s"))
+		defer stop()
+		err = errors.Join(err, s.Wait(ctx))
 	}
 	return err
 }
@@ -381,24 +383,6 @@ func (b *builder) root(ctx context.Context, in enterIn) (*gonso.Set, *entered, e
 		return nil, nil, err
 	}
 	return s, e, nil
-}
-
-// gone waits until pid 1 of a closed Set has ended, and with it everything that was in its pid namespace.
-func gone(init *os.File) error {
-	defer init.Close()
-	for stop := time.Now().Add(30 * time.Second); ; {
-		left := time.Until(stop)
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(init.Fd()), Events: unix.POLLIN}}, max(int(left.Milliseconds()), 0))
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return os.NewSyscallError("poll", err)
-		case n == 0:
-			return errors.New("processes that were killed are still there after 30 s")
-		default:
-			return nil
-		}
-	}
 }
 
 // pack makes the blob of what is in upper of dir, and removes what only the overlay needed.

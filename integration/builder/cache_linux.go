@@ -17,7 +17,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/moby/sys/user"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
 
@@ -65,33 +64,12 @@ func userNS() (*gonso.Set, error) {
 		}
 		return s, err
 	}
-	uids, err := rootRange("/etc/subuid")
-	if err != nil {
-		return nil, err
+	s, err := gonso.Unshare(gonso.User, gonso.OnlySubIDs())
+	if errors.Is(err, gonso.ErrNoSubIDs) { // ids that systemd's table of ids has as unused
+		ids := []gonso.IDMap{{HostID: 0x70000000, Size: 65536}}
+		return gonso.Unshare(gonso.User, gonso.IDMaps(ids, ids))
 	}
-	gids, err := rootRange("/etc/subgid")
-	if err != nil {
-		return nil, err
-	}
-	return gonso.Unshare(gonso.User, gonso.IDMaps(uids, gids))
-}
-
-// rootRange is what root has of subordinate ids, or ids that systemd's table of ids has as unused.
-func rootRange(file string) ([]gonso.IDMap, error) {
-	ranges, err := user.ParseSubIDFileFilter(file, func(s user.SubID) bool { return s.Name == "root" || s.Name == "0" })
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var next uint32
-	var maps []gonso.IDMap
-	for _, r := range ranges {
-		maps = append(maps, gonso.IDMap{ContainerID: next, HostID: uint32(r.SubID), Size: uint32(r.Count)})
-		next += uint32(r.Count)
-	}
-	if len(maps) == 0 {
-		maps = []gonso.IDMap{{HostID: 0x70000000, Size: 65536}}
-	}
-	return maps, nil
+	return s, err
 }
 
 func defaultCache() (string, error) {
