@@ -34,6 +34,7 @@ type options struct {
 	network     string
 	processes   uint64
 	compression string
+	progress    string
 	push        bool
 	timeout     time.Duration
 	verbose     bool
@@ -90,6 +91,7 @@ func run(args []string) int {
 		f.Var(&o.contexts, "build-context", "`NAME=oci:DIR|rootfs:FILE`: what NAME means in FROM and COPY --from")
 		f.BoolVar(&o.noCache, "no-cache", false, "find nothing in the cache")
 		f.StringVar(&o.compression, "compression", "gzip", "of layers: `gzip or zstd`")
+		f.StringVar(&o.progress, "progress", "auto", "in lines or live on a terminal: `plain, tty or auto`")
 		f.BoolVar(&o.push, "push", false, "push the image to where -t says")
 		f.BoolVar(&o.verbose, "v", false, "say in which namespaces each step is, and how gonso enters them")
 		f.DurationVar(&o.timeout, "timeout", 0, "how long the build may take")
@@ -128,6 +130,8 @@ func (o *options) check() error {
 		return fmt.Errorf("--network=%s: it is none or host", o.network)
 	case o.compression != "" && o.compression != "gzip" && o.compression != "zstd":
 		return fmt.Errorf("--compression=%s: it is gzip or zstd", o.compression)
+	case o.progress != "" && o.progress != "plain" && o.progress != "tty" && o.progress != "auto":
+		return fmt.Errorf("--progress=%s: it is plain, tty or auto", o.progress)
 	case o.push && o.tag == "":
 		return errors.New("--push: -t has to say where")
 	case o.timeout < 0:

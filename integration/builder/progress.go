@@ -7,13 +7,18 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vbauerster/mpb/v8"
 )
 
-// progress prints the steps of a build, in lines that begin with a step's number, as BuildKit's plain progress does.
+// progress prints the steps of a build, in lines that begin with a step's number, as BuildKit's plain progress does,
+// or shows them live on a terminal.
 type progress struct {
-	mu  sync.Mutex
-	out io.Writer
-	n   int
+	mu   sync.Mutex
+	out  io.Writer
+	n    int
+	live *mpb.Progress // nil for lines
+	all  []*step       // that are shown live
 }
 
 type step struct {
@@ -21,17 +26,28 @@ type step struct {
 	n     int
 	start time.Time
 	ended bool
+	shown
 }
 
 func (p *progress) step(name string) *step {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.n++
+	s := &step{p: p, n: p.n, start: time.Now()}
+	if p.live != nil {
+		p.all = append(p.all, s)
+		s.show(p.live, printable(name))
+		return s
+	}
 	fmt.Fprintf(p.out, "#%d %s\n", p.n, printable(name))
-	return &step{p: p, n: p.n, start: time.Now()}
+	return s
 }
 
 func (s *step) print(text string) {
+	if s.bar != nil {
+		s.add(text)
+		return
+	}
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	fmt.Fprintf(s.p.out, "#%d %s\n", s.n, text)
@@ -46,8 +62,7 @@ func (s *step) say(format string, args ...any) {
 
 func (s *step) cached() error {
 	if !s.ended {
-		s.ended = true
-		s.print("CACHED")
+		s.over("CACHED", "CACHED")
 	}
 	return nil
 }
@@ -61,14 +76,23 @@ func (s *step) end(err error) error {
 		s.done()
 		return nil
 	}
-	s.ended = true
-	s.print("ERROR: " + printable(err.Error()))
+	s.over("ERROR", "ERROR: "+printable(err.Error()))
 	return err
 }
 
 func (s *step) done() {
+	took := fmt.Sprintf("%.1fs", time.Since(s.start).Seconds())
+	s.over(took, "DONE "+took)
+}
+
+// over says how the step has ended: in short where it is shown live, else in a line.
+func (s *step) over(how, line string) {
 	s.ended = true
-	s.print(fmt.Sprintf("DONE %.1fs", time.Since(s.start).Seconds()))
+	if s.bar != nil {
+		s.finish(how)
+		return
+	}
+	s.print(line)
 }
 
 // lines passes on what a command prints, whatever it is, until the end.

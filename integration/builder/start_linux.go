@@ -56,6 +56,12 @@ func do(ctx context.Context, name string, o *options, own func()) (err error) {
 	defer func() { err = errors.Join(err, b.cache.close()) }()
 	switch name {
 	case "build":
+		if onTerminal, err := o.onTerminal(); err != nil {
+			return err
+		} else if onTerminal {
+			b.progress.live = newLive(os.Stderr)
+			defer b.progress.close()
+		}
 		if o.noCache {
 			b.cache.fresh = filepath.Base(b.cache.tmp)
 		}
@@ -67,6 +73,19 @@ func do(ctx context.Context, name string, o *options, own func()) (err error) {
 		return b.cache.list()
 	}
 	return b.cache.prune(ctx)
+}
+
+// onTerminal says whether progress is shown live.
+func (o *options) onTerminal() (bool, error) {
+	if o.progress == "plain" {
+		return false, nil
+	}
+	size, err := unix.IoctlGetWinsize(int(os.Stderr.Fd()), unix.TIOCGWINSZ)
+	is := err == nil && size.Col > 0 && size.Row > 0
+	if !is && o.progress == "tty" {
+		return false, errors.New("--progress=tty: standard error is no terminal with a size: write plain, or auto")
+	}
+	return is, nil
 }
 
 func (b *builder) read(o *options) (*stage, error) {
@@ -132,6 +151,7 @@ func (b *builder) finish(ctx context.Context, o *options, last *stage) error {
 	}
 	digest, err := out.Digest()
 	if err == nil {
+		b.progress.close()
 		fmt.Println(digest)
 	}
 	return err
