@@ -467,7 +467,7 @@ func (b *builder) copyFrom(ctx context.Context, st *state, states []*state, s *s
 	}
 	in.Sources = c.SourcePaths
 	if c.From == "" {
-		return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, b.contextSource(in, c.SourcesAndDest))
+		return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, b.contextLook(in, c.SourcesAndDest), b.contextSource(in, c.SourcesAndDest))
 	}
 	var layers []*layer
 	if of := b.plan.stage(c.From, s.index); of != nil {
@@ -479,7 +479,15 @@ func (b *builder) copyFrom(ctx context.Context, st *state, states []*state, s *s
 		}
 		layers = img.layers
 	}
-	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, func(ctx context.Context, w io.Writer) (n packed, err error) {
+	// The same layers have the same files.
+	at := func(context.Context) (string, time.Time, error) {
+		keys := make([]string, len(layers))
+		for i, l := range layers {
+			keys[i] = l.Key
+		}
+		return digestOf("layers", keys, in.Sources, in.Owner, c.Chmod, in.Epoch), time.Time{}, nil
+	}
+	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, at, func(ctx context.Context, w io.Writer) (n packed, err error) {
 		dir, err := b.cache.scratch()
 		if err != nil {
 			return n, err
@@ -550,14 +558,26 @@ func (b *builder) contextSource(in packIn, what instructions.SourcesAndDest) sou
 	}
 }
 
+// contextLook looks at what contextSource reads.
+func (b *builder) contextLook(in packIn, what instructions.SourcesAndDest) look {
+	return func(ctx context.Context) (string, time.Time, error) {
+		if len(what.SourceContents) > 0 || checkSources(what.SourcePaths) != nil {
+			return "", time.Time{}, nil
+		}
+		h := sha256.New()
+		in.Out, in.Look = h, true
+		n, err := packFunc.Do(ctx, b.reader(), in, gonso.Root(b.context))
+		return digestOf("context", sum(h).String()), time.Unix(0, n.Changed), err
+	}
+}
+
 // put copies what a source has to the place that an instruction names.
-func (b *builder) put(ctx context.Context, st *state, p *step, what instructions.SourcesAndDest, own *owner, from source) (*layer, error) {
-	h := sha256.New()
-	n, err := from(ctx, h)
+func (b *builder) put(ctx context.Context, st *state, p *step, what instructions.SourcesAndDest, own *owner, at look, from source) (*layer, error) {
+	n, err := b.sum(ctx, at, from)
 	if err != nil {
 		return nil, err
 	}
-	digest := sum(h)
+	digest := n.Digest
 	dest := st.place(what.DestPath)
 	if len(what.SourcePaths)+len(what.SourceContents) > 1 && !strings.HasSuffix(dest, "/") {
 		return nil, fmt.Errorf("with several sources %s has to end with /", what.DestPath)
@@ -628,7 +648,7 @@ func (b *builder) addFrom(ctx context.Context, st *state, c *instructions.AddCom
 		}
 		return l, err
 	}
-	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, b.contextSource(in, c.SourcesAndDest))
+	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, b.contextLook(in, c.SourcesAndDest), b.contextSource(in, c.SourcesAndDest))
 }
 
 // isArchive looks at the beginning of a file.
@@ -644,14 +664,11 @@ func isArchive(f *os.File) (bool, error) {
 }
 
 func (b *builder) unpackArchive(ctx context.Context, st *state, f *os.File, dest string, p *step) (*layer, error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	digest, err := b.sumFile(ctx, f)
+	if err != nil {
 		return nil, err
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return nil, err
-	}
-	return b.layer(ctx, st, p, digestOf("ADD", sum(h).String(), dest), enterIn{}, func(s *gonso.Set, e *entered) error {
+	return b.layer(ctx, st, p, digestOf("ADD", digest.String(), dest), enterIn{}, func(s *gonso.Set, e *entered) error {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ import (
 //	steps/KEY/    a layer: upper/ for overlays, blob as it is in images, layer.json
 //	mounts/NAME/  of RUN --mount=type=cache
 //	images/       what -t has named
+//	sums/         digests of files outside that were read
 //	tmp/          a directory for each builder that runs, locked by it: what is there without a lock is left behind
 //
 // A layer comes into steps by one rename, when all of it is there. So it does not matter when a builder is killed.
@@ -108,7 +109,7 @@ func openCache(ctx context.Context, dir string, alone bool) (c *cache, err error
 	c.root = owner{int(uids[0].HostID), int(gids[0].HostID)}
 	// Files belong to ids outside, so other maps need other files.
 	c.dir = filepath.Join(dir, "ids-"+digestOf(uids, gids)[:12])
-	for _, d := range []string{"steps", "mounts", "images", "tmp"} {
+	for _, d := range []string{"steps", "mounts", "images", "sums", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o755); err != nil {
 			return c, err
 		}
@@ -369,7 +370,7 @@ var sizeFunc = gonso.Register("builder.size", func(context.Context, struct{}) (n
 // prune removes everything.
 func (c *cache) prune(ctx context.Context) error {
 	var errs error
-	for _, part := range []string{"images", "steps", "mounts"} {
+	for _, part := range []string{"images", "sums", "steps", "mounts"} {
 		entries, err := os.ReadDir(filepath.Join(c.dir, part))
 		errs = errors.Join(errs, err)
 		for _, e := range entries {

@@ -45,6 +45,8 @@ type packed struct {
 	Bytes int64
 	// File: what was asked for is one file, and no directory.
 	File bool
+	// Changed is when one of the files was changed last, in ns.
+	Changed int64
 }
 
 type packIn struct {
@@ -56,6 +58,7 @@ type packIn struct {
 	Layer   bool
 	Sources []string
 	Ignore  []string // lines of a .dockerignore
+	Look    bool     // what stat(2) says of files takes the place of what is in them
 
 	Epoch int64 // times after it become it
 	Flat  bool  // all times become it
@@ -240,6 +243,10 @@ func (p *packer) entry(name, as string, st fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
+	if p.Look && h.Typeflag == tar.TypeReg {
+		p.Changed = max(p.Changed, changedAt(sys).UnixNano())
+		h.Name, h.Size = fmt.Sprint(h.Name, identityOf(sys)), 0
+	}
 	if err := p.tw.WriteHeader(h); err != nil {
 		return fmt.Errorf("%s: %w", as, err)
 	}
@@ -248,7 +255,7 @@ func (p *packer) entry(name, as string, st fs.FileInfo) error {
 			return err
 		}
 	}
-	if h.Typeflag == tar.TypeReg {
+	if h.Typeflag == tar.TypeReg && !p.Look {
 		if err := p.content(name, h.Size); err != nil {
 			return err
 		}

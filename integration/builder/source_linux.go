@@ -218,11 +218,11 @@ func (b *builder) rootfs(ctx context.Context, file string) (*image, error) {
 		return nil, err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	digest, err := b.sumFile(ctx, f)
+	if err != nil {
 		return nil, err
 	}
-	l, _, err := b.cache.get(ctx, digestOf("rootfs", sum(h).String(), b.compression, b.epoch), func(dir string) (*layer, error) {
+	l, _, err := b.cache.get(ctx, digestOf("rootfs", digest.String(), b.compression, b.epoch), func(dir string) (*layer, error) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return nil, err
 		}
