@@ -326,33 +326,6 @@ func (b *builder) layer(ctx context.Context, st *state, p *step, key string, in 
 	return l, p.end(err)
 }
 
-// inside runs work in a Set whose root is an overlay of layers, and returns when nothing runs there any more.
-func (b *builder) inside(ctx context.Context, layers []*layer, dir string, p *step, in enterIn, work func(s *gonso.Set, e *entered) error) error {
-	var err error
-	if in.Layers, err = uppers(layers); err != nil {
-		return err
-	}
-	in.Scratch = dir
-	s, e, err := b.root(ctx, in)
-	if err != nil {
-		return err
-	}
-	if b.verbose {
-		p.say("in %v; functions: %v", s.Types(), s.Plan().Functions)
-	}
-	err = work(s, e)
-	s.Close()
-	if e.Root != nil {
-		e.Root.Close()
-	}
-	if in.Run {
-		ctx, stop := context.WithTimeoutCause(context.WithoutCancel(ctx), 30*time.Second, errors.New("processes that were killed are still there after 30 s"))
-		defer stop()
-		err = errors.Join(err, s.Wait(ctx))
-	}
-	return err
-}
-
 func uppers(layers []*layer) (dirs []string, err error) {
 	if len(layers) > 127 {
 		return nil, fmt.Errorf("%d layers are more than the 127 that are allowed", len(layers))
@@ -361,28 +334,6 @@ func uppers(layers []*layer) (dirs []string, err error) {
 		dirs = append(dirs, path.Join(l.path, upperDir))
 	}
 	return dirs, nil
-}
-
-// root makes a Set with a root file system.
-func (b *builder) root(ctx context.Context, in enterIn) (*gonso.Set, *entered, error) {
-	types, options := gonso.Mount, []gonso.UnshareOption(nil)
-	if in.Run {
-		types |= gonso.PID | gonso.IPC | gonso.UTS | gonso.Cgroup
-		if !in.HostNet {
-			types, options = types|gonso.Net, append(options, gonso.LoopbackUp())
-		}
-	}
-	s, err := b.cache.users.Unshare(types, options...)
-	if err != nil {
-		return nil, nil, err
-	}
-	// In a process of its own, which has ended before anything of the image runs.
-	e, err := enterFunc.Do(ctx, s, in, gonso.Isolated())
-	if err != nil {
-		s.Close()
-		return nil, nil, err
-	}
-	return s, e, nil
 }
 
 // pack makes the blob of what is in upper of dir, and removes what only the overlay needed.

@@ -55,24 +55,6 @@ type layer struct {
 
 func (l *layer) blob() string { return filepath.Join(l.path, "blob") }
 
-// userNS makes the user namespace in which everything is. Its root is nobody outside: for a plain user the user, who
-// could do the same without it, but for root an id that owns nothing.
-func userNS() (*gonso.Set, error) {
-	if os.Geteuid() != 0 {
-		s, err := gonso.Unshare(gonso.User, gonso.SubIDs())
-		if errors.Is(err, gonso.ErrNoSubIDs) {
-			err = fmt.Errorf("%w; images hold files of many users, so give this one some: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %d", err, os.Getuid())
-		}
-		return s, err
-	}
-	s, err := gonso.Unshare(gonso.User, gonso.OnlySubIDs())
-	if errors.Is(err, gonso.ErrNoSubIDs) { // ids that systemd's table of ids has as unused
-		ids := []gonso.IDMap{{HostID: 0x70000000, Size: 65536}}
-		return gonso.Unshare(gonso.User, gonso.IDMaps(ids, ids))
-	}
-	return s, err
-}
-
 func defaultCache() (string, error) {
 	if os.Geteuid() == 0 {
 		return "/var/cache/gonso-builder", nil
