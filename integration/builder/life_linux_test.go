@@ -75,6 +75,7 @@ func TestKilledBuilders(t *testing.T) {
 		}
 		testenv.Eventually(t, "nothing of it runs", func() bool { return len(s.processes()) == 0 })
 	}
+	t.Logf("%d builders were killed", killed)
 	for range 2 {
 		if got, progress := s.mustBuild("ctx"); got != want {
 			t.Errorf("the image is %s, and was %s\n%s", got, want, progress)
