@@ -16,22 +16,21 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// This file pins by descriptors: what was looked at is what is mounted on, and a
-// mount that has to go again is told by its own descriptor, not by a path that
-// may lead to another by then. Hence open_tree and move_mount (Linux 5.2) and
-// not mount(2).
+// This file pins by descriptors, because a path may lead to another file a moment later. It mounts
+// on the same file that it has looked at. It finds a mount that it has to remove by the mount's own
+// descriptor. So it uses open_tree and move_mount (Linux 5.2), and not mount(2).
 
-// pinning is one call of Pin. Descriptors are -1 where there is none.
+// pinning is one call of Pin. A descriptor that is not open is -1.
 type pinning struct {
 	path   string // of the directory, for errors
-	parent int    // of a directory that is to be made, with its name
+	parent int    // of the directory that has to be made; base is its name
 	base   string
 	dir    int
 
 	spots  []pinSpot
 	names  []string // in dir
-	mounts []int    // first detached, then what is mounted at the spot
-	files  []int    // what they are mounted on, locked against others who pin
+	mounts []int    // first detached, then mounted at the spot
+	files  []int    // the files below the mounts, locked against other callers of Pin
 }
 
 func (c *core) pin(dir string) error {
@@ -75,8 +74,8 @@ func (c *core) pinOne(t Type, path string) error {
 	return p.run()
 }
 
-// splitPath gives the directory of a path and the name in it, which is empty if
-// the path does not end in one.
+// splitPath gives the directory of a path and the name in it. The name is empty if the path does
+// not end in a name.
 func splitPath(path string) (dir, base string) {
 	dir, base = filepath.Split(strings.TrimRight(path, "/"))
 	if base == "." || base == ".." {
@@ -90,8 +89,8 @@ func splitPath(path string) (dir, base string) {
 
 func newPinning(dir string) *pinning { return &pinning{path: dir, parent: -1, dir: -1} }
 
-// add makes the mount, which is nowhere yet: without the privilege for that
-// nothing else is touched.
+// add makes the mount, and attaches it nowhere yet. It comes first, so that a caller without the
+// privilege for it changes nothing.
 func (p *pinning) add(c *core, t Type, name, path string) error {
 	fd, err := unix.OpenTree(c.ns[t.index()].FD(), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
@@ -113,7 +112,7 @@ func (p *pinning) close() {
 	}
 }
 
-// run looks, plans, and does what was planned or nothing.
+// run looks at the spots, plans, and takes all steps of the plan. After an error it undoes them.
 func (p *pinning) run() error {
 	if p.dir >= 0 {
 		for i := range p.spots {
@@ -164,8 +163,8 @@ func (p *pinning) look(i int) error {
 	return p.claim(i)
 }
 
-// claim locks a file and looks at it once more, so that of two who pin there at
-// the same time one fails. Where the file system has no locks, there is none.
+// claim locks a file and looks at it once more, so that one of two callers fails if both pin there
+// at the same time. On a file system without locks it only looks.
 func (p *pinning) claim(i int) error {
 	if err := unix.Flock(p.files[i], unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
 		return errChanging
@@ -180,7 +179,8 @@ func (p *pinning) claim(i int) error {
 
 var errChanging = sys.Wrap("somebody else is changing what is there", unix.EBUSY)
 
-// lookAt opens what is there without touching it; fd is -1 if nothing is.
+// lookAt opens a file, directory or link of any kind, and changes nothing. fd is -1 if the name
+// does not exist.
 func lookAt(dir int, name string) (kind spotKind, fd int, err error) {
 	fd, err = unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
@@ -268,7 +268,7 @@ func (p *pinning) error(t Type, path string, err error) error {
 	return p.errorAt(t, path, err, -1)
 }
 
-// errorAt explains by what is found about the mount that the file is on.
+// errorAt explains an error by facts about the mount that the file is on.
 func (p *pinning) errorAt(t Type, path string, err error, file int) error {
 	e := newError("pin", t, path, err)
 	if aboutMounts(err) {
@@ -282,7 +282,7 @@ func (p *pinning) errorAt(t Type, path string, err error, file int) error {
 	return e
 }
 
-// aboutMounts tells what the kernel says of mounts from what it says of files.
+// aboutMounts reports whether the kernel's error is about a mount. Other errors are about files.
 func aboutMounts(err error) bool {
 	var se *os.SyscallError
 	return errors.As(err, &se) && (se.Syscall == "open_tree" || se.Syscall == "move_mount" || se.Syscall == "umount")
@@ -351,8 +351,8 @@ func unpin(path string) error {
 	return e
 }
 
-// unpinDir unpins what is named like a type, and removes the directory if it had
-// such files and has nothing else.
+// unpinDir unpins the files that are named like types. If there was at least one, it removes the
+// directory, unless the directory has other files.
 func unpinDir(parent int, base string, dir int) error {
 	found := false
 	var errs []error
@@ -375,7 +375,7 @@ func unpinDir(parent int, base string, dir int) error {
 	return removeDir(parent, base)
 }
 
-// removeDir leaves a directory that has others' files in it, or a mount on it.
+// removeDir removes a directory. It leaves a directory that has other files in it or a mount on it.
 func removeDir(parent int, base string) error {
 	switch err := unix.Unlinkat(parent, base, unix.AT_REMOVEDIR); err {
 	case nil, unix.ENOTEMPTY, unix.EEXIST, unix.EBUSY:
@@ -385,8 +385,8 @@ func removeDir(parent int, base string) error {
 	}
 }
 
-// unpinFile unmounts namespaces until none is there, and removes the file that is left, or that somebody
-// has left before. It says whether there was anything of that.
+// unpinFile unmounts every namespace at the name. Then it removes the empty file below, also one
+// that somebody else has left there. did says whether there was a namespace or an empty file.
 func unpinFile(dir int, name string) (did bool, err error) {
 	pinned := false
 	for {
@@ -414,9 +414,9 @@ func unpinFile(dir int, name string) (did bool, err error) {
 	}
 }
 
-// removeLeft removes an empty file on which nothing is mounted any more, and says whether it is such a
-// file. In file systems of the kernel files that look empty are something else: what is pinned in a
-// bpffs goes with its file.
+// removeLeft removes an empty file without a mount on it. left says whether the file was one that a
+// pin may have left. Files in file systems of the kernel look empty, too, but they are not: to
+// remove a file of a bpffs is to unpin a program or a map.
 func removeLeft(dir int, name string, fd int) (left bool, err error) {
 	w := &found{fd: fd}
 	if err := unix.Fstat(fd, &w.stat); err != nil {
@@ -425,8 +425,8 @@ func removeLeft(dir int, name string, fd int) (left bool, err error) {
 	if w.ordinary() != nil {
 		return false, nil
 	}
-	// As Pin does, which may be about to mount something here. Who may not open the file may
-	// still remove it.
+	// It claims the file as Pin does, because another Pin may be about to mount here. A user who
+	// may not open the file may still remove it, and removes it without the claim.
 	p := newPinning("")
 	p.dir, p.names = dir, []string{name}
 	if file, err := reopen(fd, unix.O_RDONLY|unix.O_NONBLOCK); err == nil {
@@ -450,11 +450,11 @@ func unlinkPin(dir int, name string) error {
 	return os.NewSyscallError("unlink", err)
 }
 
-// unlinkHidden removes a file on which a namespace is still pinned where nobody sees it: below a
-// mount that lies on its directory, as "ip netns add" puts one on /run/netns. No path leads to such a
-// pin, and unlink(2) answers EBUSY. In a mnt namespace that has no mounts on the file it does not, and then
-// the kernel takes away those of all others (vfs_unlink in fs/namei.c, __detach_mounts in
-// fs/namespace.c).
+// unlinkHidden removes a file that still has a hidden pin. The pin is below another mount on the
+// directory, as "ip netns add" makes one on /run/netns. No path leads to the pin, and unlink(2)
+// answers EBUSY. In a mnt namespace that has no mounts on the file, unlink(2) succeeds. The kernel
+// then removes the file's mounts in all other mnt namespaces (vfs_unlink in fs/namei.c,
+// __detach_mounts in fs/namespace.c).
 func unlinkHidden(dir int, name string) error {
 	kind, fd, err := lookAt(dir, name)
 	closeFD(fd)
@@ -476,7 +476,7 @@ func unlinkHidden(dir int, name string) error {
 	return err
 }
 
-// unmountAll moves the calling thread to a mnt namespace of its own, and unmounts there what can be.
+// unmountAll moves the calling thread to a new mnt namespace, and unmounts there all that it can.
 func unmountAll() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return os.NewSyscallError("unshare", err)
@@ -488,7 +488,7 @@ func unmountAll() error {
 	if err != nil {
 		return err
 	}
-	// What lies on others comes after them.
+	// A mount that lies on another one comes after it in the list.
 	for _, m := range slices.Backward(mounts) {
 		if m.point != "/" {
 			_ = unix.Unmount(m.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)

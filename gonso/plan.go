@@ -8,10 +8,10 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// This file is where the backend is picked and the order of joining decided.
-// It is pure: facts in, decision out, no system calls, tested on every system.
+// This file picks the backend and decides the order of joining. It is pure: it makes decisions from
+// facts, without system calls, and is tested on every system.
 //
-// What a thread of a Go program, which is never single-threaded, can do:
+// A Go program always has more than one thread. One of its threads can do this:
 //
 //	type              made   entered                  given back
 //	cgroup, net, uts  yes    yes                      yes, setns to home
@@ -21,9 +21,9 @@ import (
 //	time              no     no: EUSERS               -
 //	user              no     no: EINVAL               -
 //
-// Of pid and time it could make those of its children, which is no use: a pid
-// namespace needs an init, and clock offsets are written before the first child,
-// through /proc/PID and not a thread's directory.
+// It could make pid and time namespaces for its children, but they are of no use. A pid namespace
+// needs an init. Clock offsets must be written before the first child starts, and only /proc/PID
+// has the file for them, not the directory of a thread.
 const (
 	threadMakes    = Cgroup | IPC | Mount | Net | UTS
 	threadEnters   = Cgroup | IPC | Mount | Net | UTS | PID
@@ -42,23 +42,23 @@ const (
 // facts are what the planner knows about a Set.
 type facts struct {
 	types   Type  // in the Set
-	foreign Type  // of these, the ones that are not home
+	foreign Type  // the types of the Set that are not home
 	process error // why there is no process backend here, or nil
 
-	// Where User is foreign: how many user namespaces below this process's own
-	// the Set's is, and from which of them each other namespace is joined.
+	// For a foreign User. depth is how many levels the Set's user namespace is below this
+	// process's own. level is the level from which each other namespace is joined.
 	depth int
 	level [numTypes]int
 
-	opened    Type // somebody else's
-	noWayHome Type // a thread that has left home in these may not go back; known to Plan alone
-	hostFiles bool // its mnt namespace is this program's, or a copy of that
+	opened    Type // somebody else made these
+	noWayHome Type // a thread that has left home in these may not go back; only Plan knows it
+	hostFiles bool // the Set's mnt namespace is this program's, or a copy of it
 }
 
-// levelUnknown: the kernel did not say who owns it.
+// levelUnknown: the kernel did not say which user namespace owns the namespace.
 const levelUnknown = -1
 
-// work is what the planner knows about what is to run.
+// work has the facts that the planner knows about a piece of work.
 type work struct {
 	closure          bool // not registered: cannot go to a process
 	startsGoroutines bool
@@ -94,7 +94,7 @@ var reasonText = [...]string{
 	becauseNoProcess:      "there is no process backend here",
 }
 
-// decision is the planner's answer. about is the types that forced it.
+// decision is the planner's answer. about has the types that forced it.
 type decision struct {
 	backend Backend
 	why     reason
@@ -146,9 +146,9 @@ func decide(f *facts, w work) decision {
 
 var errHostFiles = sys.Wrap("a process in this pid namespace, which is somebody else's, would show them the files of this program", os.ErrInvalid)
 
-// refuseHostFiles refuses what would put a process with this program's files where
-// others see it: all that it sees is there below /proc/PID/root. The option says
-// that this is meant.
+// refuseHostFiles refuses to put a process with this program's files into a pid namespace of
+// somebody else. Others there could read all of these files below /proc/PID/root. If meant is true,
+// the caller has set the option that allows this.
 func (f *facts) refuseHostFiles(op string, join Type, meant bool, option string) error {
 	if f.opened&join&PID == 0 || !f.hostFiles || meant {
 		return nil
@@ -168,8 +168,8 @@ func needsProcess(types Type, w work) error {
 // restorable reports whether a thread that entered these types can be put back.
 func restorable(entered Type) bool { return entered&^threadGoesHome == 0 }
 
-// threadOrder is the order in which a thread enters namespaces. mnt comes last:
-// it costs the thread its way home, so everything that can fail goes first.
+// threadOrder is the order in which a thread enters namespaces. mnt comes last, because after it the
+// thread cannot go home any more. A step that fails before it leaves the thread its way home.
 func threadOrder(foreign Type) []Type {
 	order := singles(foreign &^ Mount)
 	if foreign&Mount != 0 {
@@ -181,20 +181,22 @@ func threadOrder(foreign Type) []Type {
 // join is one setns of a process that is being started.
 type join struct {
 	typ Type
-	// level is which user namespace, of those from this process's own (0) down
-	// to the Set's (facts.depth); for other types, the one it is joined from.
+	// level numbers the user namespaces, from this process's own (0) down to the Set's
+	// (facts.depth). For other types it is the user namespace from which the type is joined.
 	level int
-	// again: the owner is not known, so it was tried before any user namespace
-	// and is tried once more if that was refused; mayFail is that first try.
+	// For a namespace whose owner is not known. mayFail marks the first try, before any user
+	// namespace is joined. again marks the second try, which is made if the first was refused.
 	mayFail, again bool
 }
 
 // processOrder is the order in which a starting process joins namespaces.
-// Joining a user namespace gives all capabilities in it and takes those outside
-// away, while joining any other needs CAP_SYS_ADMIN both in the user namespace
-// one is in and in the one that owns it (setns(2)). So each is joined from the
-// user namespace that owns it or is the owner's next ancestor on the way down to
-// the Set's, by way of those in between that own something.
+//
+// A process that joins a user namespace gets all capabilities in it, and loses its capabilities
+// outside. To join any other namespace it needs CAP_SYS_ADMIN in its own user namespace and in the
+// one that owns the namespace (setns(2)). So the process joins user namespaces one by one, down to
+// the Set's. It joins each other namespace from the user namespace that owns it. If the owner is
+// not on this way, it joins from the owner's nearest ancestor on the way. It leaves out user
+// namespaces on the way from which nothing is joined.
 func processOrder(f *facts) []join {
 	var order []join
 	add := func(want int, proto join) bool {
@@ -240,12 +242,16 @@ type unsharePlan struct {
 	err     error
 }
 
-// planUnshare decides between a thread, which costs nothing else, and the
-// launcher, which is single-threaded and so can make and join user namespaces,
-// and has children. Only what matters to the new namespaces is joined: the user
-// namespace, which owns them, the foreign ones that they are copies of or children
-// of, those that a procfs or sysfs is to show, and the files of those who can see
-// what is in the pid namespace.
+// planUnshare decides between a thread and the launcher. A thread needs no other process. The
+// launcher has a single thread, so it can make and join user namespaces, and it has children.
+//
+// Only the namespaces that matter to the new ones are joined:
+//
+//   - the user namespace, because it owns the new ones;
+//   - the foreign namespaces whose copies or children the new ones are;
+//   - the namespaces that a new procfs or sysfs has to show;
+//   - with a foreign pid namespace the mnt namespace, because processes there can see the files of
+//     the process that makes the new ones.
 func planUnshare(f *facts, types, shown Type, hostFiles bool) unsharePlan {
 	p := unsharePlan{backend: ThreadBackend, join: f.foreign & (types | User)}
 	p.join |= f.foreign & shown &^ types
@@ -278,8 +284,8 @@ type Route struct {
 	Err error
 }
 
-// Plan tells how work runs in a Set. It is for people to read, and promises nothing. Plan runs
-// nothing in the Set.
+// Plan tells how work runs in a Set. It is for people to read, and a later version may plan
+// differently. Plan runs nothing in the Set.
 type Plan struct {
 	Set      string // the Set, as its String method shows it
 	Closures Route  // Set.Do and Set.Run

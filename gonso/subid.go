@@ -61,10 +61,10 @@ func OnlySubIDs() UnshareOption {
 
 const onlySubIDs = "OnlySubIDs"
 
-// This file reads what says which ids a user has, and decides what to make of
-// it. It is pure; the evidence is gathered in subid_linux.go.
+// This file reads the texts that say which ids a user has, and decides which maps they give. It is
+// pure: subid_linux.go gathers the evidence.
 
-// subIDRange is count ids starting with first, of a user.
+// subIDRange is a range of a user's ids: count ids, starting with first.
 type subIDRange struct{ first, count uint32 }
 
 // pastLastID is (uid_t) -1, which is never a valid id.
@@ -77,10 +77,10 @@ func newSubIDRange(first, count uint64) (subIDRange, error) {
 	return subIDRange{uint32(first), uint32(count)}, nil
 }
 
-// parseSubIDs gives the ranges of a user in a file like /etc/subuid, which has
-// entries by its names, of which it may have several, and by uid, also for gids. Lines that make no sense are
-// ignored, as shadow's tools do; the first one that seems to be about the user is
-// told, counted from 1.
+// parseSubIDs gives the ranges of a user in a file like /etc/subuid. owners are the names of the
+// user, who may have several, and the uid. The uid also stands in the file for gids. Lines that are
+// not valid are ignored, as shadow's tools do. ignored is the first of these lines that seems to be
+// about the user, counted from 1.
 func parseSubIDs(content string, owners ...string) (ranges []subIDRange, ignored int, err error) {
 	number := 0
 	for line := range strings.Lines(content) {
@@ -105,9 +105,9 @@ func parseSubIDs(content string, owners ...string) (ranges []subIDRange, ignored
 	return ranges, ignored, nil
 }
 
-// subIDsElsewhere reports whether a file like /etc/nsswitch.conf names another source of subordinate
-// ids than the files. It reads as nss_init of shadow's lib/nss.c does: the first line that is about
-// them counts, and of that the first word.
+// subIDsElsewhere reports whether a file like /etc/nsswitch.conf names another source of
+// subordinate ids than the files. As in nss_init of shadow's lib/nss.c, only the first line about
+// subordinate ids counts, and only its first word.
 func subIDsElsewhere(content string) bool {
 	for line := range strings.Lines(content) {
 		const key = "subid:"
@@ -121,7 +121,7 @@ func subIDsElsewhere(content string) bool {
 	return false
 }
 
-// parseFields reads NAME:FIRST:COUNT; shadow ignores what comes behind.
+// parseFields reads NAME:FIRST:COUNT. It ignores further fields, as shadow does.
 func parseFields(f []string) (first, count uint64, ok bool) {
 	if len(f) < 3 {
 		return 0, 0, false
@@ -144,9 +144,9 @@ func parseSubID(s string) (uint64, bool) {
 	return n, err == nil
 }
 
-// parseGetSubIDs gives the ranges that getsubids printed, in lines like
-// "0: NAME 100000 65536". It has read them itself: what makes no sense is an
-// error. A name may have blanks.
+// parseGetSubIDs gives the ranges that getsubids printed, in lines like "0: NAME 100000 65536". An
+// invalid line is an error here, because getsubids has read its source itself. A name may have
+// blanks.
 func parseGetSubIDs(out string) ([]subIDRange, error) {
 	var ranges []subIDRange
 	for line := range strings.Lines(out) {
@@ -177,7 +177,7 @@ func notARange(line string) error {
 	return fmt.Errorf("it printed %.100q, which is not a range of ids: %w", line, os.ErrInvalid)
 }
 
-// passwdName gives the name of a uid in lines like those of /etc/passwd, or "".
+// passwdName gives the name of a uid in lines like the ones of /etc/passwd, or "".
 func passwdName(content, uid string) string {
 	if names := passwdNames(content, uid); len(names) > 0 {
 		return names[0]
@@ -185,8 +185,8 @@ func passwdName(content, uid string) string {
 	return ""
 }
 
-// passwdNames gives all names of a uid. The first is the one that it is called by; the tools take ranges of
-// the others, too (find_range in shadow's lib/subordinateio.c).
+// passwdNames gives all names of a uid. The first one is the user's usual name. The tools take the
+// ranges of the other names, too (find_range in shadow's lib/subordinateio.c).
 func passwdNames(content, uid string) (names []string) {
 	for line := range strings.Lines(content) {
 		if f := strings.SplitN(line, ":", 4); len(f) == 4 && f[2] == uid {
@@ -196,7 +196,7 @@ func passwdNames(content, uid string) (names []string) {
 	return names
 }
 
-// passwdGroup gives the primary group of a uid in such lines.
+// passwdGroup gives the primary group of a uid in lines like the ones of /etc/passwd.
 func passwdGroup(content, uid string) (gid uint32, ok bool) {
 	for line := range strings.Lines(content) {
 		if f := strings.SplitN(line, ":", 5); len(f) == 5 && f[2] == uid {
@@ -207,8 +207,8 @@ func passwdGroup(content, uid string) (gid uint32, ok bool) {
 	return 0, false
 }
 
-// auxGroupsGranted reports whether a file like /etc/login.defs lets newuidmap work for a
-// caller whose group is not his primary one.
+// auxGroupsGranted reports whether a file like /etc/login.defs lets newuidmap work for a caller with
+// another group than the user's primary one.
 func auxGroupsGranted(content string) (granted bool) {
 	for line := range strings.Lines(content) {
 		if f := strings.Fields(line); len(f) > 1 && f[0] == "GRANT_AUX_GROUP_SUBIDS" {
@@ -218,14 +218,14 @@ func auxGroupsGranted(content string) (granted bool) {
 	return granted
 }
 
-// subIDMap maps 0 to own and the ranges to what comes behind it.
+// subIDMap maps id 0 to own, and the ids from 1 on to the ranges.
 func subIDMap(own uint32, ranges []subIDRange, pageSize int) []IDMap {
 	return addRanges([]IDMap{{0, own, 1}}, ranges, pageSize)
 }
 
-// addRanges maps ranges behind maps, which has one line for id 0 or is empty, as far as the
-// kernel takes it. Ids that are mapped already are left out: it refuses lines
-// that overlap.
+// addRanges adds lines for the ranges to maps, up to the kernel's limits. maps has one line for id 0
+// or is empty. Ids that are mapped already are left out, because the kernel refuses lines that
+// overlap.
 func addRanges(maps []IDMap, ranges []subIDRange, pageSize int) []IDMap {
 	size := len(formatIDMaps(maps))
 	inside := uint32(len(maps))
@@ -243,7 +243,7 @@ func addRanges(maps []IDMap, ranges []subIDRange, pageSize int) []IDMap {
 	return maps
 }
 
-// without gives what of r is not among the outside ids of maps, in order.
+// without gives the parts of r that are not among the outside ids of maps, in order.
 func (r subIDRange) without(maps []IDMap) []subIDRange {
 	rest := []subIDRange{r}
 	for _, m := range maps {
@@ -266,9 +266,9 @@ func (r subIDRange) without(maps []IDMap) []subIDRange {
 	return rest
 }
 
-// toolLines are the lines of a map of the caller's own in the form that newuidmap and newgidmap take
-// (verify_range in their sources): each lies in the ranges, one after another, or is the user's own id
-// alone. What is left over is in none of these.
+// toolLines splits the lines of a map that the caller has given, so that newuidmap and newgidmap take
+// them (verify_range in their sources). Each line then lies in the user's ranges or is the user's
+// own id alone. left are the ids of line at that are neither.
 func toolLines(maps []IDMap, own uint32, ranges []subIDRange) (lines []IDMap, at int, left []subIDRange) {
 	var given []IDMap
 	for _, r := range ranges {
@@ -296,8 +296,8 @@ func toolLines(maps []IDMap, own uint32, ranges []subIDRange) (lines []IDMap, at
 	return lines, 0, nil
 }
 
-// ownLines are the lines of a map of the caller's for the tool, or the error that says which ids are
-// nobody's to give.
+// ownLines are the lines for the tool, of a map that the caller has given. The error says which ids
+// the tool may not map.
 func (ev *subIDEvidence) ownLines(i int, maps []IDMap) ([]IDMap, error) {
 	k, of := subIDKinds[i], ev.of[i]
 	if of.err != nil {
@@ -337,29 +337,29 @@ var subIDKinds = [2]struct {
 	{"gid", "newgidmap", "--add-subgids", 6}, // CAP_SETGID
 }
 
-// subIDEvidence is what decides whether and how subordinate ids can be mapped.
+// subIDEvidence has the facts that decide whether and how subordinate ids can be mapped.
 type subIDEvidence struct {
-	option     string  // that of the caller's
-	direct     bool    // the caller may write the maps itself
-	untooled   [2]bool // the caller may write that map itself
+	option     string  // the one that the caller has passed
+	direct     bool    // the caller may write both maps itself
+	untooled   [2]bool // the caller may write this map itself
 	noNewPrivs bool    // of the thread that starts the tools
 	subIDUser
 	of [2]struct {
 		real, effective uint32
 		tool            idMapTool
-		unbounded       bool // the bounding set of that thread lacks what the tool needs
+		unbounded       bool // the bounding set of that thread lacks the capability that the tool needs
 		subIDSource
 	}
 }
 
-// subIDUser is the user that the tools go by.
+// subIDUser is the user for whom the tools look up ranges.
 type subIDUser struct {
 	user      string   // name, or number
 	names     []string // all names
 	nameless  bool     // no source of users has the uid
 	group     uint32   // primary
 	hasGroup  bool     // group is known
-	auxGroups bool     // the tools do not care for that
+	auxGroups bool     // the tools work for other groups, too
 }
 
 // idMapTool is newuidmap or newgidmap.
@@ -371,7 +371,7 @@ type idMapTool struct {
 	nosuid  bool  // on a file system mounted nosuid
 }
 
-// subIDSource is where ranges come from.
+// subIDSource is a source of ranges.
 type subIDSource struct {
 	path    string // of the file
 	ranges  []subIDRange
@@ -379,7 +379,7 @@ type subIDSource struct {
 	err     error
 }
 
-// checkTools says why the tools would not do.
+// checkTools says why the tools cannot be used.
 func (ev *subIDEvidence) checkTools() error {
 	if ev.direct {
 		return nil

@@ -13,14 +13,16 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// This file is the thread backend: the only one that moves a thread of this
-// process into namespaces, and back.
+// This file is the thread backend. Only this file moves a thread of this process into namespaces,
+// and back.
 //
-// What must hold: the goroutine is fresh, so that it has no caller whose
-// thread could be changed. Its thread is never the main thread, whose death
-// would leave the process wedged in foreign namespaces and whose /proc/PID
-// everybody reads. The thread is unlocked only after every type was restored;
-// a goroutine that ends locked takes its thread with it.
+// Three rules must hold:
+//
+//   - The goroutine is new, so that it has no caller whose thread could be changed.
+//   - Its thread is never the main thread. If the main thread ended, the process would be stuck in
+//     foreign namespaces. And everybody reads /proc/PID, which shows the main thread.
+//   - The thread is unlocked only after every type was restored. If a goroutine ends locked, its
+//     thread ends with it.
 
 // threadRun is one piece of work on one thread.
 type threadRun struct {
@@ -29,28 +31,27 @@ type threadRun struct {
 	// body says whether the thread may be given back.
 	body func(r *threadRun) bool
 
-	entered Type // what the thread is in besides home; body adds what it unshares
+	entered Type // in which the thread has left home; body adds the types that it unshares
 	keep    bool // body returned, and returned true
 	ended   bool // body returned
 	err     error
 	panic   *PanicError
 	done    chan struct{} // closed when the caller may go on
 	phase   atomic.Int32
-	alone   bool   // body goes on without a caller, who must not be told anything any more
-	late    func() // what to do at the end if nobody waits any more, or nil
+	alone   bool   // body goes on without a caller: it must not write results any more
+	late    func() // called at the end if nobody waits any more, or nil
 }
 
-// Phases of a threadRun. It is left behind only while it runs steps of gonso's own.
+// Phases of a threadRun. It can be left behind only during gonso's own steps.
 const (
 	ownSteps   int32 = iota
-	theirs           // a function of the caller's
-	allOver          // without one
-	leftBehind       // nobody waits
+	theirs           // the caller's function runs, or has run
+	allOver          // the run has ended without the caller's function
+	leftBehind       // nobody waits any more
 )
 
-// stepTimeout is how long gonso's own steps on a thread may take: entering namespaces and
-// opening what is inside, where a file system may not answer. stepPatience is how long they
-// have once a context is done.
+// stepTimeout is the limit for gonso's own steps on a thread: they enter namespaces and open files
+// inside, where a file system may not answer. stepPatience is their limit once the context is done.
 const (
 	stepTimeout  = 30 * time.Second
 	stepPatience = 100 * time.Millisecond
@@ -63,10 +64,9 @@ var stepClock = &sys.Coarse{Period: stepTimeout / stepTicks}
 // waits for it. Its error says what gonso could not do; a panic of body is
 // raised again here, on the caller's goroutine.
 //
-// Until body has called begin, what the thread does is gonso's own affair. If that
-// does not end soon after ctx is done, goroutine and thread are left behind, the error
-// matches sys.ErrLeftBehind, and late is called in the end. What body writes must
-// not be read then.
+// The thread runs gonso's own steps until body calls begin. If they do not end soon after ctx is
+// done, goroutine and thread are left behind. Then the error matches sys.ErrLeftBehind, late is
+// called at the end, and the caller must not read the variables that body writes.
 func (c *core) runOnThread(ctx context.Context, join []Type, body func(r *threadRun) bool, late func()) error {
 	r := &threadRun{c: c, join: join, body: body, done: make(chan struct{}), late: late}
 	go r.run()
@@ -79,7 +79,8 @@ func (c *core) runOnThread(ctx context.Context, join []Type, body func(r *thread
 	return r.err
 }
 
-// begin says that a function of the caller's runs from now on, unless nobody waits for it.
+// begin says that the caller's function runs from now on. It returns false if nobody waits any
+// more: then the function must not run.
 func (r *threadRun) begin() bool { return r.phase.CompareAndSwap(ownSteps, theirs) }
 
 // await returns nil when the run is over.
@@ -100,7 +101,7 @@ func (r *threadRun) await(ctx context.Context) error {
 	if r.phase.Load() == ownSteps && sys.Done(r.done, stepPatience) {
 		return nil
 	}
-	r.c.refs.Add(1) // the thread goes on to use what the Set holds
+	r.c.refs.Add(1) // the thread still uses the Set's descriptors
 	if !r.phase.CompareAndSwap(ownSteps, leftBehind) {
 		r.c.release()
 		<-r.done
@@ -113,8 +114,8 @@ func (r *threadRun) await(ctx context.Context) error {
 func (r *threadRun) run() {
 	sys.LockThread()
 	if unix.Gettid() == mainTID {
-		// This goroutine occupies the main thread until another one has the
-		// work, which therefore runs elsewhere.
+		// This goroutine keeps the main thread until another goroutine runs the work. So the
+		// other one is on another thread.
 		started := make(chan struct{})
 		go func() {
 			close(started)
@@ -127,7 +128,7 @@ func (r *threadRun) run() {
 	defer r.finish()
 	if checkThreads {
 		if away := awayFromHome(AllTypes); away != 0 {
-			r.entered |= away | Mount // somebody else's doing; not to be given back
+			r.entered |= away | Mount // other code did this: the thread must not be given back
 			r.err = newError("run", away, "", errThreadTainted)
 			return
 		}
@@ -141,8 +142,8 @@ func (r *threadRun) run() {
 
 var errThreadTainted = errors.New("the thread is not in the namespaces that this process was started in: some code changed it, unlocked it, and did not restore it")
 
-// enter enters the Set's namespaces. It does not ask where the thread was before: other code may
-// have left the thread elsewhere and given it back to the pool.
+// enter enters the Set's namespaces. It does not rely on where the thread was before: other code
+// may have left the thread elsewhere and given it back to the pool.
 func (r *threadRun) enter() error {
 	if err := r.settle(r.c.types &^ r.c.foreign); err != nil {
 		return err
@@ -150,8 +151,8 @@ func (r *threadRun) enter() error {
 	holdHome(r.c.foreign)
 	for _, t := range r.join {
 		if t == Mount {
-			// setns refuses a mount namespace to a thread that shares root and
-			// working directory with others; unsharing cannot be undone.
+			// setns refuses a mount namespace to a thread that shares its root and working
+			// directory with other threads. Nothing can undo this unshare.
 			r.entered |= Mount
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return refused("unshare fs for", t, err)
@@ -165,9 +166,9 @@ func (r *threadRun) enter() error {
 	return nil
 }
 
-// settle makes sure that the thread is at home in the given types. It calls setns if that can be
-// undone, which is cheaper than to look. It looks if the thread lacks the privilege for setns, or
-// could not come back after it.
+// settle makes sure that the thread is at home in the given types. If setns can be undone, it calls
+// setns, which is cheaper than a look at the thread's namespaces. It looks if setns cannot be
+// undone, or if the thread lacks the privilege for setns.
 func (r *threadRun) settle(types Type) error {
 	var look Type
 	may := true
@@ -189,28 +190,29 @@ func (r *threadRun) settle(types Type) error {
 	if away == 0 {
 		return nil
 	}
-	r.entered |= away | Mount // not to be given back
+	r.entered |= away | Mount // the thread must not be given back
 	return comeHome(away)
 }
 
-// takePlace gives the thread its own root, working directory and umask. It cannot be given back
-// then.
+// takePlace gives the thread its own root, working directory and umask. After that the thread
+// cannot be given back.
 func (r *threadRun) takePlace(o doConfig) error {
 	if o.place == (sys.Place{}) {
 		return nil
 	}
-	r.entered |= Mount // as what it costs is the same
+	r.entered |= Mount // this costs the same: the thread cannot go home
 	return r.c.place(o).Take()
 }
 
-// place is that of work, with what has to be said about whose paths are in it.
+// place is the place that work asks for. It also says whether somebody else made the paths in it.
 func (c *core) place(o doConfig) sys.Place {
 	p := o.place
 	p.Theirs = (p.Dir != "" || p.DirFile != nil) && c.opened&Mount != 0
 	return p
 }
 
-// checkPlace refuses a working directory that would lead somebody else out. name is that of a function, or "".
+// checkPlace refuses a root or working directory that would lead somebody else out of the Set. name
+// is the name of a function, or "".
 func (c *core) checkPlace(op, name string, o doConfig) error {
 	err := c.refuseHostDir("DirFile", o.place.DirFile)
 	if err == nil {
@@ -229,7 +231,7 @@ func (r *threadRun) goOn() {
 	close(r.done)
 }
 
-// finish runs deferred, also while the goroutine panics or exits.
+// finish is deferred, so it also runs while the goroutine panics or exits.
 func (r *threadRun) finish() {
 	if r.alone {
 		// Nobody would hear of a panic: it is not recovered, and ends the program.
@@ -245,8 +247,8 @@ func (r *threadRun) finish() {
 	case !r.ended && r.err == nil:
 		r.err = ErrGoexit
 	}
-	// A thread that failed to enter may go home like one whose work was done;
-	// after a panic or Goexit nobody knows what was left half done.
+	// A thread may go home after its work, and also if it failed to enter. It may not go home
+	// after a panic or Goexit, because the work may have been left half done.
 	if (r.keep || !r.ended && r.err != nil && r.err != ErrGoexit) && r.goHome() {
 		sys.UnlockThread()
 	}
@@ -285,7 +287,7 @@ func (r *threadRun) goHome() bool {
 
 var errLeftElsewhere = errors.New("the function changed namespaces of its thread that are not in the Set; pass restore as false, or use a Set that has them")
 
-// runClosure is Do and Run.
+// runClosure does the work of Do and Run.
 func (c *core) runClosure(restore bool, f func() bool, o doConfig) error {
 	if c.closureErr != nil {
 		return c.closureErr
@@ -298,13 +300,13 @@ func (c *core) runClosure(restore bool, f func() bool, o doConfig) error {
 		if !r.begin() {
 			return false
 		}
-		// f is always run; its answer counts only if restoring was asked for.
+		// f runs in every case. Its answer counts only if the caller asked to restore.
 		ok := f()
 		return ok && restore
 	}, nil)
 }
 
-// goClosure is Go: setup's error, or f is running.
+// goClosure does the work of Go. It returns setup's error, or nil while f runs.
 func (c *core) goClosure(restore bool, setup func() error, f func(), o doConfig) error {
 	if c.closureErr != nil {
 		return c.closureErr
