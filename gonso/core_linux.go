@@ -15,9 +15,8 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// core is what a Set holds: counted, so that work in flight and Close do not
-// disturb each other. Everything but refs, closed and worker is fixed before a
-// Set sees it.
+// core has the namespaces of a Set. Its uses are counted, so that Close does not disturb running
+// work. Only refs, closed and the worker change after a Set has the core.
 type core struct {
 	refs   atomic.Int64 // the Set's own and one for each use in flight
 	closed atomic.Bool
@@ -25,13 +24,13 @@ type core struct {
 	ns      [numTypes]*nsfs.NS
 	types   Type
 	foreign Type // not home
-	opened  Type // came from outside: not made by Unshare, not the caller's own
+	opened  Type // opened from outside: not made by Unshare, and not the caller's own
 
-	copied bool // its mnt namespace shows the files of this program's, having been made from that
+	copied bool // its mnt namespace was made from this program's, and shows the same files
 
 	reaper *reexec.Reaper // the init of its pid namespace, if Unshare has made that
 
-	threadJoin []Type // for closures: what is foreign
+	threadJoin []Type // for closures: the foreign types, in the order of joining
 	closureErr error  // why closures cannot run
 
 	factsOnce sync.Once
@@ -40,7 +39,7 @@ type core struct {
 
 	workerMu sync.Mutex
 	workerAs Worker
-	worker   interface{ Close() } // a *reexec.Worker, which programs without functions do without
+	worker   interface{ Close() } // a *reexec.Worker; programs without functions do not link that type
 
 	workerItems *codec.Items // under workerMu too; nil before the first channel
 }
@@ -51,7 +50,7 @@ func newCore() *core {
 	return c
 }
 
-// add takes ns over.
+// add adds ns, and owns it from then on.
 func (c *core) add(t Type, ns *nsfs.NS, opened bool) {
 	i := t.index()
 	switch h := home[i]; {
@@ -116,7 +115,7 @@ func (c *core) close() {
 	c.release()
 }
 
-// wait does not need the Set to be open.
+// wait also works after the Set was closed.
 func (c *core) wait(ctx context.Context) error {
 	switch {
 	case c.types&PID == 0:
@@ -140,7 +139,7 @@ func (c *core) id(t Type) ID {
 	return ID{Type: t, Dev: ns.Dev(), Ino: ns.Ino()}
 }
 
-// fd is noFd where the program has closed the descriptor, and its number may be another file's.
+// fd is noFd if the program has closed the descriptor: its number may be another file's by now.
 func (c *core) fd(t Type) int {
 	ns := c.ns[t.index()]
 	if ns == home[t.index()] {
@@ -164,7 +163,7 @@ func (c *core) file(t Type) (*os.File, error) {
 	return f, nil
 }
 
-// intact fails if the program has closed a descriptor of the Set's.
+// intact fails if the program has closed a descriptor of the Set.
 func (c *core) intact(op string) (err error) {
 	c.foreign.each(func(i int, t Type) {
 		if cerr := c.ns[i].Check(); cerr != nil && err == nil {
@@ -202,7 +201,7 @@ func (c *core) String() string {
 	return "{" + strings.Join(parts, " ") + "}"
 }
 
-// facts asks the kernel who owns what, once.
+// facts asks the kernel once which user namespace owns each namespace.
 func (c *core) facts() *facts {
 	c.factsOnce.Do(func() {
 		c.known = facts{types: c.types, foreign: c.foreign, process: reexec.Supported(), opened: c.opened}
@@ -234,8 +233,8 @@ func ancestry(user *nsfs.NS) []*nsfs.NS {
 	}
 }
 
-// levelOf walks up from the owner of ns until it comes to one of users. Past the
-// top there is only this process's own, or one that it knows nothing of.
+// levelOf walks up from the owner of ns until it comes to one of users. If it comes to none of
+// them, the owner is this process's own user namespace, or one that this process cannot see.
 func levelOf(ns *nsfs.NS, users []*nsfs.NS) int {
 	o, err := ns.Owner()
 	for err == nil {

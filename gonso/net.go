@@ -17,9 +17,9 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// A socket belongs to the net namespace where socket(2) was called. So only that call is made
-// inside. Package net does the rest here: bind, connect and all waiting. It passes each socket to a
-// Control function before it uses the socket, and that function replaces the socket with one that
+// A socket belongs to the net namespace where socket(2) was called. So only this call is made
+// inside. Package net does the rest outside: bind, connect and all waiting. It passes each socket
+// to a Control function before it uses the socket. That function replaces the socket with one that
 // was made inside.
 
 // Socket calls socket(2) inside the Set and returns the socket. It belongs to the caller, is
@@ -158,7 +158,7 @@ func (s *Set) dialIP(ctx context.Context, foreign Type, nd *net.Dialer, z *zones
 	return dialOneOf(ctx, nd, network, with, ips)
 }
 
-// controlOf is the one of the two functions of nd that counts.
+// controlOf is the Control function of nd. ControlContext overrides Control.
 func controlOf(nd *net.Dialer) func(context.Context, string, string, syscall.RawConn) error {
 	if nd.ControlContext != nil || nd.Control == nil {
 		return nd.ControlContext
@@ -187,8 +187,8 @@ func suitable(local net.Addr, ips []netip.Addr) ([]netip.Addr, error) {
 	return fit, nil
 }
 
-// dialUnix connects unix sockets. Names of both sides mean the Set's namespaces: paths its mount
-// namespace, others its net namespace.
+// dialUnix connects unix sockets. For both sides, a path is looked up in the Set's mount namespace,
+// and every other name belongs to its net namespace.
 func (s *Set) dialUnix(ctx context.Context, foreign Type, nd *net.Dialer, network, address string) (net.Conn, error) {
 	names := []string{address}
 	local, ok := nd.LocalAddr.(*net.UnixAddr)
@@ -228,8 +228,8 @@ func (s *Set) dialUnix(ctx context.Context, foreign Type, nd *net.Dialer, networ
 	return dialFound(ctx, nd, network, f)
 }
 
-// dialFound connects to the socket that f was opened for with O_PATH, and closes f. The socket may
-// be on a file system that never answers a connect; then the goroutine is left behind.
+// dialFound connects to the socket of f, which was opened with O_PATH, and closes f. If the
+// socket's file system does not answer in time, the goroutine is left behind.
 func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) (net.Conn, error) {
 	ctx, cancelDialer := within(ctx, nd)
 	defer cancelDialer()
@@ -245,8 +245,8 @@ func dialFound(ctx context.Context, nd *net.Dialer, network string, f *os.File) 
 	})
 }
 
-// dialAtHome connects as package net does. It looks names up in the program's own files, whatever
-// namespaces the caller's thread is in.
+// dialAtHome connects as package net does. It looks names up in the program's own files, even if
+// the caller's thread is in other namespaces.
 func dialAtHome(ctx context.Context, nd *net.Dialer, network, address string) (net.Conn, error) {
 	return connAtHome(ctx, network, func() (net.Conn, error) { return nd.DialContext(ctx, network, address) })
 }
@@ -267,8 +267,9 @@ func connAtHome(ctx context.Context, network string, dial func() (net.Conn, erro
 	return conn, err
 }
 
-// dialLimit is how long connecting to a socket that is a file may take, which never waits for the program
-// that listens; homePatience is how long what runs at home may take to end once its context is done.
+// dialLimit is how long it may take to connect to a socket that is a file. This does not wait for
+// the program that listens. homePatience is how long a function at home may still take once its
+// context is done.
 const (
 	dialLimit    = 30 * time.Second
 	homePatience = 100 * time.Millisecond
@@ -278,7 +279,7 @@ const (
 // its /proc would then be somebody else's. If f does not end soon after ctx is done, f is left
 // behind, and late is called when it ends.
 func atHome(ctx context.Context, f func() error, late func()) (over bool, err error) {
-	var ferr error // once done is closed
+	var ferr error // valid once done is closed
 	var panicked any
 	ended, done := false, make(chan struct{})
 	go func() {
@@ -307,8 +308,8 @@ func atHome(ctx context.Context, f func() error, late func()) (over bool, err er
 	return true, ferr
 }
 
-// nameIn finds the host name in an address, "" if there is none to be resolved,
-// and gives what makes the same address with an IP address in its place.
+// nameIn finds the host name in an address. It is "" if the address has no name to resolve. with
+// makes the same address with an IP address in place of the name.
 func nameIn(network, address string) (name string, with func(netip.Addr) string) {
 	name, put := hostIn(network, address)
 	if _, err := netip.ParseAddr(name); err == nil || name == "" {
@@ -317,7 +318,7 @@ func nameIn(network, address string) (name string, with func(netip.Addr) string)
 	return name, func(ip netip.Addr) string { return put(ip.String()) }
 }
 
-// ipNetwork is "ip", "ip4" or "ip6", as network ("tcp4", "ip6:icmp") wants addresses.
+// ipNetwork is "ip", "ip4" or "ip6", for the addresses that a network ("tcp4", "ip6:icmp") can use.
 func ipNetwork(network string) string {
 	base, _, _ := strings.Cut(network, ":")
 	if strings.HasSuffix(base, "4") || strings.HasSuffix(base, "6") {
@@ -357,8 +358,8 @@ func within(ctx context.Context, nd *net.Dialer) (context.Context, context.Cance
 	}
 }
 
-// dialOneOf tries addresses of the family of the first, and after a while those of
-// the other one too (RFC 6555), as package net does with what it resolves itself.
+// dialOneOf tries the addresses of the first one's family, and after a while also the addresses of
+// the other family (RFC 6555). Package net does the same with addresses that it resolves itself.
 func dialOneOf(ctx context.Context, nd *net.Dialer, network string, with func(netip.Addr) string, ips []netip.Addr) (net.Conn, error) {
 	var first, other []netip.Addr
 	for _, ip := range ips {
@@ -376,7 +377,7 @@ func dialOneOf(ctx context.Context, nd *net.Dialer, network string, with func(ne
 		delay = 300 * time.Millisecond
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // the slower one
+	defer cancel() // ends the slower way
 	r := &dialRace{results: make(chan dialed), over: make(chan struct{})}
 	defer close(r.over)
 	dial := func(ips []netip.Addr) func() (net.Conn, error) {
@@ -396,8 +397,8 @@ type dialed struct {
 	err  error
 }
 
-// run gives the first connection, or the first error if there is none. The second
-// way starts after delay, or when the first one has failed.
+// run gives the first connection. If both ways fail, it gives the first error. The second way
+// starts after delay, or when the first one has failed.
 func (r *dialRace) run(first, second func() (net.Conn, error), delay time.Duration) (net.Conn, error) {
 	go r.start(first)
 	wait := time.NewTimer(delay)
@@ -501,7 +502,7 @@ func (l *ListenConfig) Listen(ctx context.Context, network, address string) (net
 		defer in.bound.Close()
 		listener, err := net.FileListener(in.bound)
 		if u, ok := listener.(*net.UnixListener); ok {
-			u.SetUnlinkOnClose(in.foreign&Mount == 0) // as package net does for a path of its own
+			u.SetUnlinkOnClose(in.foreign&Mount == 0) // package net does so for a path of this process
 		}
 		return listener, err
 	}
@@ -547,7 +548,8 @@ func (l *ListenConfig) ListenPacket(ctx context.Context, network, address string
 	return pc, nil
 }
 
-// listening is what to listen with here, or the socket that does so already.
+// listening has the configuration and the address to listen with. For a unix socket with a path
+// inside it has bound, which listens already.
 type listening struct {
 	c       *net.ListenConfig
 	address string
@@ -556,10 +558,10 @@ type listening struct {
 	foreign Type
 }
 
-// atHome has package net listen where the program's own files and sockets are.
+// atHome lets package net listen on a thread at home, with the program's own files and sockets.
 func (in *listening) atHome(op, network string, listen func() error) (err error) {
 	if in.foreign != 0 {
-		return listen() // what the socket is, and what names mean, is settled
+		return listen() // no matter where: names are resolved, and Control makes the socket
 	}
 	if herr := in.z.s.onHomeThread(op, func() { err = listen() }); herr != nil {
 		return &net.OpError{Op: op, Net: network, Err: herr}
@@ -594,8 +596,8 @@ func (l *ListenConfig) inside(ctx context.Context, network, address string, pack
 	return in, nil
 }
 
-// listenAddress is address with interface and host names resolved inside, and as
-// in package net IPv4 rather than IPv6.
+// listenAddress is address with interface and host names resolved inside. It prefers IPv4 to IPv6,
+// as package net does.
 func (z *zones) listenAddress(ctx context.Context, foreign Type, network, address string) (string, error) {
 	name, with := nameIn(network, address)
 	if name == "" {
@@ -611,13 +613,13 @@ func (z *zones) listenAddress(ctx context.Context, foreign Type, network, addres
 	return with(ips[max(0, slices.IndexFunc(ips, netip.Addr.Is4))]), nil
 }
 
-// isPath: unix sockets with a path belong to a mount namespace, abstract ones and
-// unnamed ones to a net namespace.
+// isPath reports whether a unix socket has a path. Such a socket belongs to a mount namespace. An
+// abstract or unnamed socket belongs to a net namespace.
 func isPath(network, address string) bool {
 	return strings.HasPrefix(network, "unix") && address != "" && address[0] != '@' && address[0] != 0
 }
 
-// control has a socket of package net replaced before anything else sees it.
+// control replaces a socket of package net, before the caller's Control function sees it.
 func (s *Set) control(nextContext func(context.Context, string, string, syscall.RawConn) error,
 	next func(string, string, syscall.RawConn) error) func(context.Context, string, string, syscall.RawConn) error {
 	return func(ctx context.Context, network, address string, rc syscall.RawConn) error {

@@ -7,28 +7,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// In a mount namespace that somebody else made, a name is looked up before anything is opened: with
-// O_PATH, which touches nothing, and without magic links. What was found is looked at, and that
-// very file is opened then, so that nobody can put another one in between.
+// In a mount namespace that somebody else made, gonso looks a name up before it opens the file. It
+// does so with O_PATH, which has no effect on the file, and follows no magic links. It checks the
+// file that it has found, and then opens that same file. So nobody can put another file there in
+// between.
 
-// caution says who made the names in a mount namespace, and what is opened there all the same.
+// caution says who made the names in a mount namespace, and which files are opened there.
 type caution uint8
 
 const (
-	ownFile      caution = iota // this program: whatever os.OpenFile opens
-	anyFile                     // somebody else, and AnyFile was given: what no magic link leads to
-	ordinaryFile                // somebody else: of that, what a file system keeps for its users
-	socketFile                  // somebody else: of that, a socket to connect to
-	ownSocket                   // this program: a socket to connect to
+	ownFile      caution = iota // this program made them: every file that os.OpenFile opens
+	anyFile                     // somebody else, with AnyFile: every file, but by no magic link
+	ordinaryFile                // somebody else: only files that hold data, and by no magic link
+	socketFile                  // somebody else: only a socket to connect to, and by no magic link
+	ownSocket                   // this program: only a socket to connect to
 )
 
-// found is what a name meant.
+// found is the file that a name meant.
 type found struct {
 	fd   int // with O_PATH
 	stat unix.Stat_t
 }
 
-// find looks a name up below a directory. flag is that of open(2), for O_NOFOLLOW and O_DIRECTORY.
+// find looks a name up below a directory. Of flag, the flags of open(2), only O_NOFOLLOW and
+// O_DIRECTORY count.
 func find(dirfd int, name string, flag int) (*found, error) {
 	return findBy(dirfd, name, flag, unix.RESOLVE_NO_MAGICLINKS)
 }
@@ -52,8 +54,7 @@ func (w *found) close() { unix.Close(w.fd) }
 
 func (w *found) is(format uint32) bool { return w.stat.Mode&unix.S_IFMT == format }
 
-// ordinary is nil for a regular file, a directory or a symbolic link on a file system on which
-// those are nothing else.
+// ordinary is nil for a regular file, a directory or a symbolic link on an ordinary file system.
 func (w *found) ordinary() error {
 	if what := w.special(); what != "" {
 		return &notOrdinary{what}
@@ -72,7 +73,8 @@ func (w *found) ordinary() error {
 	return &notOrdinary{fmt.Sprintf("on a file system that gonso does not know, of type %#x", magic)}
 }
 
-// special names what is not a file, directory or link.
+// special names the kind of a file that is not a regular file, directory or link. For these three
+// it is "".
 func (w *found) special() string {
 	device := func(kind string) string {
 		return fmt.Sprintf("a %s device %d:%d", kind, unix.Major(uint64(w.stat.Rdev)), unix.Minor(uint64(w.stat.Rdev)))
@@ -92,7 +94,7 @@ func (w *found) special() string {
 	return fmt.Sprintf("of no known kind, mode %#o", w.stat.Mode)
 }
 
-// notOrdinary is why something was not opened. It matches os.ErrPermission.
+// notOrdinary is why a file was not opened. It matches os.ErrPermission.
 type notOrdinary struct{ what string }
 
 func (e *notOrdinary) Error() string {
@@ -102,13 +104,13 @@ func (e *notOrdinary) Error() string {
 
 func (*notOrdinary) Is(target error) bool { return target == os.ErrPermission }
 
-// ordinaryFileSystems are those whose files hold what was written to them and nothing else: opening,
-// reading and writing one has no effect besides. The list names what is allowed and not what is
-// not, since every kernel brings new ones that are windows into it; one that is missing here needs
-// AnyFile. The kernel's statfs(2) tells them apart, which nobody inside can make lie: FUSE, and what
-// is stacked, have numbers of their own.
+// ordinaryFileSystems are file systems whose files only hold the data that was written to them. To
+// open, read or write such a file has no other effect. The list names the allowed file systems, and
+// not the forbidden ones, because new kernels bring new file systems that show or change the
+// kernel. A file system that is missing here needs AnyFile. statfs(2) tells file systems apart, and
+// nobody inside can forge its answer: FUSE and stacked file systems have numbers of their own.
 var ordinaryFileSystems = map[uint32]struct{}{
-	// Of disks and images.
+	// On disks and in images.
 	unix.EXT4_SUPER_MAGIC:     {}, // ext2 and ext3 too
 	unix.XFS_SUPER_MAGIC:      {},
 	unix.BTRFS_SUPER_MAGIC:    {},
@@ -133,15 +135,15 @@ var ordinaryFileSystems = map[uint32]struct{}{
 	0x482b:                    {}, // hfs+
 	unix.MINIX3_SUPER_MAGIC:   {},
 	0x2fc12fc1:                {}, // zfs
-	// Of memory. devtmpfs is one of these; its devices are refused as devices.
+	// In memory. devtmpfs has the same number: its devices are refused because they are devices.
 	unix.TMPFS_MAGIC: {},
 	unix.RAMFS_MAGIC: {},
-	// Stacked on others. The kernel lets none of them be stacked on procfs.
+	// Stacked on others. The kernel stacks no file system on procfs.
 	unix.OVERLAYFS_SUPER_MAGIC: {},
 	unix.ECRYPTFS_SUPER_MAGIC:  {},
 	0x61756673:                 {}, // aufs
 	0x6a656a62:                 {}, // shiftfs
-	// Of the network, of hosts and of programs. They can keep one waiting.
+	// From the network, from hosts and from programs. They can keep the caller waiting.
 	unix.NFS_SUPER_MAGIC:  {},
 	unix.FUSE_SUPER_MAGIC: {}, // virtiofs, fuse-overlayfs, sshfs, glusterfs
 	unix.V9FS_MAGIC:       {}, // 9p, gVisor
@@ -160,8 +162,8 @@ var ordinaryFileSystems = map[uint32]struct{}{
 	0x53464846:            {}, // WSL's
 }
 
-// kernelFileSystems are named in errors. What is read there depends on who asks, what is written
-// there is done by the kernel, and opening alone can have effects.
+// kernelFileSystems are named in errors. A read there gives each process another answer, a write is
+// a command to the kernel, and opening alone can have effects.
 var kernelFileSystems = map[uint32]string{
 	unix.PROC_SUPER_MAGIC:      "procfs, which shows who opens it and rules the kernel",
 	unix.SYSFS_MAGIC:           "sysfs, which rules the kernel",

@@ -12,9 +12,10 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// A program in a chroot: setns(2) takes whoever enters a mount namespace to the root of that, which
-// for a copy of the program's own is not the program's root but the host's (mntns_install in
-// fs/namespace.c). So a new mount namespace gets the program's root for its own.
+// This file is for programs in a chroot. setns(2) moves a thread to the root of the mount namespace
+// that it enters (mntns_install in fs/namespace.c). In a copy of the program's mount namespace this
+// is the host's root, and not the program's. So the program's root becomes the root of a new mount
+// namespace.
 
 // rootIdentity tells the root directories of threads apart.
 type rootIdentity struct {
@@ -30,7 +31,7 @@ func ownRoot() (r rootIdentity, err error) {
 	return rootIdentity{st.Mnt_id, st.Ino, st.Dev_major, st.Dev_minor}, nil
 }
 
-// lastRoot is what rootElsewhere has found last.
+// lastRoot is the last result of rootElsewhere.
 var lastRoot struct {
 	sync.Mutex
 	root      rootIdentity
@@ -38,7 +39,7 @@ var lastRoot struct {
 	elsewhere bool
 }
 
-// rootElsewhere reports whether this program's root is not that of its mount namespace.
+// rootElsewhere reports whether this program's root is not the root of its mount namespace.
 func rootElsewhere() bool {
 	c := newCore()
 	defer c.release()
@@ -56,7 +57,7 @@ func rootElsewhere() bool {
 		}
 		r.entered |= Mount
 		if unix.Unshare(unix.CLONE_FS) != nil || !enterHome(Mount.index()) {
-			return false // who may not do this makes no mount namespace either
+			return false // a thread that may not do this cannot make a mount namespace, either
 		}
 		top, err := ownRoot()
 		elsewhere = err == nil && top != own
@@ -66,9 +67,8 @@ func rootElsewhere() bool {
 	return elsewhere
 }
 
-// bringRoot is for a thread in a mount namespace that it has just made of this program's. It makes the
-// thread's root, with all that is mounted below, the root of that namespace, and sets its
-// propagation.
+// bringRoot is for a thread in a new copy of this program's mount namespace. It makes the thread's
+// root, with all mounts below, the root of that namespace, and sets its propagation.
 func bringRoot(flags uintptr) error {
 	call := os.NewSyscallError
 	tree, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
@@ -84,7 +84,8 @@ func bringRoot(flags uintptr) error {
 	if err := unix.Setns(mnt, unix.CLONE_NEWNS); err != nil {
 		return call("setns", err)
 	}
-	// Nothing that is done here goes to where this was copied from, whose unmounts still arrive.
+	// No change here goes to the mount namespace from which this one was copied. Its unmounts still
+	// arrive here.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return call("mount", err)
 	}
@@ -99,8 +100,8 @@ func bringRoot(flags uintptr) error {
 			return call("mount", err)
 		}
 	}
-	// Who enters comes to what lies on top. What is below is taken away where that is allowed: pivot_root(2)
-	// takes no shared mounts, nor the first root of a system.
+	// A thread that enters comes to the mount on top. The mounts below are removed if the kernel
+	// allows that: pivot_root(2) refuses shared mounts and the first root of a system.
 	err = unix.PivotRoot(".", ".")
 	switch {
 	case err == nil:
@@ -118,8 +119,8 @@ func bringRoot(flags uintptr) error {
 
 var errChrooted = sys.Wrap("this program is in a chroot, and work inside would have the root of the mount namespace that it is in", errors.ErrUnsupported)
 
-// unshareInChroot makes namespaces that a launcher makes, with a mount namespace among them: that is
-// made on a thread before.
+// unshareInChroot makes namespaces with the launcher, except the mount namespace, which a thread
+// makes first.
 func (c *core) unshareInChroot(types, base Type, o *unshareOptions) (*core, error) {
 	if base&User != 0 {
 		return nil, newError("unshare", Mount, "", errChrooted).

@@ -18,31 +18,32 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// What has a path in a Set's mount namespace: files, and unix sockets.
+// This file opens files by their paths in a Set's mount namespace, and finds and binds unix sockets
+// there.
 
 type openArgs struct {
 	Name    string
 	Flag    int
 	Perm    os.FileMode
 	Caution caution
-	Root    string // of what Name means, or ""
+	Root    string // the root directory for the look-up of Name, or ""
 }
 
-// full is for people.
+// full is the whole path, for errors.
 func (a openArgs) full() string {
 	if a.Root == "" {
 		return a.Name
 	}
-	return strings.TrimRight(a.Root, "/") + filepath.Clean("/"+a.Name) // ".." stays below
+	return strings.TrimRight(a.Root, "/") + filepath.Clean("/"+a.Name) // ".." stays below Root
 }
 
-// place is where a name begins: there, or in a directory that is its root.
+// openPlace is the directory where the look-up of a name begins, and the rules of the look-up.
 type openPlace struct {
 	fd      int
 	resolve uint64
 }
 
-// place gives where Name begins. The caller closes it.
+// place gives the directory where the look-up of Name begins. The caller closes it.
 func (a openArgs) place() (openPlace, error) {
 	if a.Root == "" {
 		return openPlace{fd: unix.AT_FDCWD}, nil
@@ -66,7 +67,7 @@ func (a openArgs) place() (openPlace, error) {
 	if err != nil {
 		return openPlace{}, about("InRoot", &os.PathError{Op: "open", Path: a.Root, Err: err})
 	}
-	// The kernel follows no magic links either below a root, and says that this may change (openat2(2)).
+	// RESOLVE_IN_ROOT alone follows no magic links today, but this may change (openat2(2)).
 	return openPlace{fd, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}, nil
 }
 
@@ -76,8 +77,9 @@ func (p openPlace) close() {
 	}
 }
 
-// open does not wait, as opening a FIFO would: nothing could end that. Nor does a terminal become
-// that of a process that is here the leader of a session without one.
+// open opens with O_NONBLOCK, because a FIFO could keep it waiting, and nothing could end that
+// wait. It opens with O_NOCTTY, so that a terminal does not become the controlling terminal of a
+// process that leads a session without one.
 func (a openArgs) open(reopen reopener) (*os.File, error) {
 	flag := a.Flag
 	if flag&unix.O_PATH == 0 {
@@ -85,7 +87,7 @@ func (a openArgs) open(reopen reopener) (*os.File, error) {
 	}
 	f, err := a.openAs(flag, reopen)
 	if err == nil && flag&unix.O_NONBLOCK != a.Flag&unix.O_NONBLOCK && f.SetDeadline(time.Time{}) != nil {
-		// The poller does not know it, as os.OpenFile would have found.
+		// The poller does not take this kind of file. os.OpenFile would have left it blocking, too.
 		err = sys.OnFD(f, func(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)) })
 		if err != nil {
 			f.Close()
@@ -127,7 +129,8 @@ func openat(name string, flag int, perm os.FileMode) (int, error) {
 	return sys.Openat(unix.AT_FDCWD, name, flag, modeBits(perm))
 }
 
-// how is what openat2(2) takes, which calls a mode an error where none is needed, and what open(2) ignores.
+// how makes the argument of openat2(2). openat2 refuses a mode that is not needed, and flags that
+// open(2) ignores. So they are left out.
 func (a openArgs) how(flag int, resolve uint64) *unix.OpenHow {
 	if flag&unix.O_PATH != 0 {
 		flag &= unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
@@ -139,7 +142,7 @@ func (a openArgs) how(flag int, resolve uint64) *unix.OpenHow {
 	return how
 }
 
-// openFound opens what it has found before, or makes a file where nothing is.
+// openFound opens a file that it has looked up and checked before, or makes a new file.
 func (a openArgs) openFound(from openPlace, flag int, reopen reopener) (int, error) {
 	switch {
 	case flag&unix.O_TMPFILE == unix.O_TMPFILE:
@@ -151,7 +154,8 @@ func (a openArgs) openFound(from openPlace, flag int, reopen reopener) (int, err
 	if flag&os.O_EXCL != 0 {
 		return a.makeIn(from, dir, base, flag)
 	}
-	// Somebody may take it away and put it back, and there are links that lead nowhere.
+	// It tries more than once: another process may remove the file and make it again. The number of
+	// tries is limited, because a link may lead nowhere.
 	for range 8 {
 		fd, err := a.openThere(from, flag, reopen)
 		if err != unix.ENOENT {
@@ -166,7 +170,7 @@ func (a openArgs) openFound(from openPlace, flag int, reopen reopener) (int, err
 
 var errLeadsNowhere = sys.Wrap("a link to where nothing is, through which no file is made in a mount namespace that somebody else made", unix.ELOOP)
 
-// openThere opens what is there.
+// openThere opens a file that exists.
 func (a openArgs) openThere(from openPlace, flag int, reopen reopener) (int, error) {
 	w, err := findBy(from.fd, a.Name, flag, from.resolve|unix.RESOLVE_NO_MAGICLINKS)
 	if err != nil {
@@ -194,7 +198,7 @@ func (a openArgs) openThere(from openPlace, flag int, reopen reopener) (int, err
 	return reopen(w.fd, flag&^(os.O_CREATE|os.O_EXCL))
 }
 
-// makeIn makes a file in a directory, under a name where nothing is, or with none.
+// makeIn makes a file in a directory: under a new name, or without a name (O_TMPFILE).
 func (a openArgs) makeIn(from openPlace, dir, base string, flag int) (int, error) {
 	w, err := findBy(from.fd, dir, unix.O_DIRECTORY, from.resolve|unix.RESOLVE_NO_MAGICLINKS)
 	if err != nil {
@@ -207,8 +211,8 @@ func (a openArgs) makeIn(from openPlace, dir, base string, flag int) (int, error
 	return openat2(w.fd, base, a.how(flag, from.resolve|unix.RESOLVE_NO_SYMLINKS))
 }
 
-// findSocket finds one that may be connected to from where it is found. Whoever connects may do
-// so to more.
+// findSocket finds a socket to which work inside may connect. It checks the permission here,
+// because the process that connects may have more permissions.
 func (a openArgs) findSocket(resolve uint64) (int, error) {
 	w, err := findBy(unix.AT_FDCWD, a.Name, 0, resolve)
 	if err != nil {
@@ -226,9 +230,9 @@ func (a openArgs) findSocket(resolve uint64) (int, error) {
 	return w.fd, nil
 }
 
-// cutPath gives the directory that a path goes through last, and what it names there, in which
-// slashes at its end say that a directory is meant. It does not clean: behind a link, ".." is not
-// what it looks like.
+// cutPath gives the directory that a path goes through last, and the name in it. The name keeps
+// slashes at its end, because they say that a directory is meant. cutPath does not clean the path:
+// ".." after a link is the parent of the link's target.
 func cutPath(path string) (dir, base string) {
 	i := strings.LastIndexByte(strings.TrimRight(path, "/"), '/') + 1
 	if dir, base = path[:i], path[i:]; dir == "" && base != "" {
@@ -254,8 +258,8 @@ func registerOpen() *Func[openArgs, *os.File] {
 	return openInside.get("gonso.open", func(_ context.Context, a openArgs) (*os.File, error) { return a.open(reopenAlone) }, LeavesThreadClean())
 }
 
-// openFile does not care for the caches that a foreign mount namespace can fill:
-// open(2) fills none.
+// openFile may run on a thread in a foreign mount namespace, because open(2) fills no caches of
+// this process.
 func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os.FileMode, theirs caution) (*os.File, error) {
 	foreign, opened, err := s.foreignTypes("open")
 	if err != nil {
@@ -264,7 +268,7 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 	a := openArgs{Name: name, Flag: flag, Perm: perm, Root: root}
 	name = a.full()
 	if root != "" && name != "" && name[0] != '/' {
-		a.Name = "/" + name // the same there, and what threadsOwn knows
+		a.Name = "/" + name // it means the same file there, and threadsOwn needs an absolute path
 	}
 	switch {
 	case opened&Mount != 0:
@@ -286,16 +290,16 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 	return f, nil
 }
 
-// findSocket finds one without connecting to it.
+// findSocket finds a socket, and does not connect to it.
 func (s *Set) findSocket(ctx context.Context, name string) (*os.File, error) {
 	return s.openFile(ctx, "", name, unix.O_PATH, 0, socketFile)
 }
 
-// procPath is a path to what f refers to, on threads that are at home.
+// procPath is a path to the file of f, on threads that are at home.
 func procPath(f *os.File) (path string, err error) {
 	err = sys.OnFD(f, func(fd int) error {
 		path = fmt.Sprintf("/proc/self/fd/%d", fd) // path: for connect(2), and looked at
-		// What the kernel knows already: the file system need not answer.
+		// Ask for facts that the kernel knows already. So the file system need not answer.
 		const known = unix.AT_STATX_DONT_SYNC
 		var st, is unix.Statx_t
 		if err := unix.Statx(unix.AT_FDCWD, path, known, unix.STATX_INO, &st); err != nil {
@@ -320,13 +324,13 @@ type bindArgs struct {
 	Caution caution
 }
 
-// bind may leave the thread with another working directory, and no file.
+// bind may change the working directory of the thread. It returns no file.
 func (a bindArgs) bind() (*os.File, error) {
 	path := a.Path
 	if a.Caution != ownFile {
 		var in string
 		in, path = cutPath(path)
-		// No way to open it is needed.
+		// O_PATH needs no reopener.
 		dir, err := openArgs{Name: in, Flag: unix.O_PATH | unix.O_DIRECTORY, Caution: a.Caution}.open(nil)
 		if err != nil {
 			return nil, err
@@ -397,7 +401,7 @@ func (s *Set) listenAt(ctx context.Context, network, path string, packets bool, 
 	if packets {
 		return f, nil
 	}
-	// The kernel takes as many as the socket's net namespace allows.
+	// The kernel lowers this to the limit of the socket's net namespace.
 	if err := sys.OnFD(f, func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32)) }); err != nil {
 		return nil, err
 	}

@@ -168,8 +168,8 @@ func needsProcess(types Type, w work) error {
 // restorable reports whether a thread that entered these types can be put back.
 func restorable(entered Type) bool { return entered&^threadGoesHome == 0 }
 
-// threadOrder is the order in which a thread enters namespaces. mnt comes last, because after it the
-// thread cannot go home any more. A step that fails before it leaves the thread its way home.
+// threadOrder is the order in which a thread enters namespaces. mnt comes last, because after it
+// the thread cannot go home any more. If an earlier step fails, the thread still can.
 func threadOrder(foreign Type) []Type {
 	order := singles(foreign &^ Mount)
 	if foreign&Mount != 0 {
@@ -196,7 +196,7 @@ type join struct {
 // one that owns the namespace (setns(2)). So the process joins user namespaces one by one, down to
 // the Set's. It joins each other namespace from the user namespace that owns it. If the owner is
 // not on this way, it joins from the owner's nearest ancestor on the way. It leaves out user
-// namespaces on the way from which nothing is joined.
+// namespaces in between from which nothing is joined.
 func processOrder(f *facts) []join {
 	var order []join
 	add := func(want int, proto join) bool {
@@ -284,8 +284,8 @@ type Route struct {
 	Err error
 }
 
-// Plan tells how work runs in a Set. It is for people to read, and a later version may plan
-// differently. Plan runs nothing in the Set.
+// Plan tells how work runs in a Set. It is for people to read, and promises nothing. Plan runs
+// nothing in the Set.
 type Plan struct {
 	Set      string // the Set, as its String method shows it
 	Closures Route  // Set.Do and Set.Run

@@ -207,8 +207,8 @@ func passwdGroup(content, uid string) (gid uint32, ok bool) {
 	return 0, false
 }
 
-// auxGroupsGranted reports whether a file like /etc/login.defs lets newuidmap work for a caller with
-// another group than the user's primary one.
+// auxGroupsGranted reports whether a file like /etc/login.defs lets newuidmap work for a caller
+// with another group than the user's primary one.
 func auxGroupsGranted(content string) (granted bool) {
 	for line := range strings.Lines(content) {
 		if f := strings.Fields(line); len(f) > 1 && f[0] == "GRANT_AUX_GROUP_SUBIDS" {
@@ -223,8 +223,8 @@ func subIDMap(own uint32, ranges []subIDRange, pageSize int) []IDMap {
 	return addRanges([]IDMap{{0, own, 1}}, ranges, pageSize)
 }
 
-// addRanges adds lines for the ranges to maps, up to the kernel's limits. maps has one line for id 0
-// or is empty. Ids that are mapped already are left out, because the kernel refuses lines that
+// addRanges adds lines for the ranges to maps, up to the kernel's limits. maps has one line for id
+// 0 or is empty. Ids that are mapped already are left out, because the kernel refuses lines that
 // overlap.
 func addRanges(maps []IDMap, ranges []subIDRange, pageSize int) []IDMap {
 	size := len(formatIDMaps(maps))
@@ -266,9 +266,9 @@ func (r subIDRange) without(maps []IDMap) []subIDRange {
 	return rest
 }
 
-// toolLines splits the lines of a map that the caller has given, so that newuidmap and newgidmap take
-// them (verify_range in their sources). Each line then lies in the user's ranges or is the user's
-// own id alone. left are the ids of line at that are neither.
+// toolLines splits the lines of a map that the caller has given, so that newuidmap and newgidmap
+// take them (verify_range in their sources). Each line then lies in the user's ranges, one after
+// another, or is the user's own id alone. left are the ids of line number at that fit neither.
 func toolLines(maps []IDMap, own uint32, ranges []subIDRange) (lines []IDMap, at int, left []subIDRange) {
 	var given []IDMap
 	for _, r := range ranges {

@@ -14,13 +14,13 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// createTimeout bounds what should take a millisecond, with programs that look
-// up and map subordinate ids some more.
+// createTimeout bounds the making of namespaces. This should take a millisecond, and some more with
+// programs that look up and map subordinate ids.
 const createTimeout = 10 * time.Second
 
 var errCreateSlow = sys.Wrap("it took longer than "+createTimeout.String(), context.DeadlineExceeded)
 
-// createContext is that bound; in tests time is up when they say so.
+// createContext has that bound. Tests replace it to end the time themselves.
 var createContext = func() (context.Context, context.CancelFunc) {
 	return sys.WithTimeout(context.Background(), createTimeout, errCreateSlow)
 }
@@ -57,10 +57,11 @@ func (o *unshareOptions) mountFlags() uintptr {
 	return unix.MS_REC | unix.MS_SLAVE
 }
 
-// mount mounts it on the calling thread. What was there might be shared with where it was copied from.
+// mount mounts the file system on the calling thread. A mount that is there already becomes private
+// first: it may be shared with the mount namespace from which this one was copied.
 func (m freshMount) mount() error {
 	err := unix.Mount("none", m.dir, "", unix.MS_REC|unix.MS_PRIVATE, "")
-	fresh := err == nil || err == unix.EINVAL // nothing was
+	fresh := err == nil || err == unix.EINVAL // EINVAL: no mount was there
 	if fresh {
 		err = unix.Mount(m.fs, m.dir, m.fs, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
@@ -79,7 +80,7 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 		r.entered |= types
 		if err := unix.Unshare(int(types)); err != nil {
 			r.err = refused("unshare", types, err)
-			// Nothing of it was done: unshare(2) makes all or none.
+			// No namespace was made: unshare(2) makes all of them or fails.
 			r.entered &^= types &^ base
 			return true
 		}
@@ -125,7 +126,7 @@ func (c *core) unshareOnThread(types, base Type, o *unshareOptions) (*core, erro
 	return made, err
 }
 
-// copies reports whether what is made shows this program's files.
+// copies reports whether the new mount namespace shows this program's files.
 func (c *core) copies(types, base Type) bool {
 	return types&Mount != 0 && (base&Mount == 0 || c.copied)
 }
@@ -191,9 +192,11 @@ func (c *core) create(types, base Type, o *unshareOptions) (*core, error) {
 	return made.ready(), nil
 }
 
-// takesFrom returns the types that matter of the thread that makes new namespaces. These may take something from the ones
-// that it is in (host name, clock offsets, sysctls), are below its pid namespace, and a file system that is mounted shows
-// the others. All threads of a program are in one user namespace, which the kernel lets no single one leave.
+// takesFrom returns the types in which the thread that makes new namespaces must be at home. New
+// namespaces may take values from the thread's (host name, clock offsets, sysctls), and are below
+// its pid namespace. A file system that is mounted shows the thread's other namespaces. The user
+// namespace does not matter: all threads of a program are in the same one, because the kernel lets
+// no single thread leave it.
 func (o *unshareOptions) takesFrom(types Type) Type {
 	if len(o.fresh) > 0 {
 		return AllTypes
@@ -201,8 +204,8 @@ func (o *unshareOptions) takesFrom(types Type) Type {
 	return (types | PID) &^ User
 }
 
-// keepAlive holds on to the pid namespace that a new one is below, with which it
-// would die. What it returns ends the new one and lets go.
+// keepAlive holds the parent of a new pid namespace, because the new one would die with its parent.
+// The function that it returns ends the new one and releases the parent.
 func (c *core) keepAlive(reaper *reexec.Reaper, base Type) (letGo func()) {
 	if base&PID == 0 {
 		return func() { reaper.Close() }
@@ -214,8 +217,8 @@ func (c *core) keepAlive(reaper *reexec.Reaper, base Type) (letGo func()) {
 	}
 }
 
-// maps fills in the id maps and whether setgroups is denied. In a nested user namespace the helper
-// has become its root, whose ids are 0, and has all capabilities there.
+// maps fills in the id maps and whether setgroups is denied. In a nested user namespace, the helper
+// is root of the outer one: its ids are 0, and it has all capabilities there.
 func (o *unshareOptions) maps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 	if o.noIDMaps {
 		spec.DenySetgroups = o.setgroups != nil && !*o.setgroups
@@ -248,19 +251,19 @@ func (o *unshareOptions) maps(ctx context.Context, spec *reexec.Creation, nested
 	return nil
 }
 
-// exposing are the types in which somebody else inside can reach a process of
-// ours: by tracing it, through its /proc, or through what it executes.
+// exposing are the types in which somebody else inside can reach a process of this program: by
+// tracing it, through its /proc, or through the files that it executes.
 const exposing = User | PID | Mount
 
-// exposes reports whether somebody else may be root in, or have filled, what is
-// made from or runs in some of the Set's namespaces. It is so for what was
-// opened, and for all that was made from that.
+// exposes reports whether somebody else may be root in the given namespaces of the Set, or may have
+// chosen the files there. This is so for namespaces that were opened, and for all that were made
+// from them.
 func (c *core) exposes(types Type) bool { return c.opened&types&exposing != 0 }
 
 // foreignRoot reports whether somebody else has filled the mnt namespace.
 func (c *core) foreignRoot() bool { return c.opened&Mount != 0 }
 
-// joins is the plan of joining some of the Set's namespaces, with descriptors.
+// joins lists the steps to join some of the Set's namespaces, with their descriptors.
 func (c *core) joins(types Type) []reexec.Join {
 	f := *c.facts()
 	f.foreign &= types
@@ -276,7 +279,7 @@ func (c *core) joins(types Type) []reexec.Join {
 	return js
 }
 
-// hasCapability reports whether the calling thread has it in effect.
+// hasCapability reports whether the calling thread has a capability in its effective set.
 func hasCapability(capability uint) bool {
 	caps, err := sys.ThreadCaps()
 	return err == nil && caps.Effective.Has(capability)

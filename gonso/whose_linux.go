@@ -14,18 +14,18 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// A file that was opened inside is used outside. For most files of the kernel that makes no
-// difference: the process that has opened it (/proc/sys/net), or the one that has mounted the file
-// system (/sys), says which namespace is meant. This file knows the others.
+// A file that was opened inside is used outside. For most files of the kernel this makes no
+// difference: their namespace is the one of the process that opened the file (/proc/sys/net), or
+// that mounted the file system (/sys). usersFiles are the exceptions.
 
-// usersFile is a file in which the process that reads or writes says which namespace is meant, and
-// not the one that has opened it.
+// usersFile is a file that shows the namespace of the process that reads or writes it, and not of
+// the process that has opened it.
 type usersFile struct {
-	types Type    // whose value it is
+	types Type    // the namespaces whose value it has
 	fs    int64   // its file system, or 0 for a device
 	name  string  // the end of its path, a pattern of path.Match
-	since version // the kernel that began with that, or zero
-	until version // the kernel in which that was changed, or zero
+	since version // the first kernel that does this, or zero
+	until version // the first kernel that no longer does this, or zero
 }
 
 var usersFiles = []usersFile{
@@ -45,13 +45,15 @@ var usersFiles = []usersFile{
 	// drivers/net/ppp/ppp_generic.c, ppp_ioctl; drivers/infiniband/core/ucma.c, ucma_create_id
 	{types: Net, name: "ppp"},
 	{types: Net, name: "infiniband/rdma_cm"},
-	// kernel/pid_namespace.c, kernel/pid_sysctl.h, kernel/reboot.c. From Linux 6.14 on the
-	// opener has its own pid_max, and is a thread that is not in the pid namespace (kernel/pid.c).
+	// kernel/pid_namespace.c, kernel/pid_sysctl.h, kernel/reboot.c. From Linux 6.14 on, each pid
+	// namespace has its own pid_max, and the thread that opens the file is not in the Set's
+	// (kernel/pid.c).
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/ns_last_pid"},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/pid_max", since: version{6, 14}},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/cad_pid"},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/vm/memfd_noexec"},
-	// Ids of processes mean those of the reader's or writer's pid namespace (kernel/cgroup/cgroup.c).
+	// Ids of processes are the ones in the reader's or writer's pid namespace
+	// (kernel/cgroup/cgroup.c).
 	{types: PID, fs: unix.CGROUP2_SUPER_MAGIC, name: "cgroup.procs"},
 	{types: PID, fs: unix.CGROUP2_SUPER_MAGIC, name: "cgroup.threads"},
 	{types: PID, fs: unix.CGROUP_SUPER_MAGIC, name: "cgroup.procs"},
@@ -61,12 +63,12 @@ var usersFiles = []usersFile{
 	{types: Time, fs: unix.PROC_SUPER_MAGIC, name: "stat"},
 	// proc_cgroup_show in kernel/cgroup/cgroup.c
 	{types: Cgroup, fs: unix.PROC_SUPER_MAGIC, name: "[0-9]*/cgroup"},
-	// What is looked up below these is that of the thread, by the time of looking.
+	// A look-up below these directories shows the namespaces of the thread at that time.
 	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "task/[0-9]*/net"},
 	{types: AllTypes, fs: unix.PROC_SUPER_MAGIC, name: "task/[0-9]*/ns"},
 }
 
-// refuseUsers refuses a file that would mean another namespace outside than the Set's.
+// refuseUsers refuses a file that would mean another namespace when it is used outside.
 func (s *Set) refuseUsers(f *os.File, name string, foreign Type) error {
 	if foreign == 0 {
 		return nil
@@ -87,7 +89,7 @@ func (s *Set) refuseUsers(f *os.File, name string, foreign Type) error {
 
 var errUsers = sys.Wrap("whose value it is depends on who reads or writes it, not on who has opened it, and outside it would be another", errors.ErrUnsupported)
 
-// usersFileOf finds what f is, if that is one of usersFiles and of one of the types.
+// usersFileOf finds f among usersFiles with one of the types. It returns nil if f is not there.
 func usersFileOf(f *os.File, types Type) (u *usersFile, err error) {
 	err = sys.OnFD(f, func(fd int) error {
 		var st unix.Stat_t
@@ -141,7 +143,7 @@ func endsIn(at, pattern string) bool {
 	return ok && err == nil
 }
 
-// pathOf is where a file is, whatever name has led to it.
+// pathOf is the kernel's own path of a file, which may differ from the name that was opened.
 func pathOf(fd int) (string, error) {
 	runtime.LockOSThread() // another thread may have ended by the time that its directory is used
 	defer runtime.UnlockOSThread()
@@ -158,9 +160,10 @@ func pathOf(fd int) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// threadsOwn has what means the process in /proc mean the thread that opens it: the process is
-// where its main thread is, which enters nothing. Only what shows namespaces is changed: a file of
-// a thread that has ended shows nothing.
+// threadsOwn changes paths in /proc that mean the process, so that they mean the thread that opens
+// them. Such a path shows the namespaces of the main thread, which never enters a Set. Only paths
+// that show namespaces are changed, because a file of a thread shows nothing after the thread has
+// ended.
 func threadsOwn(name string) string {
 	for _, part := range strings.Split(name, "/") {
 		if part == ".." {

@@ -10,14 +10,14 @@ import (
 )
 
 // zones are the zones of one call to dial or listen: interfaces inside. Package net would look a
-// name up among the interfaces outside, so it gets numbers. The names are put back into what it
-// returns.
+// name up among the interfaces outside, so it gets numbers. The names are put back into the
+// addresses and errors that it returns.
 type zones struct {
 	s     *Set
 	names map[string]string // by number
 }
 
-// number is that of an interface inside.
+// number is the number of an interface inside.
 func (z *zones) number(ctx context.Context, name string) (string, error) {
 	n, err := z.s.zoneNumber(ctx, name)
 	if err == nil {
@@ -29,7 +29,7 @@ func (z *zones) number(ctx context.Context, name string) (string, error) {
 	return n, err
 }
 
-// asked is the one zone that was asked for.
+// asked is the zone that the caller has named, or "" if it was not exactly one.
 func (z *zones) asked() string {
 	if len(z.names) == 1 {
 		for _, name := range z.names {
@@ -39,7 +39,7 @@ func (z *zones) asked() string {
 	return ""
 }
 
-// numbered has the zone of an address as a number.
+// numbered is an address with its zone as a number.
 func (z *zones) numbered(ctx context.Context, network, address string) (string, error) {
 	host, with := hostIn(network, address)
 	ip, err := netip.ParseAddr(host)
@@ -50,7 +50,8 @@ func (z *zones) numbered(ctx context.Context, network, address string) (string, 
 	return with(ip.WithZone(n).String()), err
 }
 
-// found has the zones of addresses as numbers, and leaves those out whose zone is not there.
+// found gives the addresses with their zones as numbers. It leaves out each address whose zone is
+// not an interface inside.
 func (z *zones) found(ctx context.Context, ips []netip.Addr) ([]netip.Addr, error) {
 	var here []netip.Addr
 	var missing error
@@ -89,7 +90,8 @@ func (z *zones) local(ctx context.Context, a net.Addr) (net.Addr, error) {
 	return a, err
 }
 
-// zoneOf is the zone in an address, nil in one that has none.
+// zoneOf gives the IP address and the zone of an address. The zone is nil if the address is of
+// another type.
 func zoneOf(a net.Addr) (net.IP, *string) {
 	switch a := a.(type) {
 	case *net.TCPAddr:
@@ -108,7 +110,7 @@ func zoneOf(a net.Addr) (net.IP, *string) {
 	return nil, nil
 }
 
-// control is next, which sees zones by their names.
+// control calls next, with zones by their names.
 func (z *zones) control(next func(context.Context, string, string, syscall.RawConn) error) func(context.Context, string, string, syscall.RawConn) error {
 	if next == nil {
 		return nil
@@ -122,8 +124,8 @@ func (z *zones) control(next func(context.Context, string, string, syscall.RawCo
 	}
 }
 
-// failed has zones by their names in an error of package net, in which the local address is that of
-// the caller.
+// failed is an error of package net, with zones by their names, and with the local address that the
+// caller has given.
 func (z *zones) failed(err error, local net.Addr) error {
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || len(z.names) == 0 {
@@ -138,8 +140,8 @@ func (z *zones) failed(err error, local net.Addr) error {
 	return err
 }
 
-// hostIn is the host in an address, "" where package net will find fault with it, and gives what
-// makes the same address with another one.
+// hostIn is the host in an address. It is "" if package net will refuse the address. with makes the
+// same address with another host.
 func hostIn(network, address string) (host string, with func(string) string) {
 	if strings.HasPrefix(network, "ip") {
 		return address, func(host string) string { return host }

@@ -14,10 +14,11 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Any socket answers for the interfaces of the net namespace that it is in (netdevice(7)), whoever
-// asks it. So a socket from inside needs its Set no more.
+// Every socket knows the interfaces of its own net namespace (netdevice(7)), whichever process
+// asks. So a socket from inside answers without its Set.
 
-// zoneName is the name of an interface where the socket is, its number if there is none.
+// zoneName is the name of an interface in the net namespace of the socket. If the interface is not
+// there, it is the number.
 func zoneName(fd int, index uint32) string {
 	ifreq, err := unix.NewIfreq("")
 	if err == nil {
@@ -30,7 +31,7 @@ func zoneName(fd int, index uint32) string {
 	return ifreq.Name()
 }
 
-// zoneIndex is the number of an interface where the socket is.
+// zoneIndex is the number of an interface in the net namespace of the socket.
 func zoneIndex(fd int, name string) (uint32, error) {
 	ifreq, err := unix.NewIfreq(name)
 	if err == nil {
@@ -58,8 +59,8 @@ func (s *Set) zoneNumber(ctx context.Context, name string) (number string, err e
 	})
 }
 
-// nameZones puts the zones of a new socket's addresses right. That are those of package net, which
-// gives out the same ones each time, and here nobody has yet.
+// nameZones corrects the zones in the addresses of a new socket. It changes the addresses that
+// package net gives to every caller. That is safe, because no caller has them yet.
 func nameZones(c syscall.Conn, local, remote net.Addr, asked string) {
 	wrong := func(a net.Addr) *string {
 		ip, zone := zoneOf(a)
@@ -86,8 +87,8 @@ func nameZones(c syscall.Conn, local, remote net.Addr, asked string) {
 	})
 }
 
-// zoneOfSocket is the zone of one of a socket's addresses. A peer may have gone meanwhile; and
-// sockets of MPTCP that listen do not tell.
+// zoneOfSocket is the zone of one of a socket's addresses. The kernel may not tell: the peer may
+// have gone, and a listening socket of MPTCP never tells.
 func zoneOfSocket(fd int, address func(int) (syscall.Sockaddr, error), asked string) string {
 	if sa, err := address(fd); err == nil {
 		if in6, ok := sa.(*syscall.SockaddrInet6); ok && in6.ZoneId != 0 {
@@ -100,7 +101,7 @@ func zoneOfSocket(fd int, address func(int) (syscall.Sockaddr, error), asked str
 	return asked
 }
 
-// hasZones: peers of a socket with that address can have zones.
+// hasZones reports whether peers of a socket with this address can have zones.
 func hasZones(local net.Addr) bool {
 	ip, zone := zoneOf(local)
 	return zone != nil && ip.To4() == nil && !ip.IsLoopback()
@@ -153,7 +154,7 @@ func (z *zones) listener(l net.Listener) net.Listener {
 	return tcpListener{tcp}
 }
 
-// tcpListener names the zones of what it accepts.
+// tcpListener names the zones in the addresses of connections that it accepts.
 type tcpListener struct{ *net.TCPListener }
 
 func (l tcpListener) Accept() (net.Conn, error) {
@@ -172,13 +173,13 @@ func (l tcpListener) AcceptTCP() (*net.TCPConn, error) {
 	return c, err
 }
 
-// packetSocket is what receive and send need of a *net.UDPConn or *net.IPConn.
+// packetSocket has the methods of *net.UDPConn and *net.IPConn that receive and send use.
 type packetSocket interface {
 	net.Conn
 	syscall.Conn
 }
 
-// receive is recvmsg(2): package net would not tell the number of a zone.
+// receive is recvmsg(2). It is here because package net does not tell the number of a zone.
 func receive(c packetSocket, b, oob []byte) (n, oobn, flags int, from netip.AddrPort, err error) {
 	raw, err := c.SyscallConn()
 	if err == nil {
@@ -328,7 +329,7 @@ func (c udpConn) WriteMsgUDPAddrPort(b, oob []byte, addr netip.AddrPort) (n, oob
 	return c.UDPConn.WriteMsgUDPAddrPort(b, oob, addr)
 }
 
-// sent is how much went with a message: all or nothing.
+// sent is how many bytes of control data a message took: all of them or 0.
 func sent(oob []byte, err error) int {
 	if err != nil {
 		return 0
