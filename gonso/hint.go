@@ -14,29 +14,29 @@ import (
 // evidence is the state of the system, as it was read after a refusal. The zero value means that
 // nothing could be read.
 type evidence struct {
-	caps      capSet         // that this thread has
-	capsKnown bool           // these could be read
+	caps      capSet         // of this thread
+	capsKnown bool           // caps could be read
 	limits    map[Type]int64 // user.max_*_namespaces
 	usernsOff bool           // kernel.unprivileged_userns_clone is 0 (Debian's kernels)
 	appArmor  bool           // kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu's)
 	seccomp   bool           // a filter is active
 	chrooted  bool           // root is not that of the mount namespace
-	limitsIn  string         // where limits are, if that is not this user namespace: " in ..."
-	unread    string         // the option by which /proc has no sysctls, or ""
+	limitsIn  string         // the user namespace of limits, if it is not this one: " in ..."
+	unread    string         // the mount option that hides the sysctls of /proc, or ""
 	kernel    version
-	has       Type   // that the kernel has, 0 if that is not known
-	ids       bool   // it was looked which rule for ids was broken
-	idRule    string // that rule, or ""
+	has       Type   // types of the kernel, 0 if they are not known
+	ids       bool   // gonso has looked for a broken rule for ids
+	idRule    string // this rule, or ""
 	processes processLimits
 
-	inside   bool      // who was refused is in a user namespace, with all capabilities there
+	inside   bool      // the refused process is in a user namespace, with all capabilities there
 	noUserNS string    // why a user namespace made along would be refused, too
-	owner    ownership // of the namespace that was to be joined
-	ownsIt   bool      // that is a user namespace that this user owns
-	fresh    bool      // it was a procfs or sysfs to be mounted
-	overlay  bool      // it was an overlay file system
+	owner    ownership // of the namespace that could not be joined
+	ownsIt   bool      // the namespace is a user namespace that this user owns
+	fresh    bool      // a mount of a procfs or sysfs was refused
+	overlay  bool      // a mount of an overlay file system was refused
 	confined string    // the profile that a security module has for this thread, or ""
-	mounts   int       // in the mnt namespace of this thread, 0 if that is not where it was
+	mounts   int       // in the mnt namespace of this thread, 0 if the refusal was in another one
 	mountMax int64     // fs.mount-max, or 0
 	keys     keyQuota
 	trace    *traceEvidence
@@ -49,7 +49,7 @@ type ownership int
 const (
 	ownerUnknown     ownership = iota
 	ownerIsOwn                 // this process's
-	ownerIsBelow               // one below that
+	ownerIsBelow               // one below this process's
 	ownerIsElsewhere           // the kernel does not show it to this process
 )
 
@@ -63,8 +63,8 @@ type keyQuota struct {
 // pinEvidence is the state of the system, as it was read after pinning was refused.
 type pinEvidence struct {
 	evidence
-	mount mountLine // that has the path
-	dir   string    // to advise about
+	mount mountLine // the one that has the path
+	dir   string    // the directory for the advice
 }
 
 // refusal is the refused operation and the evidence. Rules look at it.
@@ -84,7 +84,7 @@ type rule struct {
 	say     func(r *refusal) string // in place of text
 }
 
-// or stands between possibilities.
+// or is the text between possibilities.
 const or = "; or "
 
 // explain returns the first cause that is proven, or else all possible causes.
@@ -120,7 +120,7 @@ func (r *refusal) tooMany() bool {
 	return r.is(syscall.ENOSPC) && !r.mounting() || r.is(syscall.EUSERS) && r.about(User)
 }
 
-// mounting: what was refused changes mounts.
+// mounting: the refused call changes mounts.
 func (r *refusal) mounting() bool {
 	return r.op == "mount" || r.op == "pivot_root" || r.op == "set propagation of" || r.op == "bring the root to"
 }
@@ -130,7 +130,7 @@ func (r *refusal) lacks(capability uint) bool {
 	return r.capsKnown && !r.inside && !r.caps.has(capability)
 }
 
-// writes: a filter of system calls does not see which file it is.
+// writes: the refused call wrote to a file. A filter of system calls does not see the file.
 func (r *refusal) writes() bool { return strings.HasPrefix(r.op, "write") }
 
 func (r *refusal) deniedUser() bool { return r.denied() && r.op == "unshare" && r.about(User) }
@@ -226,7 +226,7 @@ var hintRules = []rule{
 		say: func(r *refusal) string {
 			return sayUnread("a sysctl forbids it, kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns", r.unread)
 		},
-	}, { // a root that is a mount may be that of the mnt namespace; of the causes, this is the one that does not show
+	}, { // a root that is a mount may still be the mnt namespace's own: only this cause cannot be seen
 		matches: func(r *refusal) bool {
 			return r.is(syscall.EPERM) && r.deniedUser() && r.lacksSysAdmin() && !r.chrooted && !r.seccomp && !r.appArmor && r.unread == "" && r.idRule == ""
 		},
@@ -336,7 +336,7 @@ var hintRules = []rule{
 		say: func(r *refusal) string {
 			return fmt.Sprintf("%s came with %v, and this is %v", r.op, callSince[r.op], r.kernel)
 		},
-	}, { // what a kernel has in all versions is taken away by a filter alone
+	}, { // every version of the kernel has these calls, so only a filter takes them away
 		matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && r.seccomp },
 		proven:  true,
 		say:     func(r *refusal) string { return fmt.Sprintf(seccompForbids, r.call()) },
@@ -427,7 +427,7 @@ const (
 	pivotRoot     = "; where pivot_root(2) has brought it to the same directory, it allows them"
 )
 
-// sayNone is for a type with a limit of 0. in says where the limit is, or is "".
+// sayNone is for a type with a limit of 0. in names the user namespace with the limit, or is "".
 func sayNone(t Type, in string) string {
 	return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0%s; root there can raise it: sysctl -w user.max_%[1]v_namespaces=1000", t, in)
 }
@@ -440,7 +440,7 @@ func (r *refusal) lacking() Type {
 	return r.types & AllTypes &^ r.has
 }
 
-// pinHint is hint for mounts; t is 0 for unmounting.
+// pinHint is hint for mounts. t is 0 for unmounting.
 func pinHint(t Type, err error, ev *pinEvidence) string {
 	return explain(pinRules, &refusal{types: t, err: err, pinEvidence: *ev})
 }

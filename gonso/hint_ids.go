@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// This file says which of the kernel's rules for ids a refusal comes from. It is pure; the evidence
-// is gathered in hint_ids_linux.go.
+// This file says which of the kernel's rules for ids a refusal comes from. It is pure:
+// hint_ids_linux.go gathers the evidence.
 
 // capSet is a set of capabilities: a bit for each CAP_*.
 type capSet uint64
@@ -32,17 +32,17 @@ const (
 // idEvidence is the evidence about ids in a user namespace, and about id maps of user namespaces
 // below it.
 type idEvidence struct {
-	where  string // which one it is, in words
+	where  string // the user namespace, in words
 	inside bool   // it is the Set's, which the launcher joins; outside ids of its maps are this process's
 
-	known           bool    // the three that follow could be read
+	known           bool    // uid, gid and setgroupsDenied could be read
 	uid, gid        []IDMap // its maps
 	setgroupsDenied bool
 
 	capsKnown bool
-	caps      capSet // that who acts has in effect there
+	caps      capSet // the effective ones of the process that acts there
 	permitted capSet
-	who       string // who acts, in words
+	who       string // the process that acts, in words
 	euid      uint32
 	egid      uint32
 	ownUIDs   []uint32 // real, effective and saved
@@ -50,7 +50,8 @@ type idEvidence struct {
 	setfcap   bool // the kernel demands CAP_SETFCAP (Linux 5.12)
 }
 
-// idKinds are uid and gid, in the order in which maps are written and credentials are not.
+// idKinds are uid and gid, in the order in which maps are written. Credentials are set in the other
+// order.
 var idKinds = [2]struct {
 	name       string
 	capability uint
@@ -262,7 +263,7 @@ func (ev *idEvidence) refusedCapabilities(option string, permitted, inheritable 
 	return ""
 }
 
-// mapped reports whether an id of outside has one inside.
+// mapped reports whether an outside id has an id inside.
 func mapped(maps []IDMap, id uint32) bool {
 	for _, m := range maps {
 		if id >= m.HostID && uint64(id) < uint64(m.HostID)+uint64(m.Size) {

@@ -22,7 +22,7 @@ func (c *core) gatherIDs(inside bool) *idEvidence {
 	var err error
 	if inside && c.foreign&User != 0 {
 		ev.where, ev.who, ev.inside = "the Set's user namespace", "the launcher", true
-		ev.caps, ev.permitted, ev.capsKnown = math.MaxUint64, math.MaxUint64, true // who joins has all (setns(2))
+		ev.caps, ev.permitted, ev.capsKnown = math.MaxUint64, math.MaxUint64, true // a process that joins has all (setns(2))
 		u, err = c.userNS("id maps")
 	} else {
 		ev.where, ev.who = "this process's user namespace", "this process"

@@ -16,13 +16,13 @@ import (
 )
 
 // Home is the namespaces that this process was in when the package was initialized. At that time
-// gonso only notes which ones they are: most programs need no more. The first use opens a
-// descriptor of each, on a thread that is still there. Threads are restored to these descriptors,
-// one setns for each type. gonso never uses a pidfd of this process for it: that would mean the
-// namespaces that the main thread is in at the moment, and a setns by pidfd with CLONE_NEWNS moves
-// root and working directory of the whole process.
+// gonso only notes their ids, because most programs need no more. The first use opens a descriptor
+// of each, on a thread that is still there. Threads are restored to these descriptors, one setns
+// for each type. gonso never uses a pidfd of this process for this. A pidfd means the namespaces in
+// which the main thread is at the moment. And setns by a pidfd with CLONE_NEWNS moves the root and
+// the working directory of the whole process.
 var (
-	home    [numTypes]*nsfs.NS // nil where the kernel has no such type or /proc is missing
+	home    [numTypes]*nsfs.NS // nil if the kernel does not have the type or /proc is missing
 	mainTID = os.Getpid()
 )
 
@@ -38,8 +38,8 @@ func init() {
 
 var renewing sync.Mutex
 
-// keepHome makes sure that a descriptor of home is open, and still means home. Daemons close all
-// descriptors that they do not know; its number may then be another file's.
+// keepHome makes sure that a descriptor of home is open, and still means home. Daemons close
+// descriptors that they do not know, and then the number may be another file's.
 func keepHome(i int) error {
 	h := home[i]
 	if h == nil {
@@ -61,7 +61,8 @@ func keepHome(i int) error {
 	return nil
 }
 
-// holdHome makes sure that a thread which leaves home will find the way back. Without it the thread ends.
+// holdHome opens home before a thread leaves it, so that the thread can go back. A thread that
+// cannot go back ends.
 func holdHome(types Type) {
 	(types & threadGoesHome).each(func(i int, _ Type) {
 		if h := home[i]; h != nil && !h.Held() {
@@ -168,7 +169,7 @@ func enterHomeMount() error {
 	if !enterHome(Mount.index()) {
 		return errNoHome
 	}
-	// setns has made them those of the namespace.
+	// setns has set root and working directory to the root of the namespace.
 	for _, of := range []struct {
 		link string
 		take func() error
@@ -207,8 +208,8 @@ func awayFromHome(types Type) Type {
 	return away
 }
 
-// threadLink is the link that shows what a thread has changed. For pid and time that is only the
-// namespace of its children.
+// threadLink is the link that shows the namespace of a thread. For pid and time it is the link for
+// the thread's children, because a thread can change only their namespace.
 func threadLink(t Type) string {
 	name := typeTable[t.index()].name
 	if t == PID || t == Time {

@@ -15,13 +15,13 @@ import (
 // A file that was found with O_PATH is opened without its name. How depends on the process that
 // opens it.
 
-// reopener opens what a descriptor was opened for with O_PATH, a file or directory.
+// reopener opens the file or directory of a descriptor that was opened with O_PATH.
 type reopener func(fd, flag int) (int, error)
 
 // reopen is for threads of this program, in any mount namespace.
 func reopen(fd, flag int) (int, error) {
 	nfd, err := procfs.Reopen(fd, flag&^unix.O_NOFOLLOW|unix.O_LARGEFILE)
-	var pe *os.PathError // of a path that nobody knows
+	var pe *os.PathError // its path would mean nothing to the caller
 	if errors.As(err, &pe) && pe.Err != nil && !errors.Is(err, procfs.ErrForeign) {
 		err = pe.Err
 	}
@@ -73,7 +73,7 @@ func reopenAlone(fd, flag int) (int, error) {
 	return opened, oerr
 }
 
-// onlyFile is what is in a directory of mountAlone, and of newDevpts.
+// onlyFile is the name of the only file in a directory of mountAlone, and of newDevpts.
 const onlyFile = "ptmx"
 
 // mountAlone mounts the file that is the whole tree, in a new mount namespace of the calling
@@ -82,7 +82,7 @@ func mountAlone(tree int) (dir int, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return -1, os.NewSyscallError("unshare", err)
 	}
-	// Nothing that is mounted here goes to where this was copied from.
+	// No mount here goes to the mount namespace from which this one was copied.
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE, ""); err != nil {
 		return -1, os.NewSyscallError("mount", err)
 	}
@@ -100,8 +100,9 @@ func mountAlone(tree int) (dir int, err error) {
 	return dir, nil
 }
 
-// newDevpts mounts, nowhere yet, the file system of this kernel that begins with something in it to
-// mount a file on, and that everybody may mount: whose ids are not mapped can make no file anywhere.
+// newDevpts mounts a devpts, and attaches it nowhere yet. A new devpts has a file already, on which
+// another file can be mounted. This matters to a user whose ids are not mapped, and who can make no
+// files. Root of every user namespace may mount a devpts.
 func newDevpts() (int, error) {
 	fs, err := unix.Fsopen("devpts", unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -129,7 +130,7 @@ func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
 			moved++
 		case err != unix.EPERM && err != unix.ENOSYS || !openat2Forbidden(err):
 			return fd, err
-		case how.Resolve == 0: // nothing that open(2) could not do
+		case how.Resolve == 0: // open(2) can do the same
 			return sys.Openat(dirfd, name, int(how.Flags), uint32(how.Mode))
 		default:
 			return -1, fmt.Errorf("%w: a filter of system calls (seccomp) forbids openat2, without which links could lead elsewhere", err)
@@ -137,12 +138,13 @@ func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
 	}
 }
 
-// openat2Forbidden reports whether openat2 answers err whatever is asked: the kernel says that -1 is not open.
+// openat2Forbidden reports whether openat2 fails with err for every argument. The kernel itself
+// would say that the descriptor -1 is not open.
 func openat2Forbidden(err error) bool {
 	_, again := unix.Openat2(-1, "x", &unix.OpenHow{Flags: unix.O_PATH})
 	return again == err
 }
 
-// mostMoved is how often a name with ".." in it is tried again below a root, while somebody renames or
-// mounts something anywhere (EAGAIN; openat2(2)).
+// mostMoved is how often gonso tries a name with ".." again below a root. openat2(2) answers EAGAIN
+// while any process renames or mounts files anywhere.
 const mostMoved = 128

@@ -15,18 +15,19 @@ import (
 type passing struct {
 	signals chan os.Signal
 	stopped chan struct{}
-	begun   sync.WaitGroup // what goes on beside the start of the process
+	begun   sync.WaitGroup // goroutines that run during the start of the process
 	done    sync.WaitGroup
 
 	notified uint64 // the signals that are passed on
 
 	apart   bool            // the process is in a group of its own
 	witness *reexec.Witness // nil if there is none
-	known   uint64          // what the group got, seen by a witness before, and not yet come here
+	known   uint64          // signals to the group that a former witness has seen, not yet come here
 }
 
-// usual are the signals that are sent to programs. To catch one takes a round to another thread of the
-// Go runtime, so that others, half of them realtime signals, are caught while the process starts.
+// usual are the signals that programs usually get. To catch a signal takes a round trip to another
+// thread of the Go runtime. So the other signals, half of them realtime signals, are caught while
+// the process starts.
 const usual = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGQUIT-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGUSR1-1) |
 	1<<(unix.SIGUSR2-1) | 1<<(unix.SIGALRM-1) | 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGCONT-1) | 1<<(unix.SIGTSTP-1) | 1<<(unix.SIGWINCH-1)
 
@@ -34,11 +35,11 @@ const usual = 1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGQUIT-1) | 1<
 func passable() (set uint64) {
 	for n := syscall.Signal(1); n <= 64; n++ {
 		switch n {
-		case unix.SIGURG, unix.SIGPIPE, // this runtime's own, and what it writes itself
+		case unix.SIGURG, unix.SIGPIPE, // for this runtime, and about this program's own writes
 			unix.SIGKILL, unix.SIGSTOP,
-			unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, // its own mistakes
-			unix.SIGTTIN, unix.SIGTTOU, // about its own use of the terminal
-			32, 33, 34: // libc's own
+			unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, // this program's own errors
+			unix.SIGTTIN, unix.SIGTTOU, // about this program's own use of the terminal
+			32, 33, 34: // used by libc
 			continue
 		}
 		if !signal.Ignored(n) {
@@ -57,7 +58,7 @@ func passSignals(apart bool) *passing {
 	p.notify(set & usual)
 	p.begun.Go(func() { p.notify(set &^ usual) })
 	if !apart {
-		p.begun.Go(func() { p.witness, _ = reexec.StartWitness() }) // without it, it is guessed
+		p.begun.Go(func() { p.witness, _ = reexec.StartWitness() }) // without a witness, reached guesses
 	}
 	return p
 }
@@ -70,8 +71,8 @@ func (p *passing) notify(set uint64) {
 	}
 }
 
-// to begins to pass signals on. What came before is passed on whoever got it,
-// rather than to be lost.
+// to begins to pass signals on. Signals that came before are passed on, too, even if the process
+// has got them itself: none must be lost.
 func (p *passing) to(process *os.Process) {
 	p.begun.Wait()
 	p.forget()
@@ -86,11 +87,11 @@ func (p *passing) to(process *os.Process) {
 				case sig == unix.SIGCHLD:
 					if hasStopped(process.Pid) {
 						p.keepStop()
-						_ = unix.Kill(unix.Getpid(), unix.SIGSTOP) // for the shell to see; SIGCONT wakes both, or is passed on
+						_ = unix.Kill(unix.Getpid(), unix.SIGSTOP) // so that the shell sees it; SIGCONT wakes both, or is passed on
 					}
 				case p.reached(sig):
 				default:
-					_ = process.Signal(sig) // it may have ended
+					_ = process.Signal(sig) // the process may have ended
 				}
 			}
 		}
@@ -110,8 +111,8 @@ func (p *passing) forget() {
 	p.witness, _ = reexec.StartWitness()
 }
 
-// stop ends the passing. Signals are still caught, and nobody wants them any more: one that comes
-// before this process has ended must not change how it ends.
+// stop ends the passing. Signals are still caught, and dropped. So a signal that comes now does not
+// change how this process ends.
 func (p *passing) stop() {
 	p.begun.Wait()
 	close(p.stopped)
@@ -121,8 +122,8 @@ func (p *passing) stop() {
 	}
 }
 
-// reached reports whether a signal that came here has come to the process as
-// well, having been sent to the whole process group.
+// reached reports whether the process has got a signal itself. It has if the signal was sent to the
+// whole process group.
 func (p *passing) reached(sig syscall.Signal) bool {
 	if p.apart {
 		return false
@@ -137,7 +138,7 @@ func (p *passing) reached(sig syscall.Signal) bool {
 		if err == nil && pending&bit == 0 {
 			return false
 		}
-		p.relieve() // it knows a signal once only
+		p.relieve() // a witness can see each signal only once
 		p.known &^= bit
 		if err == nil {
 			return true
@@ -146,9 +147,9 @@ func (p *passing) reached(sig syscall.Signal) bool {
 	return typed(sig) && foreground()
 }
 
-// keepStop is for before this process stops: the SIGCONT that wakes it up makes
-// the kernel forget what the witness has pending of ^Z, which may not have come
-// here yet.
+// keepStop is called before this process stops. Later SIGCONT wakes it, and then the kernel drops a
+// SIGTSTP (^Z) that is pending at the witness. But this SIGTSTP may not have come here yet, so
+// keepStop notes it.
 func (p *passing) keepStop() {
 	if p.witness == nil {
 		return
@@ -175,12 +176,12 @@ func (p *passing) relieve() {
 	}
 }
 
-// typed signals are sent by the terminal to all of its foreground process group.
+// typed reports whether a terminal sends the signal, to its whole foreground process group.
 func typed(sig syscall.Signal) bool {
 	return sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTSTP
 }
 
-// hasStopped reports whether a child has been stopped since this was asked last.
+// hasStopped reports whether a child has been stopped since the last call.
 func hasStopped(pid int) bool {
 	var info unix.Siginfo
 	return unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG, nil) == nil && info.Signo != 0

@@ -16,8 +16,8 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// streams are the readers and writers of one call's argument, each with a pipe
-// whose other end is in the value that is sent.
+// streams are the readers and writers of one call's argument. Each has a pipe, and the other end of
+// the pipe is sent with the argument.
 type streams struct {
 	list  []*stream
 	grace time.Duration
@@ -26,19 +26,19 @@ type streams struct {
 	chans callerChannels
 }
 
-// stream is one of them. A goroutine copies.
+// stream is one reader or writer, with a goroutine that copies.
 type stream struct {
 	path   string // of the field
 	src    io.Reader
 	dst    io.Writer
 	ours   *os.File
-	theirs *os.File // until it was sent
+	theirs *os.File // the other end, until it was sent
 	done   chan struct{}
-	err    error // once done is closed
+	err    error // valid once done is closed
 
 	mu       sync.Mutex
 	grace    time.Duration
-	returned bool // the function has
+	returned bool // the function has returned
 	last     bool // no read may begin after the deadline that is set
 }
 
@@ -50,7 +50,7 @@ const (
 	readerPatience = 100 * time.Millisecond
 )
 
-// connectStreams gives what the value that in points to crosses as, with pipes in place of its
+// connectStreams gives the value to send for the one that in points to. It has pipes in place of
 // readers, writers and channels. Copying begins with start.
 func (c *core) connectStreams(in any) (*streams, any, error) {
 	st := &streams{grace: c.grace()}
@@ -63,7 +63,7 @@ func (c *core) connectStreams(in any) (*streams, any, error) {
 	return st, connected, nil
 }
 
-// items bounds what the values of channels from the Set's worker take, of all its calls.
+// items bounds the memory for channel values from the Set's worker, for all of its calls together.
 func (c *core) items() *codec.Items {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
@@ -90,7 +90,7 @@ func (st *streams) connect(path string, v any, writer bool) (*os.File, error) {
 	return s.theirs, nil
 }
 
-// abandon is for a call that is not made.
+// abandon closes the pipes of a call that is not made.
 func (st *streams) abandon() {
 	if st == nil {
 		return
@@ -108,7 +108,7 @@ func (st *streams) start(ctx context.Context) {
 		return
 	}
 	st.stop = context.AfterFunc(ctx, func() {
-		now := time.Now() // with its monotonic reading: clocks step
+		now := time.Now() // has a monotonic reading, because the system's clock may be set
 		st.over.Store(&now)
 	})
 	st.chans.start(ctx)
@@ -122,10 +122,12 @@ func (st *streams) start(ctx context.Context) {
 	}
 }
 
-// finish is called when the call is over and its ends are closed. It waits for
-// what is still in the pipes, and gives the errors of copying; called is the call's own.
-// A Read or Write of the caller's that is under way is waited for, too, as nothing can end it and the
-// caller may go on to use what it reads into or from. With a delay, what has not ended then is left behind.
+// finish is called when the call is over and its ends are closed. It waits until the data in the
+// pipes is copied, and returns the errors of copying. called is the call's own error.
+//
+// finish also waits for a Read or Write of the caller's value that has not returned: nothing can
+// end it, and the caller may reuse its buffers. With a delay, it waits only so long, and leaves the
+// goroutine behind.
 func (st *streams) finish(ctx context.Context, called error, delay time.Duration) error {
 	if st == nil {
 		return nil
@@ -137,10 +139,10 @@ func (st *streams) finish(ctx context.Context, called error, delay time.Duration
 		defer cancel()
 	}
 	st.stop()
-	if over := st.over.Load(); over != nil { // grace began then, for the function and for what it leaves
+	if over := st.over.Load(); over != nil { // the grace period began then, and goes on for the rest
 		st.grace = max(st.grace-time.Since(*over), min(st.grace, lateDrain))
 	}
-	for _, s := range st.list { // all of them first: they end at the same time
+	for _, s := range st.list { // stop all of them first, so that they end at the same time
 		s.mu.Lock()
 		s.grace = st.grace
 		s.mu.Unlock()
@@ -188,8 +190,9 @@ func (s *stream) stop() {
 	}
 }
 
-// await waits for the end of copying. Of a writer that is the end of the pipe, or grace from when it last
-// said something, or grace after ctx is done. It returns false at the limit.
+// await waits for the end of copying, and returns false at the limit. Copying to a writer ends at
+// the end of the pipe, or if no data comes for the grace period, or a grace period after ctx is
+// done.
 func (s *stream) await(ctx, limit context.Context) bool {
 	over := ctx.Done()
 	if s.src != nil {
@@ -213,7 +216,7 @@ func (s *stream) await(ctx, limit context.Context) bool {
 	return sys.Done(s.done, readerPatience)
 }
 
-// endReading ends the reading of what the function has written, however much there is.
+// endReading ends the reading from the function after a time, even if more data comes.
 func (s *stream) endReading(after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,9 +224,9 @@ func (s *stream) endReading(after time.Duration) {
 	s.ours.SetReadDeadline(time.Now().Add(after))
 }
 
-// feed copies from src until that ends, or the function has closed its end.
+// feed copies from src until src ends, or the function has closed its end.
 func (s *stream) feed() {
-	defer s.ours.Close() // last: with the end of the pipe, the error is known
+	defer s.ours.Close() // last, so that the error is known when the pipe ends
 	defer close(s.done)
 	buf := make([]byte, copySize)
 	for {
@@ -233,7 +236,7 @@ func (s *stream) feed() {
 		n, err := s.src.Read(buf)
 		if n > 0 {
 			if _, werr := s.ours.Write(buf[:n]); werr != nil {
-				// Not everything has to be read.
+				// The function need not read everything.
 				if !errors.Is(werr, unix.EPIPE) && !errors.Is(werr, os.ErrClosed) {
 					s.err = werr
 				}
@@ -258,7 +261,7 @@ func (s *stream) begin() bool {
 // drain copies to dst until the last holder of the other end has closed it.
 func (s *stream) drain() {
 	defer close(s.done)
-	defer s.ours.Close() // first: whoever writes learns that nobody reads
+	defer s.ours.Close() // first, so that a process that writes learns that nobody reads
 	buf := make([]byte, copySize)
 	for {
 		s.mu.Lock()

@@ -14,7 +14,7 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Where users and their ids are looked up; tests have their own.
+// The files in which users and their ids are looked up. Tests replace them.
 var (
 	passwdFile = "/etc/passwd"
 	loginDefs  = "/etc/login.defs"
@@ -22,9 +22,9 @@ var (
 	subIDFiles = [2]string{"/etc/subuid", "/etc/subgid"}
 )
 
-// subIDMaps fills in the id maps of SubIDs and OnlySubIDs. The calling goroutine keeps to its
-// thread until the tools were started: no_new_privs is a thread's, and children
-// have it from the thread that starts them.
+// subIDMaps fills in the id maps of SubIDs and OnlySubIDs. The calling goroutine must stay on its
+// thread until the tools were started. no_new_privs belongs to a thread, and a child inherits it
+// from the thread that starts it.
 func (o *unshareOptions) subIDMaps(ctx context.Context, spec *reexec.Creation, nested bool) error {
 	if nested {
 		return newError("unshare", User, "", errSubIDsInside)
@@ -47,8 +47,9 @@ func (o *unshareOptions) subIDMaps(ctx context.Context, spec *reexec.Creation, n
 	return nil
 }
 
-// ownMapsByTool has the maps of IDMaps written by newuidmap and newgidmap where this process may not
-// write them itself. They are checked before anything is made. It keeps to the thread as subIDMaps.
+// ownMapsByTool lets newuidmap and newgidmap write the maps of IDMaps that this process may not
+// write itself. It checks the maps before anything is made. The calling goroutine must stay on its
+// thread, as for subIDMaps.
 func (o *unshareOptions) ownMapsByTool(ctx context.Context, spec *reexec.Creation, byTool [2]bool) error {
 	if byTool == [2]bool{} {
 		return nil
@@ -76,9 +77,10 @@ func (o *unshareOptions) ownMapsByTool(ctx context.Context, spec *reexec.Creatio
 	return nil
 }
 
-// byTool says which maps of IDMaps newuidmap and newgidmap have to write: those that take a capability
-// that this process lacks, which are all but one line of its own id (new_idmap_permitted in
-// kernel/user_namespace.c). A launcher in another user namespace lacks none.
+// byTool says which maps of IDMaps newuidmap and newgidmap have to write. These are the maps that
+// need a capability, if this process lacks it: every map except one line with the process's own id
+// (new_idmap_permitted in kernel/user_namespace.c). A launcher in another user namespace has all
+// capabilities there.
 func (o *unshareOptions) byTool(nested bool) (byTool [2]bool) {
 	if !o.idMaps || nested {
 		return byTool
@@ -124,7 +126,7 @@ func gatherSubIDTools(option string, untooled [2]bool) (*subIDEvidence, error) {
 	return ev, nil
 }
 
-// lookAtTool finds a program and what privileges its file gives it.
+// lookAtTool finds a program, and the privileges that its file gives it.
 func lookAtTool(name string, capability uint) idMapTool {
 	var tool idMapTool
 	if tool.path, tool.err = exec.LookPath(name); tool.err != nil {
@@ -147,7 +149,7 @@ func lookAtTool(name string, capability uint) idMapTool {
 	return tool
 }
 
-// gatherRanges looks up the ranges of the real uid, by which the tools go.
+// gatherRanges looks up the ranges of the real uid, because the tools use the real uid.
 func (ev *subIDEvidence) gatherRanges(ctx context.Context) error {
 	uid := strconv.Itoa(os.Getuid())
 	user, err := lookUpUser(ctx, uid)
@@ -161,9 +163,9 @@ func (ev *subIDEvidence) gatherRanges(ctx context.Context) error {
 	return nil
 }
 
-// lookUpUser gives the name of a uid, or else its number. Not by os/user, which
-// makes every program that imports it a dynamic one where there is a C compiler;
-// who is not in the file is asked for with getent, which knows all sources.
+// lookUpUser gives the name of a uid, or its number if it has no name. It asks getent about users
+// that are not in the file, because getent knows all sources. It does not use os/user: with a C
+// compiler on the machine, every program that imports os/user is dynamically linked.
 func lookUpUser(ctx context.Context, uid string) (subIDUser, error) {
 	var u subIDUser
 	b, err := os.ReadFile(passwdFile)
@@ -188,7 +190,7 @@ func lookUpUser(ctx context.Context, uid string) (subIDUser, error) {
 	return u, nil
 }
 
-// lookUpSubIDs reads the file, and before that asks getsubids where another source is to be asked.
+// lookUpSubIDs reads the file. If there is another source, it asks getsubids first.
 func lookUpSubIDs(ctx context.Context, kind int, name string, owners []string) subIDSource {
 	s := subIDSource{path: subIDFiles[kind]}
 	b, err := os.ReadFile(nsswitch)
@@ -228,15 +230,15 @@ func (s *subIDSource) readFile(owners []string) {
 	}
 }
 
-// askTool gives what a program that looks something up prints, nothing if it is
-// missing, and was not asked, or fails: both getent and getsubids fail where there is nothing to be
-// found. Not answering in time is an error.
+// askTool runs getent or getsubids and returns its output. out is "" if the program is missing or
+// fails: both programs fail if they find nothing. asked says whether the program was run. It is an
+// error if the program does not answer in time.
 func askTool(ctx context.Context, name string, args ...string) (out string, asked bool, err error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		return "", false, nil // it is one of several sources
 	}
-	// Who started a program with more privileges has also chosen its PATH.
+	// The user who started a program with more privileges has also chosen its PATH.
 	if secure, err := sys.Secure(); secure || err != nil {
 		return "", false, nil
 	}

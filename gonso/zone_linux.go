@@ -59,8 +59,8 @@ func (s *Set) zoneNumber(ctx context.Context, name string) (number string, err e
 	})
 }
 
-// nameZones corrects the zones in the addresses of a new socket. It changes the addresses that
-// package net gives to every caller. That is safe, because no caller has them yet.
+// nameZones corrects the zones in the addresses of a new socket. It changes package net's own
+// values, which LocalAddr and RemoteAddr return each time. No caller has them yet.
 func nameZones(c syscall.Conn, local, remote net.Addr, asked string) {
 	wrong := func(a net.Addr) *string {
 		ip, zone := zoneOf(a)
