@@ -7,9 +7,9 @@ import (
 	"github.com/gonso/gonso/child"
 )
 
-// A builtin is a function of gonso's own that runs inside. It is registered at its first use; in a
-// worker, serve registers it. Package init does not: the linker would then put everything that
-// registered functions need into every program.
+// A builtin is a function of gonso's own that runs inside. It is registered at its first use. In a
+// worker, serve registers it. An init function does not register it, because the linker would then
+// put all code for registered functions into every program.
 type builtin[In, Out any] struct {
 	once sync.Once
 	f    *Func[In, Out]
@@ -20,7 +20,7 @@ func (b *builtin[In, Out]) get(name string, fn func(context.Context, In) (Out, e
 	return b.f
 }
 
-// serve is what a worker does in place of main.
+// serve runs in a worker in place of main.
 func serve() {
 	registerBuiltins()
 	errorsOnce.Do(registerErrors)

@@ -35,7 +35,7 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value
 	switch {
 	case errors.Is(err, sys.ErrLeftBehind):
 		return nil, err
-	case out != nil: // whatever became of the thread
+	case out != nil: // even if the thread could not go home
 		return out, nil
 	case cerr != nil:
 		return nil, cerr
@@ -44,7 +44,7 @@ func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value
 }
 
 // callInProcess runs a registered function in the Set's worker, or in a new process. The result has
-// at most so many bytes as most says. callInProcess owns the argument's files.
+// at most most bytes. callInProcess owns the argument's files.
 func (c *core) callInProcess(ctx context.Context, name string, most int, in codec.Value, o doConfig) (*wire.Outcome, error) {
 	defer in.Close()
 	worker, err := c.checkedWorker()

@@ -14,20 +14,21 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// A channel in an argument is two channels, the caller's and the function's, with a pump at each:
-// one takes values from its channel and sends them, the other receives them and puts them into its
-// channel. The receiver gives credit for the values that it has room for, and the sender takes none
-// from its channel without. Either pump ends the other one by closing its ends of the pipes.
+// A channel in an argument is two channels, the caller's and the function's. Each has a pump. One
+// pump takes values from its channel and sends them. The other one receives them and puts them into
+// its channel. The receiver gives credit for as many values as it has room for. The sender takes a
+// value from its channel only if it has credit. Each pump can end the other one by closing its ends
+// of the pipes.
 
 const (
 	// sendAhead is how many values a function may send before the caller's channel takes them.
 	sendAhead = 16
 	// takeAhead is how many values are taken from the caller's channel before the function receives
-	// them. A value that the function does not receive is lost, so it is one.
+	// them. It is one, because a value that the function does not receive is lost.
 	takeAhead = 1
 )
 
-// pump is one end of a channel's way.
+// pump moves the values of a channel, on one of the two sides.
 type pump struct {
 	path  string        // of the field
 	ch    reflect.Value // the caller's channel, or the function's
@@ -35,10 +36,10 @@ type pump struct {
 	ours  *codec.Ends
 	stop  chan struct{} // closed when the function has returned, or the caller's time is up
 	done  chan struct{} // closed when the goroutine has ended
-	err   error         // once done is closed
+	err   error         // valid once done is closed
 
 	function bool         // ch is the function's
-	items    *codec.Items // bounds what comes from a worker
+	items    *codec.Items // bounds the memory of values from a worker
 
 	once sync.Once
 	late lateReader
@@ -60,7 +61,7 @@ func (p *pump) run() {
 		p.err = p.receive()
 	}
 	if p.sends && p.function {
-		p.close() // the caller learns that this was all
+		p.close() // so that the caller learns that there are no more values
 		p.discard()
 	}
 }
@@ -70,7 +71,7 @@ func (p *pump) close() {
 	p.ours.Credit.Close()
 }
 
-// halt makes stop known.
+// halt closes stop.
 func (p *pump) halt() { p.once.Do(func() { close(p.stop) }) }
 
 func (p *pump) halted() bool {
@@ -82,7 +83,7 @@ func (p *pump) halted() bool {
 	}
 }
 
-// send ends when ch is closed, or nobody wants more.
+// send ends when ch is closed, or when nobody receives any more.
 func (p *pump) send() error {
 	var credit int
 	var item []byte
@@ -104,7 +105,7 @@ func (p *pump) send() error {
 			return err
 		}
 		if _, err := p.ours.Values.Write(item); err != nil {
-			return nil // nobody receives any more, which is no failure of the sender's
+			return nil // nobody receives any more: this is no failure of the sender
 		}
 		if cap(item) > copySize {
 			item = nil
@@ -112,7 +113,7 @@ func (p *pump) send() error {
 	}
 }
 
-// awaitCredit gives 0 when there will be none.
+// awaitCredit gives 0 if no more credit will come.
 func (p *pump) awaitCredit() (n int) {
 	var buf [sendAhead]byte
 	got, err := p.ours.Credit.Read(buf[:])
@@ -186,12 +187,12 @@ func (p *pump) receive() error {
 		}
 		if used++; used == give {
 			used = 0
-			credit(give) // where that fails, what was sent already still comes
+			credit(give) // if this fails, values that were sent already still come
 		}
 	}
 }
 
-// put waits until ch has v.
+// put waits until ch has taken v.
 func (p *pump) put(v reflect.Value) (sent bool, err error) {
 	defer func() {
 		if recover() != nil {
@@ -208,20 +209,20 @@ func (p *pump) put(v reflect.Value) (sent bool, err error) {
 // errChannelClosed is the error if the caller closes a channel that Do sends on.
 var errChannelClosed = sys.Wrap("it was closed before Do had returned", os.ErrInvalid)
 
-// errSendsOn is for a worker that this side's program is not in.
+// errSendsOn is for a hostile worker: gonso's own code in a worker does not do this.
 var errSendsOn = errors.New("the worker goes on sending values of a function that has returned")
 
-// lateReader reads from a worker, and waits for it only so long once its function has returned: all
-// that it has sent is there then.
+// lateReader reads from a worker. Once the function has returned, all of its data should be in the
+// pipe, so lateReader then waits only for a limited time.
 type lateReader struct {
 	f *os.File
 
 	mu   sync.Mutex
-	from time.Time     // when waiting began that counts; zero before the function returned
-	left time.Duration // for all of it
+	from time.Time     // when the present wait began; zero before the function returned
+	left time.Duration // for all waits together
 }
 
-// returned says that the function has.
+// returned says that the function has returned.
 func (r *lateReader) returned(patience time.Duration) {
 	r.mu.Lock()
 	r.from, r.left = time.Now(), patience
@@ -272,16 +273,16 @@ func (p *pump) failed(err error) error {
 // callerChannels are the channels of one call's argument, on the caller's side.
 type callerChannels struct {
 	pumps  []*pump
-	theirs []*codec.Ends // until they were sent
+	theirs []*codec.Ends // the function's, until they were sent
 	items  *codec.Items
 	grace  time.Duration
 
-	stop func() bool   // of watching ctx
+	stop func() bool   // stops the watching of ctx
 	cut  chan struct{} // closed by cutOff
 
 	mu    sync.Mutex
 	timer *time.Timer // of cutOff, once ctx is done
-	over  bool        // it comes too late
+	over  bool        // it is too late for cutOff
 }
 
 // connect makes the pipes of a channel.
@@ -315,7 +316,7 @@ func (cs *callerChannels) closeTheirs() {
 	}
 }
 
-// abandon is for a call that is not made.
+// abandon closes the pipes of a call that is not made.
 func (cs *callerChannels) abandon() {
 	cs.closeTheirs()
 	for _, p := range cs.pumps {
@@ -375,7 +376,7 @@ func (cs *callerChannels) finish(ctx context.Context, called error) error {
 			p.halt()
 			p.close()
 		} else {
-			p.ours.Credit.Close() // a worker that does not read it does not keep the pump
+			p.ours.Credit.Close() // so that a worker that does not read credit cannot block the pump
 			p.late.returned(cs.grace)
 		}
 	}
@@ -401,8 +402,8 @@ func (cs *callerChannels) finish(ctx context.Context, called error) error {
 	return errors.Join(errs...)
 }
 
-// await waits for the pumps to end. It cuts them off if ctx is done. It reports which of them have
-// ended: another one may hang in a method of the caller's.
+// await waits for the pumps to end. It cuts them off if ctx is done. It reports which pumps have
+// ended, because a pump may hang in a method of the caller's type.
 func (cs *callerChannels) await(ctx context.Context) []bool {
 	ended := make([]bool, len(cs.pumps))
 	var limit <-chan time.Time

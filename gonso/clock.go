@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// clockOffsets are those of a time namespace.
+// clockOffsets are the offsets of a time namespace.
 type clockOffsets struct{ monotonic, boottime time.Duration }
 
 // format writes offsets the way /proc/PID/timens_offsets takes them: clock id,

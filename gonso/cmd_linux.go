@@ -29,7 +29,7 @@ func (s *Set) exposed() bool {
 func (c *Cmd) onThreadAtHome(f func()) {
 	core, err := c.set.acquire("start")
 	if err != nil {
-		f() // says so, and closes what has to be closed
+		f() // fails with the same error, and closes the files that it must close
 		return
 	}
 	defer core.release()
@@ -107,7 +107,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		}
 	}
 	if c.Dir == "" && c.DirFile == nil && c.Chroot == "" && core.copied && core.foreign&Mount != 0 && !protect {
-		g.KeepDir, _ = os.Getwd() // without a name it cannot be kept
+		g.KeepDir, _ = os.Getwd() // a directory without a name cannot be kept
 	}
 	if cr := c.Credential; cr != nil {
 		g.Credential = &reexec.Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, KeepGroup: cr.NoSetGroups}
@@ -299,7 +299,7 @@ func lookIn(env []string, name string) (paths []string) {
 	return paths
 }
 
-// searchPath is PATH of an environment, or, if it has none, this process's.
+// searchPath is PATH of an environment. If the environment sets no PATH, it is this process's.
 func searchPath(env []string) string {
 	path := os.Getenv("PATH")
 	for _, kv := range env {
@@ -310,7 +310,7 @@ func searchPath(env []string) string {
 	return path
 }
 
-// tooLong is what the kernel answers ENAMETOOLONG to.
+// tooLong reports whether the kernel would answer ENAMETOOLONG to a path.
 func tooLong(path string) bool {
 	if len(path) >= unix.PathMax {
 		return true

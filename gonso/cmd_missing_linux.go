@@ -16,9 +16,9 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// Why a program was not found. The kernel says ENOENT if the program is missing, but also if the
-// interpreter of a script is, or the loader of a dynamically linked program (execve(2)). So gonso
-// looks inside once more, after the failure.
+// This file finds out why a program was not found. The kernel says ENOENT if the program is
+// missing. It says the same if the interpreter of a script or the loader of a dynamically linked
+// program is missing (execve(2)). So gonso looks inside once more, after the failure.
 
 // lookTimeout is how long file systems inside may take to answer when gonso looks for a hint.
 const lookTimeout = 2 * time.Second
@@ -26,7 +26,7 @@ const lookTimeout = 2 * time.Second
 // missing is a program that could not be started, and where it was looked for.
 type missing struct {
 	c       *Cmd
-	core    *core // held by who asks
+	core    *core // the caller holds it
 	protect bool
 	env     []string
 }
@@ -41,7 +41,7 @@ func (m *missing) explain(err error) error {
 	case errors.As(err, &le) && le.Type == 0 && isExec(le.Op) && le.Path == m.c.Path && !m.byFile() && errors.Is(le.Err, unix.ENOENT):
 		e := newError("start", 0, "", &fs.PathError{Op: "exec", Path: le.Path, Err: le.Err})
 		if le.Err != error(unix.ENOENT) {
-			return e // it says why already
+			return e // its hint says why already
 		}
 		return e.withHint(m.why(le.Path))
 	}
@@ -87,7 +87,7 @@ func (m *missing) why(path string) string {
 	return m.inside()
 }
 
-// inside says whose files were looked at.
+// inside says in which namespaces gonso has looked for files.
 func (m *missing) inside() string {
 	switch {
 	case m.c.Chroot != "":
@@ -101,7 +101,7 @@ func (m *missing) inside() string {
 // maxPlaces is how many directories an error lists.
 const maxPlaces = 12
 
-// where says where a name was looked for, and where not.
+// where lists the directories in which a name was looked for, and the ones that were left out.
 func (m *missing) where(search *reexec.SearchError) string {
 	path := searchPath(m.env)
 	if path == "" {
@@ -110,7 +110,7 @@ func (m *missing) where(search *reexec.SearchError) string {
 	var dirs, others []string
 	for _, p := range search.Places {
 		switch dir := filepath.Dir(p.Path); p.Err {
-		case unix.EACCES: // it is in the text
+		case unix.EACCES: // the error's text says it
 		case unix.ENOTDIR:
 			others = append(others, fmt.Sprintf("%q is no directory", dir))
 		case unix.ELOOP:
@@ -142,9 +142,9 @@ func (m *missing) where(search *reexec.SearchError) string {
 
 // insideView looks at files inside.
 type insideView struct {
-	root *os.File // or nil for this process's own
-	dir  string   // that relative names are relative to, below root
-	err  error    // why nothing can be seen
+	root *os.File // nil for this process's own
+	dir  string   // below root, where relative names begin
+	err  error    // why no file can be seen
 	ctx  context.Context
 	done func()
 }
@@ -153,7 +153,7 @@ func (m *missing) open() *insideView {
 	l := &insideView{dir: m.c.Dir}
 	l.ctx, l.done = context.WithTimeout(context.Background(), lookTimeout)
 	if m.core.foreign&Mount != 0 {
-		// What is in between, as a pid namespace, does not matter.
+		// Other namespaces, such as a pid namespace, do not matter for paths.
 		l.root, l.err = reexec.Root(l.ctx, m.core.joins(m.core.foreign&(Mount|User)), m.protect)
 	}
 	if l.err == nil && m.c.Chroot != "" {
@@ -215,7 +215,7 @@ func (l *insideView) interpreter(f *os.File) (path string, script bool) {
 }
 
 // why says which file the program at a path needs and lacks. It is "" if the path itself is
-// missing, or nothing that is needed is.
+// missing, or if no file is missing.
 func (l *insideView) why(path string) string {
 	if l.err != nil {
 		return ""
@@ -240,7 +240,7 @@ func (l *insideView) within(look func() string) string {
 	return why
 }
 
-// lacks is why for a file that is there, which it closes.
+// lacks is why for a file that exists. It closes the file.
 func (l *insideView) lacks(f *os.File) string {
 	const depth = 5 // bprm_execve of fs/exec.c
 	of := ""
@@ -284,7 +284,7 @@ func (m *missing) whyExe(exe *os.File) string {
 	return "possibly it is dynamically linked and its loader is missing inside: build it with CGO_ENABLED=0"
 }
 
-// byFile: the program is no path inside.
+// byFile reports whether the program is a file from outside, and not a path inside.
 func (m *missing) byFile() bool { return m.c.self || m.c.Exe != nil }
 
 func isExec(op string) bool { return op == "exec" || op == "execve" || op == "execveat" }

@@ -13,8 +13,7 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// core cannot be acquired where there are no namespaces, so what needs one is
-// never reached.
+// core cannot be acquired on a system without namespaces, so code that needs a core never runs.
 type core struct{ types Type }
 
 func newCore() *core { return &core{} }

@@ -130,7 +130,7 @@ var sentinels = map[string]error{
 	"gonso.ErrNoSubIDs":       ErrNoSubIDs,
 }
 
-// errNilSet is what every method of a nil Set answers.
+// errNilSet is the error of every method of a nil Set.
 var errNilSet = sys.Wrap("the Set is nil", os.ErrInvalid)
 
 // newError makes every Error. It removes from err the parts that the Error says itself: the path,
@@ -164,7 +164,7 @@ func invalid(op, what string) *Error {
 	return newError(op, 0, "", fmt.Errorf("%s: %w", what, os.ErrInvalid))
 }
 
-// about puts the option first that an error is about.
+// about puts the name of an option first in an error about it.
 func about(option string, err error) error { return fmt.Errorf("%s: %w", option, err) }
 
 // refused is the error for an operation that the kernel refused.
@@ -183,7 +183,7 @@ func optionError(le *reexec.LaunchError) error {
 		return about(le.Option, os.NewSyscallError(le.Op, le.Err))
 	}
 	op := le.Op
-	if op == "openat2" || op == "fchdir" { // which is how it is done where links of procfs must not lead
+	if op == "openat2" || op == "fchdir" { // the calls in place of chdir, when links of procfs must not be followed
 		op = "chdir"
 	}
 	return about(le.Option, &fs.PathError{Op: op, Path: le.Path, Err: le.Err})

@@ -12,8 +12,9 @@ import (
 
 var errorsOnce sync.Once
 
-// registerErrors is for calls, on both sides, and before a program registers errors of its own. Functions run in workers
-// use gonso too, and its errors come home like others.
+// registerErrors registers gonso's own errors. It is called before a call, on both sides, and
+// before a program registers errors of its own. Functions in workers may use gonso, and gonso's
+// errors must cross as well.
 func registerErrors() {
 	registerNetErrors()
 	for name, err := range sentinels {
@@ -110,7 +111,7 @@ func decodePanic(f panicFields, wrapped []error) (*PanicError, error) {
 	return &PanicError{Value: f.Text, Stack: f.Stack}, nil
 }
 
-// What functions that use package net return, and [Set.Dialer] when the worker
+// The errors of functions that use package net. [Set.Dialer] needs them, too, when the worker
 // resolves names.
 func registerNetErrors() {
 	errtree.RegisterSentinel("net.ErrClosed", net.ErrClosed)
@@ -140,7 +141,7 @@ type opFields struct {
 	Source, Addr *errorAddr
 }
 
-// errorAddr is what came of an address.
+// errorAddr is an address as it comes over the wire.
 type errorAddr struct{ Net, Text string }
 
 func (a *errorAddr) Network() string { return a.Net }
@@ -161,7 +162,7 @@ func decodeOpError(f opFields, wrapped []error) (*net.OpError, error) {
 		return nil, errors.New("a net.OpError without its cause") // its methods would panic
 	}
 	e := &net.OpError{Op: f.Op, Net: f.Net, Err: wrapped[0]}
-	if f.Source != nil { // else the interface would not be nil
+	if f.Source != nil { // a nil pointer would make an interface that is not nil
 		e.Source = f.Source
 	}
 	if f.Addr != nil {

@@ -9,11 +9,11 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// A terminal has one foreground process group, which may read from it. An interactive shell makes
-// its own group that one, and gives the terminal back when it ends. It cannot do so in another pid
-// namespace: there the group that had it has no number (tcgetpgrp and getpgrp answer 0), nor can it
-// where it is killed. The terminal is then left to a group that has nobody in it, and whoever
-// reads from it is stopped or gets EIO.
+// A terminal has one foreground process group, which may read from it. An interactive shell puts
+// its own group there, and gives the terminal back when it ends. It cannot do so if it is killed.
+// It cannot do so in another pid namespace, either: there the former group has no number (tcgetpgrp
+// and getpgrp answer 0). The terminal then stays with an empty group, and a process that reads from
+// it is stopped or gets EIO.
 
 // terminal opens the terminal of this process's session, if there is one.
 func terminal() (fd int, err error) {
@@ -35,7 +35,7 @@ func foreground() bool {
 // not give it back. It is called before the start, and is cheap unless a shell is likely.
 func (c *Cmd) mayLoseTerminal(foreign Type, exposed bool) bool {
 	if c.Setsid || exposed && !c.KeepSession {
-		return false // it has a session of its own, and so another terminal or none
+		return false // it has a session of its own, and so not this terminal
 	}
 	if _, file := c.Stdin.(*os.File); !file && foreign&PID == 0 {
 		return false
@@ -60,7 +60,7 @@ func (c *Cmd) takeTerminalBack() {
 			return
 		}
 		if pgrp != c.inner.Process.Pid && (pgrp <= 0 || unix.Kill(-pgrp, 0) != unix.ESRCH) {
-			return // somebody is there, who was given it by somebody else
+			return // the group has processes, and other code has put it there
 		}
 		setForeground(fd, own)
 	})
@@ -76,8 +76,8 @@ func setForeground(tty, pgrp int) {
 	if unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old) != nil {
 		return
 	}
-	_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, pgrp) // it may have hung up
+	_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, pgrp) // the terminal may have hung up
 	if unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) != nil {
-		runtime.LockOSThread() // one more than is undone: the thread ends with its goroutine
+		runtime.LockOSThread() // is never undone, so that the thread ends with its goroutine
 	}
 }

@@ -26,7 +26,7 @@ type Func[In, Out any] struct {
 	of   crossing // see types
 }
 
-// crossing is what the types of argument and result are like.
+// crossing has facts about the types of argument and result.
 type crossing struct {
 	bad   error // why they cannot cross
 	give  bool  // results may hold files
@@ -34,7 +34,7 @@ type crossing struct {
 	chans bool  // arguments may hold channels
 	most  int   // bytes of an encoded result
 
-	in, out bool // argument, result are interfaces: their type says less than what is in them
+	in, out bool // argument, result are interfaces, so that their values have other types
 
 	flatIn, flatOut *codec.Flat // nil if one of the two is not flat
 }
@@ -103,7 +103,7 @@ func badTypes(argument, result error) error {
 	return errors.Join(argument, result)
 }
 
-// pointerTo keeps its argument off the heap if pointerTo is not called.
+// pointerTo returns a pointer to a copy of v. Only a call of it puts a value on the heap.
 func pointerTo[T any](v T) any { return &v }
 
 // serve is f with encoded arguments and results, as they cross the wire.
@@ -126,7 +126,7 @@ func (f *Func[In, Out]) serveChannels(ctx context.Context, arg codec.Value) *wir
 		return &wire.Outcome{Kind: wire.Unserved, Err: err}
 	}
 	chans.start()
-	defer func() { _ = chans.finish() }() // where fn does not return
+	defer func() { _ = chans.finish() }() // for a panic or Goexit of fn
 	out, err := f.fn(ctx, in)
 	if unsent := chans.finish(); unsent != nil {
 		err = errors.Join(err, unsent)
@@ -134,7 +134,7 @@ func (f *Func[In, Out]) serveChannels(ctx context.Context, arg codec.Value) *wir
 	return f.outcome(out, err)
 }
 
-// outcome is for what the function has returned.
+// outcome is made of the function's result and error.
 func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 	var value any = out
 	if f.types().out {
@@ -195,7 +195,8 @@ func (f *Func[In, Out]) Do(ctx context.Context, s *Set, in In, opts ...DoOption)
 	return out, err
 }
 
-// maxFlat bounds the strings of a value that is not encoded, below what could not be.
+// maxFlat bounds the strings of a value that is not encoded. It is below the limit of encoded
+// values, so that a value that is too large to be encoded fails in both ways.
 const maxFlat = 1 << 20
 
 // flatResult is a result that an assignment copies.
@@ -204,8 +205,8 @@ type flatResult[Out any] struct {
 	given bool
 }
 
-// serveFlat is serve on a thread, where argument and result are flat: they mean the same without their encoding, which
-// takes twice as long as all the rest.
+// serveFlat is serve on a thread, for flat arguments and results. They are not encoded, because
+// they mean the same without. Encoding would take twice as long as all the rest.
 func (f *Func[In, Out]) serveFlat(in In, to *flatResult[Out]) child.Handler {
 	return func(ctx context.Context, _ codec.Value) *wire.Outcome {
 		out, err := f.fn(ctx, in)
@@ -239,15 +240,15 @@ func (f *Func[In, Out]) result(ctx context.Context, grace time.Duration, outcome
 		return out, outcome.Err
 	}
 	if err := outcome.Value.DecodeWithin(ctx, grace, &out); err != nil {
-		var nothing Out // not what files were taken back from
+		var nothing Out // not the result whose files were taken back
 		return nothing, newError("decode result of", 0, f.name, err).withHint(resultHint(err))
 	}
 	return out, outcome.Err
 }
 
-// do passes the encoded argument to the function, wherever that runs, and returns the outcome.
-// grace is how long decoding may take after ctx is done. copying has the errors of readers and
-// writers during the call.
+// do passes the encoded argument to the function on either backend, and returns the outcome. grace
+// is how long decoding may take after ctx is done. copying has the errors of readers and writers
+// during the call.
 func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, flat *flatResult[Out]) (outcome *wire.Outcome, grace time.Duration, copying, err error) {
 	switch {
 	case f == nil || f.fn == nil:
@@ -263,8 +264,8 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 		return nil, 0, nil, err
 	}
 	defer c.release()
-	// A Set that its caller has no further use for must not be closed, and the
-	// call with it, before the call is over.
+	// The caller may have no more references to the Set. The cleanup must not close it, and so end
+	// the call, before the call is over.
 	defer runtime.KeepAlive(s)
 	o := doOptions(opts)
 	switch placed := o.place != (sys.Place{}); {
@@ -291,7 +292,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 	}
 	var st *streams
 	var value, wide any = in, nil
-	if f.types().in { // it is decoded as what its type says
+	if f.types().in { // it is decoded as the interface type
 		value = pointerTo(in)
 	}
 	if f.types().pipe {
@@ -299,7 +300,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 		if st, value, err = c.connectStreams(&connected); err != nil {
 			return nil, 0, nil, newError("encode argument of", 0, f.name, err)
 		}
-		wide = &connected // without the pipes of channels, in which little is at a time
+		wide = &connected // without the pipes of channels, which hold only little data at a time
 	}
 	arg, err := codec.Encode(value)
 	if err != nil {

@@ -115,7 +115,7 @@ func (r *refusal) about(types Type) bool { return r.types&types != 0 }
 
 func (r *refusal) denied() bool { return r.is(syscall.EPERM) || r.is(syscall.EACCES) }
 
-// tooMany: ENOSPC has nothing to do with disks here; see unshare(2).
+// tooMany: a limit is reached. ENOSPC has nothing to do with disks here: see unshare(2).
 func (r *refusal) tooMany() bool {
 	return r.is(syscall.ENOSPC) && !r.mounting() || r.is(syscall.EUSERS) && r.about(User)
 }
@@ -141,13 +141,13 @@ func (ev *evidence) sysAdmin() bool { return ev.caps.has(capSysAdmin) }
 // lacksSysAdmin: it is known that this thread has no CAP_SYS_ADMIN.
 func (r *refusal) lacksSysAdmin() bool { return r.capsKnown && !r.sysAdmin() }
 
-// setsUp: an interface was to be set up.
+// setsUp: the refused call sets an interface up.
 func (r *refusal) setsUp() bool {
 	return r.about(Net) && (r.op == "ioctl" || r.op == "set loopback up in")
 }
 
-// limited returns the types whose limit is known: if zero is set, those with a limit of 0, else the
-// others.
+// limited returns the types whose limit is known: if zero is set, the types with a limit of 0, else
+// the others.
 func (r *refusal) limited(zero bool) (types []Type) {
 	for _, t := range singles(r.types) {
 		if n, known := r.limits[t]; known && (n == 0) == zero {
@@ -375,7 +375,6 @@ func sayMounts(r *refusal) string {
 	return fmt.Sprintf("the mnt namespace has %d mounts, and the sysctl fs.mount-max allows %d", r.mounts, r.mountMax)
 }
 
-// full: a keyring, which has no more than its own bytes, does not fit.
 // parseKeyUsers finds a user in /proc/key-users: "    0:    15 14/14 12/1000000 195/25000000".
 func parseKeyUsers(text string, uid uint32) keyQuota {
 	for line := range strings.Lines(text) {
@@ -402,8 +401,9 @@ func parseKeyUsers(text string, uid uint32) keyQuota {
 	return keyQuota{}
 }
 
+// full reports whether the user may not have another keyring.
 func (q *keyQuota) full() bool {
-	const keyring = 256 // more than one takes
+	const keyring = 256 // bytes, more than a new keyring takes
 	return q.maxKeys > 0 && (q.keys >= q.maxKeys || q.bytes+keyring > q.maxBytes)
 }
 

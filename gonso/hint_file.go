@@ -7,12 +7,12 @@ import (
 
 // fileEvidence says whether there can be a file to execute a launcher from.
 type fileEvidence struct {
-	memfd   error // why it is no memfd
+	memfd   error // why no memfd could be used
 	noexec  int64 // vm.memfd_noexec, or 0
 	seccomp bool
 }
 
-// sayNoFile says why there is no such file. The error names the directories.
+// sayNoFile says why there is no file for a launcher. The error names the directories.
 func sayNoFile(ev *fileEvidence) string {
 	const other = "let TMPDIR name a directory that files can be made in, and executed from"
 	forbids := explain([]rule{

@@ -51,7 +51,7 @@ func ownIDs() (uids, gids []uint32) {
 // creationError is launchError with more about the cause, from the options and the Set.
 func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshareOptions, err error) error {
 	le, ok := errors.AsType[*reexec.LaunchError](err)
-	if !ok || errors.Is(le.Err, unix.EAGAIN) { // launchHint knows why
+	if !ok || errors.Is(le.Err, unix.EAGAIN) { // launchHint explains EAGAIN
 		return launchError(types, err)
 	}
 	nested := base&User != 0
@@ -92,14 +92,14 @@ func (c *core) creationError(types, base Type, spec *reexec.Creation, o *unshare
 	})
 }
 
-// mapsOf are the id maps that were to be written.
+// mapsOf are the id maps of a creation.
 func mapsOf(spec *reexec.Creation) (uid, gid []IDMap, err error) {
 	uid, uerr := parseIDMaps(spec.UIDMap)
 	gid, gerr := parseIDMaps(spec.GIDMap)
 	return uid, gid, errors.Join(uerr, gerr)
 }
 
-// writesMap reports whether an id map was to be written, by this process or by a launcher.
+// writesMap reports whether the step that failed writes an id map, in this process or a launcher.
 func writesMap(le *reexec.LaunchError) bool {
 	return le.Type&unix.CLONE_NEWUSER != 0 && (strings.HasPrefix(le.Op, "write") || strings.HasPrefix(le.Op, "open"))
 }

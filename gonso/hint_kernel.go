@@ -17,7 +17,7 @@ func (v version) before(than version) bool {
 // has is false for a kernel that is not known, too.
 func (v version) has(since version) bool { return v != version{} && !v.before(since) }
 
-// parseVersion reads what uname(2) calls a release: "5.10.0-32-amd64".
+// parseVersion reads the release of uname(2): "5.10.0-32-amd64".
 func parseVersion(release string) version {
 	major, rest, _ := strings.Cut(release, ".")
 	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
@@ -56,7 +56,7 @@ func sayMissing(types Type) string {
 	return strings.Join(said, "; ")
 }
 
-// callSince says since which kernel each younger system call exists that gonso makes.
+// callSince says since which kernel a system call exists, for the newer ones that gonso makes.
 var callSince = map[string]version{
 	"clone3": {5, 3}, "close_range": {5, 9}, "execveat": {3, 19}, "fsopen": {5, 2}, "memfd_create": {3, 17}, "move_mount": {5, 2},
 	"open_tree": {5, 2}, "openat2": {5, 6}, "pidfd_open": {5, 3},

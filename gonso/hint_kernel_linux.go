@@ -11,8 +11,8 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// kernelVersion is the version of the running kernel. It does not know what vendors have added to
-// theirs.
+// kernelVersion is the version of the running kernel. It says nothing about features that vendors
+// have added to their kernels.
 var kernelVersion = sync.OnceValue(func() (v version) {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {
@@ -31,7 +31,7 @@ func typesOfKernel() (has Type) {
 	return typesNamed(names)
 }
 
-// typesNamed are those whose names are in a listing.
+// typesNamed are the types whose names are in a listing.
 func typesNamed(names []string) (has Type) {
 	AllTypes.each(func(i int, t Type) {
 		if slices.Contains(names, typeTable[i].name) {

@@ -111,7 +111,7 @@ func sysctl(name string) (int64, bool) {
 	return n, err == nil
 }
 
-// sysctlIs is false where there is no such sysctl.
+// sysctlIs is false if the sysctl does not exist.
 func sysctlIs(name string, what func(int64) bool) bool {
 	n, ok := sysctl(name)
 	return ok && what(n)
@@ -124,7 +124,7 @@ func filtered() bool {
 }
 
 // rootIsNone reports whether this thread's root is not a mount point. The root of a mount namespace
-// always is one.
+// always is a mount point.
 func rootIsNone(mounts []mountLine) bool {
 	return !slices.ContainsFunc(mounts, func(m mountLine) bool { return m.point == "/" })
 }

@@ -11,7 +11,7 @@ type processLimits struct {
 	have   uint64
 	uid    uint32
 
-	cgroup            string // one that is full, or ""
+	cgroup            string // a full cgroup, or ""
 	cgroupMax, inside uint64
 }
 
@@ -45,7 +45,7 @@ var processRules = []rule{
 
 func (p *processLimits) limited() bool { return p.known && !p.exempt }
 
-// processHint is hint for EAGAIN of what starts a process.
+// processHint is hint for EAGAIN of a call that starts a process.
 func processHint(p *processLimits) string {
 	return explain(processRules, &refusal{pinEvidence: pinEvidence{evidence: evidence{processes: *p}}})
 }

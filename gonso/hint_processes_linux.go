@@ -38,7 +38,7 @@ func gatherProcessLimits() *processLimits {
 	if unix.Prlimit(0, unix.RLIMIT_NPROC, nil, &r) == nil && r.Cur != unix.RLIM_INFINITY {
 		p.limit, p.known = r.Cur, true
 	}
-	// kernel/fork.c; in user namespaces these capabilities do not count, and uid 0 is another.
+	// kernel/fork.c. Only capabilities and uid 0 of the initial user namespace count there.
 	caps, err := sys.ThreadCaps()
 	if u, uerr := procfs.ReadFile("thread-self/uid_map", maxEvidence); err == nil && uerr == nil && strings.Join(strings.Fields(u), " ") == "0 0 4294967295" {
 		p.exempt = p.uid == 0 || caps.Effective.Has(unix.CAP_SYS_RESOURCE) || caps.Effective.Has(unix.CAP_SYS_ADMIN)

@@ -10,7 +10,7 @@ import (
 type traceEvidence struct {
 	pid       int
 	hidden    string   // the option by which /proc does not show it, or ""
-	known     bool     // what follows
+	known     bool     // the fields below could be read
 	uids      []uint32 // real, effective and saved
 	gids      []uint32
 	permitted capSet

@@ -36,7 +36,7 @@ func SysIDMaps[M ~struct{ ContainerID, HostID, Size int }](maps []M) ([]IDMap, e
 // maxIDMapLines is the kernel's UID_GID_MAP_MAX_EXTENTS (340 since Linux 4.15).
 const maxIDMapLines = 340
 
-// checkIDMaps says in words what the kernel would refuse with a bare EINVAL.
+// checkIDMaps refuses maps to which the kernel would only answer EINVAL, and says what is wrong.
 // The id 4294967295 is never valid: it is (uid_t) -1.
 func checkIDMaps(which string, maps []IDMap) error {
 	bad := func(format string, args ...any) error {
@@ -87,7 +87,7 @@ func formatIDMaps(maps []IDMap) string {
 	return string(b)
 }
 
-// parseIDMaps reads what /proc/PID/uid_map shows.
+// parseIDMaps reads the text of /proc/PID/uid_map.
 func parseIDMaps(text string) ([]IDMap, error) {
 	var maps []IDMap
 	for line := range strings.Lines(text) {

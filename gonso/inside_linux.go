@@ -13,9 +13,9 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// This file makes what must be made inside and is used outside: files, sockets, and checks of the
-// permission to bind. It enters all foreign namespaces of the Set each time, so that nobody has to
-// know which of them the kernel looks at.
+// This file opens files and makes sockets inside that are used outside. It also checks inside
+// whether a port may be bound. It enters all foreign namespaces of the Set each time. So gonso need
+// not know which of them the kernel looks at.
 
 // foreignTypes returns the Set's types that are not home, and its types that somebody else has
 // made.
@@ -28,7 +28,7 @@ func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
 	return c.foreign, c.opened, nil
 }
 
-// onHomeThread is that of the core.
+// onHomeThread is core.onHomeThread.
 func (s *Set) onHomeThread(op string, f func()) error {
 	c, err := s.acquire(op)
 	if err != nil {
@@ -38,9 +38,9 @@ func (s *Set) onHomeThread(op string, f func()) error {
 	return c.onHomeThread(f)
 }
 
-// insideSet runs f inside the Set. It runs on a thread of this process if a thread can enter;
-// otherwise fn runs in the worker. If there is nothing to enter, it runs at home, wherever the
-// caller is.
+// insideSet runs f inside the Set. f runs on a thread of this process if a thread can enter.
+// Otherwise fn runs in the worker. If the Set has no foreign namespaces, f runs on a thread at
+// home, even if the caller's thread is not.
 func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.File], in In, f func() (*os.File, error)) (*os.File, error) {
 	c, err := s.acquire(op)
 	if err != nil {
@@ -78,9 +78,9 @@ func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.
 
 type portArgs struct{ Port int }
 
-// bind asks whether the port may be bound here, and takes none: of a socket that has a port the kernel
-// answers EINVAL to a second bind, but not before it has looked at the permission (__inet_bind in
-// net/ipv4/af_inet.c).
+// bind finds out whether work here may bind the port, and does not take the port. It calls bind a
+// second time, for a socket that has another port. The kernel checks the permission first, and then
+// answers EINVAL (__inet_bind in net/ipv4/af_inet.c).
 func (a portArgs) bind() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *Set) mayBind(ctx context.Context, foreign Type, network, address string
 	}
 	_, text, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil // package net says what is wrong with it
+		return nil // package net refuses this address itself
 	}
 	port, err := strconv.Atoi(text)
 	if err != nil || port == 0 {

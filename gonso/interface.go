@@ -8,8 +8,8 @@ import (
 
 // Interface is a network interface inside a Set, at the time of the call.
 type Interface struct {
-	// What package net says of one. Its methods ask where they are called, and outside find
-	// another interface or none by this index.
+	// The facts that package net has about an interface. Do not call its methods outside: they look
+	// for the index in the net namespace of the caller.
 	net.Interface
 
 	// Addrs are the unicast addresses, with the lengths of their networks.

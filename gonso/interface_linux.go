@@ -63,7 +63,7 @@ func (s *Set) interfaces(ctx context.Context) ([]Interface, error) {
 // errListChanges: the kernel says that a list is not consistent (NLM_F_DUMP_INTR).
 var errListChanges = errors.New("the list changed each time while it was read")
 
-// dump asks for a list of the kernel's (rtnetlink(7)), and anew if it changes meanwhile.
+// dump asks the kernel for a list (rtnetlink(7)). If the list changes meanwhile, dump asks again.
 func dump(f *os.File, request uint16) ([]syscall.NetlinkMessage, error) {
 	for seq := range uint32(16) {
 		list, whole, err := dumpOnce(f, request, seq+1)
@@ -177,7 +177,8 @@ func linkIn(m syscall.NetlinkMessage) (i Interface, err error) {
 	return i, nil
 }
 
-// isHardware: what tunnels have for an address is one of IP's, and that of loopback is zero.
+// isHardware reports whether an address is a hardware address. A tunnel has an IP address there,
+// and loopback has zeros.
 func isHardware(typ uint16, address []byte) bool {
 	switch typ {
 	case unix.ARPHRD_TUNNEL, unix.ARPHRD_IPGRE, unix.ARPHRD_SIT, unix.ARPHRD_TUNNEL6, unix.ARPHRD_IP6GRE:

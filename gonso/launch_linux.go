@@ -25,8 +25,8 @@ func (c *core) onHomeThread(f func()) error {
 	}, nil)
 }
 
-// launchAtHome runs f, which starts a process. It runs f on the calling thread if that is at home,
-// else on another thread with the same privileges.
+// launchAtHome runs f, which starts a process. It runs f on the calling thread if that thread is at
+// home, else on another thread with the same privileges.
 func (c *core) launchAtHome(op string, f func()) error {
 	runtime.LockOSThread() // another thread may be elsewhere
 	away := c.inheritsWrongly(AllTypes)

@@ -18,7 +18,7 @@ var limitNames = map[int]string{
 	unix.RLIMIT_RTTIME: "RLIMIT_RTTIME", unix.RLIMIT_SIGPENDING: "RLIMIT_SIGPENDING", unix.RLIMIT_STACK: "RLIMIT_STACK",
 }
 
-// limitError is for one of the Rlimits of a [Worker] or a [Cmd] that the kernel refused.
+// limitError is the error if the kernel has refused one of the Rlimits of a [Worker] or a [Cmd].
 func limitError(op string, le *reexec.LaunchError) *Error {
 	r := le.Limit
 	e := newError(op, 0, "", fmt.Errorf("%s: %s of %d, at most %d: %w", le.Option, limitNames[r.Resource], r.Soft, r.Hard, le.Err))

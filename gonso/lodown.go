@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// loopbackHint adds to an error of dialling or listening on an address of this host that the
-// interface "lo" is down inside, if it is. The kernel only says that the network is unreachable, or
-// that it has no such address, which does not help.
+// loopbackHint adds a hint if the interface "lo" is down inside, to an error of dialling or
+// listening on an address of this host. The kernel only says that the network is unreachable, or
+// that it does not have the address.
 func (s *Set) loopbackHint(ctx context.Context, err error) error {
 	oe, ok := err.(*net.OpError)
 	if !ok || !errors.Is(oe, syscall.ENETUNREACH) && !errors.Is(oe, syscall.EADDRNOTAVAIL) {
@@ -37,7 +37,7 @@ func isLoopback(a net.Addr) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// hinted is an error with a hint, where it is not an Error's.
+// hinted is an error with a hint that is not an Error.
 type hinted struct {
 	err  error
 	hint string

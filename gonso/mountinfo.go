@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// mountLine is what is used of a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+// mountLine has the fields that gonso uses of a line of /proc/PID/mountinfo
+// (proc_pid_mountinfo(5)).
 type mountLine struct {
 	id     int
 	point  string
-	shared bool // what is mounted on it is mounted on its peers too
+	shared bool // a mount on it is also made on its peers
 	fs     string
 	super  string // options of the file system
 }
@@ -39,7 +40,7 @@ func parseMountinfo(text string) []mountLine {
 	return lines
 }
 
-// unescape undoes what the kernel does to white space and backslashes: \040.
+// unescape undoes the kernel's escapes of white space and backslashes, such as \040.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

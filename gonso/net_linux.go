@@ -25,7 +25,7 @@ func (a socketArgs) socket() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "socket"), nil
 }
 
-// hint says why a thread in the net namespace of the socket may not make one.
+// hint says why a thread in the net namespace may not make the socket.
 func (a socketArgs) hint(err error) string {
 	switch typ := a.Type &^ (unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC); {
 	case errors.Is(err, unix.EACCES) && typ == unix.SOCK_DGRAM && (a.Proto == unix.IPPROTO_ICMP || a.Proto == unix.IPPROTO_ICMPV6):
@@ -46,14 +46,14 @@ func registerSocket() *Func[socketArgs, *os.File] {
 	return socketInside.get("gonso.socket", func(_ context.Context, a socketArgs) (*os.File, error) { return a.socket() }, LeavesThreadClean())
 }
 
-// socket makes one inside.
+// socket makes a socket inside.
 func (s *Set) socket(ctx context.Context, domain, typ, proto int) (*os.File, error) {
 	a := socketArgs{domain, typ, proto}
 	return insideSet(ctx, s, "socket", registerSocket(), a, a.socket)
 }
 
-// replaceSocket puts a socket that is made inside in the place of one that
-// package net has made outside and not used yet.
+// replaceSocket replaces a socket that package net has made outside, and has not used yet, with a
+// new one that is made inside.
 func (s *Set) replaceSocket(ctx context.Context, rc syscall.RawConn) error {
 	var err error
 	if cerr := rc.Control(func(fd uintptr) { err = s.replaceFD(ctx, int(fd)) }); cerr != nil {
@@ -72,7 +72,7 @@ func (s *Set) replaceFD(ctx context.Context, fd int) error {
 	}
 	inside, err := s.socket(ctx, of[0], of[1]|unix.SOCK_NONBLOCK, of[2])
 	if err != nil && of[2] == unix.IPPROTO_MPTCP && ctx.Err() == nil {
-		// As package net does where there is none.
+		// Package net also uses TCP if the system has no MPTCP.
 		inside, err = s.socket(ctx, of[0], of[1]|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 	}
 	if err != nil {
@@ -87,11 +87,11 @@ func (s *Set) replaceFD(ctx context.Context, fd int) error {
 	})
 }
 
-// copySockopts copies what package net sets before it calls Control
+// copySockopts copies the options that package net sets before it calls Control
 // (net/sockopt_linux.go).
 func copySockopts(from, to, domain, typ int) error {
 	opts := [][2]int{{unix.SOL_SOCKET, unix.SO_BROADCAST}, {unix.SOL_SOCKET, unix.SO_REUSEADDR}}
-	if domain == unix.AF_INET6 && typ != unix.SOCK_RAW { // which have it not
+	if domain == unix.AF_INET6 && typ != unix.SOCK_RAW { // raw sockets do not have this option
 		opts = append(opts, [2]int{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY})
 	}
 	for _, o := range opts {

@@ -26,7 +26,7 @@ func (s *Set) socket(context.Context, int, int, int) (*os.File, error) {
 	return nil, err
 }
 
-// caution is about files of somebody else's, of which there are none.
+// caution is about files of somebody else. It has no use here.
 type caution uint8
 
 const (

@@ -17,8 +17,8 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// collect opens the links of a directory like /proc/PID/ns. optional leaves
-// out types that are not there.
+// collect opens the links of a directory like /proc/PID/ns. With optional, a type without a link is
+// left out.
 func collect(op, dir string, dirfd int, types Type, optional, opened bool, openNS func(int, string, uint32) (*nsfs.NS, error)) (*core, error) {
 	c := newCore()
 	var err error
@@ -57,7 +57,7 @@ func openOwn(dirfd int, name string, typ uint32) (*nsfs.NS, error) {
 	return nsfs.OpenProc(dirfd, name, typ)
 }
 
-// openThread opens what the calling thread is in.
+// openThread opens the namespaces of the calling thread.
 func openThread(op string, types Type, optional, opened bool, openNS func(int, string, uint32) (*nsfs.NS, error)) (*core, error) {
 	// Another thread may have ended by the time that its directory is read.
 	runtime.LockOSThread()
@@ -120,7 +120,7 @@ func (c *core) addPath(path string) error {
 	return nil
 }
 
-// stale says that a file is meant for a pinned namespace, and that no namespace is there now.
+// stale explains that a file was made for a pinned namespace, and that no namespace is there now.
 func stale(e *Error, dirfd int, name string) *Error {
 	var st unix.Stat_t
 	if errors.Is(e.Err, ErrNotNamespace) && unix.Fstatat(dirfd, name, &st, 0) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
@@ -178,7 +178,7 @@ func (c *core) addUnknown(ns *nsfs.NS) error {
 	return nil
 }
 
-// typeOf asks the kernel; nsfs may have files of types that gonso does not know.
+// typeOf asks the kernel for the type. nsfs may have files of types that gonso does not know.
 func typeOf(ns *nsfs.NS) (Type, error) {
 	n, err := ns.Type()
 	t := Type(n)
@@ -205,7 +205,7 @@ func openPIDFD(pidfd *os.File, types Type, optional bool) (*core, error) {
 			c, err = openProcess(d, types, optional)
 		}
 	}) != nil {
-		err = os.ErrClosed // which Control's own error does not match
+		err = os.ErrClosed // the error of Control does not match it
 	}
 	var e *Error
 	if err != nil && !errors.As(err, &e) {
@@ -219,7 +219,7 @@ func openProcess(d *procfs.Dir, types Type, optional bool) (*core, error) {
 	c, err := collect("open", d.String()+"/ns", d.FD(), types, optional, true, func(fd int, name string, typ uint32) (*nsfs.NS, error) {
 		ns, err := nsfs.OpenProc(fd, "ns/"+name, typ)
 		if errors.Is(err, fs.ErrNotExist) && home[Type(typ).index()] != nil {
-			// The kernel has the type, so it is the process that is gone.
+			// The kernel has the type, so the process has ended.
 			err = unix.ESRCH
 		}
 		return ns, err
@@ -321,7 +321,7 @@ func (c *core) addWanted(ns *nsfs.NS, types Type, path string, taken *[numTypes]
 	defer ns.Release()
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		return nil // not gonso's affair
+		return nil // a type that gonso does not know
 	case err != nil:
 		return newError("open", 0, path, err)
 	case types&t == 0 || c.ns[t.index()].Same(ns):

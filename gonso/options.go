@@ -330,7 +330,7 @@ func DirFile(dir *os.File) DoOption {
 	}
 }
 
-// badPath says what is wrong with a path that has at most so many bytes, "" if nothing is.
+// badPath says what is wrong with a path of at most so many bytes. It is "" if the path is good.
 func badPath(path string, most int) string {
 	switch {
 	case path == "":

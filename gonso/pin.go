@@ -80,7 +80,7 @@ func Unpin(paths ...string) error {
 	return joined(errs)
 }
 
-// joined leaves a single error what it is.
+// joined is errors.Join, but returns a single error unchanged.
 func joined(errs []error) error {
 	if len(errs) == 1 {
 		return errs[0]
@@ -88,7 +88,7 @@ func joined(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// spotKind is what was found where a namespace is to be pinned.
+// spotKind is the kind of file that was found at the place for a pin.
 type spotKind uint8
 
 const (

@@ -8,29 +8,27 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// pipeSize lets each side of a pipe wait for the other a quarter as often as the
-// default does. A goroutine that is locked to its thread pays for each wait with
-// two threads that wake each other; still larger pipes gain nothing, and leave the
-// processor's cache.
+// pipeSize is four times the default, so that the sides of a pipe wait for each other a quarter as
+// often. If a goroutine is locked to its thread, each wait costs two threads that wake each other.
+// Larger pipes gain nothing, because they do not fit into the processor's cache.
 const pipeSize = 256 << 10
 
-// widen makes those of the files that are pipes of the default size, or smaller
-// ones, larger until restore is called. Where this user has too much in pipes
-// already (pipe(7)), they stay as they are.
+// widen makes pipes among the files larger, if they are smaller than pipeSize, until restore is
+// called. They keep their size if the user has too much memory in pipes already (pipe(7)).
 func widen(files []*os.File) (restore func()) {
 	if len(files) == 0 {
 		return func() {}
 	}
 	was := make(map[*os.File]int)
 	for _, f := range files {
-		size := pipeControl(f, unix.F_GETPIPE_SZ, 0) // fails for what is no pipe
+		size := pipeControl(f, unix.F_GETPIPE_SZ, 0) // fails for a file that is no pipe
 		if size > 0 && size < pipeSize && pipeControl(f, unix.F_SETPIPE_SZ, pipeSize) > 0 {
 			was[f] = size
 		}
 	}
 	return func() {
 		for f, size := range was {
-			pipeControl(f, unix.F_SETPIPE_SZ, size) // fails while there is more in it
+			pipeControl(f, unix.F_SETPIPE_SZ, size) // fails while the pipe has more data than that
 		}
 	}
 }

@@ -122,7 +122,7 @@ const (
 	poolGrace = 5 * time.Second
 )
 
-// answer is what a waiting Get is told.
+// answer is the answer for a Get that waits.
 type answer struct {
 	s   *Set
 	err error
@@ -197,7 +197,7 @@ func (p *Pool) Get(ctx context.Context) (*Set, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case a := <-w: // just now: it is this caller's, and nobody else would close it
+	case a := <-w: // it has come just now, belongs to this caller, and nobody else would close it
 		return a.s, a.err
 	default:
 		p.waiting.Remove(place)
@@ -300,7 +300,7 @@ func (p *Pool) pauseFirst() {
 			return
 		}
 		p.retry = nil
-		// Where there is no room, the end of what takes it comes to fill.
+		// If there is no room, fill runs again when a call ends.
 		if len(p.ready) < p.opts.Size {
 			p.start()
 		}

@@ -30,7 +30,8 @@ func probeOverlay(ctx context.Context) error {
 	})
 }
 
-// mountOverlay mounts one over the first directory that there is, with directories of a new tmpfs.
+// mountOverlay mounts an overlay over the first directory that exists, with directories of a new
+// tmpfs.
 func mountOverlay() error {
 	for _, dir := range []string{os.TempDir(), "/tmp", "/var", "/usr"} {
 		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
@@ -67,7 +68,7 @@ func probePing(ctx context.Context) error {
 	return f.Close()
 }
 
-// probeFacts reads the facts that decide. The functions are those that hints use.
+// probeFacts reads the facts that decide about namespaces, by the functions that hints use.
 func probeFacts(ctx context.Context) (facts []Fact) {
 	add := func(name, value string) {
 		if value = strings.Join(strings.Fields(value), " "); value != "" {
@@ -122,7 +123,7 @@ func probeFacts(ctx context.Context) (facts []Fact) {
 	return facts
 }
 
-// String says where it is and what privileges its file gives.
+// String says where the tool is, and which privileges its file gives.
 func (t idMapTool) String() string {
 	switch {
 	case t.err != nil:
@@ -137,7 +138,7 @@ func (t idMapTool) String() string {
 	return t.path + ", without privileges"
 }
 
-// String is the ranges and where they are from.
+// String is the ranges and their source.
 func (s subIDSource) String() string {
 	if s.err != nil {
 		return s.path + ": " + reexec.Clause(s.err)
@@ -167,7 +168,7 @@ func cgroupVersion() string {
 	return "1"
 }
 
-// procOptions says whose /proc it is, and what of it is hidden.
+// procOptions says to which pid namespace /proc belongs, and what is hidden in it.
 func procOptions(mounts []mountLine, err error) string {
 	if err != nil {
 		return reexec.Clause(err)

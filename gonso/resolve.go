@@ -32,7 +32,7 @@ func (s *Set) Resolver(servers ...string) *net.Resolver {
 		if bad != nil {
 			return nil, bad
 		}
-		ctx = withoutValues{ctx} // a socket that asks is no connection of httptrace's
+		ctx = withoutValues{ctx} // httptrace must not see the connections to name servers
 		if len(at) == 0 {
 			return s.DialContext(ctx, network, address)
 		}
@@ -54,8 +54,8 @@ func serverAddresses(servers []string) (at []string, err error) {
 	return at, nil
 }
 
-// askInTurn connects to the first of servers that lets it. Over UDP that says nothing, so
-// questions are asked again.
+// askInTurn connects to the first server that takes the connection. Over UDP, connecting says
+// nothing about the server, so questions are asked again.
 func askInTurn(ctx context.Context, s *Set, network string, servers []string) (net.Conn, error) {
 	q := &question{next: func() (net.Conn, error) {
 		var firstErr error
@@ -84,7 +84,7 @@ func askInTurn(ctx context.Context, s *Set, network string, servers []string) (n
 	return q, nil
 }
 
-// packetConn is what tells package net that a connection is UDP.
+// packetConn is the interface by which package net knows that a connection is UDP.
 type packetConn interface {
 	net.Conn
 	net.PacketConn
@@ -94,7 +94,7 @@ type packetConn interface {
 // Package net sets a deadline, writes once, and reads until it has the answer.
 type question struct {
 	packetConn
-	next func() (net.Conn, error) // nil without error if there is none
+	next func() (net.Conn, error) // returns a nil Conn and no error if there is no further server
 	left func() int
 
 	asked    []byte
@@ -152,7 +152,7 @@ func (q *question) ask() bool {
 	}
 }
 
-// lookupIn is r's LookupNetIP, which loses the zones that hosts(5) may have.
+// lookupIn is r.LookupNetIP, but keeps the zones that hosts(5) may have.
 func lookupIn(ctx context.Context, r *net.Resolver, network, host string) ([]netip.Addr, error) {
 	ips, err := r.LookupNetIP(ctx, network, host)
 	for i := range ips {
@@ -178,8 +178,8 @@ func lookupIn(ctx context.Context, r *net.Resolver, network, host string) ([]net
 	return ips, nil
 }
 
-// traced looks a name up by ask, as if package net's resolver did: so the hooks of
-// net/http/httptrace are called, which are out of reach for others.
+// traced looks a name up by ask, as if package net's resolver did it. So package net calls the
+// hooks of net/http/httptrace, which other packages cannot call.
 func traced(ctx context.Context, network, host string, ask func() ([]netip.Addr, error)) (ips []netip.Addr, err error) {
 	asked := false
 	c := answering{context.WithoutCancel(ctx), func(context.Context, string, string) ([]net.IPAddr, error) {
@@ -191,17 +191,17 @@ func traced(ctx context.Context, network, host string, ask func() ([]netip.Addr,
 		}
 		return as, err
 	}}
-	// Should package net not ask for it any more, then nothing goes out either.
+	// A later package net may not call ask here. Then this resolver must send nothing.
 	r := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, os.ErrInvalid }}
-	_, _ = r.LookupNetIP(c, network, host) // ask has said it all
+	_, _ = r.LookupNetIP(c, network, host) // the results of ask count
 	if !asked {
 		return ask()
 	}
 	return ips, err
 }
 
-// answering is a context by which package net takes a look-up that is not its own, as it does for
-// the tests of net/http (lookupIPAddr in net/lookup.go).
+// answering is a context that makes package net use another look-up in place of its own. Package
+// net has this for the tests of net/http (lookupIPAddr in net/lookup.go).
 type answering struct {
 	context.Context
 	lookup func(ctx context.Context, network, host string) ([]net.IPAddr, error)

@@ -18,11 +18,12 @@ func registerLookup() *Func[lookupArgs, []netip.Addr] {
 	}, StartsGoroutines())
 }
 
-// lookupTimeout is how long a resolver inside may take, whatever is configured there.
+// lookupTimeout is how long a resolver inside may take. It overrides longer times that are
+// configured there.
 const lookupTimeout = 2 * time.Minute
 
-// lookup resolves a name inside. Without need of a worker it does without: the
-// program may have no Init.
+// lookup resolves a name inside. It uses a worker only if it needs one, because the program may not
+// call Init.
 func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (ips []netip.Addr, err error) {
 	if foreign&(User|Time|Mount) != 0 {
 		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
@@ -31,7 +32,7 @@ func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (i
 			return registerLookup().Do(ctx, s, lookupArgs{network, host}, InProcess())
 		})
 	} else {
-		// With the program's own files, whatever the caller's thread is in.
+		// Use the program's own files, even if the caller's thread is in other namespaces.
 		var found []netip.Addr
 		var over bool
 		over, err = atHome(ctx, func() (err error) {
@@ -41,7 +42,7 @@ func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (i
 		if over {
 			ips = found
 		}
-		// Package net has put them in the order that is right outside.
+		// The order that package net gives the addresses is the right one outside.
 		slices.SortStableFunc(ips, func(a, b netip.Addr) int { return s.unusable(ctx, a) - s.unusable(ctx, b) })
 	}
 	if err == nil && len(ips) == 0 {
@@ -50,8 +51,8 @@ func (s *Set) lookup(ctx context.Context, foreign Type, network, host string) (i
 	return ips, err
 }
 
-// unusable is 1 if nothing inside leads to ip (RFC 6724, rule 1), which connecting
-// a datagram socket tells without sending anything.
+// unusable is 1 if there is no route to ip inside (RFC 6724, rule 1). It connects a datagram
+// socket, which finds that out and sends nothing.
 func (s *Set) unusable(ctx context.Context, ip netip.Addr) int {
 	conn, err := s.DialContext(withoutValues{ctx}, "udp", netip.AddrPortFrom(ip, 9).String())
 	if err != nil {

@@ -8,7 +8,7 @@ type Rlimit struct {
 	Soft, Hard uint64 // in the unit of the resource; unix.RLIM_INFINITY is no limit
 }
 
-// badRlimits says what is wrong with limits, "" if nothing is.
+// badRlimits says what is wrong with limits. It is "" if they are good.
 func badRlimits(limits []Rlimit) string {
 	known := make(map[int]bool)
 	for _, r := range limits {

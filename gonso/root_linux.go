@@ -20,7 +20,8 @@ func (c *doConfig) checkDirectories() error {
 	return checkDirectory("DirFile", "chdir", c.place.DirFile)
 }
 
-// checkDirectory asks no file system, which might not answer.
+// checkDirectory refuses a file that is no directory. It asks no file system, because a file system
+// might not answer.
 func checkDirectory(option, op string, dir *os.File) error {
 	if dir == nil {
 		return nil
@@ -73,7 +74,7 @@ func isOurMount(f *os.File) (ours bool, err error) {
 		if err != nil {
 			return err
 		}
-		// Of the main thread, which enters nothing.
+		// The mounts of the main thread, because it never enters a Set.
 		b, err := procfs.ReadFile("self/mountinfo", maxEvidence)
 		if err != nil {
 			return err

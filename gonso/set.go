@@ -38,8 +38,8 @@ func newSet(c *core) *Set {
 	return s
 }
 
-// get returns the core. The first call arranges that a forgotten Set releases what it holds. A nil
-// Set has none of either.
+// get returns the core. The first call arranges that a forgotten Set is closed. It does nothing for
+// a nil Set.
 func (s *Set) get() *core {
 	if s == nil {
 		return nil

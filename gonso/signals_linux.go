@@ -72,7 +72,7 @@ func (p *passing) notify(set uint64) {
 }
 
 // to begins to pass signals on. Signals that came before are passed on, too, even if the process
-// has got them itself: none must be lost.
+// has got them itself, so that no signal is lost.
 func (p *passing) to(process *os.Process) {
 	p.begun.Wait()
 	p.forget()

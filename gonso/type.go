@@ -29,8 +29,8 @@ const (
 	AllTypes = Cgroup | IPC | Mount | Net | PID | Time | User | UTS
 )
 
-// typeTable gives the types their order: that of the constants, which is
-// alphabetical, as lsns(8) and /proc/PID/ns list them.
+// typeTable gives the types their order, the same as the order of the constants. It is
+// alphabetical, as in lsns(8) and /proc/PID/ns.
 var typeTable = [...]struct {
 	typ  Type
 	name string
@@ -129,7 +129,7 @@ func (t Type) check() error {
 	return nil
 }
 
-// union joins variadic types: none given means all, a zero among them is an error.
+// union joins variadic types. No argument means all types. A zero among them is an error.
 func union(types []Type) (Type, error) {
 	if len(types) == 0 {
 		return AllTypes, nil

@@ -27,7 +27,7 @@ func (s *Set) bindAt(ctx context.Context, rc syscall.RawConn, path string) error
 	return s.bind(ctx, "dial", f, path)
 }
 
-// datagrams is c, whose WriteTo finds paths inside.
+// datagrams is c with a WriteTo that finds paths inside.
 func (s *Set) datagrams(c net.PacketConn) net.PacketConn {
 	if u, ok := c.(*net.UnixConn); ok {
 		return &unixgramConn{UnixConn: u, s: s}
@@ -35,14 +35,15 @@ func (s *Set) datagrams(c net.PacketConn) net.PacketConn {
 	return c
 }
 
-// unixgramConn is a datagram socket in a Set with a mount namespace: the kernel would look for the
-// path of another one where the thread is that sends.
+// unixgramConn is a datagram socket in a Set with a mount namespace. It looks up the path of
+// another socket inside, because the kernel would look it up in the mount namespace of the sending
+// thread.
 type unixgramConn struct {
 	*net.UnixConn
 	s *Set
 
 	mu    sync.Mutex
-	until time.Time // for writing
+	until time.Time // the write deadline
 }
 
 func (c *unixgramConn) SetDeadline(t time.Time) error {
@@ -69,7 +70,7 @@ func (c *unixgramConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 }
 
 func (c *unixgramConn) WriteToUnix(b []byte, addr *net.UnixAddr) (n int, err error) {
-	if addr == nil { // which package net calls missing here alone
+	if addr == nil { // package net reports a missing address
 		return c.UnixConn.WriteToUnix(b, addr)
 	}
 	n, _, err = c.WriteMsgUnix(b, nil, addr)
@@ -88,7 +89,7 @@ func (c *unixgramConn) WriteMsgUnix(b, oob []byte, addr *net.UnixAddr) (n, oobn 
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
-	sent, err := c.writeInside(ctx, slices.Clone(b), slices.Clone(oob), addr) // what is left behind goes on to read them
+	sent, err := c.writeInside(ctx, slices.Clone(b), slices.Clone(oob), addr) // a write that is left behind still reads them
 	if err != nil {
 		if ctx.Err() != nil {
 			err = os.ErrDeadlineExceeded
@@ -98,13 +99,13 @@ func (c *unixgramConn) WriteMsgUnix(b, oob []byte, addr *net.UnixAddr) (n, oobn 
 	return sent[0], sent[1], nil
 }
 
-// writeInside writes to the socket that addr means inside.
+// writeInside writes to the socket that addr names inside.
 func (c *unixgramConn) writeInside(ctx context.Context, b, oob []byte, addr *net.UnixAddr) (sent [2]int, err error) {
 	f, err := c.s.findSocket(ctx, addr.Name)
 	if err != nil {
 		return sent, err
 	}
-	var n [2]int // once it is over
+	var n [2]int // valid once over is true
 	over, err := atHome(ctx, func() error {
 		defer f.Close()
 		path, err := procPath(f)

@@ -22,7 +22,7 @@ import (
 // If the program is in a chroot, this root is the root of a new mount namespace, and the rest of
 // the file system is not in it. User namespaces cannot be made in a chroot (EPERM, unshare(2)).
 func Unshare(types Type, opts ...UnshareOption) (*Set, error) {
-	// Check first: no descriptor needs to be opened to refuse.
+	// Check first, so that no descriptor is opened for a call that is refused.
 	if _, err := unshareConfig(types, opts); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s *Set) Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	return newSet(c.pick(c.types, made)), nil
 }
 
-// unshareConfig reads the options and refuses what cannot be meant.
+// unshareConfig reads the options, and refuses options that do not fit together.
 func unshareConfig(types Type, opts []UnshareOption) (*unshareOptions, error) {
 	o := &unshareOptions{}
 	for _, opt := range opts {
@@ -133,7 +133,8 @@ func (o *unshareOptions) check(types Type) error {
 	return nil
 }
 
-// naming puts the option first for which something was done that the kernel refused.
+// naming puts the name of an option first in an error, if the kernel refused a step for this
+// option.
 func (o *unshareOptions) naming(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {

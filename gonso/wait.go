@@ -33,7 +33,7 @@ func (s *Set) Wait(ctx context.Context) error {
 	if c == nil {
 		return newError("wait", 0, "", errNilSet)
 	}
-	defer runtime.KeepAlive(s) // a Set that is forgotten is closed
+	defer runtime.KeepAlive(s) // without a reference to it, the Set would be closed
 	return c.wait(ctx)
 }
 

@@ -161,9 +161,9 @@ func (w Worker) normalized() (Worker, error) {
 	return w, nil
 }
 
-// lastOfEach copies an environment and keeps the last of the variables that come
-// twice; nil stays nil. As package exec it takes what os.Environ may give: entries without a
-// name, or without "=", which whoever has started this program may have passed (execve(2)).
+// lastOfEach copies an environment. If a variable comes twice, only the last one stays. nil stays
+// nil. Like package exec, it takes entries without a name or without "=". os.Environ may have them,
+// because the program's parent may pass any strings (execve(2)).
 func lastOfEach(given []string) (env []string, err error) {
 	if given == nil {
 		return nil, nil

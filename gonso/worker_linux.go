@@ -24,7 +24,7 @@ func (w *Worker) options(joins []reexec.Join, protect, foreignRoot bool) reexec.
 	return o
 }
 
-// grace is that of the Set's worker, for what else has to end with a call.
+// grace is the grace period of the Set's worker. Streams and channels of a call have it, too.
 func (c *core) grace() time.Duration {
 	c.workerMu.Lock()
 	defer c.workerMu.Unlock()
@@ -80,7 +80,7 @@ func (c *core) checkedWorker() (*reexec.Worker, error) {
 		}
 	}
 	if elevated {
-		if secure, err := sys.Secure(); secure || err != nil { // it would not know either
+		if secure, err := sys.Secure(); secure || err != nil { // after an error, the worker would not know, either
 			return nil, newError("start worker", 0, "", errElevated).
 				withHint("call the function with InThread; or let the program have its capabilities as ambient ones, by setpriv --ambient-caps or AmbientCapabilities= of systemd, " +
 					"and not from its file; or name a helper without them, Worker.Path")
@@ -94,13 +94,13 @@ func (c *core) checkedWorker() (*reexec.Worker, error) {
 	return c.getWorker(), nil
 }
 
-// errElevated: the worker would be this program once more, and refuses to serve.
+// errElevated is for a worker that would be this program, which then refuses to serve.
 var errElevated = sys.Wrap("this program has privileges by its file, a setuid or setgid bit or capabilities, and with these it cannot be a worker, "+
 	"or whoever starts it could choose what it runs (AT_SECURE)", os.ErrPermission)
 
 // refuseUnmapped refuses to keep ids in somebody else's user namespace if root there does not have
-// them. Root inside may trace the process, and would then act with its ids: with uid 0 of outside
-// they can write to /proc/sys, core_pattern included.
+// them. Root inside may trace the process, and would then act with its ids. With uid 0 of outside,
+// root inside could write to /proc/sys, core_pattern included.
 func (c *core) refuseUnmapped(op, field string) error {
 	if c.opened&User == 0 {
 		return nil
@@ -142,7 +142,7 @@ func (c *core) getWorker() *reexec.Worker {
 	}
 	w := reexec.NewWorker(c.workerAs.options(c.joins(c.foreign), c.exposes(c.foreign), c.foreignRoot()))
 	c.worker = w
-	if c.closed.Load() { // Close has not seen it
+	if c.closed.Load() { // Close ran before, and has not closed this worker
 		w.Close()
 	}
 	return w

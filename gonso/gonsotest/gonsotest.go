@@ -38,8 +38,8 @@ func refuse(tb testing.TB, types gonso.Type, options bool, err error) {
 	}
 }
 
-// lacks tells what the machine lacks if that is what the error means, and
-// what promises that it is there. options says that there were some.
+// lacks says what the machine lacks, if the error means that. promise is the promise of
+// GONSO_TEST_REQUIRE that the machine has it. options says whether the caller has passed options.
 func lacks(types gonso.Type, options bool, err error) (need, promise string) {
 	var op string
 	ids := false // the error is about an option for ids
@@ -63,7 +63,7 @@ func lacks(types gonso.Type, options bool, err error) (need, promise string) {
 		}
 		return "room for " + types.String() + " namespaces", promise
 	case errors.Is(err, fs.ErrPermission): // EPERM and EACCES
-		// Id maps other than the default are root's, whoever may make the namespace.
+		// Only root may write id maps other than the default, even if users may make the namespace.
 		if !user || options && ids {
 			return "root", "root"
 		}

@@ -51,7 +51,7 @@ func Main(m *testing.M) {
 	s.Self(context.Background(), os.Args[1:]...).RunAndExit()
 }
 
-// without is the exit status where no user namespace can be made.
+// without is the exit status if no user namespace can be made.
 func without(m *testing.M, err error) int {
 	need, _ := lacks(gonso.User, false, err)
 	switch promise := promised("userns", "root"); {
@@ -63,8 +63,8 @@ func without(m *testing.M, err error) int {
 		return 1
 	}
 	fmt.Fprintf(os.Stderr, "skip: needs %s: %v\n", need, err)
-	// The go command keeps a result for as long as nothing changed that is in this log. Whether user
-	// namespaces are allowed is not in it.
+	// The go command caches a result until a file or variable in its log changes. The log does not
+	// say whether user namespaces are allowed.
 	if err := runNothing(); err != nil {
 		fmt.Fprintf(os.Stderr, "gonsotest: %v\n", err)
 		return 1
@@ -72,7 +72,7 @@ func without(m *testing.M, err error) int {
 	return m.Run()
 }
 
-// runNothing has m.Run run no test, which the go command then says.
+// runNothing makes m.Run run no test. The go command then says so.
 func runNothing() error {
 	flag.Parse()
 	var errs []error
