@@ -37,9 +37,10 @@ type Cmd struct {
 	Exe *os.File
 
 	// DynamicLoader lets Exe or Self be dynamically linked if the root directory is somebody
-	// else's. This is the root of a mnt namespace that somebody else made, or a Chroot in a Set
-	// with such namespaces as above. The program runs the loader and the libraries that it finds
-	// there. Without it, Start refuses such a program: build it with CGO_ENABLED=0.
+	// else's. This is the root of a mnt namespace that somebody else made. It is also a Chroot in a
+	// Set with user, pid or mnt namespaces that somebody else made. The program runs the loader and
+	// the libraries that it finds there. Without DynamicLoader, Start refuses a dynamically linked
+	// program: build it with CGO_ENABLED=0.
 	DynamicLoader bool
 
 	Args []string // with the name as Args[0]; if empty, Path
@@ -164,9 +165,9 @@ type Cmd struct {
 	inner   *exec.Cmd // of the launcher, which becomes the program
 	called  atomic.Bool
 	started bool
-	release func() // of what is held until Wait, or nil
+	release func() // releases the resources that are held until Wait, or nil
 
-	atTerminal bool // this process was in the foreground of its terminal, for which the program may ask
+	atTerminal bool // this process was in the foreground of its terminal, and the program may take it
 }
 
 // Credential has ids for a process.
@@ -266,7 +267,7 @@ func (c *Cmd) start() error {
 		done, err = replaceNull(in)
 		defer done()
 	}
-	in.Err = err // with it, what is started is nothing, and pipes are closed
+	in.Err = err // with an error, Start of package exec starts nothing, and closes the pipes
 	start := in.Start
 	if p.start != nil {
 		start = func() error { return p.start(in.Start) }
@@ -299,18 +300,18 @@ func (c *Cmd) start() error {
 	return nil
 }
 
-// prepared is what Start passes to an exec.Cmd, and the steps after that.
+// prepared has the values that Start passes to an exec.Cmd, and the steps after that.
 type prepared struct {
 	path  string     // of the launcher, which becomes the program
 	files []*os.File // from descriptor 3 on
 	env   []string
 	sys   *syscall.SysProcAttr
 
-	// follow waits until the program has taken over, and returns its process. After an error it
-	// returns the process that there is.
+	// follow waits until the program has taken over, and returns its process. With an error it
+	// returns the process that must be killed.
 	follow func(started *os.Process) (*os.Process, error)
-	start  func(start func() error) error // has a start end, or nil
-	done   func()                         // releases what was for the start, or nil
+	start  func(start func() error) error // makes sure that a start ends, or nil
+	done   func()                         // releases the resources of the start, or nil
 }
 
 func (p *prepared) close() {
@@ -319,7 +320,7 @@ func (p *prepared) close() {
 	}
 }
 
-// prepare refuses what can be refused without a process.
+// prepare makes all checks that need no process.
 func (c *Cmd) prepare() (prepared, error) {
 	if c.Err == nil && c.Path == "" && c.Exe == nil {
 		c.Err = errors.New("exec: no command")
@@ -349,7 +350,7 @@ func (c *Cmd) closedFile() error {
 		if err == nil {
 			err = conn.Control(func(uintptr) {})
 		}
-		if err != nil { // of a type that only package os knows
+		if err != nil { // its type is known only to package os
 			return newError("start", 0, name, os.ErrClosed)
 		}
 		return nil
@@ -369,7 +370,7 @@ func (c *Cmd) closedFile() error {
 	return nil
 }
 
-// letGo releases what is held until Wait.
+// letGo releases the resources that are held until Wait.
 func (c *Cmd) letGo() {
 	if c.release != nil {
 		c.release()
@@ -421,7 +422,7 @@ func (c *Cmd) await(in *exec.Cmd) error {
 		}
 		switch reaped := errors.Is(in.Process.Signal(syscall.Signal(0)), os.ErrProcessDone); {
 		case reaped || !procfs.Killed(pid):
-			stuck = time.Time{} // what keeps its streams is WaitDelay's affair
+			stuck = time.Time{} // it was reaped: WaitDelay bounds the wait for its streams
 		case stuck.IsZero():
 			stuck = time.Now()
 		case time.Since(stuck) >= sys.KillTimeout:
@@ -510,7 +511,7 @@ func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
 	return r, err
 }
 
-// before is for what has to be called before Start.
+// before refuses a method that must be called before Start, and is called later.
 func (c *Cmd) before(method string) error {
 	switch {
 	case c.inner == nil:
@@ -556,7 +557,7 @@ func (h *heldBack) Read(p []byte) (int, error) {
 	return h.r.Read(p)
 }
 
-// WriteTo lets io.Copy have the reader's own.
+// WriteTo lets io.Copy use the reader's own WriteTo.
 func (h *heldBack) WriteTo(w io.Writer) (int64, error) {
 	<-h.ready
 	if h.failed {
@@ -596,7 +597,7 @@ func (g *gate) close() {
 	}
 }
 
-// headTail keeps the beginning and the end of what is written to it.
+// headTail keeps the beginning and the end of the data that is written to it.
 type headTail struct {
 	head, tail []byte
 	omitted    int

@@ -23,9 +23,9 @@ func (s *Set) exposed() bool {
 }
 
 // onThreadAtHome runs f on a thread whose namespaces are this program's own. The child inherits the
-// namespaces that the Set does not have; they must not be those of a closure that starts it. Paths
-// must be this process's own there, too: the file that a child executes is found by a path, and so
-// are the files of /dev that exec.Cmd opens.
+// namespaces for the types that the Set does not have. If a closure starts the child, these must
+// not be the namespaces of the closure. Paths must be this process's own there, too: by a path
+// gonso finds the file that a child executes, and exec.Cmd the files of /dev.
 func (c *Cmd) onThreadAtHome(f func()) {
 	core, err := c.set.acquire("start")
 	if err != nil {

@@ -173,7 +173,8 @@ func (c *core) intact(op string) (err error) {
 	return err
 }
 
-// pick makes a core of some of c's namespaces and, before those, all of o's.
+// pick makes a core of all of o's namespaces and the given ones of c. If both have a type, o's
+// counts.
 func (c *core) pick(types Type, o *core) *core {
 	n := newCore()
 	take := func(from *core, types Type) {

@@ -97,8 +97,8 @@
 // starts goroutines.
 //
 // Ipc and mnt namespaces: a thread that has joined one cannot be given back, and ends with the
-// work. setns(2) takes its SysV semaphore undo state (SEM_UNDO) away for ipc. For mnt it takes root
-// and working directory from those that the threads of the process share.
+// work. For ipc, setns(2) takes the thread's SysV semaphore undo state (SEM_UNDO) away. For mnt,
+// the thread no longer shares root and working directory with the other threads of the process.
 //
 // Caches after work in a mnt namespace: certificates, resolver configuration, time zone and users
 // are read once for the whole process. If they were read inside, the program goes on to use them
@@ -173,11 +173,11 @@
 // of (dup(2)). If a file of the result is in non-blocking mode (O_NONBLOCK), it has deadlines if it
 // is a socket, a pipe or a device.
 //
-// A directory from outside leads to the mounts of outside, also inside another mnt namespace. What is
-// mounted inside, even on a directory of the same name, is not found through it. And the kernel
-// makes no mounts from it: bind mounts, and the directories of an overlay, are taken from the mnt
-// namespace of the caller only (EINVAL, mount(2)). For these the argument is the path, and the
-// function opens it inside.
+// A directory from outside leads to the mounts of outside, also inside another mnt namespace. It
+// does not lead to mounts inside, even if they are on a directory of the same name. And the kernel
+// makes no mounts from it: bind mounts, and the directories of an overlay, must be in the mnt
+// namespace of the caller (EINVAL, mount(2)). For these, pass the path as the argument, and open it
+// in the function.
 //
 // A pipe in the argument is made 256 KiB wide while the call lasts, if it was smaller
 // (F_SETPIPE_SZ, as far as /proc/sys/fs/pipe-user-pages-soft allows). With the usual 64 KiB both
@@ -210,7 +210,7 @@
 // MiB encoded. A channel counts as two of the 250 files. The function gets a channel of its own,
 // without a buffer. A nil channel arrives as nil.
 //
-// For a chan<- T, Do sends on the caller's channel, in order, what the function sends. The caller
+// For a chan<- T, Do sends the function's values on the caller's channel, in order. The caller
 // has to receive while Do runs, or the channel needs a buffer. The function can be 16 values ahead,
 // and then waits. Do returns when the channel has all values that the function has sent, also if
 // the function panicked. After the death of a worker it has all values that the worker had passed
@@ -273,8 +273,8 @@
 // namespaces.
 //
 // A process that joins a user namespace gets all capabilities in it, and loses the capabilities
-// outside (user_namespaces(7)). A worker joins first what takes the capabilities outside. It is
-// then root inside, if id 0 is mapped there and [Worker].KeepIDs is not set.
+// outside (user_namespaces(7)). A worker first joins the namespaces that need the capabilities
+// outside. It is then root inside, if id 0 is mapped there and [Worker].KeepIDs is not set.
 //
 // A plain user's program may have capabilities by its file (setcap(8)). It makes and enters
 // namespaces with them, in processes too. Programs that it runs do not have them (capabilities(7)).

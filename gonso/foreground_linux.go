@@ -66,8 +66,8 @@ func (c *Cmd) takeTerminalBack() {
 	})
 }
 
-// setForeground is tcsetpgrp(3) for a process in the background: the kernel would stop the whole group
-// by SIGTTOU, unless the calling thread blocks that (drivers/tty/tty_jobctrl.c).
+// setForeground is tcsetpgrp(3) for a process in the background. The kernel would stop the whole
+// group by SIGTTOU, unless the calling thread blocks that signal (drivers/tty/tty_jobctrl.c).
 func setForeground(tty, pgrp int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -232,8 +232,8 @@ func (ev *idEvidence) refusedCredential(c *Credential) string {
 	return strings.Join(said, "; ")
 }
 
-// refusedAmbient says which capabilities cannot be made ambient. last is the greatest that the kernel
-// has, or negative.
+// refusedAmbient says which capabilities cannot be made ambient. last is the greatest capability
+// that the kernel has, or negative.
 func (ev *idEvidence) refusedAmbient(caps []uintptr, last int64) string {
 	for _, c := range caps {
 		switch {

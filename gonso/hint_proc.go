@@ -18,9 +18,9 @@ func procHint(err error) string {
 }
 
 // procOption is the mount option by which a procfs hides something, such as "subset=pid", or "".
-// mounts are those that a thread sees.
+// mounts are the mounts that a thread sees.
 func procOption(mounts []mountLine, name string) (option string) {
-	for _, m := range mounts { // the last one on a place is what is seen there
+	for _, m := range mounts { // the last mount on a directory is the visible one
 		if m.point != "/proc" || m.fs != "proc" { // path: compared with mount points
 			continue
 		}

@@ -190,7 +190,7 @@ func enterHomeMount() error {
 	return nil
 }
 
-// awayFromHome returns the types, of those given, in which the calling thread is not at home.
+// awayFromHome returns the given types in which the calling thread is not at home.
 func awayFromHome(types Type) Type {
 	var away Type
 	dir, err := procfs.Open("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)

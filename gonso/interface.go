@@ -8,8 +8,8 @@ import (
 
 // Interface is a network interface inside a Set, at the time of the call.
 type Interface struct {
-	// The facts that package net has about an interface. Do not call its methods outside: they look
-	// for the index in the net namespace of the caller.
+	// The facts that package net has about an interface. Its methods look the index up in the net
+	// namespace of the caller. So outside they find another interface, or no interface.
 	net.Interface
 
 	// Addrs are the unicast addresses, with the lengths of their networks.

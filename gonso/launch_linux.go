@@ -11,11 +11,13 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// A new process inherits two things from the thread that starts it: the namespaces that it does not
-// enter itself, and privileges. The namespaces must be the program's own. The privileges must be
-// the caller's, who may have dropped some on this thread.
+// A new process inherits two things from the thread that starts it: privileges, and the namespaces
+// of the types that it does not enter itself. The namespaces must be the program's own. The
+// privileges must be the privileges of the calling thread, because the caller may have dropped some
+// there.
 
-// onHomeThread runs f on a thread that is at home in the Set's home types, wherever the caller is.
+// onHomeThread runs f on a thread that is at home in the Set's home types, even if the caller's
+// thread is not.
 func (c *core) onHomeThread(f func()) error {
 	return c.runOnThread(context.Background(), nil, func(r *threadRun) bool {
 		if r.begin() {

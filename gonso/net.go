@@ -467,15 +467,15 @@ type ListenConfig struct {
 // honoured. Control gets the socket that was made inside, and runs outside. Names and zones are
 // resolved inside, as by [Set.Dialer].
 //
-// A port is refused if work inside could not bind it, whatever this process may do. In a Set with a
+// A port is refused if work inside could not bind it, even if this process could. In a Set with a
 // user namespace, ports below ip_unprivileged_port_start need CAP_NET_BIND_SERVICE in the user
 // namespace that owns the net namespace (ip(7)). The error matches fs.ErrPermission.
 //
-// Addresses have zones by the names of the interfaces inside: those of listeners, of packet
-// connections and of accepted connections. WriteTo takes such zones. For that, a listener at an
-// IPv6 address other than ::1 is not a *net.TCPListener. A packet connection at such an address is
-// not a *net.UDPConn or *net.IPConn. They have all of the methods of these types. An accepted
-// connection is a *net.TCPConn.
+// The addresses of listeners, packet connections and accepted connections have zones by the names
+// of the interfaces inside. WriteTo takes these zones. For that, a listener at an IPv6 address
+// other than ::1 is not a *net.TCPListener, and a packet connection there is not a *net.UDPConn or
+// *net.IPConn. They have all of the methods of these types. An accepted connection is a
+// *net.TCPConn.
 //
 // Unix sockets with a path are bound in the Set's mount namespace. If that is not this process's,
 // the file stays when the listener is closed, and the caller removes it.
@@ -486,7 +486,7 @@ type ListenConfig struct {
 //
 // WriteTo of a datagram socket looks up a path in the Set's mount namespace, too, each time. So the
 // Set must still be open. The look-up ends at the write deadline or after 30 seconds. ReadFrom
-// shows the paths to which senders have bound, in whatever mount namespace.
+// shows the paths to which senders have bound, in the senders' mount namespaces.
 //
 // Other listeners outlive the Set, and so do the connections that they accept.
 func (s *Set) ListenConfig(c net.ListenConfig) *ListenConfig { return &ListenConfig{s, c} }

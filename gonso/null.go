@@ -35,7 +35,7 @@ func replaceNull(in *exec.Cmd) (done func(), err error) {
 	if err != nil {
 		return done, err
 	}
-	go func() { // until nobody has the other end
+	go func() { // runs until no process has the other end
 		defer r.Close()
 		_, _ = io.Copy(io.Discard, r)
 	}()

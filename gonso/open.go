@@ -35,8 +35,9 @@ func FromPIDFD(pidfd *os.File, types ...Type) (*Set, error) {
 }
 
 // FromFiles returns the namespaces of open files: files from [Set.File], or files that another
-// process has sent. The kernel tells the type of each. Two of one type are an error. For any other
-// kind of file the error matches [ErrNotNamespace]. The files are duplicated and stay the caller's.
+// process has sent. The kernel tells the type of each. Two files of one type are an error. For any
+// other kind of file the error matches [ErrNotNamespace]. The files are duplicated and stay the
+// caller's.
 //
 // It needs no privilege.
 func FromFiles(files ...*os.File) (*Set, error) {
@@ -51,9 +52,9 @@ func FromFiles(files ...*os.File) (*Set, error) {
 }
 
 // Open returns the namespaces of the given files, such as /run/netns/blue or /proc/1/ns/uts. The
-// kernel tells the type of each. Two of one type are an error. For any other kind of file the error
-// matches [ErrNotNamespace]. Each file is checked before it is opened, so that a FIFO does not
-// block and a device is not touched.
+// kernel tells the type of each. Two files of one type are an error. For any other kind of file the
+// error matches [ErrNotNamespace]. Each file is checked before it is opened, so that a FIFO does
+// not block and a device is not touched.
 func Open(paths ...string) (*Set, error) {
 	if len(paths) == 0 {
 		return nil, newError("open", 0, "", errNoFiles)
@@ -71,8 +72,8 @@ func Open(paths ...string) (*Set, error) {
 // error.
 //
 // If no file in the directory is named like a type, as in /run/netns, all namespace files are
-// taken, whatever their names, and other files are ignored. Two of one type are an error that names
-// both. Use [Open] with the path of the one that is meant.
+// taken under any name, and other files are ignored. Two files of one type are an error that names
+// both. Use [Open] with the path of the file that you mean.
 //
 // A user who can write to the directory chooses the namespaces, also by links of procfs. One of
 // them may be this process's own, and work then runs there. [Set.ID] tells which one it is.

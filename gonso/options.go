@@ -186,14 +186,14 @@ func (m freshMount) check() error {
 	return nil
 }
 
-// LoopbackUp sets the interface "lo" of a new network namespace up, which gives
-// it 127.0.0.1 and ::1. It is down in a new one, as all interfaces are.
+// LoopbackUp sets the interface "lo" of a new network namespace up, which gives it 127.0.0.1 and
+// ::1. Without LoopbackUp it is down.
 func LoopbackUp() UnshareOption { return func(o *unshareOptions) { o.loopbackUp = true } }
 
 // HostFiles lets a process of this program be in a pid namespace of somebody else. Root in there
-// may then read and write all files that the process sees. Without HostFiles, making [PID], or
-// using [MountProc], is refused in a Set that has such a pid namespace and no mnt namespace of
-// theirs. If the Set has their mnt namespace, the process uses that, and HostFiles is not needed.
+// may then read and write all files that the process sees. Without HostFiles, Unshare refuses [PID]
+// and [MountProc] in a Set that has somebody else's pid namespace and not their mnt namespace. If
+// the Set has their mnt namespace, the process uses that, and HostFiles is not needed.
 func HostFiles() UnshareOption { return func(o *unshareOptions) { o.hostFiles = true } }
 
 // DoOption changes how work is run.

@@ -109,7 +109,7 @@ var spotText = [...]string{
 	spotOther:     "neither a file nor a directory, but something special",
 }
 
-// pinSpot is where a namespace is to be pinned.
+// pinSpot is the place where a namespace will be pinned.
 type pinSpot struct {
 	typ  Type
 	path string // for errors
@@ -131,10 +131,10 @@ type pinStep struct {
 	spot int
 }
 
-// planPin says what Pin does. What has been done when a step fails is undone in
-// the reverse order. Files come first: then nobody sees some of the namespaces
-// pinned and others not yet for longer than it takes to mount them; and of the
-// mounts mnt, which the kernel is the most particular about.
+// planPin gives the steps of Pin. If a step fails, the steps before it are undone in the reverse
+// order. All files are made before the first mount, so that other programs see some namespaces
+// pinned without the others only for a short time. The mount of mnt is the first one, because the
+// kernel has the most reasons to refuse it.
 func planPin(dirMissing bool, spots []pinSpot) ([]pinStep, error) {
 	var steps, mounts []pinStep
 	if dirMissing {

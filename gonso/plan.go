@@ -39,7 +39,7 @@ const (
 	ProcessBackend Backend = "process" // this program, started again inside
 )
 
-// facts are what the planner knows about a Set.
+// facts are the facts that the planner knows about a Set.
 type facts struct {
 	types   Type  // in the Set
 	foreign Type  // the types of the Set that are not home

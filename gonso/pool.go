@@ -103,7 +103,7 @@ type PoolStats struct {
 	Waiting  int // Gets that wait
 
 	Made   uint64 // Sets that came into the Pool
-	Failed uint64 // calls of the function that ended without one, or were not over in time
+	Failed uint64 // calls of the function that ended without a Set, or were not over in time
 	Given  uint64 // Sets that Get gave
 
 	// Err is the error of the call of the function that ended last, or nil.
@@ -114,8 +114,8 @@ const (
 	firstPause = 100 * time.Millisecond
 	lastPause  = 10 * time.Second
 
-	// hungFactor times Parallel calls of newSet run at most at once, with those
-	// that were given up.
+	// At most hungFactor times Parallel calls of newSet run at once. Calls that were given up
+	// count, too.
 	hungFactor = 4
 
 	// poolGrace is how long Close waits for calls of newSet.
@@ -353,7 +353,7 @@ func (p *Pool) run(c *creation) {
 	s, err = p.newSet(ctx)
 }
 
-// judge looks at what newSet returned, without the lock.
+// judge checks the results of newSet, without the lock.
 func judge(s *Set, err error) (*Set, error) {
 	switch {
 	case s != nil && err != nil:
@@ -402,7 +402,7 @@ func (p *Pool) tooSlow(err error) error {
 	return getError(late)
 }
 
-// end takes what newSet returned, without the lock.
+// end takes the results of newSet, without the lock.
 func (p *Pool) end(c *creation, s *Set, err error) {
 	p.mu.Lock()
 	c.ended = true

@@ -11,7 +11,7 @@ import (
 )
 
 // Probe finds out what this program may do with namespaces on this machine, and why it may not do
-// the rest. It makes a namespace of each type and drops it, as this does no harm. It reads the
+// the rest. It makes a namespace of each type and drops it, because this does no harm. It reads the
 // settings that decide about the rest. A check that fails has the error that the same call of gonso
 // would return, with its hint.
 //

@@ -185,7 +185,8 @@ func procOptions(mounts []mountLine, err error) string {
 	return said
 }
 
-// linking says how this program is linked: somebody else's mount namespace may have no loader for it.
+// linking says how this program is linked. If it is dynamically linked, somebody else's mount
+// namespace may have no loader for it.
 func linking() string {
 	if reexec.Dynamic() {
 		return "dynamically"

@@ -33,7 +33,7 @@ func checkDirectory(option, op string, dir *os.File) error {
 	switch {
 	case errors.Is(err, os.ErrClosed):
 	case err != nil:
-		return nil // it is for those to say who go there
+		return nil // the process that enters the directory will return the error
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		err = unix.ENOTDIR
 	default:

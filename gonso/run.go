@@ -99,7 +99,7 @@ func (s *Set) Run(f func() error, opts ...DoOption) error {
 // back as with Run. Go takes the options of Run.
 //
 // A goroutine that f starts is not inside, as with Do. It can use a connection that f has accepted,
-// because a connection belongs to the net namespace in which it was made. The privileges are those
+// because a connection belongs to the net namespace in which it was made. Go needs the privileges
 // of Do.
 func (s *Set) Go(setup func() error, f func(), opts ...DoOption) error {
 	o, err := closureOptions("go", opts)

@@ -93,8 +93,9 @@ func (c *Cmd) RunAndExit(started ...func(pid int)) {
 		exitWith(125, errLoop)
 	}
 	passing := passSignals(c.set == nil || c.apart())
-	// SIGKILL cannot be passed on. This goroutine, and so its thread, lasts to the end. It is locked
-	// only here, as catching signals takes twice as long on a locked thread.
+	// SIGKILL cannot be passed on, so Pdeathsig kills the command when this thread ends. The thread
+	// is locked, and so lasts as long as this process. It is locked only here, because catching
+	// signals takes twice as long on a locked thread.
 	runtime.LockOSThread()
 	if c.Pdeathsig == nil {
 		c.Pdeathsig = os.Kill

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endAs ends this process as another has ended.
+// endAs ends this process as another process has ended.
 func endAs(state *os.ProcessState) {
 	status := state.Sys().(syscall.WaitStatus)
 	if !status.Signaled() {
@@ -19,18 +19,18 @@ func endAs(state *os.ProcessState) {
 	if canEndBy(sig) {
 		signal.Reset(sig)
 		if unix.Kill(unix.Getpid(), sig) == nil {
-			<-time.After(time.Second) // it may be traced
+			<-time.After(time.Second) // a tracer may delay the end
 		}
 	}
 	os.Exit(128 + int(sig))
 }
 
-// canEndBy reports whether a signal that this process sends to itself would end it, and by just that
-// signal. Of others than these the Go runtime makes something else.
+// canEndBy reports whether this process would end by a signal that it sends to itself. For signals
+// other than these four, the Go runtime does something else.
 //
-// The kernel ends no init by a signal of its own pid namespace that it does not handle
-// (sig_task_ignored in kernel/signal.c), and the Go runtime exits with 2 when it tried and lives on
-// (dieFromSignal in runtime/signal_unix.go).
+// An init does not end by a signal from its own pid namespace that it does not handle
+// (sig_task_ignored in kernel/signal.c). The Go runtime then exits with status 2 (dieFromSignal in
+// runtime/signal_unix.go).
 func canEndBy(sig syscall.Signal) bool {
 	switch sig {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGKILL, unix.SIGTERM:

@@ -38,8 +38,8 @@ func newSet(c *core) *Set {
 	return s
 }
 
-// get returns the core. The first call arranges that a forgotten Set is closed. It does nothing for
-// a nil Set.
+// get returns the core, or nil for a nil Set. The first call arranges that a forgotten Set is
+// closed.
 func (s *Set) get() *core {
 	if s == nil {
 		return nil

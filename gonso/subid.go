@@ -49,10 +49,10 @@ func SubIDs() UnshareOption {
 	return func(o *unshareOptions) { o.subIDs, o.subIDsAs = true, "SubIDs" }
 }
 
-// OnlySubIDs gives a new user namespace the subordinate ids of the caller, and not its own id. Id 0
-// inside is the first of them. So root inside owns none of the caller's files outside, and can send
-// signals to none of the caller's processes outside. For a caller that is root this is the difference
-// between a container's root and the host's.
+// OnlySubIDs gives a new user namespace the subordinate ids of the caller, and not the caller's own
+// id. Id 0 inside is the first subordinate id. So root inside does not own the caller's files
+// outside, and cannot send signals to the caller's processes outside. If the caller is root, root
+// inside is not the host's root, as it would be with [SubIDs].
 //
 // All else is as with [SubIDs], and OnlySubIDs excludes the same options.
 func OnlySubIDs() UnshareOption {
@@ -415,7 +415,8 @@ func (ev *subIDEvidence) checkTools() error {
 	return nil
 }
 
-// checkUser says why the tools would not work for the user: the rules of newuidmap.c and newgidmap.c.
+// checkUser says why the tools would not work for the user, by the rules of newuidmap.c and
+// newgidmap.c.
 func (ev *subIDEvidence) checkUser() error {
 	if ev.direct {
 		return nil

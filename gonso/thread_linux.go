@@ -60,9 +60,8 @@ const (
 
 var stepClock = &sys.Coarse{Period: stepTimeout / stepTicks}
 
-// runOnThread runs body on a locked thread inside the joined namespaces and
-// waits for it. Its error says what gonso could not do; a panic of body is
-// raised again here, on the caller's goroutine.
+// runOnThread runs body on a locked thread inside the joined namespaces and waits for it. Its error
+// says what gonso could not do. A panic of body is raised again here, on the caller's goroutine.
 //
 // The thread runs gonso's own steps until body calls begin. If they do not end soon after ctx is
 // done, goroutine and thread are left behind. Then the error matches sys.ErrLeftBehind, late is
@@ -261,7 +260,8 @@ func (r *threadRun) finish() {
 	close(r.done)
 }
 
-// goHome restores what was entered. If it returns false, the thread must end.
+// goHome takes the thread out of the namespaces that it has entered. If it returns false, the
+// thread must end.
 func (r *threadRun) goHome() bool {
 	if !restorable(r.entered) {
 		return false

@@ -59,7 +59,7 @@ func (s *Set) Unshare(types Type, opts ...UnshareOption) (*Set, error) {
 	return newSet(c.pick(c.types, made)), nil
 }
 
-// unshareConfig reads the options, and refuses options that do not fit together.
+// unshareConfig reads the options. It refuses options that are wrong or do not fit together.
 func unshareConfig(types Type, opts []UnshareOption) (*unshareOptions, error) {
 	o := &unshareOptions{}
 	for _, opt := range opts {

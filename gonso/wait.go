@@ -23,8 +23,8 @@ import (
 //
 // The Set needs a pid namespace that was made by [Unshare] of this program. If the process that
 // started the init was killed before, the end of the init cannot be told, and that is the error.
-// [ErrForeignProc] is the error if the procfs on /proc is of another pid namespace. It needs a
-// kernel with CONFIG_PROC_CHILDREN, as those of the distributions have.
+// [ErrForeignProc] is the error if the procfs on /proc is of another pid namespace. Wait needs a
+// kernel with CONFIG_PROC_CHILDREN, as the kernels of the distributions have.
 func (s *Set) Wait(ctx context.Context) error {
 	if ctx == nil {
 		return newError("wait", 0, "", errNoContext)

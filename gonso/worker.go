@@ -102,8 +102,8 @@ type Worker struct {
 
 	// HostFiles lets the worker be in a pid namespace of somebody else while it has the files of
 	// this program. Root inside finds all of these files below /proc/PID/root of the worker, and
-	// can read and write them. Without HostFiles, functions are refused in a Set that has such a
-	// pid namespace and no mnt namespace of theirs.
+	// can read and write them. Without HostFiles, functions are refused in a Set that has somebody
+	// else's pid namespace and not their mnt namespace.
 	HostFiles bool
 }
 
