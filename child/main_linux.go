@@ -34,16 +34,14 @@ func init() {
 	if refused = takeMountArgs(); refused != nil {
 		return
 	}
-	if ends, refused = wire.TakeEnds(handshake.SocketFD); refused != nil {
+	if Ends, refused = wire.TakeEnds(handshake.SocketFD); refused != nil {
 		return
 	}
 	refused = greet(wire.Alive)
 }
 
-var ends wire.Ends
-
-// Ends are this worker's of its connection, for tests whose workers misbehave.
-func Ends() wire.Ends { return ends }
+// Ends are this worker's ends of its connection. Workers of tests use them to misbehave.
+var Ends wire.Ends
 
 // spin is for how long the worker looks for the next frame before it sleeps.
 var spin time.Duration
@@ -60,7 +58,7 @@ func takeSpinArg() {
 }
 
 func greet(t wire.FrameType) error {
-	return ends.Greet(wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}, t)
+	return Ends.Greet(wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}, t)
 }
 
 // refuseElevated keeps whoever starts a program with more privileges than his own from
@@ -106,7 +104,7 @@ func refuseElevated() error {
 func Main() {
 	conn, err := (*wire.Conn)(nil), refused
 	if err == nil && handshake.IsWorker() {
-		conn, err = ends.Conn()
+		conn, err = Ends.Conn()
 	}
 	if conn == nil {
 		if err == nil {

@@ -573,7 +573,7 @@ func pipesToWrite() (fds []int) {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
 		var fd int
-		if n, _ := fmt.Sscan(e.Name(), &fd); n != 1 || fd <= 2 || fd == child.Ends().Out {
+		if n, _ := fmt.Sscan(e.Name(), &fd); n != 1 || fd <= 2 || fd == child.Ends.Out {
 			continue
 		}
 		var st unix.Stat_t

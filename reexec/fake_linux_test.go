@@ -39,7 +39,7 @@ func greeted() *fake {
 
 // ungreeted has said Alive, in package init of child.
 func ungreeted() *fake {
-	f := &fake{ends: child.Ends()}
+	f := &fake{ends: child.Ends}
 	var err error
 	f.conn, err = f.ends.Conn()
 	check(err)

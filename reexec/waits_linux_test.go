@@ -301,7 +301,7 @@ func init() {
 	functions["orphan the connection"] = func(context.Context, codec.Value) *wire.Outcome { // which then has no end
 		var fds [2]int
 		check(unix.Pipe(fds[:]))
-		check(unix.Dup3(fds[0], child.Ends().In, 0))
+		check(unix.Dup3(fds[0], child.Ends.In, 0))
 		os.Stderr.WriteString("orphaned\n")
 		for {
 			unix.Pause()

@@ -121,7 +121,7 @@ func TestWorkerCannotInheritDescriptors(t *testing.T) {
 func init() {
 	functions["descriptors"] = func(context.Context, codec.Value) *wire.Outcome {
 		var b strings.Builder
-		ends := map[string]string{strconv.Itoa(child.Ends().In): "in", strconv.Itoa(child.Ends().Out): "out"}
+		ends := map[string]string{strconv.Itoa(child.Ends.In): "in", strconv.Itoa(child.Ends.Out): "out"}
 		for fd, target := range descriptors() {
 			if name := ends[fd]; name != "" {
 				fd = name

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // Files that look as before are not read again; one that has changed is, also if its size and time are put back.
@@ -23,12 +25,12 @@ func TestFilesAreReadWhenTheyChange(t *testing.T) {
 	file := filepath.Join(s.dir, "ctx", "dir", "file")
 	s.mustBuild("-t", "early", "ctx")
 	before := len(sums())
-	time.Sleep(settled + 100*time.Millisecond)
+	settle(t)
 	if err := os.WriteFile(file, []byte("One\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.mustBuild("ctx") // the change is too new to be remembered
-	time.Sleep(settled + 100*time.Millisecond)
+	settle(t)
 	first, _ := s.mustBuild("ctx")
 	if again, log := s.mustBuild("ctx"); again != first || strings.Count(log, "CACHED") != 2 {
 		t.Errorf("%s, and before %s\n%s", again, first, log)
@@ -53,7 +55,7 @@ func TestFilesAreReadWhenTheyChange(t *testing.T) {
 	}
 
 	// What is remembered is what counts: it is not read again.
-	time.Sleep(settled + 100*time.Millisecond)
+	settle(t)
 	s.mustBuild("ctx")
 	digest := regexp.MustCompile("sha256:[0-9a-f]+")
 	for _, name := range sums() {
@@ -69,4 +71,11 @@ func TestFilesAreReadWhenTheyChange(t *testing.T) {
 		t.Errorf("%v\n%s", err, log)
 	}
 	s.mustBuild("-no-cache", "ctx")
+}
+
+// settle waits until what was written last has an age at which it is remembered.
+func settle(t *testing.T) {
+	t.Helper()
+	written := time.Now()
+	testenv.Eventually(t, "the files are old enough", func() bool { return time.Since(written) > settled+100*time.Millisecond })
 }
