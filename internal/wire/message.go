@@ -34,11 +34,11 @@ func ParseHello(payload []byte) (Hello, error) {
 	return h, nil
 }
 
-// A Request is the payload of [Call]. Its files belong to whoever has made it, by hand or with
-// ParseRequest.
+// A Request is the payload of [Call]. Its files belong to the caller that has made it, by hand or
+// with ParseRequest.
 type Request struct {
 	Name     string    // of the registered function
-	Deadline time.Time // that of its context, for the function to look at; the zero time is none
+	Deadline time.Time // the deadline of its context, for the function to look at; the zero time is no deadline
 	Value    codec.Value
 	Place    sys.Place
 
