@@ -22,16 +22,16 @@ type Worker struct {
 	closing chan struct{} // closed by Close
 
 	mu       sync.Mutex
-	current  *process              // the one that new calls go to, or nil
-	startup  *startup              // of the next such one, or nil
-	startups map[*startup]struct{} // under way, that one and those for isolated calls
-	all      map[*process]struct{} // those that have not ended
+	current  *process              // the process that new calls go to, or nil
+	startup  *startup              // of the next current process, or nil
+	startups map[*startup]struct{} // all startups under way: startup, and those for isolated calls
+	all      map[*process]struct{} // all processes that have not ended
 	closed   bool
 	backoff  backoff
-	perCall  bool        // the mnt namespace is entered by each call: it lacks the program's loader
-	copied   atomic.Bool // the program's file may not be executed inside: a sealed copy is
+	perCall  bool        // each call enters the mnt namespace by itself, because the program's loader is missing there
+	copied   atomic.Bool // the program's file may not be executed inside: a sealed copy is executed
 
-	now   func() time.Time // tests have clocks of their own
+	now   func() time.Time // tests set their own clock
 	after func(time.Duration) <-chan time.Time
 }
 
@@ -53,8 +53,8 @@ func NewWorker(opts WorkerOptions) *Worker {
 		now: time.Now, after: time.After,
 	}
 	if opts.Path != "" {
-		// Root inside may be this user, to whom the file belongs. With the mounts of this
-		// process he finds it by its path, too, and a copy would keep nobody out.
+		// Root inside may be this user, who owns the file. With the mounts of this process, root
+		// inside can also open the file by its path. So a copy would keep nobody out.
 		seal := joinsType(opts.Join, newUser) && joinsType(opts.Join, unix.CLONE_NEWNS)
 		w.exe = &executable{path: opts.Path, seal: seal}
 	}
@@ -75,7 +75,7 @@ func (w *Worker) Close() {
 	}
 	w.mu.Unlock()
 	for _, s := range startups {
-		<-s.done // it sees closed
+		<-s.done // it sees that closing is closed
 	}
 	w.mu.Lock()
 	w.current = nil
@@ -154,7 +154,7 @@ func (w *Worker) getIsolated(ctx context.Context) (*process, error) {
 	case <-s.done:
 		return s.p, s.err
 	case <-ctx.Done():
-		go func() { // nobody wants it any more
+		go func() { // nobody needs the process any more
 			<-s.done
 			if s.p != nil {
 				s.p.leave()
@@ -173,7 +173,7 @@ func (w *Worker) begin(isolated bool) *startup {
 	return s
 }
 
-// startUp sees s through.
+// startUp does the work of s.
 func (w *Worker) startUp(s *startup) {
 	var p *process
 	var err error
