@@ -15,7 +15,7 @@ import (
 
 // Worker has a worker process when one is needed. The first call starts it, and it stays for the
 // next calls. It ends when it is idle. After the death of a worker the next call starts another. An
-// isolated call has a process of its own.
+// isolated call has its own process.
 type Worker struct {
 	opts    WorkerOptions
 	exe     *executable
@@ -35,8 +35,8 @@ type Worker struct {
 	after func(time.Duration) <-chan time.Time
 }
 
-// startup is an attempt at a process that takes calls. Several callers may wait
-// for it, unless it is for the one isolated call.
+// startup is an attempt to start a process that takes calls. Several callers may wait for it,
+// unless it is for one isolated call.
 type startup struct {
 	isolated bool
 	done     chan struct{} // closed when it is over
@@ -95,8 +95,8 @@ func (w *Worker) Close() {
 	}
 }
 
-// Warm starts the worker, if it does not run, and waits for it. The time that it may be idle begins
-// anew.
+// Warm starts the worker, if it does not run, and waits for it. The time for which it may be idle
+// begins anew.
 func (w *Worker) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -140,8 +140,8 @@ func (w *Worker) get(ctx context.Context) (*process, error) {
 	}
 }
 
-// getIsolated returns a new process, with the one call counted on it that it
-// takes. It is not held back by failures of others.
+// getIsolated returns a new process, and counts its only call on it. Failures of other processes do
+// not delay it.
 func (w *Worker) getIsolated(ctx context.Context) (*process, error) {
 	w.mu.Lock()
 	if w.closed {
@@ -164,8 +164,8 @@ func (w *Worker) getIsolated(ctx context.Context) (*process, error) {
 	}
 }
 
-// begin begins a startup, which goes on when its caller gives up: another may
-// wait for it. w.mu is held.
+// begin begins a startup. The startup goes on when its caller gives up: another caller may wait for
+// it. w.mu is held.
 func (w *Worker) begin(isolated bool) *startup {
 	s := &startup{isolated: isolated, done: make(chan struct{})}
 	w.startups[s] = struct{}{}
@@ -222,7 +222,7 @@ func (w *Worker) isClosing() bool {
 	}
 }
 
-// startContext is done when a startup takes too long, or Close wants it to end.
+// startContext is done when a startup takes too long, or when Close ends it.
 func (w *Worker) startContext() (context.Context, context.CancelFunc) {
 	limited, cancelLimit := context.WithTimeoutCause(context.Background(), w.opts.StartTimeout, os.ErrDeadlineExceeded)
 	ctx, cancel := context.WithCancelCause(limited)
@@ -239,7 +239,7 @@ func (w *Worker) startContext() (context.Context, context.CancelFunc) {
 	}
 }
 
-// forget drops p, which takes no calls any more, from where new calls look.
+// forget removes p, which takes no more calls, from the places where new calls look.
 func (w *Worker) forget(p *process, ended bool) {
 	w.mu.Lock()
 	if w.current == p {
@@ -267,8 +267,8 @@ func (w *Worker) holdBack() error {
 	}
 }
 
-// gaveUp is the error of a caller whose context was done before there was a
-// worker. That nothing of it ran is said by not matching ErrWorkerDied.
+// gaveUp is the error of a caller whose context was done before there was a worker. It does not
+// match ErrWorkerDied: nothing of the call has run.
 func (w *Worker) gaveUp(ctx context.Context) error {
 	w.mu.Lock()
 	last := w.backoff.last
@@ -279,8 +279,8 @@ func (w *Worker) gaveUp(ctx context.Context) error {
 	return fmt.Errorf("%w, before a worker could be started again; the last one: %s", ctx.Err(), Clause(last))
 }
 
-// judge says, at the end of a process, whether it was of use, for startups to be
-// held back or not. told is whether this process had it end.
+// judge decides at the end of a worker whether the worker was useful, and so whether startups are
+// delayed. told says that this process made the worker end.
 func (w *Worker) judge(p *process, told bool, died *DiedError) {
 	now := w.now()
 	w.mu.Lock()
