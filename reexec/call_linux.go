@@ -163,8 +163,8 @@ func (p *process) receive(f wire.Frame) error {
 // lastChance is how long a worker, once its time is over, may still run for its other calls.
 const lastChance = 250 * time.Millisecond
 
-// cancelled runs in a goroutine of its own once the caller's ctx is done. From half of the grace
-// period on, the worker takes no new calls, so that those that it has can finish before it is killed.
+// cancelled runs in its own goroutine once the caller's ctx is done. From half of the grace period
+// on, the worker takes no new calls, so that those that it has can finish before it is killed.
 func (c *call) cancelled(ctx context.Context) {
 	grace := c.p.owner.opts.Grace
 	timer := time.NewTimer(grace / 2)

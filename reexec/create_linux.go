@@ -142,7 +142,7 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool, started func()
 	}
 	p, err := l.start(ctx, &by, &launcher.Cmd{
 		Args: []string{name},
-		// A launcher that opens nothing and executes nothing needs no streams of its own.
+		// A launcher that opens nothing and executes nothing does not need its own streams.
 		Stdin: end, Stdout: end, Stderr: end,
 		Files: append([]*os.File{end, proc}, files(c.Join)...),
 		Sys:   &syscall.SysProcAttr{Setsid: true}, // text typed at the terminal is not for it

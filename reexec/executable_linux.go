@@ -177,7 +177,7 @@ func OpenSelf(protect, user bool) (f *os.File, done func(), err error) {
 			return f, done, nil
 		}
 	}
-	return f, done, err // and the kernel says what is wrong with it
+	return f, done, err // if anything is wrong with it, the kernel reports that
 }
 
 // NeedsCopy reports whether a program must be copied so that root inside, who may be another user

@@ -38,7 +38,7 @@ type lastWords struct {
 	inLine      bool   // the rest of the line is of no interest
 }
 
-// crashBlock is a marked line and what follows it.
+// crashBlock is a marked line and the text after it.
 type crashBlock struct {
 	at int64 // where in the stream
 	b  []byte
@@ -118,7 +118,7 @@ func markedLine(line []byte) (marked, open bool) {
 	return marked, open && !marked
 }
 
-// words is what is left of the stream.
+// words returns the parts of the stream that were kept.
 func (l *lastWords) words() said {
 	w := said{text: l.text()}
 	final := &l.first
@@ -141,7 +141,7 @@ func (l *lastWords) text() string {
 		text string
 	}
 	var parts []part
-	const notes = 128 // what is said of the gaps takes less
+	const notes = 128 // the notes about gaps take less
 	at, room := int64(0), tailSize-notes
 	keep := func(from int64, b []byte) {
 		if from < at { // the part before has some of it
@@ -185,7 +185,8 @@ func gapNote(n int64) string { return fmt.Sprintf("\n[... %d bytes ...]\n", n) }
 // maxCrashLines is how many lines crashIn gives, the last ones.
 const maxCrashLines = 12
 
-// crashIn gives the lines before the trace, and the function on top of that which is none of the runtime's.
+// crashIn returns the lines before the trace, and the topmost function of the trace that is not the
+// runtime's.
 func crashIn(block string) (crash, where string) {
 	var lines []string
 	traced := false

@@ -150,7 +150,7 @@ func (p *process) watchEnd() {
 			})
 		}
 		if err == nil {
-			p.conn.Shutdown() // read gives what has come, and then the end
+			p.conn.Shutdown() // read returns the frames that have come, and then the end
 			p.turns.hurry()
 		}
 	}()

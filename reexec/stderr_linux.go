@@ -67,7 +67,7 @@ func (t *stderrTail) take(b []byte) {
 	_, _ = t.to.Write(b) // the owner of the writer handles its errors
 }
 
-// drain reads what the pipe holds, and no more: a process that survives may go on printing.
+// drain reads only the bytes that the pipe holds now: a process that survives may go on printing.
 func (t *stderrTail) drain(buf []byte) {
 	rc, err := t.r.SyscallConn()
 	if err != nil {

@@ -19,8 +19,8 @@ const (
 	itemsBeingRead = 4 * MaxItem
 )
 
-// AppendItem appends the item of the value that p points to. Errors are those of Marshal; an item
-// above MaxItem matches ErrTooLarge.
+// AppendItem appends the item of the value that p points to. It returns the errors of Marshal. For
+// an item above MaxItem, the error matches ErrTooLarge.
 func AppendItem(b []byte, p any) ([]byte, error) {
 	encoded, err := Marshal(p)
 	if err != nil {

@@ -133,7 +133,7 @@ const maxWhy = 1 << 10
 
 func shortWhy(err error) string { return Shorten(err.Error(), maxWhy) }
 
-// lookAt looks at v, which is of shape sh. utc says that times have to be encoded without offset.
+// lookAt looks at v, which is of shape sh. utc says that times must be encoded without offset.
 func (sh *shape) lookAt(v any) (utc bool, err error) {
 	var l look
 	bad := l.at(reflect.ValueOf(v), sh, false, depth{})
@@ -174,7 +174,7 @@ func marshalBytes(v []byte) ([]byte, error) {
 }
 
 // UnmarshalWithin decodes what Marshal has encoded into the same type; v is a pointer to a zero
-// value. b is not kept. It may take room bytes of memory at most, and gives what is left of them.
+// value. b is not kept. It may take room bytes of memory at most, and returns the rest of room.
 //
 // b is not trusted: doubled keys, unknown fields, bytes behind the value, nesting beyond MaxDepth,
 // and input that would occupy more than MaxDecoded, or much more than its size, are errors, which

@@ -199,8 +199,8 @@ func unwrap(err error) (kind byte, wrapped []error) {
 	return nodeOpaque, nil
 }
 
-// Unmarshal decodes what Marshal has encoded; nil if that was nil. b is not trusted: malformed is
-// what does not match ErrMalformed.
+// Unmarshal decodes an error that Marshal has encoded. decoded is nil if that error was nil. b is
+// not trusted: if it is malformed, malformed matches ErrMalformed.
 func Unmarshal(b []byte) (decoded, malformed error) {
 	if len(b) > MaxSize {
 		return nil, malformation("an error of %d bytes", len(b))

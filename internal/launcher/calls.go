@@ -78,7 +78,7 @@ func (l *List) Wait4() *Step {
 	return l.add("wait4", unix.SYS_WAIT4, number(-1), null, number(0), null).givesAny().Tolerate(unix.ECHILD)
 }
 
-// Setpgid gives the process a process group of its own.
+// Setpgid makes the process the leader of a new process group.
 func (l *List) Setpgid() *Step { return l.add("setpgid", unix.SYS_SETPGID, number(0), number(0)) }
 
 // Prctl is prctl(2) with arguments that are numbers.
@@ -178,8 +178,9 @@ func (l *List) Setresuid(id int) *Step {
 	return l.add("setresuid", sysSetresuid, number(id), number(id), number(id))
 }
 
-// RaiseCaps makes all capabilities up to last inheritable and ambient, so that exec keeps them without uid 0. The launcher
-// must have them, as it does in a user namespace of its own. Capabilities that the kernel does not know are skipped.
+// RaiseCaps makes all capabilities up to last inheritable and ambient, so that exec keeps them
+// without uid 0. The launcher must have them, as it does in its own user namespace. Capabilities
+// that the kernel does not know are skipped.
 func (l *List) RaiseCaps(last int) []*Step {
 	from := l.Len()
 	all := uint64(1)<<(last+1) - 1
@@ -211,7 +212,8 @@ func (l *List) capset(effective, permitted, inheritable uint64) *Step {
 func (l *List) ClearInheritable() {
 	version, caps := ints(unix.LINUX_CAPABILITY_VERSION_3, 0), &data{bytes: make([]byte, 24)}
 	l.add("capget", unix.SYS_CAPGET, memory(version, "self"), memory(caps, "caps"))
-	// A list cannot compute: it has a call write the zeros, which is what a process without that signal gets.
+	// A list cannot compute, so a call must write the zeros: a process without a parent-death
+	// signal gets 0 from prctl.
 	for _, at := range []int{8, 20} {
 		zero := memory(caps, fmt.Sprintf("caps+%d", at))
 		zero.at = at
@@ -280,7 +282,7 @@ func (l *List) SendFiles(socket FD, files ...FD) *Step {
 		arg{data: msg, print: func() string { return "SCM_RIGHTS " + strings.ReplaceAll(fmt.Sprint(files), " ", ", ") }}, symbol(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL")).gives(1)
 }
 
-// SetInterfaceUp sets the flag IFF_UP of a network interface, by way of a socket in its namespace.
+// SetInterfaceUp sets the flag IFF_UP of a network interface, through a socket in its namespace.
 func (l *List) SetInterfaceUp(name string, socket Value) *Step {
 	ifreq := make([]byte, 40) // struct ifreq: name, flags
 	copy(ifreq[:unix.IFNAMSIZ-1], name)

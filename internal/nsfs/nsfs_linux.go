@@ -13,9 +13,9 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// NS is a shared reference to a namespace by way of a descriptor it owns. The descriptor is closed
-// when the last reference is released. If a reference was forgotten, the finalizer of os.File
-// closes the descriptor.
+// NS is a shared reference to a namespace, through a descriptor that it owns. The descriptor is
+// closed when the last reference is released. If a reference was forgotten, the finalizer of
+// os.File closes the descriptor.
 type NS struct {
 	open     atomic.Pointer[opened]
 	dev, ino uint64

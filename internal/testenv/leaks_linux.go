@@ -68,7 +68,7 @@ var lasting = func() map[string]bool {
 
 func descriptors() map[string]int {
 	m := make(map[string]int)
-	// Not os.ReadDir: a descriptor of its own would be among them.
+	// Not os.ReadDir: the list would have its own descriptor.
 	for fd := range maxDescriptor() {
 		if link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err == nil {
 			m[link]++

@@ -30,7 +30,7 @@ func Long(test func(*testing.T)) bool {
 // enough to see that everything works.
 func Full() bool { return os.Getenv(stressEnv) != "" && !Race && !short() }
 
-// short is testing.Short also in programs that tests start, which have no such flag.
+// short is testing.Short. It works, too, in programs that tests start, which do not have that flag.
 func short() bool { return testing.Testing() && flag.Parsed() && testing.Short() }
 
 // Bound returns how long a task may take that normally has d. It is more with the race detector,

@@ -225,7 +225,7 @@ func (op *readOp) try(fd uintptr) bool {
 	return true
 }
 
-// now reads what is there. An end that blocks waits for it.
+// now reads the bytes that are there. An end that blocks waits for bytes.
 func (op *readOp) now() bool {
 	for {
 		op.n, op.err = unix.Read(op.fd, op.p)

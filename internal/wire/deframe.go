@@ -124,8 +124,8 @@ func (d *deframer) fill() error {
 	return err
 }
 
-// payload reads n bytes: what has been buffered, then straight into the result. The result gets its
-// full size only once the peer has sent enough of it.
+// payload reads n bytes. It takes the buffered bytes first, and reads the others directly into the
+// result. The result gets its full size only once the peer has sent enough of it.
 func (d *deframer) payload(n int) ([]byte, error) {
 	if n == 0 {
 		return nil, nil

@@ -45,7 +45,7 @@ func violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
 
-// FrameType says what a frame is.
+// FrameType is the kind of a frame.
 type FrameType uint8
 
 // The dialogue. The worker sends [Alive] from package init and [Ready] once main has called Init;

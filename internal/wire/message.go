@@ -107,7 +107,7 @@ func ParseRequest(f Frame) (r Request, err error) {
 	return r, nil
 }
 
-// cutString is that of package codec.
+// cutString is codec.CutString, with an error of this package.
 func cutString(b []byte, limit int) (s, rest []byte, err error) {
 	s, rest, err = codec.CutString(b, limit)
 	if err != nil {

@@ -89,7 +89,7 @@ func (o *Outcome) Cross() (*Outcome, error) {
 	return ParseOutcome(f)
 }
 
-// Frame wraps o without copying its value. The error is that of Cross.
+// Frame wraps o without copying its value. It returns the same error as Cross.
 func (o *Outcome) Frame(id uint64) (Frame, error) {
 	b, err := o.appendHead(make([]byte, 0, outcomeHead))
 	if err != nil {
