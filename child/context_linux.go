@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// callContext is the context of a call. It ends when the parent says that the caller's has ended, and
-// with the same error. It has no clock of its own: the caller's context may end at another time than its
-// deadline, and clocks step.
+// callContext is the context of a call. It ends when the parent reports the end of the caller's
+// context, and with the same error. It has no clock of its own: the caller's context may end before
+// its deadline, and clocks may be set.
 type callContext struct {
-	deadline time.Time // the zero time is none
+	deadline time.Time // the zero time is no deadline
 	done     chan struct{}
 
 	mu    sync.Mutex
 	err   error
-	after map[*func()]struct{} // to be called at the end
+	after map[*func()]struct{} // functions to call at the end
 }
 
 func newContext(deadline time.Time) *callContext {
 	if !deadline.IsZero() {
-		// With a monotonic reading, which no step of the clock moves. None reaches 292 years.
+		// It has a monotonic reading, so setting the clock does not move it. Monotonic readings end
+		// after 292 years.
 		now := time.Now()
 		if d := now.Add(deadline.Sub(now.Round(0))); d.Equal(deadline) {
 			deadline = d
@@ -54,7 +55,8 @@ func (c *callContext) Err() error {
 	return c.err
 }
 
-// AfterFunc is what package context uses in place of a goroutine for each context that is derived.
+// AfterFunc is used by package context. Without it, each derived context would have its own
+// goroutine.
 func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

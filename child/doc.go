@@ -1,8 +1,8 @@
 // Package child is for package gonso. Programs use gonso, and its Init calls [Main]. Package child
 // is the worker's side of the process backend. It knows the registered functions, and tells whether
 // this process was started as a worker. It serves the calls that come over the worker's connection.
-// Package reexec is the parent's side. Neither imports the other. internal/handshake and
-// internal/wire define what both sides share.
+// Package reexec is the parent's side. The two packages do not import each other.
+// internal/handshake and internal/wire define what both sides share.
 //
 // Which file owns what:
 //

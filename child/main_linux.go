@@ -17,11 +17,11 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// refused is why package init found that this is not to be a worker.
+// refused is the reason why package init has found that this process must not be a worker.
 var refused error
 
-// The mark is made before anything of the program can run, and the parent is
-// told: from here on, silence means that main does not call Init.
+// The mark is made, and the parent is told, before any code of the program can run. From here on,
+// silence means that main does not call Init.
 func init() {
 	if !handshake.IsWorker() {
 		return
@@ -43,10 +43,11 @@ func init() {
 // Ends are this worker's ends of its connection. Workers of tests use them to misbehave.
 var Ends wire.Ends
 
-// spin is for how long the worker looks for the next frame before it sleeps.
+// spin is how long the worker looks for the next frame before it sleeps.
 var spin time.Duration
 
-// takeSpinArg takes the parent's SpinArg off the arguments. If an init function has taken it, the worker does not spin.
+// takeSpinArg removes the parent's SpinArg from the arguments. If an init function has taken it,
+// the worker does not spin.
 func takeSpinArg() {
 	if len(os.Args) < 2 {
 		return
@@ -61,10 +62,11 @@ func greet(t wire.FrameType) error {
 	return Ends.Greet(wire.Hello{Protocol: wire.Version, PID: uint32(os.Getpid())}, t)
 }
 
-// refuseElevated keeps whoever starts a program with more privileges than his own from
-// choosing argv[0] and then the functions it runs. AT_SECURE tells of a setuid bit or file
-// capabilities of this program. Behind a wrapper that has them, and has become root wholly or
-// made its capabilities ambient, it does not: there, the launcher does not vouch.
+// refuseElevated is against users who start a program that has more privileges than they have. Such
+// a user could choose argv[0], and then the functions that the program runs. AT_SECURE shows a
+// setuid bit or file capabilities of this program. It does not show them behind a wrapper that has
+// them, and that has become root completely or has made its capabilities ambient. There, no
+// launcher vouches for the start.
 func refuseElevated() error {
 	secure, err := sys.Secure()
 	switch {
@@ -90,7 +92,7 @@ func refuseElevated() error {
 	case peer.Uid == 0:
 		return nil // root may have anything; without some capabilities it gets them by exec, and that counts as a gain
 	}
-	// Started by hand, there is nothing to gain.
+	// A user who starts it by hand gains nothing.
 	caps, err := sys.ThreadCaps()
 	uid, gid := int(peer.Uid), int(peer.Gid)
 	if err == nil && caps.Permitted == 0 && uid == os.Getuid() && uid == os.Geteuid() && gid == os.Getgid() && gid == os.Getegid() {
@@ -116,8 +118,8 @@ func Main() {
 	conn.SetSpin(spin)
 	handshake.SetPending(false)
 	handshake.SetInitialized() // wherever main called this from
-	// Functions end threads, and the main thread cannot end: it stays this
-	// goroutine's, which only waits.
+	// Functions end threads, and the main thread cannot end. So it stays with this goroutine, which
+	// only waits.
 	runtime.LockOSThread()
 	s := newServer(conn)
 	err = greet(wire.Ready)

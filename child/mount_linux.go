@@ -11,15 +11,15 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// perCall says that this program is dynamically linked and would find no loader
-// in the Set's mount namespace. It is outside of that, and each call goes in on a
-// thread that ends with it.
+// perCall says that this program is dynamically linked and would find no loader in the Set's mount
+// namespace. The program runs outside of that namespace. Each call enters it on a thread that ends
+// with the call.
 var perCall struct {
 	on  bool
 	dir string // working directory inside, or ""
 }
 
-// takeMountArgs looks for what the parent said, and hides it from main.
+// takeMountArgs looks for the parent's arguments, and hides them from main.
 func takeMountArgs() error {
 	if len(os.Args) != 3 || os.Args[1] != handshake.MountArg {
 		if handshake.EntersMount() {
@@ -45,7 +45,7 @@ func enterMount() error {
 	if !perCall.on {
 		return nil
 	}
-	// Root and working directory are shared by all threads until then.
+	// Until then, all threads share root and working directory.
 	err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS))
 	if err == nil {
 		err = os.NewSyscallError("setns", unix.Setns(handshake.MountFD, unix.CLONE_NEWNS))

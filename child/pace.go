@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	// While a function runs that took longer than slowCall, somebody reads, for its
-	// next slowCalls calls: it gains nothing otherwise, and several of them can run
-	// at once.
+	// If a call of a function took longer than slowCall, another goroutine reads during its next
+	// slowCalls calls. For a slow function nothing is gained otherwise, and several of its calls
+	// can run at once.
 	slowCall  = 200 * time.Microsecond
 	slowCalls = 64
 )
 
-// pace is what is known of how long the calls of a function take.
+// pace remembers how long the calls of a function take.
 type pace struct{ slow atomic.Int32 } // for how many calls it is slow
 
 // took notes the time of a call.

@@ -11,15 +11,15 @@ import (
 )
 
 // Handler runs one call. It decodes the argument and encodes the result, so that a call means the
-// same wherever it runs. The files of the argument are closed when it has returned. The files of
-// the outcome belong to its caller.
+// same on every backend. The files of the argument are closed when the handler has returned. The
+// files of the outcome belong to the handler's caller.
 type Handler func(ctx context.Context, in codec.Value) *wire.Outcome
 
 // function is a registered handler.
 type function struct {
 	handler    Handler
-	clean      bool // the goroutine that has read a call of it may read on afterwards
-	goroutines bool // it starts some that must be inside too
+	clean      bool // the goroutine that has read a call of this function may read on afterwards
+	goroutines bool // it starts goroutines that must be inside, too
 	pace       pace
 }
 
@@ -30,8 +30,8 @@ var registry struct {
 
 // Traits are the properties of a handler.
 type Traits struct {
-	Clean      bool // it leaves goroutine and thread as it found them, so that nothing need be made anew for each call
-	Goroutines bool // it starts goroutines that must be inside too
+	Clean      bool // it leaves goroutine and thread as it found them, so the next call can use them again
+	Goroutines bool // it starts goroutines that must be inside, too
 }
 
 // Register makes h known by name. It panics if the name is empty or already registered: this is a
@@ -71,14 +71,14 @@ func Invoke(ctx context.Context, h Handler, in codec.Value, done func(*wire.Outc
 		if p := recover(); p != nil {
 			out = &wire.Outcome{Kind: wire.Panicked, Panic: &wire.Panic{Value: p, Stack: debug.Stack()}}
 		}
-		in.Close() // first: whoever is told that it is over may look
+		in.Close() // first: once the call is over, the caller may check its files
 		done(out)
 	}()
 	out = h(ctx, in)
 }
 
-// growStack makes room for the codec while the stack of a fresh goroutine is
-// still empty: on the way it would be grown, and copied, three times.
+// growStack makes room for the codec while the stack of a fresh goroutine is still empty. Otherwise
+// the stack would grow, and be copied, three times.
 //
 //go:noinline
 func growStack() {

@@ -11,9 +11,9 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// server runs the calls of one parent, on goroutines that read them in turns. The
-// thread of a call ends with it, as on the thread backend, but for functions that
-// leave theirs clean.
+// server runs the calls of one parent, on goroutines that read them in turns. The thread of a call
+// ends with the call, as on the thread backend. The thread of a function that leaves it clean goes
+// on.
 type server struct {
 	conn   *wire.Conn
 	failed chan error // why reading ended
@@ -29,7 +29,7 @@ func newServer(conn *wire.Conn) *server {
 	return s
 }
 
-// serve reads until that fails, or until another goroutine does.
+// serve reads until reading fails, or until another goroutine reads.
 func (s *server) serve() {
 	for {
 		f, err := s.conn.Read()
@@ -72,13 +72,13 @@ func (s *server) receive(f wire.Frame) (reads bool, err error) {
 	s.mu.Lock()
 	ctx := s.calls[f.ID]
 	s.mu.Unlock()
-	if ctx != nil { // else it ended meanwhile
+	if ctx != nil { // otherwise the call has ended meanwhile
 		ctx.end(why)
 	}
 	return true, nil
 }
 
-// begin runs a call that has come in, or refuses it. It reports what run does.
+// begin runs a call that has come in, or refuses it. It returns the result of run.
 func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 	ctx := newContext(req.Deadline)
 	s.mu.Lock()
@@ -86,7 +86,7 @@ func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 	alone := len(s.calls) == 1
 	s.mu.Unlock()
 	done := func(out *wire.Outcome) {
-		s.answer(id, out) // first: it is waited for
+		s.answer(id, out) // first: the parent waits for it
 		s.mu.Lock()
 		delete(s.calls, id)
 		s.mu.Unlock()
@@ -107,8 +107,8 @@ func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 	return s.run(ctx, alone, fn, req, done)
 }
 
-// run runs a call, and reports whether the calling goroutine is still the one that
-// reads. Where it is not, it has to end: its thread may be anything.
+// run runs a call, and reports whether the calling goroutine is still the one that reads. If it is
+// not, it must end: its thread may be in any state.
 func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Request, done func(*wire.Outcome)) (reads bool) {
 	clean := fn.clean && !perCall.on && !req.EndThread && req.Place == (sys.Place{})
 	slow := fn.pace.isSlow()
@@ -130,7 +130,7 @@ func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Re
 	})
 }
 
-// ownThread makes the thread that of the call, which it ends with.
+// ownThread gives the thread to the call: it ends with the call.
 func ownThread(place sys.Place) error {
 	defer place.Close()
 	sys.LockThread()
@@ -140,8 +140,8 @@ func ownThread(place sys.Place) error {
 	return place.Take()
 }
 
-// answer sends an outcome, or why that cannot be sent. If that fails the parent is gone, or a
-// function has closed what was not its own: there is nothing left to serve.
+// answer sends an outcome, or the reason why it cannot be sent. If sending fails, the parent is
+// gone, or a function has closed a file that was not its own: there is nothing left to serve.
 func (s *server) answer(id uint64, out *wire.Outcome) {
 	defer out.Close()
 	err := s.send(id, out)
@@ -151,7 +151,7 @@ func (s *server) answer(id uint64, out *wire.Outcome) {
 	if err != nil {
 		select {
 		case s.failed <- err:
-		default: // serve has seen it too
+		default: // serve has seen an error, too
 		}
 	}
 }

@@ -5,31 +5,30 @@ import (
 	"time"
 )
 
-// turns is how goroutines read in turns from one connection on which calls come:
-// who has read a call runs it too, and reads on afterwards. The kernel wakes the
-// thread that reads. To have another goroutine run the call, or read on, wakes a
-// second thread, which costs half of a short call: 16 µs where turns take 11, 1.5
-// times as long (BenchmarkTurns, the median of five runs on two processors). So nobody
-// reads while a call runs, if that takes no time. A timer sees to it that somebody
-// does where it takes longer. The timer is not set for each call, which would wake a
-// thread too: it comes again while there are new calls.
+// turns is how goroutines read in turns from one connection on which calls come. The goroutine that
+// has read a call also runs it, and reads on afterwards. The kernel wakes the thread that reads. If
+// another goroutine ran the call, or read on, a second thread would have to be woken. This costs
+// half of a short call: 16 µs where turns take 11, 1.5 times as long (BenchmarkTurns, the median of
+// five runs on two processors). So nobody reads while a short call runs. If a call takes longer, a
+// timer makes another goroutine read. The timer is not set for each call, because that would wake a
+// thread, too. It fires again and again while there are new calls.
 type turns struct {
-	read func() // reads until run tells it to end; always in a goroutine of its own
+	read func() // reads until run tells it to end; always in its own goroutine
 
 	mu      sync.Mutex
-	away    bool   // nobody reads: who did runs a call
+	away    bool   // nobody reads: the goroutine that did runs a call
 	latest  uint64 // the number of the last call for which nobody read
-	seen    uint64 // latest when the timer came by
-	pending bool   // the timer will come
+	seen    uint64 // latest when the timer last fired
+	pending bool   // the timer will fire
 	timer   *time.Timer
 }
 
-// patience is for how long, or twice that, nobody reads.
+// patience: nobody reads for this long, or twice as long.
 const patience = 5 * time.Millisecond
 
-// run runs a call on the goroutine that has read it, and reports whether that
-// goroutine is still the one that reads; it has to end if not. Without stay somebody
-// else reads at once. A call that returns false, or never, ends the goroutine too.
+// run runs a call on the goroutine that has read it, and reports whether that goroutine is still
+// the one that reads; if not, it must end. Without stay, another goroutine reads at once. A call
+// that returns false, or never, ends the goroutine too.
 func (t *turns) run(stay bool, call func() (same bool)) (reads bool) {
 	var n uint64
 	if stay {
@@ -48,7 +47,7 @@ func (t *turns) run(stay bool, call func() (same bool)) (reads bool) {
 	return false // unless it is back
 }
 
-// leave notes that nobody reads, and gives a number for coming back.
+// leave notes that nobody reads, and returns a number to come back with.
 func (t *turns) leave() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,7 +64,7 @@ func (t *turns) leave() uint64 {
 	return t.latest
 }
 
-// relieve has somebody else read if the call has not changed since it last came.
+// relieve makes another goroutine read if the same call still runs as when the timer last fired.
 func (t *turns) relieve() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +80,8 @@ func (t *turns) relieve() {
 	}
 }
 
-// back reports whether nobody reads, to the goroutine that left as number n; 0 did not.
+// back tells the goroutine that left as number n whether still nobody reads; 0 means that it did
+// not leave.
 func (t *turns) back(n uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file has the steps for what a program is to have of limits and capabilities.
+// This file has the steps that set the limits and capabilities of a program.
 
 // Capabilities are sets of capabilities, a bit for each CAP_*.
 type Capabilities struct{ Bounding, Effective, Permitted, Inheritable, Ambient uint64 }
 
-// lookAtAttrs looks at what of this process decides about these steps.
+// lookAtAttrs looks at the state of this process that decides about these steps.
 func (g *Program) lookAtAttrs() {
 	for _, r := range g.Rlimits {
 		var now unix.Rlimit
@@ -19,7 +19,7 @@ func (g *Program) lookAtAttrs() {
 			g.raised = append(g.raised, r)
 		}
 	}
-	g.bound = ^uint64(0) // who joins a user namespace has all (user_namespaces(7)), and the kernel may have more than we know
+	g.bound = ^uint64(0) // joining a user namespace gives all capabilities (user_namespaces(7)), also unknown ones
 	if g.Capabilities == nil || joinsType(g.Join, newUser) {
 		return
 	}
@@ -34,15 +34,15 @@ func (g *Program) limits(resource int) bool {
 	return slices.ContainsFunc(g.Rlimits, func(r Rlimit) bool { return r.Resource == resource })
 }
 
-// limitFirst raises the hard limits for which the privileges of outside are needed. The soft ones come
-// last: the launcher itself is not to be short of anything.
+// limitFirst raises the hard limits for which the privileges of outside are needed. The soft ones
+// are set last: the launcher itself must not run into them.
 func (l *launch) limitFirst(g *Program) {
 	for _, r := range g.raised {
 		l.ofLimit("Rlimits", &r, func() { l.Prlimit(r.Resource, r.Hard, r.Hard) })
 	}
 }
 
-// limitLast gives the limits that the program is to have, after then.
+// limitLast returns the function that runs then, and sets the program's limits after it.
 func (l *launch) limitLast(g *Program, then func()) func() {
 	return func() {
 		then()
@@ -52,7 +52,7 @@ func (l *launch) limitLast(g *Program, then func()) func() {
 	}
 }
 
-// bound drops what is not to be in the bounding set, of what may be there.
+// bound drops capabilities from the bounding set: those that may be there and must not be.
 func (l *launch) bound(set, now uint64) {
 	l.of("Capabilities.Bounding", func() {
 		for c := range 64 {
@@ -63,7 +63,7 @@ func (l *launch) bound(set, now uint64) {
 	})
 }
 
-// setCapabilities makes the other sets those that are given.
+// setCapabilities sets the other sets to the given ones.
 func (l *launch) setCapabilities(c *Capabilities) {
 	l.of("Capabilities", func() {
 		l.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0)

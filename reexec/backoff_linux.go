@@ -2,21 +2,20 @@ package reexec
 
 import "time"
 
-// backoff delays startups that follow others of no use: those that failed, and
-// those of workers that ended without having answered a call or lived for a
-// while. The first attempt after a failure is not delayed, each further one
-// twice as long as the one before. It is measured from the failure, so that who
-// seldom calls never waits.
+// backoff delays startups after useless startups. A startup is useless if it failed, or if its
+// worker ended without an answered call and did not live for a while. The first attempt after a
+// failure is not delayed. Each further attempt is delayed twice as long as the attempt before. The
+// delay is measured from the failure: so a program that seldom calls never waits.
 type backoff struct {
 	failures int
-	at       time.Time // of the last one
+	at       time.Time // of the last failure
 	last     error
 }
 
 const (
 	firstDelay = 10 * time.Millisecond
 	maxDelay   = 2 * time.Second
-	// A worker that lived so long was not started in vain.
+	// A worker that lived this long was not useless.
 	longLife = time.Second
 )
 
@@ -27,7 +26,7 @@ func (b *backoff) fail(now time.Time, err error) {
 
 func (b *backoff) succeed() { *b = backoff{} }
 
-// delay is how long the next startup has to wait.
+// delay is how long the next startup must wait.
 func (b *backoff) delay(now time.Time) time.Duration {
 	if b.failures < 2 {
 		return 0

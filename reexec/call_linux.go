@@ -21,11 +21,11 @@ type call struct {
 	err  error
 
 	sent    chan struct{} // closed when the request was sent, or could not be
-	over    chan struct{} // closed when the caller is told
-	overdue chan struct{} // closed when its function did not return in time after it was cancelled
+	over    chan struct{} // closed when the caller has the outcome
+	overdue chan struct{} // closed when the function did not return in time after the cancelling
 
-	most   int           // bytes of its answer
-	charge *codec.Charge // for them; belongs to who reads
+	most   int           // the largest size of its answer, in bytes
+	charge *codec.Charge // for these bytes; belongs to the goroutine that reads
 }
 
 func (c *call) finish(out *wire.Outcome, err error) {
@@ -51,8 +51,8 @@ func (w *Worker) Do(ctx context.Context, req wire.Request) (*wire.Outcome, error
 	return p.call(ctx, req)
 }
 
-// DoIsolated is Do in a process of its own, which has ended when the call returns. Close ends it,
-// too.
+// DoIsolated is Do in its own process, which has ended when the call returns. Close ends this
+// process, too.
 func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (w *Worker) DoIsolated(ctx context.Context, req wire.Request) (*wire.Outcom
 		return nil, err
 	}
 	defer func() {
-		p.leave() // the last call of a process that takes no more
+		p.leave() // it was the last call of a process that takes no more calls
 		<-p.ended
 	}()
 	return p.call(ctx, req)
@@ -73,7 +73,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	c := &call{p: p, name: req.Name, done: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}), overdue: make(chan struct{}), most: wire.MaxOutcome(req.MaxResult)}
 	defer close(c.over)
 	p.mu.Lock()
-	if p.calls == nil { // it ended since enter
+	if p.calls == nil { // the worker has ended since enter
 		p.mu.Unlock()
 		<-p.ended
 		return nil, &DiedError{Cause: errUnasked}
@@ -95,7 +95,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	err = p.conn.Write(&f)
 	close(c.sent)
 	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
-		if p.drop(c.id) == nil { // answered without having been asked
+		if p.drop(c.id) == nil { // the worker answered a call that it did not have
 			<-c.done
 			if c.out != nil {
 				c.out.Close()
@@ -104,7 +104,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 		return nil, unsent.Err
 	}
 	if err != nil {
-		// Nothing more can be said to it; read finds the same and finishes the call.
+		// Nothing more can be sent to the worker. read finds the same, and finishes the call.
 		p.hangUp()
 	}
 	p.turns.await(c.done)
@@ -114,7 +114,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	return c.out, c.err
 }
 
-// drop takes a call off the books, if it is still there.
+// drop removes a call from the calls in flight, if it is still there.
 func (p *process) drop(id uint64) *call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,7 +134,7 @@ func (p *process) receive(f wire.Frame) error {
 		return unexpected(f.Type, f.ID)
 	}
 	p.answered = true
-	if f.Lost != nil { // this call's trouble, not the worker's
+	if f.Lost != nil { // this is a failure of the call, not of the worker
 		c.charge.Release()
 		c.finish(nil, f.Lost)
 		return nil
@@ -148,7 +148,7 @@ func (p *process) receive(f wire.Frame) error {
 	c.finish(out, err)
 	select {
 	case <-c.sent:
-	default: // soon over, if what is being sent is read
+	default: // soon over, if the worker reads the request
 		time.AfterFunc(p.owner.opts.Grace, func() {
 			select {
 			case <-c.over:
@@ -160,11 +160,11 @@ func (p *process) receive(f wire.Frame) error {
 	return err
 }
 
-// lastChance is how long a worker whose time is over is left to its other calls.
+// lastChance is how long a worker, once its time is over, may still run for its other calls.
 const lastChance = 250 * time.Millisecond
 
-// cancelled runs in a goroutine of its own once the caller's ctx is done. From half of the grace
-// period on, the worker takes no new calls, so that those that it has can finish before it is killed.
+// cancelled runs in its own goroutine once the caller's ctx is done. From half of the grace period
+// on, the worker takes no new calls, so that those that it has can finish before it is killed.
 func (c *call) cancelled(ctx context.Context) {
 	grace := c.p.owner.opts.Grace
 	timer := time.NewTimer(grace / 2)
@@ -206,7 +206,7 @@ var (
 	errAnother = errors.New("another call's function did not return after its context was cancelled, so the worker that they shared was killed; this call may be retried")
 )
 
-// forCall is what the end of the worker means to one of its calls.
+// forCall returns the error that the end of the worker means for one of its calls.
 func (e *DiedError) forCall(c *call, all map[uint64]*call) *DiedError {
 	own := *e
 	var overdue, beside []string
@@ -227,7 +227,7 @@ func (e *DiedError) forCall(c *call, all map[uint64]*call) *DiedError {
 	return &own
 }
 
-// each lists names once.
+// each lists the names, each of them once.
 func each(names []string) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -269,7 +269,8 @@ func allOver(calls []*call) <-chan struct{} {
 	return all
 }
 
-// deadlineOf is the deadline of ctx by the clock of the system as it is now; the zero time is none.
+// deadlineOf is the deadline of ctx by the system's clock as it is set now. The zero time is no
+// deadline.
 func deadlineOf(ctx context.Context) time.Time {
 	d, ok := ctx.Deadline()
 	if !ok {
@@ -279,8 +280,9 @@ func deadlineOf(ctx context.Context) time.Time {
 	return byWall(d, now, now.Round(0))
 }
 
-// byWall is d without its monotonic reading. Where the clock of the system was set meanwhile, what is left
-// by the monotonic one counts. now is read off that, and wall off the other.
+// byWall is d without its monotonic reading. If the system's clock was set meanwhile, the time that
+// is left by the monotonic clock counts. now is a reading of the monotonic clock, and wall one of
+// the system's clock.
 func byWall(d, now, wall time.Time) time.Time {
 	const noise = time.Millisecond // two readings of clocks that nobody has set
 	left := d.Sub(now)
@@ -290,8 +292,8 @@ func byWall(d, now, wall time.Time) time.Time {
 	return d.Round(0)
 }
 
-// sendEnd tells the worker that the context of the call has ended: Cancel or Expire. It comes behind the
-// request: for a call that it does not know, it means nothing to the worker.
+// sendEnd tells the worker that the context of the call has ended: Cancel or Expire. It must come
+// after the request: a worker ignores it for a call that it does not know.
 func (c *call) sendEnd(typ wire.FrameType) {
 	select {
 	case <-c.sent:

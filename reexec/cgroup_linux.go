@@ -45,10 +45,10 @@ func openCgroup(path string) (*os.File, error) {
 	return f, nil
 }
 
-// cloneIntoCgroup is false for tests of kernels that cannot.
+// cloneIntoCgroup is false in tests of kernels that cannot clone into a cgroup.
 var cloneIntoCgroup = true
 
-// started is a launcher, and what it was given to do.
+// started is a launcher and its launch.
 type started struct {
 	proc   *launcher.Process
 	launch *launch
@@ -56,9 +56,9 @@ type started struct {
 
 func (s started) giveUp() { giveUp(s.proc) }
 
-// startIn starts the launcher in the Worker's cgroup. That is one system call
-// since Linux 5.7 (CLONE_INTO_CGROUP), unless a filter of system calls hides
-// clone3; otherwise the launcher waits until it was moved.
+// startIn starts the launcher in the Worker's cgroup. That is one system call since Linux 5.7
+// (CLONE_INTO_CGROUP), unless a filter of system calls hides clone3; otherwise the launcher waits
+// until it is moved.
 func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (started, error) {
 	if w.opts.Cgroup == "" {
 		l := composeWorker(&w.opts, how)
@@ -87,7 +87,7 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (started, error) {
 			}
 			return started{}, err
 		}
-		// Whatever it was: if it was not that, the other way fails too.
+		// The cause does not matter: if it was another one, the other way fails, too.
 		cmd.Sys.UseCgroupFD = false
 	}
 	if err := frozen(cgroup); err != nil {
@@ -109,8 +109,8 @@ func (w *Worker) startIn(how workerLaunch, cmd *launcher.Cmd) (started, error) {
 	return started{p, l}, nil
 }
 
-// joinCgroup moves a process, for an option of the caller's. What is no cgroup, or none any more, is answered as by
-// clone3(2).
+// joinCgroup moves a process, for an option of the caller. If the directory is no cgroup, or no
+// longer one, the error is the same as from clone3(2).
 func joinCgroup(cgroup *os.File, pid int, option string) error {
 	fd, err := unix.Openat(int(cgroup.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {

@@ -10,28 +10,27 @@ import (
 	"github.com/gonso/gonso/internal/launcher"
 )
 
-// This file composes the steps of launches; those of a program of the user's are in
-// program_linux.go. Composing calls nothing: a list can be printed, and is, in the
-// tests. The rules behind the order of the steps are in credentials(7),
-// user_namespaces(7), setns(2) and prctl(2).
+// This file composes the steps of launches. The steps that start a user's program are in
+// program_linux.go. Composing makes no system call: the tests print the lists. The rules behind the
+// order of the steps are in credentials(7), user_namespaces(7), setns(2) and prctl(2).
 
-// launch is the launcher's work from its start to its end, or to the program that it becomes: a
-// step list that remembers which namespace a step is about.
+// launch is the launcher's work from its start until it ends or becomes a program. It is a step
+// list that remembers which namespace a step is about.
 type launch struct {
 	launcher.List
 	about map[int]uint32
-	paths map[int]string // of steps that are about a file
-	asked map[int]asked  // the caller's option that steps are for; nil if none is
-	shut  map[int]string // why the kernel may answer ENOENT to steps that have no file to find
+	paths map[int]string // the file that a step is about
+	asked map[int]asked  // the caller's option that a step is for; nil if no step has one
+	shut  map[int]string // why the kernel may answer ENOENT to a step although its file exists
 	forks bool           // it goes on in a child of this process, for launcher.Process.Follow
-	// lasting: it ends with the thread that starts it, which has to be one that lasts
+	// lasting: it ends with the thread that starts it, so that thread must be a lasting one
 	lasting bool
 	forbids forbidden
 	protect bool
 	refused error          // it is known that it would fail
-	inside  int            // the first step in another user namespace, with all capabilities there; 0 if none is
-	fresh   map[int]bool   // steps that mount what shows namespaces
-	kept    *launcher.Step // the groups that somebody else's Set must not get, if that is not 0
+	inside  int            // the first step in another user namespace, with all capabilities there; 0 if there is no such step
+	fresh   map[int]bool   // steps that mount a file system that shows namespaces
+	kept    *launcher.Step // if its result is not 0: the launcher still has groups that somebody else's Set must not get
 	ownNS   string         // where creationProc has the links to the launcher's namespaces
 }
 
@@ -46,13 +45,13 @@ const (
 	workerJoins
 )
 
-// workerLaunch has the differences between the launches of one Worker.
+// workerLaunch holds what differs between the launches of one Worker.
 type workerLaunch struct {
 	joins []Join
-	mount bool // the file after those of joins is a mnt namespace that calls are to enter one by one
-	hold  bool // wait first, for somebody to move the launcher to its cgroup
+	mount bool // the file after the joined namespaces is a mnt namespace, which each call enters by itself
+	hold  bool // wait first, until somebody has moved the launcher to its cgroup
 	own   own
-	exe   string // how the program is named to people
+	exe   string // the program's name in messages
 }
 
 // composeWorker joins namespaces and becomes the worker's program.
@@ -69,15 +68,15 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	}
 	l.enter(joins, workerJoins, o.KeepIDs)
 	if l.forks {
-		// The group is the original's. So is the session, which has no leader then: nobody in
-		// it can get a terminal.
+		// The process group is the original launcher's. The session is, too, and has no leader
+		// then: nobody in it can get a terminal.
 		l.Setpgid()
 	}
 	if o.Dir != "" && !how.mount {
 		l.of("Worker.Dir", func() { l.chdir(joins, o.Dir) })
 	}
-	// The worker keeps descriptors 0 to 2 and its socket. The control pipe
-	// gives way to the socket; exec closes the status pipe, which says so.
+	// The worker keeps descriptors 0 to 2 and its socket. The control pipe gives way to the socket;
+	// exec closes the status pipe, and that reports the exec.
 	l.Dup3(workerSocket, launcher.FD(handshake.SocketFD), 0)
 	l.Cloexec(launcher.StatusFD)
 	l.Cloexec(workerExe)
@@ -94,16 +93,16 @@ func composeWorker(o *WorkerOptions, how workerLaunch) *launch {
 	return l
 }
 
-// execute becomes the program of a descriptor that exec closes. So nobody inside can
-// have another program for it: the path may be missing or another file there, and an
-// interpreter that the user namespace has for it (binfmt_misc, Linux 6.7) is refused
-// (fs/binfmt_misc.c, BINPRM_FLAGS_PATH_INACCESSIBLE).
+// execute becomes the program that a descriptor refers to. exec closes the descriptor. So nobody
+// inside can put another program in its place: inside, the path may be missing or name another
+// file. The kernel also refuses an interpreter that the user namespace has for the program
+// (binfmt_misc, Linux 6.7) (fs/binfmt_misc.c, BINPRM_FLAGS_PATH_INACCESSIBLE).
 //
-// Where a filter forbids execveat there is the path, in a Set of one's own.
+// Where a filter forbids execveat, the path is executed, but only in this user's own Set.
 func (l *launch) execute(fd launcher.FD, name string, protect bool) {
-	path := fmt.Sprintf("/proc/self/fd/%d", fd) // path: in a Set of one's own alone
+	path := fmt.Sprintf("/proc/self/fd/%d", fd) // path: only in this user's own Set
 	switch {
-	case l.forbids.execveat && protect: // not even tried, as a filter may kill
+	case l.forbids.execveat && protect: // not even tried: a filter may kill the caller
 		l.refused = &LaunchError{Op: "execveat", Path: name, Step: "execveat", Err: noExecveat(unix.EPERM)}
 	case l.forbids.execveat:
 		l.paths[l.Execve(path).Index()] = name
@@ -123,24 +122,24 @@ func (l *launch) execute(fd launcher.FD, name string, protect bool) {
 const shutOut = "it is executed by descriptor alone, as somebody else may be root inside; possibly an interpreter was registered for it there " +
 	"(binfmt_misc); or it is dynamically linked and its loader is missing inside; or TOMOYO is active and /dev/fd is missing inside"
 
-// Descriptors of what makes namespaces, in the order of launcher.Cmd.Files.
+// Descriptors of the launcher that makes namespaces, in the order of launcher.Cmd.Files.
 const (
-	creationSocket = launcher.FirstFileFD + iota // what is made is sent there
+	creationSocket = launcher.FirstFileFD + iota // the new namespaces are sent there
 	creationProc                                 // our procfs; where others may look, later the launcher's own ns directory in it
 	creationJoins
 )
 
 // composeCreation makes namespaces, sends their descriptors, and holds them until it is told to go
-// on. The launcher opens them itself: while it is not dumpable nobody else may, not even root
-// without CAP_SYS_PTRACE. dumpable says that this process must open files of the launcher in /proc.
-// lasting says that the thread which starts it ends with this process.
+// on. The launcher opens them itself. While it is not dumpable, nobody else may open them, not even
+// root without CAP_SYS_PTRACE. dumpable says that this process must open files of the launcher in
+// /proc. lasting says that the thread which starts it ends with this process.
 func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 	l := newLaunch()
 	l.lasting = lasting
 	user := joinsType(c.Join, newUser)
 	l.cross(crossing{own: c.own, user: user, protect: c.Protect, top: creationJoins + launcher.FD(len(c.Join))})
-	// The new user namespace is owned by who makes it, and the default maps
-	// are those of the joined one's root.
+	// The user who makes a user namespace owns it. The default maps are those of the joined
+	// namespace's root.
 	l.enter(c.Join, creationJoins, false)
 	l.mayFly(c.own)
 	if len(c.Join) == 0 && c.Unshare&newPID == 0 {
@@ -184,9 +183,9 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 }
 
 // becomeOwner takes on the uid that will own a new user namespace. It keeps the launcher's
-// capabilities, because making a user namespace may take CAP_SYS_ADMIN
-// (kernel.unprivileged_userns_clone, AppArmor). Below a joined user namespace the launcher has all
-// of them.
+// capabilities, because making a user namespace may require CAP_SYS_ADMIN
+// (kernel.unprivileged_userns_clone, AppArmor). Below a joined user namespace, the launcher has all
+// capabilities.
 func (l *launch) becomeOwner(uid uint32, permitted uint64, joined bool) {
 	if joined {
 		permitted = allCaps
@@ -196,7 +195,7 @@ func (l *launch) becomeOwner(uid uint32, permitted uint64, joined bool) {
 	l.Capset(permitted, permitted, 0)
 }
 
-// allCaps are the capabilities that there may be.
+// allCaps are all capabilities that exist.
 const allCaps = 1<<(unix.CAP_LAST_CAP+1) - 1
 
 // sendOwn sends the launcher's own namespaces of some types. free is the lowest free descriptor.
@@ -214,24 +213,24 @@ func (l *launch) sendOwn(types uint32, free launcher.FD) {
 	}
 }
 
-// mayFly raises the soft limit of open files. It also limits how many descriptors of the user may
-// be in flight, of all processes together (ETOOMANYREFS, unix(7)). The launcher opens no more files
-// than before.
+// mayFly raises the soft limit of open files. This limit also bounds how many descriptors all
+// processes of the user together may have in flight (ETOOMANYREFS, unix(7)). The launcher opens no
+// more files than before.
 func (l *launch) mayFly(o own) {
 	if o.hardFiles > 0 {
 		l.Prlimit(unix.RLIMIT_NOFILE, o.hardFiles, o.hardFiles)
 	}
 }
 
-// becomeReaper goes on as pid 1 of the new pid namespace, which takes a child. It
-// lives until this process closes its end of the control pipe, or is gone, and
-// everything inside dies with it (pid_namespaces(7)). The original waits for it:
-// inside another pid namespace this process could not tell its id. Killing the
-// original kills it too.
+// becomeReaper goes on as pid 1 of the new pid namespace, which only a child can be. The child
+// lives until this process closes its end of the control pipe or ends. Everything inside dies with
+// the child (pid_namespaces(7)). The original launcher waits for the child: if the child is inside
+// another pid namespace, this process cannot tell its id. Killing the original kills the child,
+// too.
 //
-// Both can be seen inside, or from a pid namespace that was joined. So they have
-// nothing to be seen: an empty root, and no descriptors but ends of pipes. The
-// id of that mnt namespace means nothing to anybody.
+// Processes inside, or in a pid namespace that was joined, can see both. So both have nothing to
+// show: an empty root, and no descriptors but ends of pipes. The id of their mnt namespace is of no
+// use to anybody.
 func (l *launch) becomeReaper(c *Creation) {
 	l.closeOwn(creationJoins, creationJoins+launcher.FD(len(nsLinks)), c.own)
 	l.Close(launcher.ImageFD)
@@ -242,12 +241,12 @@ func (l *launch) becomeReaper(c *Creation) {
 	if len(c.Fresh) == 0 {
 		l.emptyRoot(c.chrooted)
 	}
-	if l.lasting { // it may be stopped when this process ends, and so may the child
+	if l.lasting { // both may be stopped when this process ends
 		l.Prctl(unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
 	}
 	child := l.on(newPID, l.Clone(int(unix.SIGCHLD)))
 	original := l.Len()
-	l.sendOwn(newPID, free) // which can be opened from now on
+	l.sendOwn(newPID, free) // from now on it can be opened
 	l.Close(free)
 	l.Close(creationSocket)
 	l.Close(creationProc)
@@ -272,13 +271,13 @@ func (l *launch) becomeReaper(c *Creation) {
 	l.Wait()
 }
 
-// mountFresh mounts file systems that show the namespaces that the launcher is in. What was there
-// might be shared with where it was copied from.
+// mountFresh mounts file systems that show the namespaces that the launcher is in. The mount that
+// was there may share mounts with the mount that it is a copy of.
 func (l *launch) mountFresh(all []Fresh) {
 	for _, m := range all {
 		for _, s := range []*launcher.Step{
-			l.Mount("none", m.Dir, "", unix.MS_REC|unix.MS_PRIVATE, "").Tolerate(unix.EINVAL), // nothing was
-			// The very same is there already, which only a sysfs can be (do_add_mount).
+			l.Mount("none", m.Dir, "", unix.MS_REC|unix.MS_PRIVATE, "").Tolerate(unix.EINVAL), // nothing was mounted
+			// The same file system is mounted there already. Only a sysfs can be (do_add_mount).
 			l.Mount(m.FS, m.Dir, m.FS, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "").Tolerate(unix.EBUSY),
 		} {
 			l.on(unix.CLONE_NEWNS, s)
@@ -291,13 +290,13 @@ func (l *launch) mountFresh(all []Fresh) {
 	}
 }
 
-// asked is an option of the caller's.
+// asked is an option that the caller set.
 type asked struct {
 	option string
-	limit  *Rlimit // that the option gives
+	limit  *Rlimit // the limit that the option sets
 }
 
-// of remembers which option of the caller's the steps are for that add adds.
+// of records the caller's option for the steps that add appends.
 func (l *launch) of(option string, add func()) { l.ofLimit(option, nil, add) }
 
 func (l *launch) ofLimit(option string, limit *Rlimit, add func()) {
@@ -317,10 +316,10 @@ func (l *launch) on(types uint32, s *launcher.Step) *launcher.Step {
 	return s
 }
 
-// composeMapper writes the id maps of a process below the user namespace of
-// joins, from inside it: only who is there, or in the new one, may (see
-// user_namespaces(7)). The process is the directory of procfs that is its second file. It keeps its ids, with which it may open the files
-// whether or not the other process is dumpable.
+// composeMapper writes the id maps of a process in a user namespace below user. The launcher does
+// so from inside user: only a process there, or in the new namespace, may (see user_namespaces(7)).
+// The launcher's second file is the directory of the process in procfs. The launcher keeps its ids:
+// with them it may open the files whether or not the process is dumpable.
 func composeMapper(c *Creation, user Join) *launch {
 	l := newLaunch()
 	l.cross(crossing{own: c.own, user: true, protect: c.Protect, top: launcher.FirstFileFD + 2, session: true})
@@ -337,9 +336,9 @@ func composeMapper(c *Creation, user Join) *launch {
 	return l
 }
 
-// composeMember stays in the namespaces of joins until it is ended. Everybody may read its id maps,
-// so it need not be dumpable if somebody else is root inside. But a plain user sees only dumpable
-// processes in a /proc with hidepid (proc(5)).
+// composeMember stays in the namespaces of joins until it is ended. If somebody else is root
+// inside, it need not be dumpable: everybody may read its id maps. But a plain user sees only
+// dumpable processes in a /proc with hidepid (proc(5)).
 func composeMember(joins []Join, protect, plain bool, o own) *launch {
 	l := newLaunch()
 	l.cross(crossing{own: o, user: true, protect: protect, top: launcher.FirstFileFD + launcher.FD(len(joins)), session: true})
@@ -393,10 +392,10 @@ func (c *Creation) procFiles() []procFile {
 	return files
 }
 
-// shield keeps what is inside from reaching the launcher, and from the keys of
-// who started it. Where root inside is not of this process's making, failing to
-// do so is fatal; elsewhere plain users may run into their quota of keys. What a filter keeps from asking for keys,
-// as in most containers, has none to be kept from: whatever is started has that filter.
+// shield keeps processes inside from reaching the launcher, and the keys of the user who started
+// it. If root inside may be somebody else, failing to do so is fatal. Otherwise a plain user may
+// run into the quota of keys. If a filter forbids asking for keys, as in most containers, there is
+// nothing to do: the started process has that filter, too.
 func (l *launch) shield(c crossing) {
 	if c.protect {
 		l.Prctl(unix.PR_SET_DUMPABLE, 0)
@@ -410,15 +409,15 @@ func (l *launch) shield(c crossing) {
 	}
 }
 
-// enter joins namespaces whose descriptors begin at first, as root of the user
-// namespace among them if there is one and keepIDs is not set. What is in a pid
-// namespace afterwards is a child (see setns(2)), but one of this process.
+// enter joins namespaces whose descriptors begin at first, as root of the user namespace among them
+// if there is one and keepIDs is not set. Only a child enters a pid namespace (see setns(2)). It is
+// made a child of this process.
 func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
 	if joinsType(joins, newUser) {
 		l.joinUser(joins, first, keepIDs)
 	} else {
 		l.join(joins, first)
-		if l.kept != nil && len(joins) > 0 { // only now: that the Set cannot be joined says more
+		if l.kept != nil && len(joins) > 0 { // only now: that the Set cannot be joined is the better error
 			l.Setgroups().When(l.kept)
 		}
 	}
@@ -426,7 +425,7 @@ func (l *launch) enter(joins []Join, first launcher.FD, keepIDs bool) {
 		child := l.on(unix.CLONE_NEWPID, l.Clone(unix.CLONE_PARENT|int(unix.SIGCHLD)))
 		l.Send(child).When(child)
 		l.ExitGroup(0).When(child)
-		l.Wait() // or what it reports could come before its id
+		l.Wait() // otherwise its reports could come before its id
 	}
 }
 
@@ -474,9 +473,8 @@ func (l *launch) join(joins []Join, first launcher.FD) {
 // is not mapped, there are no such ids, and exec would drop the capabilities: they are made ambient
 // then.
 func (l *launch) joinUser(joins []Join, first launcher.FD, keepIDs bool) {
-	// Supplementary groups go while this is allowed: outside for root, inside
-	// for others unless setgroups is denied there, when the kernel lets nobody
-	// drop them.
+	// Supplementary groups are dropped where this is allowed: outside for root, inside for others.
+	// If setgroups is denied inside, the kernel lets nobody drop them.
 	kept := l.Setgroups().Tolerate(unix.EPERM)
 	l.join(joins, first)
 	l.Setgroups().Tolerate(unix.EPERM).When(kept)

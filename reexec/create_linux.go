@@ -20,9 +20,9 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// nsLinks are the links in /proc/PID/ns, in the order of package gonso's types,
-// under which what a process has made is found: pid and time namespaces are for
-// its children.
+// nsLinks are the links in /proc/PID/ns to the namespaces that a process has made, in the order of
+// package gonso's types. New pid and time namespaces are for its children: they have links of their
+// own.
 var nsLinks = []struct {
 	typ  uint32
 	name string
@@ -32,14 +32,14 @@ var nsLinks = []struct {
 	{unix.CLONE_NEWUSER, "user"}, {unix.CLONE_NEWUTS, "uts"},
 }
 
-// beforeMaps is called between the making of namespaces and the writing of id
-// maps; tests hold a launch up here.
+// beforeMaps is called after namespaces are made, and before id maps are written. Tests make a
+// launch wait here.
 var beforeMaps = func(pid int) {}
 
 // Made has the new namespaces of Create. It belongs to the caller.
 type Made struct {
 	Files  []*os.File // one for each type in Creation.Unshare, in the order of the names of the types
-	Reaper *Reaper    // of a new pid namespace, else nil
+	Reaper *Reaper    // of a new pid namespace; nil if there is no new one
 
 	types []uint32 // of Files
 }
@@ -58,7 +58,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
 	}
-	runtime.LockOSThread() // what is looked at is of the thread that starts
+	runtime.LockOSThread() // the state looked at is the starting thread's
 	locked := true
 	unlock := func() {
 		if locked {
@@ -70,7 +70,7 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	c.by = newStarter(c.AtHome)
 	stays := c.Unshare&newPID != 0
 	if stays || c.Protect || joinsType(c.Join, newUser) {
-		c.by.know() // more than one thing is started
+		c.by.know() // more than one process is started
 	}
 	c.own = lookAtMaker(ctx, c.Protect)
 	if stays || c.Protect { // the launcher may get an empty root
@@ -86,9 +86,10 @@ func Create(ctx context.Context, c *Creation) (*Made, error) {
 	return createInOne(ctx, c, dumpable, unlock)
 }
 
-// createInTwo is for a launcher that has to be dumpable for a while where somebody else may be root:
-// he can then have all that it has. So it makes only what has files to be written, and has nothing
-// but that. Another one, which is not dumpable, makes the rest.
+// createInTwo is for a launcher that must be dumpable for a while where somebody else may be root.
+// That root can then take everything that the launcher has. So the launcher makes only the
+// namespaces with files to write, and has nothing else. A second launcher, which is not dumpable,
+// makes the rest.
 func createInTwo(ctx context.Context, c *Creation) (*Made, error) {
 	configured, rest := *c, *c
 	configured.Unshare = 0
@@ -120,7 +121,7 @@ func createInTwo(ctx context.Context, c *Creation) (*Made, error) {
 	return made, nil
 }
 
-// createInOne calls started once the launcher has started, or cannot.
+// createInOne calls started once the launcher has started, or has failed to start.
 func createInOne(ctx context.Context, c *Creation, dumpable bool, started func()) (*Made, error) {
 	name, stays := "gonso-create", c.Unshare&newPID != 0
 	if stays {
@@ -141,10 +142,10 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool, started func()
 	}
 	p, err := l.start(ctx, &by, &launcher.Cmd{
 		Args: []string{name},
-		// What opens nothing and executes nothing needs no streams of its own.
+		// A launcher that opens nothing and executes nothing does not need its own streams.
 		Stdin: end, Stdout: end, Stderr: end,
 		Files: append([]*os.File{end, proc}, files(c.Join)...),
-		Sys:   &syscall.SysProcAttr{Setsid: true}, // what is typed at the terminal is not for it
+		Sys:   &syscall.SysProcAttr{Setsid: true}, // text typed at the terminal is not for it
 	}, func() {
 		end.Close()
 		proc.Close()
@@ -174,7 +175,7 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool, started func()
 	}
 	switch {
 	case err != nil:
-	case errors.Is(werr, unix.ECHILD): // this program reaps whatever ends, as an init does
+	case errors.Is(werr, unix.ECHILD): // this program reaps every child, as an init does
 	case werr != nil:
 		err = fmt.Errorf("making namespaces: %w", werr)
 	case !state.Success():
@@ -187,13 +188,14 @@ func createInOne(ctx context.Context, c *Creation, dumpable bool, started func()
 	return made, nil
 }
 
-// creations are the launches that have been composed already. Nobody changes them.
+// creations are the launches that are composed already. Nobody changes them.
 var creations struct {
 	sync.Mutex
 	of map[creationKey]*launch
 }
 
-// creationKey is all that a launch depends on that joins nothing and is about no path or id.
+// creationKey is for a launch that joins nothing and is about no path or id. It has everything that
+// the launch depends on.
 type creationKey struct {
 	facts
 	types                                 uint32
@@ -201,10 +203,10 @@ type creationKey struct {
 	loopback, chrooted, dumpable, lasting bool
 }
 
-// maxCreations bounds what is kept: a program makes few kinds of Sets.
+// maxCreations bounds the launches that are kept: a program makes few kinds of Sets.
 const maxCreations = 64
 
-// creation is composeCreation, once for each kind.
+// creation is composeCreation, but composes each kind of launch only once.
 func creation(c *Creation, dumpable, lasting bool) *launch {
 	if len(c.Join) > 0 || len(c.Fresh) > 0 || c.OwnerUID != nil || c.Protect || c.own.inherited != nil {
 		return composeCreation(c, dumpable, lasting)
@@ -226,8 +228,8 @@ func creation(c *Creation, dumpable, lasting bool) *launch {
 	return l
 }
 
-// take receives what the launcher makes, has what configures it written, and lets
-// the launcher go on to its end.
+// take receives the namespaces that the launcher makes, gets their files written, and lets the
+// launcher go on to its end.
 func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sent *os.File, made *Made) error {
 	if l.forks {
 		if err := p.Follow(ctx); err != nil {
@@ -251,7 +253,7 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sen
 	}
 	err := p.Next(ctx)
 	if err == nil && stays {
-		err = p.Next(ctx) // one is the original's, one the init's
+		err = p.Next(ctx) // one Sync is the original's, one the init's
 	}
 	switch {
 	case err == nil && stays:
@@ -262,7 +264,7 @@ func (l *launch) take(ctx context.Context, c *Creation, p *launcher.Process, sen
 	return l.ended(p, "making namespaces", err)
 }
 
-// mailbox makes a socket to receive descriptors from, and the end to send them to.
+// mailbox makes a pair of sockets: one to receive descriptors from, and one to send them to.
 func mailbox() (receives, sends *os.File, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -271,7 +273,7 @@ func mailbox() (receives, sends *os.File, err error) {
 	return os.NewFile(uintptr(pair[0]), "mailbox"), os.NewFile(uintptr(pair[1]), "mailbox"), nil
 }
 
-// receive takes what the launcher has said that it has sent, all of it or nothing.
+// receive takes the descriptors that the launcher has reported to have sent: all of them, or none.
 func (m *Made) receive(sent *os.File, types uint32) error {
 	if types == 0 {
 		return nil
@@ -303,8 +305,8 @@ func (m *Made) add(typ uint32, f *os.File) {
 	m.Files, m.types = slices.Insert(m.Files, at, f), slices.Insert(m.types, at, typ)
 }
 
-// chrooted reports whether the root of this process is not that of a mount, as after
-// chroot(2). Kernels before 5.8 do not say. A thread may have another root.
+// chrooted reports whether the root of this process is not the root of a mount, as after chroot(2).
+// Kernels before 5.8 do not say. A thread may have another root.
 func chrooted() bool {
 	root, err := procfs.Link("self/root", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -316,8 +318,8 @@ func chrooted() bool {
 	return err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0
 }
 
-// writeMaps writes the maps, or has them written from inside the user namespace
-// that they are relative to.
+// writeMaps writes the maps. If they are relative to a joined user namespace, a launcher writes
+// them from inside it.
 func writeMaps(ctx context.Context, c *Creation, pid int) error {
 	for _, j := range slices.Backward(c.Join) { // the last one joined is the parent
 		if j.Type == unix.CLONE_NEWUSER {

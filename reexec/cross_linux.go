@@ -13,8 +13,8 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// What of this process crosses into a Set is decided here, once, for workers,
-// programs and what makes namespaces:
+// This table decides which state of this process crosses into a Set. It does so once, for workers,
+// programs and launchers that make namespaces:
 //
 //	what                          own Set                     somebody else's
 //	descriptors                   none but those named        none but those named
@@ -36,12 +36,12 @@ type crossing struct {
 	user    bool        // a user namespace is joined
 	protect bool        // somebody else may be root there
 	top     launcher.FD // the first descriptor that is not the launcher's
-	hold    bool        // wait, for somebody to move the launcher to its cgroup
+	hold    bool        // wait until somebody has moved the launcher to its cgroup
 
-	session bool // it has none of its own yet, and is to have one
+	session bool // it has no session of its own yet, and must get one
 	worker  bool
 
-	oomScoreAdj *int // that was asked for
+	oomScoreAdj *int // the one that was asked for
 }
 
 // ignorable are the signals that a program may have been started to ignore.
@@ -59,7 +59,7 @@ func (l *launch) cross(c crossing) {
 		l.Wait()
 	}
 	const path = "/proc/self/oom_score_adj" // path: launchers start at home, where self is right in every procfs
-	// While its files in /proc are its own.
+	// Before shield: until then, the launcher may write to its files in /proc.
 	switch {
 	case c.oomScoreAdj != nil:
 		l.of("OOMScoreAdj", func() {
@@ -80,7 +80,7 @@ func (l *launch) cross(c crossing) {
 	if c.session {
 		l.Setsid()
 	}
-	if !c.user { // joinUser knows when it is allowed there
+	if !c.user { // otherwise joinUser does it, when it is allowed
 		groups := l.Setgroups().Tolerate(unix.EPERM)
 		if c.grouped {
 			l.kept = groups
@@ -94,12 +94,12 @@ func (l *launch) cross(c crossing) {
 	for _, sig := range ignorable {
 		l.DefaultSignal(sig)
 	}
-	l.Prlimit(unix.RLIMIT_CORE, 0, 0) // those that are asked for come later
+	l.Prlimit(unix.RLIMIT_CORE, 0, 0) // limits that were asked for come later
 }
 
-// giveBack removes the capabilities that the launcher was lent, before it becomes a program. In
-// somebody else's Set other steps have done so, and below a user namespace no capability of outside
-// is left.
+// giveBack removes the lent capabilities of the launcher, before it becomes a program. In somebody
+// else's Set, other steps have done so. Below a user namespace, the launcher has no capabilities of
+// outside.
 func (l *launch) giveBack(o own, user, protect bool) {
 	if o.lent && !user && !protect {
 		l.ClearInheritable()
@@ -144,8 +144,8 @@ func (l *launch) emptyRoot(chrooted bool) {
 	from := l.Len()
 	l.Unshare(unix.CLONE_NEWNS)
 	if chrooted {
-		// The mount that the root is in may be shared with others, and has no path to change
-		// that by. So nothing is mounted on it.
+		// The mount that the root is in may be shared with others. Changing that takes a path, and
+		// no path leads to the mount. So nothing is mounted on it.
 		root := l.Fsmount("tmpfs")
 		l.Fchdir(root)
 		l.Chroot(".")
@@ -153,11 +153,12 @@ func (l *launch) emptyRoot(chrooted bool) {
 	} else {
 		l.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		l.Mount("none", "/", "tmpfs", flags, options)
-		l.Chdir("/..") // to what is mounted there; "/" is what is below
-		// The old root comes to lie on the new one (pivot_root(2)), to be taken from there.
-		// The first root of a system cannot be moved: it stays below, and what is taken is
-		// another directory. So it is where a filter forbids that, as that of Docker does (EPERM: who
-		// may mount, as above, may move the root).
+		l.Chdir("/..") // to the new mount; "/" is the directory below it
+		// pivot_root(2) puts the old root on top of the new one, and it is unmounted from there.
+		// The first root of a system cannot be moved: it stays below, and another empty mount is
+		// unmounted in its place. The same happens where a filter forbids pivot_root, as Docker's
+		// does. Only a filter gives EPERM here: a process that may mount, as above, may also move
+		// the root.
 		if l.forbids.pivotRoot {
 			l.Chroot(".")
 		} else {

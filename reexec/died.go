@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// DiedError says how a worker has ended that was not told to end.
+// DiedError says how a worker has ended although nobody told it to.
 type DiedError struct {
 	Status string   // as os.ProcessState prints it
-	Why    string   // what was found out about it, or ""
-	Stderr string   // what counts of what it printed, control characters escaped
+	Why    string   // the reason, as far as it was found out, or ""
+	Stderr string   // the important parts of its output, control characters escaped
 	Cause  error    // why this process ended it, or nil
 	Stuck  error    // why it could not be reaped although it was killed, or nil
 	Beside []string // the functions of the other calls that it ran, each once
@@ -35,7 +35,7 @@ func (e *DiedError) Error() string {
 		fmt.Fprintf(&b, "; it ran %s as well", list(e.Beside, 8))
 	}
 	switch s := strings.TrimSpace(e.Stderr); {
-	case e.crashed() && e.said.shown: // the trace is there to be read
+	case e.crashed() && e.said.shown: // the trace was shown already
 		b.WriteString("; it crashed:\n" + e.said.crash)
 		if e.said.where != "" {
 			b.WriteString("\nin " + e.said.where)
@@ -65,7 +65,7 @@ func (e *DiedError) Unwrap() []error {
 	return errs
 }
 
-// list names some of names.
+// list is a text with some of names.
 func list(names []string, most int) string {
 	names = slices.Clone(names)
 	if over := len(names) - most; over > 0 {

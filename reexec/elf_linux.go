@@ -6,21 +6,21 @@ import (
 	"io"
 )
 
-// elfInfo is what a launch wants to know of an executable. It is read by hand, as
-// package debug/elf would be most of what a program has of gonso.
+// elfInfo has the facts about an executable that a launch needs. They are read by hand: package
+// debug/elf would be larger than the rest of gonso in a program.
 type elfInfo struct {
 	machine uint16
-	interp  bool // it names a loader, to be found in the mount namespace: it is dynamically linked
+	interp  bool // it names a loader, which must be in the mount namespace: it is dynamically linked
 
 	loaderAt, loaderSize int64 // where the loader's path is in the file
 }
 
-// byteOrder is what an executable says of its byte order where that is this processor's.
+// byteOrder is the byte order field of an executable that has this processor's byte order.
 var byteOrder = binary.NativeEndian.AppendUint16(nil, 1)[1] + 1 // 1 little endian, 2 big endian
 
 var errNotELF = errors.New("it is not an executable of this system (ELF, in the byte order of this processor)")
 
-// elfClass is where the headers of a class have what is wanted; see elf(5).
+// elfClass has the places of the needed fields in the headers of a class; see elf(5).
 type elfClass struct {
 	headerSize, entrySize       int
 	atOffset, atSize, atEntries int
@@ -33,8 +33,8 @@ var elfClasses = map[byte]elfClass{
 	2: {64, 56, 32, 54, 56, 8, 32, binary.NativeEndian.Uint64},
 }
 
-// readELF reads the headers of an executable. Those of 32 bits are there for what a
-// processor of 64 bits executes as well.
+// readELF reads the headers of an executable. It knows headers of 32 bits, too: a processor of 64
+// bits may execute such programs.
 func readELF(r io.ReaderAt) (*elfInfo, error) {
 	const (
 		ptInterp          = 3

@@ -25,10 +25,11 @@ func Environment(protect bool) []string {
 	return env
 }
 
-// maxString is MAX_ARG_STRLEN, what a string may have that is passed to a program (execve(2)).
+// maxString is MAX_ARG_STRLEN: the size of the longest string that may be passed to a program
+// (execve(2)).
 const maxString = 128<<10 - 1
 
-// largeEnv says what is too large in an environment, by which E2BIG comes.
+// largeEnv says what is too large in an environment. It explains E2BIG.
 func largeEnv(env []string) string {
 	sum := 0
 	for _, kv := range env {

@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// What somebody else's worker prints may drive the terminal that it comes to: move the cursor, set
-// the title, answer as if it were typed (CVE-2003-0063 and its many siblings). Line feeds and tabs
-// are all that text needs.
+// The output of somebody else's worker may drive the terminal that shows it: move the cursor, set
+// the title, or answer as if somebody typed (CVE-2003-0063 and many more). Text needs no control
+// characters but line feeds and tabs.
 
-// appendEscaped appends b to dst, with escapes for all that is not text. Unless b is the end, rest
-// is the beginning of a character at the end of b.
+// appendEscaped appends b to dst, with escapes for bytes that are not text. Unless b is the end of
+// the stream, rest is an incomplete character at the end of b.
 func appendEscaped(dst, b []byte, end bool) (escaped, rest []byte) {
 	for len(b) > 0 {
 		if !end && !utf8.FullRune(b) {
@@ -34,7 +34,7 @@ func appendEscaped(dst, b []byte, end bool) (escaped, rest []byte) {
 	return dst, nil
 }
 
-// printable is the end of what was printed, of size bytes at most, as text.
+// printable is the end of an output as text, of size bytes at most.
 func printable(b []byte, size int) string {
 	escaped, _ := appendEscaped(nil, b, true)
 	if over := len(escaped) - size; over > 0 {
@@ -46,10 +46,10 @@ func printable(b []byte, size int) string {
 	return string(escaped)
 }
 
-// textOnly marks a writer to be given escapes for all that is not text.
+// textOnly marks a writer that must get escapes for bytes that are not text.
 type textOnly struct{ io.Writer }
 
-// escaping writes text to another writer, and all else as escapes. It is for one stream.
+// escaping writes text to another writer, and other bytes as escapes. It is for one stream.
 type escaping struct {
 	to   io.Writer
 	rest []byte // of a character, up to 3 bytes

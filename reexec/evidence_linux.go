@@ -18,7 +18,7 @@ type fileID struct{ dev, ino uint64 }
 
 func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
 
-// fileIDOf is the zero fileID if that of f is not known.
+// fileIDOf returns the fileID of f, or the zero fileID if it is not known.
 func fileIDOf(f *os.File) (id fileID) {
 	var st unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) == nil {
@@ -27,8 +27,9 @@ func fileIDOf(f *os.File) (id fileID) {
 	return id
 }
 
-// took tells of an end that came from a function which has executed another program: exec closes
-// the worker's socket. The process is still there, or nothing is known.
+// took reports that a function has executed another program, and that this has ended the
+// conversation: exec closes the worker's socket. The process still exists then. Otherwise nothing
+// is known.
 func (p *process) took() string {
 	d, err := procfs.Process(p.proc.Pid)
 	if err != nil {
@@ -44,7 +45,7 @@ func (p *process) took() string {
 		path := make([]byte, unix.PathMax)
 		n, _ := unix.Readlinkat(d.FD(), "exe", path)
 		other = string(path[:max(n, 0)])
-	} else { // who is not dumpable shows no more than this, and that is hidden in no other way
+	} else { // a process that is not dumpable shows only this, and nothing else hides the link
 		args, _ := d.ReadFile("cmdline", 1<<20)
 		other, _, _ = strings.Cut(args, "\x00")
 		if other == handshake.Name {
@@ -58,7 +59,7 @@ func (p *process) took() string {
 	return fmt.Sprintf("a function of it executed %s in its place, as execve(2) does; os/exec, or Set.Command, starts another process", text)
 }
 
-// why tells what is known of a worker's end that this process has not caused.
+// why says what is known about a worker's end that this process has not caused.
 func (p *process) why(state *os.ProcessState) string {
 	ws, ok := state.Sys().(syscall.WaitStatus)
 	if !ok || !ws.Signaled() {
@@ -74,7 +75,7 @@ func (p *process) why(state *os.ProcessState) string {
 	default:
 		return ""
 	}
-	// The limit goes by ticks, which are more than what is told here where the machine is shared.
+	// The limit counts ticks. On a shared machine they add up to more time than is reported here.
 	if limit := p.cpuLimit(); limit < 1<<31 {
 		if used := state.UserTime() + state.SystemTime(); used >= time.Duration(limit)*time.Second/2 {
 			return fmt.Sprintf("probably by the kernel: it had used %v of processor time, and its hard limit (RLIMIT_CPU) is %d s", used.Round(10*time.Millisecond), limit)

@@ -21,17 +21,17 @@ func Supported() error { return launcher.Supported() }
 // executable is the file of a program, opened before any namespace is entered.
 // Failures are not kept.
 type executable struct {
-	path   string // how it is named to people; opened at the first launch
+	path   string // its name in messages; opened at the first launch
 	self   bool   // it is this program
 	seal   bool   // execute a copy of it, even where nobody else is root
 	mu     sync.Mutex
 	file   *os.File // O_PATH
 	hidden *os.File // a sealed copy in memory, of hiddenMode
-	copied *os.File // one of openMode
-	elf    *elfInfo // what was found in it
+	copied *os.File // a sealed copy in memory, of openMode
+	elf    *elfInfo // what its ELF headers say
 }
 
-// name is that for people.
+// name is the program's name in messages.
 func (x *executable) name() string {
 	if x.self {
 		if path, err := os.Executable(); err == nil {
@@ -41,21 +41,21 @@ func (x *executable) name() string {
 	return x.path
 }
 
-// The modes of copies. One that nobody may read makes the kernel leave a process that
-// executes it undumpable wherever the owner is not mapped (fs/exec.c, would_dump).
+// The modes of copies. If nobody may read a copy, the kernel makes a process that executes it
+// undumpable wherever the owner is not mapped (fs/exec.c, would_dump).
 const (
 	hiddenMode = 0o111
 	openMode   = 0o555
 )
 
-// thisProgram is opened by a link that means the file that is running, whatever
-// has become of its path.
+// thisProgram is opened by a link to the running file. The link works even if the path names
+// another file now, or no file.
 var thisProgram = &executable{path: "/proc/self/exe", self: true} // path: for errors
 
-// open returns a descriptor of the program and what to do when the launch is
-// over. Where somebody else may be root inside, it is a sealed copy: they could
-// otherwise write to the host's file through /proc/PID/exe (CVE-2019-5736). So it is with copied, for
-// where the file itself may not be executed.
+// open returns a descriptor of the program and what to do when the launch is over. If somebody else
+// may be root inside, it is a sealed copy: otherwise that root could write to the host's file
+// through /proc/PID/exe (CVE-2019-5736). It is a sealed copy, too, if copied is set: the file
+// itself may not be executed then.
 func (x *executable) open(protect, copied bool) (f *os.File, done func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -86,7 +86,7 @@ func (x *executable) open(protect, copied bool) (f *os.File, done func(), err er
 	}
 	src, err := x.read()
 	if err != nil && !protect && !copied {
-		return x.file, keep, nil // what this user may not read he may execute all the same
+		return x.file, keep, nil // a user who may not read the file may still execute it
 	}
 	if err != nil {
 		return nil, nil, err
@@ -97,18 +97,19 @@ func (x *executable) open(protect, copied bool) (f *os.File, done func(), err er
 		return nil, nil, fmt.Errorf("a sealed copy of %s: %w", x.name(), err)
 	}
 	if !launcher.Sealed(f) {
-		// Where memfds may not be executed nothing can be sealed: each launch
-		// has a copy of its own, of no use to anybody once it was written to.
+		// Where memfds may not be executed, nothing can be sealed. So each launch has its own copy:
+		// nobody uses it again if somebody has written to it.
 		return f, func() { f.Close() }, nil
 	}
 	*cached = f
 	return f, keep, nil
 }
 
-// copyHelps reports whether a copy could be executed where the file was not: its mode lets somebody
-// execute it, as this process does or has done, but not root inside, who is another user outside and has no
-// rights to what belongs to ids that are not mapped (capable_wrt_inode_uidgid in kernel/capability.c).
-// Of this program the mount may have turned noexec since; that of others is respected.
+// copyHelps reports whether a copy could be executed where the file itself could not. The file's
+// mode must let somebody execute it, and this process must be allowed to or already run it. Root
+// inside may not be allowed to: it is another user outside, and has no rights to files of ids that
+// are not mapped (capable_wrt_inode_uidgid in kernel/capability.c). If this program's own mount has
+// become noexec since, a copy helps, too. For other programs, noexec is respected.
 func (x *executable) copyHelps() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -123,19 +124,19 @@ func (x *executable) copyHelps() bool {
 	return x.self || unix.Faccessat(fd, "", unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS) == nil
 }
 
-// ownersOnly reports whether not everybody may execute a file, whatever they are mapped to.
+// ownersOnly reports whether at most the owner and the group of a file may execute it.
 func ownersOnly(f *os.File) bool {
 	var st unix.Stat_t
 	return unix.Fstat(int(f.Fd()), &st) == nil && st.Mode&0o001 == 0
 }
 
-// onNoexec reports whether nothing is executed from where a file is.
+// onNoexec reports whether the mount of a file forbids to execute files.
 func onNoexec(f *os.File) bool {
 	var fsys unix.Statfs_t
 	return unix.Fstatfs(int(f.Fd()), &fsys) == nil && fsys.Flags&unix.ST_NOEXEC != 0
 }
 
-// find opens the file by what it is named.
+// find opens the file by its name.
 func (x *executable) find() (fd int, err error) {
 	if x.self {
 		return openOwnFile()
@@ -147,7 +148,7 @@ func (x *executable) find() (fd int, err error) {
 	return fd, nil
 }
 
-// openWithin is open for as long as ctx lets it be: the program's file may be on a file system
+// openWithin is open, but gives up when ctx is done: the program's file may be on a file system
 // that does not answer.
 func (x *executable) openWithin(ctx context.Context, protect, copied bool) (f *os.File, done func(), err error) {
 	if x.self {
@@ -176,7 +177,7 @@ func OpenSelf(protect, user bool) (f *os.File, done func(), err error) {
 			return f, done, nil
 		}
 	}
-	return f, done, err // and the kernel says what is wrong with it
+	return f, done, err // if anything is wrong with it, the kernel reports that
 }
 
 // NeedsCopy reports whether a program must be copied so that root inside, who may be another user
@@ -189,7 +190,7 @@ func NeedsCopy(exe *os.File) bool { return ownersOnly(exe) }
 func CopyExe(ctx context.Context, exe *os.File, protect bool) (f *os.File, done func(), err error) {
 	ctx, cancel := sys.WithTimeout(ctx, defaultStartTimeout, errSlow)
 	defer cancel()
-	// The caller may close his once this has returned.
+	// The caller may close its file once this has returned.
 	own, err := sys.DupFile(exe)
 	if err != nil {
 		return nil, nil, err
@@ -226,7 +227,7 @@ func copyExe(exe *os.File, protect bool) (*os.File, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, &os.PathError{Op: "exec", Path: x.path, Err: errNotRegular}
 	}
-	// exec asks for this right of the file, which a copy does not show.
+	// exec checks this right of the file. A copy has its own mode.
 	if err := unix.Faccessat(int(exe.Fd()), "", unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
 		return nil, &os.PathError{Op: "exec", Path: x.path, Err: err}
 	}
@@ -259,7 +260,7 @@ func CheckStatic(f *os.File) error {
 	return nil
 }
 
-// read opens what was opened, for reading.
+// read opens the program's open file once more, for reading.
 func (x *executable) read() (*os.File, error) {
 	fd, err := procfs.Reopen(int(x.file.Fd()), unix.O_RDONLY)
 	var pe *os.PathError
@@ -274,8 +275,7 @@ func (x *executable) read() (*os.File, error) {
 
 var errNotRegular = errors.New("it is not a regular file")
 
-// check refuses early what cannot be a program like this one. Its caller has
-// x.mu.
+// check refuses early a file that cannot be a program like this one. The caller holds x.mu.
 func (x *executable) check() error {
 	bad := func(err error) error { return &os.PathError{Op: "exec", Path: x.path, Err: err} }
 	var st unix.Stat_t
@@ -290,7 +290,7 @@ func (x *executable) check() error {
 	}
 	f, err := x.read()
 	if errors.Is(err, os.ErrPermission) {
-		return nil // it may be executable all the same
+		return nil // it may still be executable
 	}
 	if err != nil {
 		return err
@@ -328,7 +328,7 @@ func (x *executable) dynamic() bool {
 	return x.elf != nil && x.elf.interp
 }
 
-// close is for programs that only one Worker starts.
+// close closes the files of a program that only one Worker starts.
 func (x *executable) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -340,6 +340,6 @@ func (x *executable) close() {
 	}
 }
 
-// workerSysProcAttr gives the worker a session of its own: what is typed at the
-// terminal is for its parent, and nobody inside types there (CVE-2017-5226).
+// workerSysProcAttr gives the worker its own session. So text typed at the terminal goes to its
+// parent, and nobody inside can type there (CVE-2017-5226).
 func workerSysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

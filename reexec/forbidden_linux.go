@@ -13,7 +13,7 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// probes find out what is forbidden, each by a call that does nothing.
+// probes find out which calls are forbidden. Each makes a call that has no effect.
 var probes = []struct {
 	call *launcher.Probe
 	of   func(f *forbidden) *bool
@@ -26,14 +26,15 @@ var probes = []struct {
 	{launcher.ProbePivotRoot, func(f *forbidden) *bool { return &f.pivotRoot }},
 }
 
-// probed is what was found, by the filters that the thread had.
+// probed has the results so far. The key is the filters that the thread had.
 var probed struct {
 	sync.Mutex
 	known map[string]forbidden
 }
 
-// lookAtFilters finds out what the filters of the calling thread forbid; without a filter nothing is. It is a
-// launcher that tries, as a filter may kill who does. If none can be started, what follows says so.
+// lookAtFilters finds out which calls the filters of the calling thread forbid. Without a filter,
+// no call is forbidden. A launcher tries the calls, because a filter may kill the process that
+// makes them. If no launcher can be started, the launch that follows reports that.
 func lookAtFilters(ctx context.Context) (f forbidden) {
 	filters, err := filtersOfThread()
 	if err != nil || filters == "" {
@@ -55,10 +56,11 @@ func lookAtFilters(ctx context.Context) (f forbidden) {
 	return f
 }
 
-// filtersOfThread tells sets of filters apart, as far as the kernel does; "" is none. They only ever get more.
+// filtersOfThread names the thread's set of filters, as far as the kernel shows it; "" is no
+// filter. A thread can only get more filters.
 func filtersOfThread() (string, error) {
 	mode, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
-	if err == unix.EINVAL { // a kernel without any
+	if err == unix.EINVAL { // a kernel without filters
 		return "", nil
 	}
 	if err != nil || mode != unix.SECCOMP_MODE_FILTER {
@@ -72,12 +74,12 @@ func filtersOfThread() (string, error) {
 	return d.Filters()
 }
 
-// probe has launchers make the calls. One that is killed has come to the call that kills; another one
-// makes the rest.
+// probe has launchers make the calls. If a launcher is killed, it has made the call that kills.
+// Another launcher makes the rest of the calls.
 func probe(ctx context.Context) (f forbidden, err error) {
 	for rest := probes; len(rest) > 0; {
 		l := newLaunch()
-		l.Prctl(unix.PR_SET_DUMPABLE, 0) // no core of who is killed
+		l.Prctl(unix.PR_SET_DUMPABLE, 0) // a killed launcher leaves no core file
 		for _, p := range rest {
 			l.Send(l.Probe(p.call))
 		}
@@ -107,11 +109,11 @@ func probe(ctx context.Context) (f forbidden, err error) {
 	return f, nil
 }
 
-// farFD is a descriptor up to which it is not asked which are inherited: all are closed.
+// farFD: up to this descriptor, nobody asks which descriptors are inherited: all are closed.
 const farFD = 4096
 
-// inherited lists the descriptors that a child may inherit of this process. Another thread may be opening
-// some more, whose numbers are the lowest that are free.
+// inherited lists the descriptors that a child may inherit of this process. Another thread may open
+// more meanwhile. They get the lowest free numbers.
 func inherited() (fds []int) {
 	names, err := procfs.Names("self/fd")
 	if err != nil {

@@ -33,7 +33,7 @@ func frozen(cgroup *os.File) error {
 	return nil
 }
 
-// readIn reads a file of a cgroup, which is "" if there is none.
+// readIn reads a file of a cgroup. It returns "" if the file does not exist.
 func readIn(cgroup *os.File, name string) string {
 	var b []byte
 	_ = sys.OnFD(cgroup, func(dir int) error {
@@ -54,7 +54,7 @@ const freezeTimeout = time.Second
 
 // CloneInto calls start, which clones into a cgroup. A child that is frozen before its first exec
 // would block this thread (vfork), and all other threads that want to fork. The cgroup was checked
-// before. If a child is frozen all the same, CloneInto kills it.
+// before. If a child is still frozen, CloneInto kills it.
 func CloneInto(cgroup *os.File, start func() error) error {
 	if cgroup == nil {
 		return start()
@@ -107,7 +107,7 @@ func killUnexecuted(cgroup *os.File) (any bool) {
 	return any
 }
 
-// isChild reports whether pid is a child of this process. Once it is, it stays that until it is reaped.
+// isChild reports whether pid is a child of this process. A child stays a child until it is reaped.
 func isChild(pid int) bool {
 	const look = unix.WEXITED | unix.WNOHANG | unix.WNOWAIT | unix.WALL
 	return pid > 0 && unix.Waitid(unix.P_PID, pid, nil, look, nil) == nil

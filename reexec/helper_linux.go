@@ -8,24 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errSilent: nothing was heard of package init of the worker.
+// errSilent: package init of the worker has sent nothing.
 var errSilent = errors.New("it ended before it ran any Go code of package gonso")
 
-// helperError names the program that was to be the worker, and says whether it
-// can be one.
+// helperError names the program that should be the worker, and says whether it can be a worker.
 func helperError(path string, alive bool, cause error) error {
 	if alive {
 		return fmt.Errorf("%s: %w", path, cause)
 	}
-	// The words of ErrNotInitialized are about this program's main.
+	// The text of ErrNotInitialized is about this program's main.
 	return fmt.Errorf("%s: %w; is it a program that calls gonso.Init()? %w", path, cause,
 		Phrase(ErrNotInitialized, "(as far as is known, it did not)"))
 }
 
-// lacksLoader reports whether a launch failed, as far as can be known, because
-// the Set's mnt namespace has no loader, or not the libraries, for a dynamically
-// linked program (opencontainers/runc#4243). The kernel then says ENOENT, a
-// loader that misses something ends with status 127.
+// lacksLoader reports whether a launch failed, as far as can be known, because the Set's mnt
+// namespace has no loader, or not the libraries, for a dynamically linked program
+// (opencontainers/runc#4243). The kernel then answers ENOENT. A loader that misses a library ends
+// with status 127.
 func (w *Worker) lacksLoader(err error) bool {
 	if !joinsType(w.opts.Join, unix.CLONE_NEWNS) || w.opts.ForeignRoot && !w.opts.DynamicLoader {
 		return false
@@ -47,7 +46,7 @@ func (w *Worker) lacksLoader(err error) bool {
 	return w.exe.dynamic()
 }
 
-// checkLoader refuses a program, open as f, that would run a loader of somebody else's.
+// checkLoader refuses a program, open as f, that would run somebody else's loader.
 func (w *Worker) checkLoader(f *os.File) error {
 	if !w.opts.ForeignRoot || w.opts.DynamicLoader {
 		return nil

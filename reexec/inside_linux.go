@@ -15,14 +15,15 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// withMember calls f with the directory in /proc of a launcher that is where joins lead to, for what
-// only the files of a member show.
+// withMember calls f with the directory in /proc of a launcher in the namespaces of joins. It is
+// for facts that only the files of a member show.
 func withMember(ctx context.Context, joins []Join, protect bool, doing string, f func(d *procfs.Dir) error) error {
 	return visitMember(ctx, composeMember(joins, protect, os.Geteuid() != 0, lookAtOwn(ctx, false)), joins, doing, f)
 }
 
-// withShownMember is withMember for a /proc that shows a plain user none but what he may trace (hidepid in proc(5)).
-// Where somebody else may be root inside, the launcher then lets itself be looked at: it has given up all before.
+// withShownMember is withMember for a /proc that shows a plain user only processes that this user
+// may trace (hidepid in proc(5)). If somebody else may be root inside, the launcher then makes
+// itself dumpable: it has given up everything before.
 func withShownMember(ctx context.Context, joins []Join, protect bool, doing string, f func(d *procfs.Dir) error) error {
 	seen := true
 	err := withMember(ctx, joins, protect, doing, func(d *procfs.Dir) error {
@@ -63,15 +64,15 @@ func (l *launch) visit(ctx context.Context, cmd *launcher.Cmd, doing string, loo
 	}
 	defer p.Reap(exitTimeout)
 	defer p.Close()
-	defer p.Kill() // it waits, and has nothing left to do
+	defer p.Kill() // the launcher waits, and has nothing left to do
 	if err := p.Next(ctx); err != nil {
 		return l.ended(p, doing, err)
 	}
 	return look(p.Pid)
 }
 
-// Root opens the root directory of a process that joins the namespaces. It takes the right to trace
-// such a process.
+// Root opens the root directory of a process that joins the namespaces. The caller needs the right
+// to trace this process.
 func Root(ctx context.Context, joins []Join, protect bool) (root *os.File, err error) {
 	err = withMember(ctx, joins, protect, "joining the mnt namespace", func(d *procfs.Dir) (err error) {
 		root, err = d.Link("root")

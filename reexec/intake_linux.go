@@ -9,12 +9,12 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// What a worker sends is not trusted, and what it may take of this process has one bound for all its
-// calls in flight: the intake's. A frame is looked at by its header: nobody waits for it, or it is
-// larger than the result of its call can be, and nothing of it is read.
+// Frames of a worker are not trusted. The memory that they may take in this process has one bound
+// for all calls in flight: the intake's. The intake checks the header of a frame. If nobody waits
+// for the frame, or it is larger than the result of its call may be, its payload is not kept.
 type intake struct {
-	payloads *codec.Budget // what was received and not yet decoded
-	decoded  *codec.Budget // what is being decoded; its users wait for nobody else
+	payloads *codec.Budget // payloads that were received and not yet decoded
+	decoded  *codec.Budget // values that are being decoded; its users wait for nobody else
 
 	once sync.Once
 	shut chan struct{} // closed when the worker is to end
@@ -31,10 +31,10 @@ func newIntake() *intake {
 	}
 }
 
-// end wakes who waits for room.
+// end wakes the goroutines that wait for room.
 func (in *intake) end() { in.once.Do(func() { close(in.shut) }) }
 
-// admit is the gate of a worker's frames; who reads them calls it.
+// admit is the gate of a worker's frames. The goroutine that reads them calls it.
 func (p *process) admit(typ wire.FrameType, id uint64, length int) error {
 	switch typ {
 	case wire.Alive, wire.Ready: // small, and only comeUp takes them

@@ -16,40 +16,42 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Processes are started on threads that last as long as this program. What a worker is, it
-// gets SIGKILL when the thread that has started it ends (PR_SET_PDEATHSIG), however this
-// program ends, and whatever the worker waits for or is stopped by. Any other thread may
-// end while the program goes on: gonso ends threads itself.
+// Processes are started on threads that last as long as this program. A worker gets SIGKILL when
+// the thread that has started it ends (PR_SET_PDEATHSIG). This works however this program ends, and
+// even while the worker waits or is stopped. Any other thread may end while the program goes on:
+// gonso ends threads itself.
 //
-// A start may last: exec closes copies of all files that this program has open, and a file system of
-// somebody else's may not answer to that (FUSE_FLUSH). Nothing ends such a wait, so that the thread is
-// left behind in it, and another one takes what comes next.
+// A start may take long: exec closes copies of all files that this program has open, and somebody
+// else's file system may not answer to that (FUSE_FLUSH). Nothing ends this wait. So the thread is
+// left behind in it, and another thread takes the next start.
 var lasting struct {
 	sync.Mutex
 	work    chan func() (lasts bool)
 	threads int
-	over    atomic.Int64 // starts that are
+	over    atomic.Int64 // the number of starts that are over
 }
 
 const (
-	// maxLasting bounds the threads that are left behind. Beyond it, who wants to start something waits for one.
+	// maxLasting bounds the threads that are left behind. Beyond it, a start waits until one of
+	// them is free.
 	maxLasting = 16
-	// lastingPatience is for how long no start may be over before there is another thread.
+	// lastingPatience: if no start gets done for this long, another thread is made.
 	lastingPatience = 100 * time.Millisecond
 	// leavePatience is how long a start has before it is left behind, once its context is done.
 	leavePatience = 200 * time.Millisecond
 )
 
-// onLastingThread runs f on such a thread. When ctx is done and f does not end soon, it returns ctx's cause with
-// [sys.ErrLeftBehind]; what f gives later is handed to late. What f uses has to be given up by release,
-// which is called when f is over, or will not be called; but not if f says errElsewhere.
+// onLastingThread runs f on a lasting thread. When ctx is done and f does not end soon, it returns
+// ctx's cause with [sys.ErrLeftBehind], and hands a later result of f to late. release must free
+// everything that f uses. It is called when f is over, or will not be called. It is not called if f
+// returns errElsewhere.
 func onLastingThread[T any](ctx context.Context, f func() (T, error), release func(), late func(T)) (T, error) {
 	type result struct {
 		v   T
 		err error
 	}
 	var nothing T
-	var over atomic.Bool // one of the two was first
+	var over atomic.Bool // set by the first of the two: f, or the end of the wait
 	c := make(chan result, 1)
 	err := giveToLastingThread(ctx, func() (lasts bool) {
 		v, err := f()
@@ -74,7 +76,8 @@ func onLastingThread[T any](ctx context.Context, f func() (T, error), release fu
 		return r.v, r.err
 	case <-ctx.Done():
 	}
-	// The files that are given to a child are its own once it was made, which does not last: its exec does.
+	// A child has its own copies of its files once it is made. That is quick; its exec may take
+	// long.
 	patience := time.NewTimer(leavePatience)
 	defer patience.Stop()
 	select {
@@ -89,28 +92,29 @@ func onLastingThread[T any](ctx context.Context, f func() (T, error), release fu
 	return r.v, r.err
 }
 
-// errElsewhere is what f of onLastingThread answers if it has to run elsewhere, and has used nothing.
+// f of onLastingThread returns errElsewhere if it must run on another thread, and has used nothing.
 var errElsewhere = errors.New("to be run on another thread")
 
-// cautious is set once files of somebody else's may be open in this program.
+// cautious is set once somebody else's files may be open in this program.
 var cautious atomic.Bool
 
-// BeCautious says that files of somebody else may be open from now on. Each start then also takes
-// the waking of a thread.
+// BeCautious says that somebody else's files may be open from now on. Each start then also has to
+// wake a thread.
 func BeCautious() { cautious.Store(true) }
 
-// starter is the thread that a start is asked from. Its goroutine is locked to it while something is started, and not
-// while it waits for what was: a locked one pays two threads' waking for every wait.
+// starter is the thread that asks for a start. Its goroutine is locked to it while a process is
+// started, but not while it waits for that process: each wait of a locked goroutine wakes two
+// threads.
 type starter struct {
 	tid        int
 	privileges Privileges
-	err        error        // why they are not known
-	atHome     func() error // fails where what the calling thread starts would inherit what is not the program's
-	lasts      bool         // what it starts ends with the thread that starts it: no other will do
+	err        error        // why the privileges are not known
+	atHome     func() error // fails if a child of the calling thread would inherit anything that is not the program's
+	lasts      bool         // its process ends with the thread that starts it, which must be a lasting one
 }
 
-// newStarter is the calling thread, to which the caller is locked until it has started something. It has to know more
-// before it may be another one that starts.
+// newStarter returns the calling thread. The caller stays locked to it until the start is over.
+// Before another thread may start the process, know must be called.
 func newStarter(atHome func() error) *starter {
 	if atHome == nil {
 		atHome = filesAtHome
@@ -118,7 +122,7 @@ func newStarter(atHome func() error) *starter {
 	return &starter{tid: unix.Gettid(), atHome: atHome, err: errMoved}
 }
 
-// know looks at the privileges of the thread, which takes some fifty calls.
+// know looks at the privileges of the thread. It makes some fifty system calls.
 func (s *starter) know() {
 	if s.err == errMoved && unix.Gettid() == s.tid {
 		s.privileges, s.err = ThreadPrivileges()
@@ -127,14 +131,14 @@ func (s *starter) know() {
 
 // lookAtStarter looks at the calling thread.
 func lookAtStarter(atHome func() error) *starter {
-	runtime.LockOSThread() // in between
+	runtime.LockOSThread() // for the time of the look
 	defer runtime.UnlockOSThread()
 	s := newStarter(atHome)
 	s.know()
 	return s
 }
 
-// filesAtHome fails where what is looked up by a path, as a program to be started is, may be somebody else's.
+// filesAtHome fails if a path, such as a program's, may lead to somebody else's file.
 func filesAtHome() error {
 	if procfs.Away() {
 		return errAway
@@ -150,7 +154,7 @@ func (s *starter) isLikeThis() bool {
 	return err == nil && s.err == nil && now == s.privileges
 }
 
-// check fails if the calling thread is not to start anything for s.
+// check fails if the calling thread must not start anything for s.
 func (s *starter) check() error {
 	if unix.Gettid() != s.tid && !s.isLikeThis() {
 		return errMoved
@@ -158,9 +162,10 @@ func (s *starter) check() error {
 	return s.atHome()
 }
 
-// onThreadLike runs f on a thread with the starter's privileges: on the calling one as long as nothing can keep f waiting,
-// and that is at home, else by onLastingThread. If those have other privileges, as whoever is locked to the calling
-// thread may have wanted, f runs here, and lasts as long as that takes.
+// onThreadLike runs f on a thread with the starter's privileges. It is the calling thread if
+// nothing can keep f waiting and the thread is at home. Otherwise it is a lasting thread. If the
+// lasting threads have other privileges, f runs on the calling thread, without a bound: a caller
+// that is locked to the thread may have changed its privileges.
 func onThreadLike[T any](ctx context.Context, s *starter, f func() (T, error), release func(), late func(T)) (v T, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -192,7 +197,7 @@ func onThreadLike[T any](ctx context.Context, s *starter, f func() (T, error), r
 
 var errMoved = errors.New("threads of this program have different privileges, and the goroutine was moved to another one: lock it (runtime.LockOSThread)")
 
-// like reports whether the threads that last have the starter's privileges.
+// like reports whether the lasting threads have the starter's privileges.
 func (s *starter) like(ctx context.Context) bool {
 	_, err := onLastingThread(ctx, func() (struct{}, error) {
 		if !s.isLikeThis() {
@@ -203,7 +208,8 @@ func (s *starter) like(ctx context.Context) bool {
 	return err == nil
 }
 
-// giveToLastingThread has f run there, after an error not. f reports whether what it has started goes on.
+// giveToLastingThread makes a lasting thread run f. After an error, f does not run. f reports
+// whether it has started a process that goes on.
 func giveToLastingThread(ctx context.Context, f func() (lasts bool)) error {
 	work := lastingWork()
 	patience := time.NewTicker(lastingPatience)
@@ -222,7 +228,8 @@ func giveToLastingThread(ctx context.Context, f func() (lasts bool)) error {
 	}
 }
 
-// lastingWork is where the threads take their work from; there is at least one of them.
+// lastingWork returns the channel that the lasting threads take their work from. It makes sure that
+// there is at least one thread.
 func lastingWork() chan<- func() bool {
 	lasting.Lock()
 	defer lasting.Unlock()
@@ -243,22 +250,22 @@ func anotherLastingThread() {
 	}
 }
 
-// stuckStart says, as far as can be known, why a start is not over.
+// stuckStart says why a start is not over, as far as this program can know.
 func stuckStart(cause error) error {
 	return fmt.Errorf("starting a process: exec does not return, which closes a copy of every file that this program has open; "+
 		"probably the file system of one of them does not answer (FUSE): %w", errors.Join(cause, sys.ErrLeftBehind))
 }
 
-// Settle lets the calling thread enter the namespaces of this program, if it is in others. Package
+// Settle makes the calling thread enter the namespaces of this program, if it is in others. Package
 // gonso sets it: other code may have left threads of the pool elsewhere.
 var Settle = func() error { return nil }
 
-// settleTries bounds how many threads are tried that cannot be settled.
+// settleTries bounds how many threads are tried if they cannot be settled.
 const settleTries = 64
 
 func lastingThread(tries int) {
 	runtime.LockOSThread()
-	main := unix.Gettid() == os.Getpid() // which is others' as well
+	main := unix.Gettid() == os.Getpid() // other code may need the main thread
 	if main || tries < settleTries && Settle() != nil {
 		started := make(chan struct{})
 		go func() {
@@ -278,7 +285,7 @@ func lastingThread(tries int) {
 		if needed {
 			continue
 		}
-		// What it has started has ended: it need not last if there are others.
+		// No process needs this thread: it may end if there are others.
 		lasting.Lock()
 		if lasting.threads > 1 {
 			lasting.threads--

@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// said is what a worker has printed, as text of a bounded size.
+// said is the output of a worker, as text of a bounded size.
 type said struct {
 	text   string // its beginning, where it crashed, and its end; control characters escaped
 	crash  string // the lines in which the Go runtime says why it ended the worker, or ""
-	where  string // the function that it names first, or ""
-	inMain bool   // main had begun, by what it printed
-	shown  bool   // this program's standard error has all of it
+	where  string // the first function that crash names, or ""
+	inMain bool   // the output shows that main had begun
+	shown  bool   // this program's standard error has all of the output
 }
 
-// What is kept of a stream: its beginning, its end, and what follows the first and the last line that says
-// why a Go program crashes. The traces of thousands of goroutines may stand between that and the end
-// (hashicorp/terraform#26694).
+// These parts of a stream are kept: its beginning, its end, and the text after the first and the
+// last line that says why a Go program crashes. The traces of thousands of goroutines may stand
+// between such a line and the end (hashicorp/terraform#26694).
 const (
-	tailSize  = 8 << 10 // of all of it, as text
+	tailSize  = 8 << 10 // also the limit of the whole text
 	headSize  = 1 << 10
 	crashSize = 1536
 )
@@ -31,14 +31,14 @@ var crashMarks = []string{"panic: ", "fatal error: ", "runtime: ", "SIG", "unexp
 type lastWords struct {
 	n    int64 // bytes so far
 	head []byte
-	tail []byte // the last of them
+	tail []byte // the last bytes
 
 	first, last crashBlock
 	line        []byte // the beginning of a line, until it can be told whether it is marked
 	inLine      bool   // the rest of the line is of no interest
 }
 
-// crashBlock is a marked line and what follows it.
+// crashBlock is a marked line and the text after it.
 type crashBlock struct {
 	at int64 // where in the stream
 	b  []byte
@@ -59,7 +59,7 @@ func (l *lastWords) take(b []byte) {
 	}
 }
 
-// step looks for marks in the beginning of b, up to the end of a line, and says how much that was.
+// step looks for marks in b, up to the end of its first line, and returns how many bytes that was.
 func (l *lastWords) step(b []byte) (n int) {
 	if end := bytes.IndexByte(b, '\n'); end >= 0 {
 		b = b[:end+1]
@@ -94,7 +94,7 @@ func (l *lastWords) step(b []byte) (n int) {
 	return len(b)
 }
 
-// block is the one that is being filled, or nil.
+// block is the crashBlock that is being filled, or nil.
 func (l *lastWords) block() *crashBlock {
 	for _, c := range []*crashBlock{&l.first, &l.last} {
 		if c.filling() && c.at+int64(len(c.b)) == l.n {
@@ -104,7 +104,8 @@ func (l *lastWords) block() *crashBlock {
 	return nil
 }
 
-// markedLine reports whether a line, of which there may be more, begins with a mark, or may yet do so.
+// markedLine reports whether a line begins with a mark, or may yet do so: the rest of the line may
+// still come.
 func markedLine(line []byte) (marked, open bool) {
 	for _, m := range crashMarks {
 		switch {
@@ -117,7 +118,7 @@ func markedLine(line []byte) (marked, open bool) {
 	return marked, open && !marked
 }
 
-// words is what is left of the stream.
+// words returns the parts of the stream that were kept.
 func (l *lastWords) words() said {
 	w := said{text: l.text()}
 	final := &l.first
@@ -140,7 +141,7 @@ func (l *lastWords) text() string {
 		text string
 	}
 	var parts []part
-	const notes = 128 // what is said of the gaps takes less
+	const notes = 128 // the notes about gaps take less
 	at, room := int64(0), tailSize-notes
 	keep := func(from int64, b []byte) {
 		if from < at { // the part before has some of it
@@ -184,7 +185,8 @@ func gapNote(n int64) string { return fmt.Sprintf("\n[... %d bytes ...]\n", n) }
 // maxCrashLines is how many lines crashIn gives, the last ones.
 const maxCrashLines = 12
 
-// crashIn gives the lines before the trace, and the function on top of that which is none of the runtime's.
+// crashIn returns the lines before the trace, and the topmost function of the trace that is not the
+// runtime's.
 func crashIn(block string) (crash, where string) {
 	var lines []string
 	traced := false

@@ -18,8 +18,8 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
-// start starts the launcher on l, with the starter's privileges. What cmd uses is given up by release, also
-// if ctx is done before the launcher has started.
+// start starts the launcher on l, with the starter's privileges. release frees everything that cmd
+// uses, also if ctx is done before the launcher has started.
 func (l *launch) start(ctx context.Context, by *starter, cmd *launcher.Cmd, release func()) (*launcher.Process, error) {
 	return onThreadLike(ctx, by, func() (*launcher.Process, error) { return l.startHere(cmd) }, release, giveUp)
 }
@@ -31,7 +31,8 @@ func giveUp(p *launcher.Process) {
 	p.Reap(0)
 }
 
-// startHere starts the launcher on l, from a thread at home. It is lent the capabilities that it would not have otherwise.
+// startHere starts the launcher on l, from a thread at home. This process lends it the capabilities
+// that it would not have otherwise.
 func (l *launch) startHere(cmd *launcher.Cmd) (*launcher.Process, error) {
 	if l.refused != nil {
 		return nil, l.refused
@@ -48,15 +49,14 @@ func (l *launch) startHere(cmd *launcher.Cmd) (*launcher.Process, error) {
 	return launcher.Start(cmd)
 }
 
-// failure is the step that failed, if one did; the launcher has ended or is
-// about to.
+// failure returns the step that failed, if one did. The launcher has ended or is about to.
 func (l *launch) failure(p *launcher.Process) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return l.explain(p.Next(ctx))
 }
 
-// explain makes a LaunchError of a StepError, and nil of the launcher's plain end.
+// explain makes a LaunchError of a StepError. It returns nil for the launcher's plain end.
 func (l *launch) explain(err error) error {
 	var se *launcher.StepError
 	if !errors.As(err, &se) {
@@ -80,7 +80,7 @@ func noExecveat(errno unix.Errno) error {
 	return fmt.Errorf("%w: a filter of system calls (seccomp) forbids execveat, and by a path nothing is executed in a Set that somebody else made", errno)
 }
 
-// ended says why the launcher did not come to where it was waited for.
+// ended says why the launcher did not reach the step that this process waited for.
 func (l *launch) ended(p *launcher.Process, doing string, err error) error {
 	if stepErr := l.explain(err); stepErr != nil {
 		return stepErr
@@ -93,7 +93,7 @@ func (l *launch) ended(p *launcher.Process, doing string, err error) error {
 
 var errKilled = errors.New("the launcher was killed")
 
-// killed says what a launcher was killed by that is about to end.
+// killed says what has killed a launcher that is about to end.
 func killed(p *launcher.Process) error {
 	switch sig := p.KilledBy(exitTimeout); sig {
 	case 0:
@@ -105,9 +105,9 @@ func killed(p *launcher.Process) error {
 	}
 }
 
-// launch launches a worker and waits for it to come to Init. A dynamically linked
-// program that finds no loader in the Set's mnt namespace comes up outside of
-// that, for its calls to enter it.
+// launch launches a worker and waits for it to come to Init. A dynamically linked program may find
+// no loader in the Set's mnt namespace. Then the worker comes up outside of that namespace, and its
+// calls enter it.
 func (w *Worker) launch() (*process, error) {
 	if handshake.Pending() {
 		return nil, errSecondGeneration
@@ -130,8 +130,8 @@ func (w *Worker) launch() (*process, error) {
 	return p, err
 }
 
-// refusedFile reports whether a launch failed because the program's file may not be executed inside,
-// where a copy of it may.
+// refusedFile reports whether a launch failed because the program's file may not be executed
+// inside, although a copy of it may.
 func (w *Worker) refusedFile(err error) bool {
 	var le *LaunchError
 	return errors.As(err, &le) && (le.Op == "execve" || le.Op == "execveat") && errors.Is(le.Err, unix.EACCES) &&
@@ -149,7 +149,7 @@ func (w *Worker) launchCopy(perCall bool, refused error) (*process, error) {
 	return w.launchOnce(perCall)
 }
 
-// withoutCopy says what else was tried.
+// withoutCopy adds to the error why a copy was no help.
 func withoutCopy(refused, err error) error {
 	var le *LaunchError
 	if !errors.As(refused, &le) {
@@ -160,7 +160,7 @@ func withoutCopy(refused, err error) error {
 	return &both
 }
 
-// launchOnce is launch as told where the program comes up.
+// launchOnce is launch for a given place where the program comes up.
 func (w *Worker) launchOnce(perCall bool) (*process, error) {
 	ctx, cancel := w.startContext()
 	defer cancel()
@@ -172,7 +172,7 @@ func (w *Worker) launchOnce(perCall bool) (*process, error) {
 	if err != nil {
 		return nil, p.abandon(l, alive, err)
 	}
-	p.proc.Close() // the status pipe ended with exec
+	p.proc.Close() // exec has closed the status pipe
 	p.watchEnd()
 	p.mu.Lock()
 	p.since = w.now()
@@ -208,7 +208,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 	handshake.Mark(sock, perCall)
 	how, cmd := w.prepare(ctx, perCall, sock, exe)
 	cmd.Stdout, cmd.Stderr = stderrW, stderrW
-	// Then only the child has sock, and its end means the child's; so with stderrW.
+	// From then on only the child has sock and stderrW: when they are closed, the child has ended.
 	release := func() {
 		sock.Close()
 		stderrW.Close()
@@ -217,7 +217,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 	if err != nil {
 		conn.Close()
 		said := tail.stop()
-		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had its list
+		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had read its list
 			err = &DiedError{Stderr: said.text, said: said, Cause: err}
 		}
 		if errors.Is(err, unix.E2BIG) {
@@ -231,7 +231,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 	return p, s.launch, nil
 }
 
-// prepare says what the launcher is to be given.
+// prepare returns what to give to the launcher.
 func (w *Worker) prepare(ctx context.Context, perCall bool, sock, exe *os.File) (workerLaunch, *launcher.Cmd) {
 	env := w.opts.Env
 	if env == nil {
@@ -253,7 +253,7 @@ func (w *Worker) prepare(ctx context.Context, perCall bool, sock, exe *os.File) 
 	}
 }
 
-// comeUp follows the launch to where the worker is, and waits for Alive and Ready.
+// comeUp follows the launch until the process is the worker's, and waits for Alive and Ready.
 func (p *process) comeUp(ctx context.Context, l *launch) (alive bool, err error) {
 	if l.forks {
 		if err := p.proc.Follow(ctx); err != nil {
@@ -290,9 +290,9 @@ func (p *process) comeUp(ctx context.Context, l *launch) (alive bool, err error)
 	return true, nil
 }
 
-// abandon ends a process that did not come up, and says why: err is what comeUp said.
+// abandon ends a process that did not come up, and says why. err is the error of comeUp.
 func (p *process) abandon(l *launch, alive bool, err error) error {
-	// A step that was refused says more than the end of the connection that it led to.
+	// A refused step is the better error than the end of the connection that it led to.
 	timedOut, closed := errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ErrWorkerClosed)
 	stepErr := l.explain(err)
 	if stepErr == nil && !closed {
@@ -314,9 +314,9 @@ func (p *process) abandon(l *launch, alive bool, err error) error {
 	return err
 }
 
-// comeUpError tells apart, as far as can be known, why nobody answered. Package
-// init of the worker says that it is alive before main runs; only a worker that
-// did so can have forgotten Init. If this process has called it, so would have the worker.
+// comeUpError tells apart, as far as can be known, why nobody answered. Package init of the worker
+// says that it is alive before main runs; only a worker that did so can have forgotten Init. If
+// this process has called Init, the worker would have called it, too.
 func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *DiedError) error {
 	known := died.said.inMain
 	forgotten := known || !handshake.Initialized() && !died.crashed() && !strings.HasPrefix(died.Status, "signal: ")
@@ -343,5 +343,5 @@ func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *Die
 	return died
 }
 
-// errInInit: nothing says that main had begun.
+// errInInit: nothing shows that main had begun.
 var errInInit = errors.New("it ended before it came to gonso.Init(): in an init function of the program, or in what its main does before")

@@ -55,7 +55,7 @@ func composeLimits(joins []Join, protect bool, o own, names []string) *launch {
 	l.join(joins, launcher.FirstFileFD)
 	var opened []launcher.FD
 	for i, name := range names {
-		fd := first + launcher.FD(i) // all below are in use
+		fd := first + launcher.FD(i) // all lower descriptors are in use
 		l.OpenAs(fd, dir, name, unix.O_RDONLY|unix.O_CLOEXEC)
 		opened = append(opened, fd)
 	}

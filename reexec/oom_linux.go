@@ -12,17 +12,18 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// The kernel counts the processes that it kills for lack of memory: on the system (/proc/vmstat), and of
-// each cgroup (memory.events of cgroup v2, memory.oom_control of v1). It counts one before that is dead.
+// The kernel counts the processes that it kills because memory is short: on the system
+// (/proc/vmstat), and in each cgroup (memory.events of cgroup v2, memory.oom_control of v1). It
+// counts a process before that process is dead.
 
-// oomCount is what was counted at some time.
+// oomCount has the counts at some time.
 type oomCount struct {
 	system, group int64  // -1 if it is not known
-	file          string // where group is from
+	file          string // the file that group was read from
 	at            time.Time
 }
 
-// oomFresh is how long a reading does for the workers that come up.
+// oomFresh is how long a reading is used for workers that come up.
 const oomFresh = time.Second
 
 var oomLast = struct {
@@ -38,7 +39,7 @@ func countOOM(cgroup string) oomCount {
 		return c
 	}
 	c := readOOM(cgroup)
-	if cgroup == "" { // others come and go
+	if cgroup == "" { // other cgroups come and go
 		oomLast.of[cgroup] = c
 	}
 	return c
@@ -91,7 +92,7 @@ func oomFiles(cgroup, own string) (files []string) {
 	return files
 }
 
-// countIn finds the number behind a name at the beginning of a line, or gives -1.
+// countIn returns the number after a name at the beginning of a line, or -1.
 func countIn(text, name string) int64 {
 	for line := range strings.Lines(text) {
 		if v, ok := strings.CutPrefix(line, name+" "); ok {
@@ -103,7 +104,7 @@ func countIn(text, name string) int64 {
 	return -1
 }
 
-// since says what a SIGKILL meant, by what was counted since then.
+// since explains a SIGKILL by the processes that were counted since then.
 func (c *oomCount) since(now oomCount) string {
 	switch {
 	case c.group >= 0 && now.file == c.file && now.group > c.group:

@@ -13,9 +13,10 @@ import (
 	"github.com/gonso/gonso/internal/procfs"
 )
 
-// openOwnFile opens the file of this program, which /proc/self/exe is. But that is a loader where the program was
-// started as its argument: ld-linux.so ./program. Then /proc/self/maps tells the file that this code is mapped from. In
-// a program that loads Go as a shared library it would be that library.
+// openOwnFile opens the file of this program. Usually /proc/self/exe is this file. But it is the
+// loader if the program was started as the loader's argument: ld-linux.so ./program. Then
+// /proc/self/maps has the file that this code is mapped from. In a program that loads Go as a
+// shared library, that file would be the library.
 func openOwnFile() (fd int, err error) {
 	fd, err = procfs.Link("self/exe", unix.O_PATH)
 	if err != nil {
@@ -62,7 +63,7 @@ func isLoader(name string) bool {
 
 var errReplaced = errors.New("the file was replaced since it was started")
 
-// linkOf is where a link of this process leads, in words.
+// linkOf returns the target of a link of this process, as text.
 func linkOf(name string) (string, error) {
 	dir, base, _ := strings.Cut(name, "/")
 	fd, err := procfs.Open(dir, unix.O_PATH|unix.O_DIRECTORY)
@@ -92,7 +93,7 @@ func mappedFrom(maps string, addr uint64) (path string, ino uint64) {
 		ino, _ = strconv.ParseUint(f[4], 10, 64)
 		path = strings.ReplaceAll(strings.TrimLeft(f[5], " "), `\012`, "\n")
 		if !strings.HasPrefix(path, "/") {
-			return "", 0 // not a file's
+			return "", 0 // not mapped from a file
 		}
 		return path, ino
 	}

@@ -28,20 +28,20 @@ type process struct {
 	oom    oomCount // from before it ran
 
 	since    time.Time // when it came up
-	answered bool      // a call, ever; belongs to who reads
+	answered bool      // whether it has ever answered a call; belongs to the goroutine that reads
 
 	mu      sync.Mutex
 	calls   map[uint64]*call // in flight
 	lastID  uint64
 	entered int       // calls counted by enter and not yet left
-	left    time.Time // when the last one was
+	left    time.Time // when the last call was left
 	retired bool
 	idle    *time.Timer
-	cause   error // why this process ended it, once it did
+	cause   error // why this process ended the worker; nil if it did not
 	killed  time.Time
 
 	pidfd *os.File      // of the worker, or nil
-	ended chan struct{} // closed when it was reaped, or cannot be
+	ended chan struct{} // closed when the worker was reaped, or cannot be
 }
 
 func newProcess(w *Worker, conn *wire.Conn, proc *launcher.Process, stderr *stderrTail) *process {
@@ -67,7 +67,7 @@ func (p *process) read() (more bool) {
 	return err == nil
 }
 
-// enter counts a call, unless the worker takes none any more.
+// enter counts a call, unless the worker takes no more calls.
 func (p *process) enter() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,7 +78,7 @@ func (p *process) enter() bool {
 	return true
 }
 
-// isolate counts the one call that the worker takes. Nobody else knows it yet.
+// isolate counts the one call that the worker takes. Nobody else knows the worker yet.
 func (p *process) isolate() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,8 +108,8 @@ func (p *process) retire() (already bool) {
 	return already
 }
 
-// idleEnd ends the worker if it is time, and else comes again. Setting the timer
-// anew for each call would wake a thread for each.
+// idleEnd ends the worker if it has been idle for long enough. Otherwise it runs again later.
+// Setting the timer anew for each call would wake a thread for each call.
 func (p *process) idleEnd() {
 	p.mu.Lock()
 	if p.retired {
@@ -136,7 +136,7 @@ func (p *process) idleEnd() {
 func (p *process) watchEnd() {
 	fd, err := unix.PidfdOpen(p.proc.Pid, unix.O_NONBLOCK) // PIDFD_NONBLOCK
 	if err != nil {
-		return // it is gone, or a filter of system calls hides them
+		return // the worker is gone, or a filter of system calls hides pidfds
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
 	p.pidfd = f
@@ -150,7 +150,7 @@ func (p *process) watchEnd() {
 			})
 		}
 		if err == nil {
-			p.conn.Shutdown() // read gives what has come, and then the end
+			p.conn.Shutdown() // read returns the frames that have come, and then the end
 			p.turns.hurry()
 		}
 	}()
@@ -184,11 +184,11 @@ func (p *process) shutdown() {
 		t.Stop()
 	}()
 	for _, c := range calls {
-		go c.sendEnd(wire.Cancel) // it may not read
+		go c.sendEnd(wire.Cancel) // the worker may not read
 	}
 }
 
-// kill ends the worker for a reason that its callers are told.
+// kill ends the worker. Its callers get cause as the reason.
 func (p *process) kill(cause error) {
 	if p.owner.isFrozen() {
 		cause = fmt.Errorf("%w: %w", cause, ErrFrozen)
@@ -200,7 +200,7 @@ func (p *process) kill(cause error) {
 	p.mu.Unlock()
 	p.intake.end()
 	p.proc.Kill()
-	// Its end is seen, unless the kernel does not let go of it.
+	// The reader sees the worker's end, unless the kernel does not end the worker.
 	time.AfterFunc(sys.KillTimeout, func() {
 		p.conn.Shutdown()
 		p.turns.hurry()
@@ -212,7 +212,7 @@ func (p *process) end(err error) {
 	told := p.retire()
 	var cause error
 	if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
-		// It does not keep to the protocol, and is not asked again.
+		// The worker does not keep to the protocol, and gets no more calls.
 		cause = err
 		p.kill(err)
 	}
@@ -256,7 +256,7 @@ const minReap = 100 * time.Millisecond
 
 var errLingers = errors.New("its ends of the connection were closed, but it did not end, so it was killed")
 
-// reap waits for the worker's end, which is due, and for what it printed.
+// reap waits for the worker's end, which is due, and for its output.
 func (p *process) reap(cause error) *DiedError {
 	byItself := exitTimeout
 	p.mu.Lock()

@@ -16,8 +16,8 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Program is a program of the user. It is started in namespaces and takes the place of the
-// launcher, with no process in between.
+// Program is a user's program. It is started in namespaces and takes the place of the launcher,
+// with no process in between.
 type Program struct {
 	Join    []Join
 	Protect bool // as for Creation
@@ -32,7 +32,7 @@ type Program struct {
 
 	Dir, Chroot string     // inside; empty leaves them
 	DirFile     *os.File   // in place of Dir, from outside; belongs to the caller
-	KeepDir     string     // without any of these: the working directory, if it is there inside
+	KeepDir     string     // if none of the three is set: the working directory, if it exists inside
 	Files       []*os.File // the program's descriptors from 3 on; nil ones are closed
 
 	// KeepSession leaves the program the session of this process, even if somebody else may be root
@@ -53,10 +53,11 @@ type Program struct {
 	Cgroup          *os.File
 
 	own    own
-	raised []Rlimit // those of Rlimits that take privilege
+	raised []Rlimit // the Rlimits that need a privilege
 	bound  uint64   // the bounding set that the launcher has when it becomes the program
-	// manyFiles is the hard limit of open files, if the program's may be above the soft one: that is what
-	// package exec goes by, as Go programs raise the one to the other and take it back for what they execute.
+	// manyFiles is the hard limit of open files, if the program's descriptors may be above the soft
+	// limit. Package exec goes by the hard limit, too: a Go program raises its soft limit to the
+	// hard one, and puts it back in the programs that it executes.
 	manyFiles uint64
 }
 
@@ -125,17 +126,17 @@ func (g *Program) Prepare(ctx context.Context) (*Prepared, error) {
 	return &Prepared{l.Path, l.Files, attr, g, steps, l}, nil
 }
 
-// permitted are the capabilities that the launcher has: what was lent, or root's.
+// permitted are the capabilities that the launcher has: the lent ones, or root's.
 func permitted(lent sys.CapSet) sys.CapSet {
 	if lent != 0 {
 		return lent
 	}
-	caps, _ := sys.ThreadCaps() // without, there are none to keep
+	caps, _ := sys.ThreadCaps() // if it fails, there are no capabilities to keep
 	return caps.Permitted
 }
 
-// moved reports whether the launcher is moved to the cgroup, and waits for that, as a filter hides clone3, which would
-// make it there.
+// moved reports whether the launcher must wait until it is moved to the cgroup. clone3 would make
+// it there, but a filter may forbid that call.
 func (g *Program) moved() bool { return g.Cgroup != nil && g.own.forbids.clone3 }
 
 // Close releases the files for the start.
@@ -143,7 +144,7 @@ func (p *Prepared) Close() { p.launcher.Close() }
 
 // Follow waits until the program has taken the place of the launcher, and returns the program's
 // process. In a pid namespace this is another process than the started one. After an error it
-// returns the process that is left, to be killed and waited for.
+// returns the process that is left: the caller must kill it and wait for it.
 func (p *Prepared) Follow(ctx context.Context, started *os.Process) (*os.Process, error) {
 	l, err := p.launcher.Started(started)
 	if err != nil {
@@ -195,14 +196,14 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 	}
 }
 
-// SearchError says that a program was not found at any Place. It matches exec.ErrNotFound. For a
-// Place with another error of the kernel it also matches that error.
+// SearchError says that a program was not found at any Place. It matches exec.ErrNotFound. If the
+// kernel gave another error for a Place, it also matches that error.
 type SearchError struct {
 	Name   string
 	Places []Place
 }
 
-// Place is a path that was tried, and the error of the kernel.
+// Place is a path that was tried, and the kernel's error.
 type Place struct {
 	Path string
 	Err  unix.Errno
@@ -243,10 +244,10 @@ func (e *SearchError) Unwrap() []error {
 	return errs
 }
 
-// outside reports whether paths are those of this process's mounts while somebody else is root of the
-// user namespace: he may have interpreters there (binfmt_misc, Linux 6.7), which he
-// opened in his own mounts and which would run in these. Then the file is
-// executed by a descriptor that exec closes, which the kernel gives to no interpreter.
+// outside reports whether paths lead to this process's mounts while somebody else is root of the
+// user namespace. That root may have registered interpreters there (binfmt_misc, Linux 6.7). They
+// come from that root's own mounts, and would run in these. So the file is executed by a descriptor
+// that exec closes: the kernel gives that to no interpreter.
 func (g *Program) outside() bool {
 	return g.Protect && g.Exe == nil && joinsType(g.Join, newUser) && !joinsType(g.Join, unix.CLONE_NEWNS)
 }
@@ -254,8 +255,8 @@ func (g *Program) outside() bool {
 const handedOn = "it is there, but the kernel would hand it to an interpreter, and the Set's user namespace is somebody else's, " +
 	"who may have registered one (binfmt_misc); of a script, run the interpreter by its own name"
 
-// composeProgram joins namespaces and becomes the program. Its descriptors are
-// those of the namespaces, its files, and the executable if there is one.
+// composeProgram joins namespaces and becomes the program. Its descriptors are the namespaces, its
+// files, and the executable if there is one.
 func composeProgram(g *Program, own uint64) *launch {
 	l := newLaunch()
 	user := joinsType(g.Join, newUser)
@@ -268,13 +269,13 @@ func composeProgram(g *Program, own uint64) *launch {
 		top++
 	}
 	raise, putBack := func() {}, func() {}
-	if g.manyFiles > 0 { // first: whatever is opened on the way comes behind the files
+	if g.manyFiles > 0 { // first: descriptors that later steps open come after the files
 		limit := l.Keep(unix.RLIMIT_NOFILE, g.manyFiles)
 		raise, putBack = limit.Raise, limit.PutBack
 	}
 	raise()
 	if g.limits(unix.RLIMIT_NOFILE) {
-		raise = func() {} // it is the program's, and may not be had again
+		raise = func() {} // the limit is the program's, and once it is lowered nothing may raise it again
 		putBack = func() {}
 	}
 	putBack = l.limitLast(g, putBack)
@@ -283,9 +284,9 @@ func composeProgram(g *Program, own uint64) *launch {
 	l.limitFirst(g)
 	l.enter(g.Join, launcher.FirstFileFD, g.KeepIDs)
 	if leads && (l.forks || !g.Protect) {
-		l.of("Setsid", func() { l.Setsid() }) // here, for what is in a pid namespace is a child
+		l.of("Setsid", func() { l.Setsid() }) // only here: in a pid namespace the program is a child
 	}
-	if g.Setpgid && (g.Setsid || !leads) { // who leads a session has a group already
+	if g.Setpgid && (g.Setsid || !leads) { // a session's leader has its own group already
 		l.of("Setpgid", func() { l.Setpgid() })
 	}
 	if g.Chroot != "" {
@@ -295,7 +296,7 @@ func composeProgram(g *Program, own uint64) *launch {
 		own = allCaps
 	}
 	if g.KeepDir != "" {
-		l.TryChdir(g.KeepDir) // before become: what is inherited takes no permission
+		l.TryChdir(g.KeepDir) // before become: an inherited directory needs no permission
 	}
 	l.giveBack(g.own, user, g.Protect)
 	l.become(g, own)
@@ -308,7 +309,7 @@ func composeProgram(g *Program, own uint64) *launch {
 	case g.DirFile != nil:
 		l.of("DirFile", func() { l.paths[l.Fchdir(dir).Index()] = g.DirFile.Name() })
 	case g.Chroot != "":
-		l.Chdir("/") // what was opened may be another mount's
+		l.Chdir("/") // an open directory may be on another mount
 	}
 	if g.DirFile != nil {
 		l.Close(dir)
@@ -354,10 +355,10 @@ func composeProgram(g *Program, own uint64) *launch {
 
 // become takes on the ids and capabilities that were asked for.
 //
-// Who is not root afterwards has the ambient capabilities and no others, from here on: the kernel
-// takes them away with the last id 0 (capabilities(7)), but not where 0 is not mapped, which no
-// process had then, and joinUser has made all capabilities ambient. What is looked up from here on
-// is looked up with those ids, as by os/exec.
+// A process that is not root afterwards has only the ambient capabilities asked for, from here on.
+// The kernel takes away the others with the last id 0 (capabilities(7)). It does not do so where 0
+// is not mapped: the process never had that id, and joinUser has made all capabilities ambient.
+// From here on, paths are looked up with the new ids, as by os/exec.
 func (l *launch) become(g *Program, own uint64) {
 	if g.Capabilities != nil {
 		l.bound(g.Capabilities.Bounding, g.bound)
@@ -394,8 +395,8 @@ func (l *launch) become(g *Program, own uint64) {
 	}
 }
 
-// arrange makes files the program's descriptors from 3 on, and closes the rest,
-// but for the executable and the status pipe, which exec closes.
+// arrange makes files the program's descriptors from 3 on, and closes the rest. exec closes the
+// executable and the status pipe.
 func (l *launch) arrange(joins int, files []*os.File, hasExe bool) (exe launcher.FD) {
 	exe = launcher.FirstFileFD + launcher.FD(joins+len(files))
 	top := exe

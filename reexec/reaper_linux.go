@@ -21,8 +21,8 @@ type Reaper struct {
 	group int               // of processes, which the original leads
 
 	watched sync.Once
-	gone    chan struct{} // closed when pid 1 has ended, or err is set
-	err     error         // why that cannot be told
+	gone    chan struct{} // closed when pid 1 has ended, or when err is set
+	err     error         // why the end of pid 1 cannot be told
 }
 
 // Close ends the Reaper, and so all processes in its pid namespace. Nothing can be started there
@@ -32,7 +32,7 @@ func (r *Reaper) Close() error {
 	err := r.p.CloseControl()
 	go func() {
 		r.watched.Do(r.watch) // later the original may be gone, and pid 1 not
-		r.p.Reap(exitTimeout) // it may be stopped, and then does not see that
+		r.p.Reap(exitTimeout) // it may be stopped, and then does not see the closed pipe
 		reapOrphans(r.group)
 	}()
 	return err
@@ -45,7 +45,7 @@ func (r *Reaper) Gone() <-chan struct{} {
 	return r.gone
 }
 
-// Err is for when the channel of Gone is closed.
+// Err may be called once the channel of Gone is closed.
 func (r *Reaper) Err() error { return r.err }
 
 func (r *Reaper) watch() {
@@ -62,7 +62,7 @@ func (r *Reaper) watch() {
 	}()
 }
 
-// open returns a pidfd of the pid 1, or nil if that has been reaped.
+// open returns a pidfd of the pid 1, or nil if the pid 1 has been reaped.
 func (r *Reaper) open() (init *os.File, err error) {
 	herr := r.p.WithHandle(func(handle uintptr) {
 		if init, err = onlyChild(int(handle)); init == nil {
@@ -75,8 +75,8 @@ func (r *Reaper) open() (init *os.File, err error) {
 	return init, errors.Join(herr, err)
 }
 
-// onlyChild opens the child of a process, nil if it has none. The id of the child comes from this
-// process's procfs: the parent may be in another pid namespace, and cannot tell it.
+// onlyChild opens the child of a process. It returns nil if there is no child. The id of the child
+// comes from this process's procfs: the parent may be in another pid namespace, and cannot tell it.
 func onlyChild(parent int) (*os.File, error) {
 	dir, err := procfs.ProcessOf(parent)
 	if err != nil {
@@ -100,7 +100,8 @@ func onlyChild(parent int) (*os.File, error) {
 		return nil, os.NewSyscallError("pidfd_open", err)
 	}
 	f := os.NewFile(uintptr(fd), "init")
-	// It was the child's if that is still there, and if ids here are those of the procfs.
+	// The pidfd is the child's if the child is still there, and if ids mean here what they mean in
+	// the procfs.
 	again, _ := children()
 	if d, err := procfs.ProcessOf(fd); err == nil {
 		d.Close()
@@ -112,15 +113,16 @@ func onlyChild(parent int) (*os.File, error) {
 	return nil, procfs.ErrForeign
 }
 
-// endedByItself is nil if the process of a pidfd has ended after its child. A signal may have ended it
-// before. With none of that, why says why the child was not found.
+// endedByItself returns nil if the process of a pidfd has ended by itself, and so after its child.
+// A signal may have ended it before its child. If it has not ended, why says why the child was not
+// found.
 func endedByItself(pidfd int, why error) error {
 	for end := time.Now().Add(exitTimeout); ; time.Sleep(time.Millisecond) {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PIDFD, pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		switch {
 		case err == unix.EINTR:
-		case err == unix.ECHILD: // this program reaps whatever ends
+		case err == unix.ECHILD: // this program reaps every child
 			return nil
 		case err != nil:
 			return os.NewSyscallError("waitid", err)
@@ -157,9 +159,10 @@ func untilEnd(pidfd *os.File) error {
 	return errors.Join(err, perr)
 }
 
-// reapOrphans reaps the init of a pid namespace whose original has ended first, if it has become a child of this
-// process, as orphans do whose ancestor is pid 1 or a subreaper (prctl(2)). It is in the group of the original, whose
-// number nobody else has as long as it is there; it ends by itself.
+// reapOrphans reaps the init of a pid namespace if its original has ended first and the init is a
+// child of this process now. Orphans become children of an ancestor that is pid 1 or a subreaper
+// (prctl(2)). The init is in the process group of the original. No other group has that number as
+// long as the init exists. The init ends by itself.
 func reapOrphans(group int) {
 	if !launcher.TakesOrphans() {
 		return
@@ -168,7 +171,7 @@ func reapOrphans(group int) {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PGID, group, &info, unix.WEXITED|unix.WNOHANG, nil)
 		if err != nil && err != unix.EINTR {
-			return // there is none (ECHILD)
+			return // there is no such child (ECHILD)
 		}
 	}
 }

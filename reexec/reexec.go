@@ -22,7 +22,7 @@ type Join struct {
 	MayFail, Again bool
 }
 
-// CLONE_NEW* of the types that launches are different for.
+// CLONE_NEW* of the types that make a difference to launches.
 const (
 	newUser = 0x10000000
 	newPID  = 0x20000000
@@ -34,13 +34,13 @@ func joinsType(joins []Join, typ uint32) bool {
 
 // Creation says which namespaces Create makes and how.
 type Creation struct {
-	Join    []Join // first: the new ones are owned by and made from these
+	Join    []Join // joined first; the new namespaces are owned by these, and made from them
 	Unshare uint32 // CLONE_NEW*
 	// UIDMap and GIDMap are written as they are. An empty one is not written. If Join has a user
 	// namespace, they are relative to it.
 	UIDMap, GIDMap string
 	DenySetgroups  bool
-	OwnerUID       *uint32 // of a new user namespace; nil is the launcher's own effective uid
+	OwnerUID       *uint32 // owner of a new user namespace; nil is the launcher's own effective uid
 	ClockOffsets   string  // for timens_offsets of a new time namespace, or empty
 	Propagation    uintptr // MS_* flags for /, or 0 to leave it
 	Fresh          []Fresh // mounted in the new mnt namespace, in the end
@@ -52,8 +52,8 @@ type Creation struct {
 	UIDMapTool, GIDMapTool string
 
 	// AtHome returns an error if a child of the calling thread would inherit namespaces that are
-	// not this program's. Then another thread with the same privileges starts the process, or none
-	// does. Nil looks at the mnt namespace and the root alone.
+	// not this program's. Then another thread with the same privileges starts the process. If there
+	// is no such thread, Create fails. Nil checks the mnt namespace and the root only.
 	AtHome func() error
 
 	by       *starter
@@ -64,10 +64,10 @@ type Creation struct {
 // Fresh is a file system that shows namespaces, "proc" or "sysfs", to be mounted on a directory.
 type Fresh struct{ FS, Dir string }
 
-// own is what of this process decides about the steps.
+// own is the state of this process that decides about the steps.
 type own struct {
 	facts
-	inherited []int // descriptors that a launcher may have of this process, if it cannot close a range
+	inherited []int // this process's descriptors that a launcher may have, if it cannot close a range
 }
 
 type facts struct {
@@ -76,14 +76,14 @@ type facts struct {
 	hardFiles uint64 // the hard limit of open files, if the soft one is lower
 	mixed     bool   // its real ids are not its effective ones
 	permitted uint64 // the capabilities of the launcher that makes namespaces
-	lent      bool   // the launcher has capabilities that what it becomes is not to have
+	lent      bool   // the launcher has capabilities that its program must not have
 
 	forbids forbidden
 }
 
-// forbidden are the system calls that a filter keeps from launchers (seccomp(2)), of those that they have another
-// way for, or say more about. Filters are inherited: what is forbidden to a launcher is forbidden to all that it
-// becomes and starts.
+// forbidden are system calls that a filter forbids to launchers (seccomp(2)). Only calls that
+// launchers can replace or explain are listed. Filters are inherited: a call that is forbidden to a
+// launcher is forbidden to every program that it becomes or starts.
 type forbidden struct {
 	keyctl, closeRange, execveat, openat2, clone3, pivotRoot bool
 }
@@ -114,7 +114,7 @@ type WorkerOptions struct {
 	MaxResult int64 // bytes of memory that one result takes at most, encoded and decoded
 
 	StartTimeout time.Duration // for the worker to come up
-	Idle         time.Duration // without calls after which it is ended; negative is never
+	Idle         time.Duration // without a call, after which the worker is ended; negative is never
 	Grace        time.Duration // for a function to return after its context was cancelled
 	Spin         time.Duration // to look for the next frame before sleeping, at most MaxSpin
 }
@@ -179,9 +179,9 @@ var (
 
 // LaunchError is a step of a launch that the kernel refused.
 type LaunchError struct {
-	Op   string // the system call, or what was written
+	Op   string // the system call, or the text that was written
 	Type uint32 // the namespace it was about, or 0
-	Step string // the whole step, for people
+	Step string // the whole step, for messages
 	Path string // the file it was about, or ""
 	Err  error
 

@@ -12,14 +12,14 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// stderrTail passes on what a worker prints and remembers what its obituary is to say of it. What
-// the worker started may keep its end of the pipe, so nobody waits for the end
-// of the stream once the worker is dead. Nothing else is kept: who prints faster
-// than the writer takes it waits.
+// stderrTail passes on the output of a worker, and remembers the parts that the error about the
+// worker's end needs. Processes that the worker has started may keep its end of the pipe. So nobody
+// waits for the end of the stream once the worker is dead. No other output is kept: a worker that
+// prints faster than the writer takes it must wait.
 type stderrTail struct {
 	r     *os.File
 	to    io.Writer
-	shown bool          // to is where this program's own complaints go
+	shown bool          // to is this program's own standard error
 	done  chan struct{} // closed when pump is over
 
 	mu   sync.Mutex
@@ -64,10 +64,10 @@ func (t *stderrTail) take(b []byte) {
 	t.mu.Lock()
 	t.said.take(b)
 	t.mu.Unlock()
-	_, _ = t.to.Write(b) // its errors are its owner's
+	_, _ = t.to.Write(b) // the owner of the writer handles its errors
 }
 
-// drain reads what the pipe holds, and no more: a process that survives may go on printing.
+// drain reads only the bytes that the pipe holds now: a process that survives may go on printing.
 func (t *stderrTail) drain(buf []byte) {
 	rc, err := t.r.SyscallConn()
 	if err != nil {

@@ -15,28 +15,28 @@ import (
 
 // Worker has a worker process when one is needed. The first call starts it, and it stays for the
 // next calls. It ends when it is idle. After the death of a worker the next call starts another. An
-// isolated call has a process of its own.
+// isolated call has its own process.
 type Worker struct {
 	opts    WorkerOptions
 	exe     *executable
 	closing chan struct{} // closed by Close
 
 	mu       sync.Mutex
-	current  *process              // the one that new calls go to, or nil
-	startup  *startup              // of the next such one, or nil
-	startups map[*startup]struct{} // under way, that one and those for isolated calls
-	all      map[*process]struct{} // those that have not ended
+	current  *process              // the process that new calls go to, or nil
+	startup  *startup              // of the next current process, or nil
+	startups map[*startup]struct{} // all startups under way: startup, and those for isolated calls
+	all      map[*process]struct{} // all processes that have not ended
 	closed   bool
 	backoff  backoff
-	perCall  bool        // the mnt namespace is entered by each call: it lacks the program's loader
-	copied   atomic.Bool // the program's file may not be executed inside: a sealed copy is
+	perCall  bool        // each call enters the mnt namespace by itself, because the program's loader is missing there
+	copied   atomic.Bool // the program's file may not be executed inside: a sealed copy is executed
 
-	now   func() time.Time // tests have clocks of their own
+	now   func() time.Time // tests set their own clock
 	after func(time.Duration) <-chan time.Time
 }
 
-// startup is an attempt at a process that takes calls. Several callers may wait
-// for it, unless it is for the one isolated call.
+// startup is an attempt to start a process that takes calls. Several callers may wait for it,
+// unless it is for one isolated call.
 type startup struct {
 	isolated bool
 	done     chan struct{} // closed when it is over
@@ -53,8 +53,8 @@ func NewWorker(opts WorkerOptions) *Worker {
 		now: time.Now, after: time.After,
 	}
 	if opts.Path != "" {
-		// Root inside may be this user, to whom the file belongs. With the mounts of this
-		// process he finds it by its path, too, and a copy would keep nobody out.
+		// Root inside may be this user, who owns the file. With the mounts of this process, root
+		// inside can also open the file by its path. So a copy would keep nobody out.
 		seal := joinsType(opts.Join, newUser) && joinsType(opts.Join, unix.CLONE_NEWNS)
 		w.exe = &executable{path: opts.Path, seal: seal}
 	}
@@ -75,7 +75,7 @@ func (w *Worker) Close() {
 	}
 	w.mu.Unlock()
 	for _, s := range startups {
-		<-s.done // it sees closed
+		<-s.done // it sees that closing is closed
 	}
 	w.mu.Lock()
 	w.current = nil
@@ -95,8 +95,8 @@ func (w *Worker) Close() {
 	}
 }
 
-// Warm starts the worker, if it does not run, and waits for it. The time that it may be idle begins
-// anew.
+// Warm starts the worker, if it does not run, and waits for it. The time for which it may be idle
+// begins anew.
 func (w *Worker) Warm(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -140,8 +140,8 @@ func (w *Worker) get(ctx context.Context) (*process, error) {
 	}
 }
 
-// getIsolated returns a new process, with the one call counted on it that it
-// takes. It is not held back by failures of others.
+// getIsolated returns a new process, and counts its only call on it. Failures of other processes do
+// not delay it.
 func (w *Worker) getIsolated(ctx context.Context) (*process, error) {
 	w.mu.Lock()
 	if w.closed {
@@ -154,7 +154,7 @@ func (w *Worker) getIsolated(ctx context.Context) (*process, error) {
 	case <-s.done:
 		return s.p, s.err
 	case <-ctx.Done():
-		go func() { // nobody wants it any more
+		go func() { // nobody needs the process any more
 			<-s.done
 			if s.p != nil {
 				s.p.leave()
@@ -164,8 +164,8 @@ func (w *Worker) getIsolated(ctx context.Context) (*process, error) {
 	}
 }
 
-// begin begins a startup, which goes on when its caller gives up: another may
-// wait for it. w.mu is held.
+// begin begins a startup. The startup goes on when its caller gives up: another caller may wait for
+// it. w.mu is held.
 func (w *Worker) begin(isolated bool) *startup {
 	s := &startup{isolated: isolated, done: make(chan struct{})}
 	w.startups[s] = struct{}{}
@@ -173,7 +173,7 @@ func (w *Worker) begin(isolated bool) *startup {
 	return s
 }
 
-// startUp sees s through.
+// startUp does the work of s.
 func (w *Worker) startUp(s *startup) {
 	var p *process
 	var err error
@@ -222,7 +222,7 @@ func (w *Worker) isClosing() bool {
 	}
 }
 
-// startContext is done when a startup takes too long, or Close wants it to end.
+// startContext is done when a startup takes too long, or when Close ends it.
 func (w *Worker) startContext() (context.Context, context.CancelFunc) {
 	limited, cancelLimit := context.WithTimeoutCause(context.Background(), w.opts.StartTimeout, os.ErrDeadlineExceeded)
 	ctx, cancel := context.WithCancelCause(limited)
@@ -239,7 +239,7 @@ func (w *Worker) startContext() (context.Context, context.CancelFunc) {
 	}
 }
 
-// forget drops p, which takes no calls any more, from where new calls look.
+// forget removes p, which takes no more calls, from the places where new calls look.
 func (w *Worker) forget(p *process, ended bool) {
 	w.mu.Lock()
 	if w.current == p {
@@ -267,8 +267,8 @@ func (w *Worker) holdBack() error {
 	}
 }
 
-// gaveUp is the error of a caller whose context was done before there was a
-// worker. That nothing of it ran is said by not matching ErrWorkerDied.
+// gaveUp is the error of a caller whose context was done before there was a worker. It does not
+// match ErrWorkerDied: nothing of the call has run.
 func (w *Worker) gaveUp(ctx context.Context) error {
 	w.mu.Lock()
 	last := w.backoff.last
@@ -279,8 +279,8 @@ func (w *Worker) gaveUp(ctx context.Context) error {
 	return fmt.Errorf("%w, before a worker could be started again; the last one: %s", ctx.Err(), Clause(last))
 }
 
-// judge says, at the end of a process, whether it was of use, for startups to be
-// held back or not. told is whether this process had it end.
+// judge decides at the end of a worker whether the worker was useful, and so whether startups are
+// delayed. told says that this process made the worker end.
 func (w *Worker) judge(p *process, told bool, died *DiedError) {
 	now := w.now()
 	w.mu.Lock()

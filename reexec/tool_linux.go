@@ -87,7 +87,7 @@ func endTool(c *exec.Cmd) {
 // waitForTool waits for the end of c, and ends its process group.
 func waitForTool(ctx context.Context, c *exec.Cmd) error {
 	pid := c.Process.Pid
-	var waitErr error // once ended is closed
+	var waitErr error // set once ended is closed
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -101,7 +101,7 @@ func waitForTool(ctx context.Context, c *exec.Cmd) error {
 	case <-ctx.Done():
 		cause = fmt.Errorf("killed, as it did not end in time: %w", context.Cause(ctx))
 	}
-	// The number of its group is nobody else's as long as it was not reaped.
+	// Until the tool is reaped, no other group can have the number of its group.
 	if !reaped {
 		_ = unix.Kill(-pid, unix.SIGKILL)
 	}
@@ -116,7 +116,7 @@ func waitForTool(ctx context.Context, c *exec.Cmd) error {
 		}
 	}
 	err := c.Wait()
-	_ = c.Process.Release() // Wait does, unless somebody else has reaped it
+	_ = c.Process.Release() // Wait releases it, too, unless somebody else has reaped the tool
 	if cause != nil {
 		return cause
 	}
@@ -133,7 +133,7 @@ func waitable(pid int) error {
 	}
 }
 
-// toolOutput keeps the beginning of what is written to it.
+// toolOutput keeps the beginning of its input.
 type toolOutput struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer
@@ -166,16 +166,16 @@ func (c *Creation) mapTool(name string) string {
 	return ""
 }
 
-// runMapTool has an id map written by newuidmap or newgidmap.
+// runMapTool makes newuidmap or newgidmap write an id map.
 func runMapTool(ctx context.Context, tool string, m procFile, d *procfs.Dir) error {
 	op := map[string]string{"uid_map": "newuidmap", "gid_map": "newgidmap"}[m.name]
-	args := append([]string{strconv.Itoa(d.ID)}, strings.Fields(m.content)...) // as /proc has it
+	args := append([]string{strconv.Itoa(d.ID)}, strings.Fields(m.content)...) // the id as /proc shows it
 	err := procfs.Visible()
 	if err == nil {
 		_, err = RunTool(ctx, tool, args...)
 	}
 	if err == nil {
-		// A stand-in like /bin/true would leave nobody mapped.
+		// A tool that does nothing, such as /bin/true, would leave all ids unmapped.
 		var content string
 		content, err = d.ReadFile(m.name, maxIDMapFile)
 		if err == nil && len(content) == 0 {

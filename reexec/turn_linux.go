@@ -6,14 +6,13 @@ import (
 	"time"
 )
 
-// turns is how the callers of one conversation read in turns: one of them reads
-// until it has its own answer, and those of the others that come before. A
-// goroutine that reads for all of them and hands the answers over would have to
-// wake a thread for each, which costs about as much as the rest of a short call:
-// 22 µs where turns take 13, 1.7 times as long (BenchmarkTurns, the median of five
-// runs on two processors).
+// turns is how the callers of one conversation read in turns. One of them reads until it has its
+// own answer. It also reads the answers for the others that come before that. A goroutine that
+// reads for all of them and hands the answers over would have to wake a thread for each, which
+// costs about as much as the rest of a short call: 22 µs where turns take 13, 1.7 times as long
+// (BenchmarkTurns, the median of five runs on two processors).
 type turns struct {
-	read func() (more bool) // reads and handles one frame; without more the conversation is over
+	read func() (more bool) // reads and handles one frame; if there is no more, the conversation is over
 
 	free   chan struct{} // holds a token while nobody reads
 	over   chan struct{} // closed when the conversation is over
@@ -52,7 +51,8 @@ func (t *turns) await(done <-chan struct{}) {
 	}
 }
 
-// next reads for who has the turn, which nobody gets when there is no more.
+// next reads for the goroutine that has the turn. When there is no more to read, nobody gets the
+// turn.
 func (t *turns) next() (more bool) {
 	if more = t.read(); !more {
 		close(t.over)
@@ -60,15 +60,15 @@ func (t *turns) next() (more bool) {
 	return more
 }
 
-// quiet is for how long there are no calls before watch reads again.
+// quiet is how long there must be no calls before watch reads again.
 const quiet = 20 * time.Millisecond
 
-// watch reads while nobody calls, so that the end of the conversation is seen, and
-// what is said unasked. It returns when the conversation is over.
+// watch reads while nobody calls. So it sees the end of the conversation, and frames that nobody
+// asked for. It returns when the conversation is over.
 //
-// It reads the answer of a lone call, too: to give its turn away and take it back later
-// costs more than to wake that call's goroutine. Where calls come one soon after the other
-// it leaves the reading to them.
+// It reads the answer of a single call, too: to give the turn away and take it back later costs
+// more than to wake the goroutine of that call. If calls follow each other soon, watch leaves the
+// reading to them.
 func (t *turns) watch() {
 	for {
 		t.waitQuiet()
@@ -90,7 +90,7 @@ func (t *turns) watch() {
 	}
 }
 
-// waitQuiet returns when there were no new calls for a while, or after hurry.
+// waitQuiet returns when no new calls have come for a while, or after hurry.
 func (t *turns) waitQuiet() {
 	tick := time.NewTicker(quiet)
 	defer tick.Stop()

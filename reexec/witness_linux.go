@@ -30,8 +30,8 @@ func StartWitness() (*Witness, error) {
 const maxStatus = 1 << 20
 
 func startWitness() (*Witness, error) {
-	// On a thread to which nobody else is locked. A child begins with the mask of the thread that starts it: there is no moment
-	// at which a signal could end it.
+	// On a thread to which no other goroutine is locked. A child begins with the signal mask of the
+	// thread that starts it: so a signal can never end it.
 	var all, old unix.Sigset_t
 	for i := range all.Val {
 		all.Val[i] = ^all.Val[i]
@@ -40,7 +40,7 @@ func startWitness() (*Witness, error) {
 		return nil, err
 	}
 	l := new(launcher.List)
-	l.Wait() // for the other end to be closed
+	l.Wait() // until the other end is closed
 	p, err := launcher.Start(&launcher.Cmd{List: l, Args: []string{"gonso-witness"}})
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // fails for bad pointers only
 	if err != nil {
@@ -52,11 +52,11 @@ func startWitness() (*Witness, error) {
 // Pending returns the signals that the group got since the start of the Witness, as a set with bit
 // n-1 for signal n.
 func (w *Witness) Pending() (uint64, error) {
-	// The kernel sends to a group with tasklist_lock held for reading, and setpgid
-	// takes it for writing before it finds that there is no such process: what has
-	// reached this process of a signal to the group has then reached all of it.
+	// The kernel sends a signal to a group while it holds tasklist_lock for reading. setpgid takes
+	// that lock for writing before it finds that the process does not exist. So a signal to the
+	// group that has reached this process has then reached the whole group.
 	_ = unix.Setpgid(math.MaxInt32, 1)
-	// Its id means nothing else: it has not been waited for.
+	// No other process can have its id: it has not been reaped.
 	d, err := procfs.Process(w.p.Pid)
 	if err != nil {
 		return 0, err

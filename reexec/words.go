@@ -11,7 +11,7 @@ func Clause(err error) string { return strings.TrimPrefix(err.Error(), "gonso: "
 
 // Phrase returns an error that matches err, with a text that fits the sentence in which it stands.
 func Phrase(err error, format string, args ...any) error {
-	if len(args) > 0 { // else package init may ask
+	if len(args) > 0 { // otherwise package init may call this
 		format = fmt.Sprintf(format, args...)
 	}
 	return &phrase{format, err}
@@ -25,7 +25,7 @@ type phrase struct {
 func (p *phrase) Error() string { return p.text }
 func (p *phrase) Unwrap() error { return p.err }
 
-// ctxError is the end of a worker of which a context was the reason.
+// ctxError is for the end of a worker that was caused by a context.
 type ctxError struct{ ctx, died error }
 
 func (e *ctxError) Error() string   { return e.ctx.Error() + ": " + Clause(e.died) }

@@ -6,29 +6,30 @@ import (
 	"sync"
 )
 
-// A Budget bounds the memory that what one peer sent takes in this process, however many calls it
-// answers at once. Whoever wants more than is free waits for the others, so it must be something
-// that they finish without him: nobody takes from the same Budget twice. A nil Budget has no bound.
+// A Budget bounds the memory that the data of one peer takes in this process, even if the peer
+// answers many calls at once. A goroutine that wants more than is free waits for the others. They
+// must be able to finish without it: so nobody takes from the same Budget twice. A nil Budget has
+// no bound.
 type Budget struct {
 	max int64
 
 	mu    sync.Mutex
 	taken int64
-	dead  int64         // given back, and maybe not collected since
-	freed chan struct{} // closed, and made anew, when something is given back
+	dead  int64         // released, and maybe not collected since
+	freed chan struct{} // closed, and made anew, when memory is released
 }
 
-// NewBudget makes a Budget of size bytes. A charge of more is one of all.
+// NewBudget makes a Budget of size bytes. A charge of more bytes takes all of it.
 func NewBudget(size int64) *Budget { return &Budget{max: size, freed: make(chan struct{})} }
 
-// A Charge is a part of a Budget that is taken. A nil Charge is one of nothing.
+// A Charge is a part of a Budget that is taken. A nil Charge is a charge of 0 bytes.
 type Charge struct {
 	of   *Budget
 	size int64
 	once sync.Once
 }
 
-// errStopped says that a wait for memory came to nothing.
+// errStopped says that a wait for memory was stopped.
 var errStopped = errors.New("the wait for memory was ended")
 
 // Take takes size bytes, and waits for them unless stop is closed.
@@ -46,7 +47,7 @@ func (b *Budget) Take(size int64, stop <-chan struct{}) (*Charge, error) {
 	}
 }
 
-// try gives what to wait for if there is not enough.
+// try returns a channel to wait for if there is not enough memory.
 func (b *Budget) try(size int64) (c *Charge, freed <-chan struct{}) {
 	if b == nil {
 		return nil, nil
@@ -67,8 +68,8 @@ func (b *Budget) try(size int64) (c *Charge, freed <-chan struct{}) {
 // hugeHeap is a heap for which a budget's worth of garbage makes no difference.
 const hugeHeap = 1 << 30
 
-// collect makes room for what comes, as the runtime lets the heap double before it collects. In a
-// large heap it is left to the runtime: collecting costs more there, and what it bounds is little.
+// collect makes room for the next data, because the runtime lets the heap double before it
+// collects. A large heap is left to the runtime: there, collecting costs more and gains little.
 func (b *Budget) collect() {
 	var m runtime.MemStats // package runtime/metrics takes 80 us of every program's start
 	runtime.ReadMemStats(&m)
@@ -78,7 +79,7 @@ func (b *Budget) collect() {
 	b.dead = 0
 }
 
-// Release gives it back, once.
+// Release releases the charge, once.
 func (c *Charge) Release() {
 	if c == nil {
 		return

@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// A channel in an argument crosses as the ends of two pipes. What holds channels has a mirror: a
-// type of the same structure that has Ends in place of them. The mirror is what is encoded. Both
-// sides make it of the same Go type.
+// A channel in an argument crosses as the ends of two pipes. A type that holds channels has a
+// mirror: a type of the same structure that has Ends in place of the channels. The value's mirror
+// is encoded. Both sides make the mirror from the same Go type.
 
-// Ends are what a channel crosses as. Its values come through one pipe, as items. Through the other
-// one their receiver says how many more there may be.
+// A channel crosses as Ends. Its values come through one pipe, as items. Through the other pipe,
+// the receiver says how many more values there may be.
 type Ends struct {
 	Values *os.File
 	Credit *os.File
@@ -31,7 +31,7 @@ func (sh *shape) channelFault() *ValueError {
 	return nil
 }
 
-// checkChannels looks at what the channels carry, and makes the mirror of root.
+// checkChannels checks the item types of the channels, and makes the mirror of root.
 func (b *shapeBuilder) checkChannels(root *shape) *ValueError {
 	if !root.holds.has(channel) {
 		return nil
@@ -54,13 +54,13 @@ func (b *shapeBuilder) checkChannels(root *shape) *ValueError {
 // mirrored has the types that mirrors were made of, for errors.
 var mirrored sync.Map
 
-// name is the type's, or that of what it is the mirror of.
+// name is the name of a type. For a mirror, it is the name of the original type.
 func (sh *shape) name() string {
 	t := sh.t
-	if t.Kind() == reflect.Pointer { // as Connect gives it
+	if t.Kind() == reflect.Pointer { // as Connect returns it
 		t = t.Elem()
 	}
-	if t.Kind() == reflect.Interface { // the caller's way to say what type it is
+	if t.Kind() == reflect.Interface { // the caller says the type this way
 		return t.String()
 	}
 	if t, ok := mirrored.Load(t); ok {
@@ -114,7 +114,7 @@ func mirrorOfStruct(sh *shape) (reflect.Type, *ValueError) {
 	return reflect.StructOf(fields), nil
 }
 
-// A mirroring copies values to their mirrors, or back.
+// A mirroring copies values to their mirrors, or mirrors back to values.
 type mirroring struct {
 	channel func(path string, dst, src reflect.Value) error // copies a channel that is not nil
 	path    []string
@@ -193,7 +193,7 @@ func (m *mirroring) entries(dst, src reflect.Value, sh *shape) error {
 	return nil
 }
 
-// mirror gives a pointer to the mirror of v, in which connect has given Ends for the channels.
+// mirror returns a pointer to the mirror of v. connect gives Ends for the channels.
 func mirror(v reflect.Value, sh *shape, connect func(path string, ch reflect.Value) (*Ends, error)) (reflect.Value, error) {
 	m := mirroring{channel: func(path string, dst, src reflect.Value) error {
 		ends, err := connect(path, src)
@@ -206,8 +206,8 @@ func mirror(v reflect.Value, sh *shape, connect func(path string, ch reflect.Val
 	return p, m.copy(p.Elem(), v, sh)
 }
 
-// DecodeArgument is Decode for a value that Connect has made of one of p's type. For the ends of a
-// channel, attach gives the function's channel: one that can be converted to type t.
+// DecodeArgument is Decode for a value that Connect has made of a value of p's type. For the ends
+// of a channel, attach returns the function's channel: it must be convertible to type t.
 func (e Value) DecodeArgument(p any, attach func(path string, t reflect.Type, ends *Ends) reflect.Value) (err error) {
 	v := reflect.ValueOf(p).Elem()
 	sh := shapeOf(v.Type())

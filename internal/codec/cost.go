@@ -7,30 +7,30 @@ import (
 	"strings"
 )
 
-// What values of a type may cost: memory above all, and time where bytes are cheap to send and dear
-// to decode. scan adds it up for the bytes at hand.
+// The costs of the values of a type: mainly memory, and also time if bytes are cheap to send and
+// expensive to decode. scan adds up the costs for its input.
 
 // A cost is the part of a shape that scan goes by.
 type cost struct {
 	worst  int64             // of a root: memory that one byte of input may take
 	own    int64             // memory behind an empty value
-	byName map[string]*shape // of a struct: what the decoder finds, embedded structs' included
+	byName map[string]*shape // of a struct: the fields that the decoder finds, also in embedded structs
 	byInt  bool              // of a struct: the encoding has numbers for names
-	flat   bool              // of a struct: it embeds none
+	flat   bool              // of a struct: it embeds no struct
 	whole  leafCost          // of a leaf
 }
 
-// A leafCost is what values cost that are decoded as a whole.
+// A leafCost is the cost of values that are decoded as a whole.
 type leafCost struct {
-	most int64 // bytes of one
-	each int64 // one's memory, in addition to its bytes
-	dear int64 // one whose bytes are more than this costs dearly in addition; 0 is none
+	most int64 // bytes of one value
+	each int64 // memory of one value, in addition to its bytes
+	dear int64 // a value of more bytes than this also costs dearly; 0 is no such limit
 }
 
 const dearly = 2 << 10 // interning takes that long
 
-// knownCost is that of a type that is known. All others decide on their own what they do with
-// their bytes.
+// knownCost is the cost of a known type. Methods of other types decide themselves how much memory
+// their bytes take.
 func knownCost(t reflect.Type) (c leafCost, known bool) {
 	switch t {
 	case typeTime():
@@ -49,7 +49,7 @@ func knownCost(t reflect.Type) (c leafCost, known bool) {
 	return leafCost{most: MaxValue, each: 256}, false
 }
 
-// mostTime are the bytes of one in RFC 3339, and some more.
+// mostTime are the bytes of a time in RFC 3339, and some more.
 const mostTime = 64
 
 func leafCostOf(t reflect.Type) leafCost {
@@ -74,12 +74,13 @@ func (b *shapeBuilder) estimate(root *shape) {
 		}
 		root.worst = max(root.worst, worst)
 	}
-	// An element's share is its container's, what lies behind it is its own.
+	// An element's share is counted for its container, and the memory behind the element for the
+	// element.
 	root.worst *= 2
 }
 
-// collect lists, for the struct to, the names that the decoder knows in sh. Where the rules of
-// embedding choose between two, the larger stays: this only serves an estimate.
+// collect lists, for the struct to, the names that the decoder knows in sh. If the rules of
+// embedding choose between two fields, the larger one stays: this is only for an estimate.
 func (sh *shape) collect(to *shape, depth int) {
 	for _, f := range sh.fields {
 		field := sh.t.Field(f.index)
@@ -109,14 +110,13 @@ const (
 	smallMap  = 8   // slots of the smallest group, and its control word
 	indirect  = 128 // larger keys and elements are kept behind a pointer
 	ifaceSize = 16  // on 64 bits
-	boxed     = 24  // what an interface points to: a slice or time; less for all else
+	boxed     = 24  // the memory an interface points to: a slice or time; less for other types
 	boxedBig  = 64  // a large number
 	zoneSize  = 208 // a time.Location for an offset
 	noLimit   = 1 << 40
 )
 
-// behind is the memory that a value of the type takes in addition to its own size, whatever it is
-// decoded from.
+// behind is the memory that every value of the type takes in addition to its own size.
 func (sh *shape) behind(depth int) int64 {
 	if depth > 16 { // a cycle
 		return 0

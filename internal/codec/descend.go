@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// The one way down a value: what it is made of, and how far anybody goes.
+// This file is the only way into a value: the parts that it is made of, and how deep a walk may go.
 
 // A part is one of the values that another value is directly made of.
 type part struct {
@@ -19,7 +19,7 @@ type part struct {
 	flat  bool   // it is an embedded struct, whose fields the encoding has beside its neighbours
 }
 
-// A whole is a value to take apart along its shape.
+// A whole is a value to divide into parts along its shape.
 type whole struct {
 	v     reflect.Value
 	shape *shape
@@ -28,8 +28,8 @@ type whole struct {
 	set   bool            // parts may be set, if v may be: needs order
 }
 
-// parts gives what the whole is made of. A leaf has no parts, nor has an interface: what is in it
-// has another shape.
+// parts returns the parts of the whole. A leaf has no parts. An interface has no parts, either: the
+// value in it has another shape.
 func (w *whole) parts(yield func(part) bool) {
 	v, sh := w.v, w.shape
 	switch sh.kind {
@@ -72,8 +72,8 @@ func (w *whole) entries(yield func(part) bool) {
 	}
 }
 
-// elements gives the elements of a map in order. What is in a map cannot be set there, so each
-// element that may be set is a copy, which goes back.
+// elements gives the elements of a map in order. An element cannot be set inside a map. So each
+// element that may be set is a copy, which is put back.
 func (w *whole) elements(yield func(part) bool) {
 	for _, key := range w.order {
 		elem := w.v.MapIndex(key)
@@ -92,7 +92,7 @@ func (w *whole) elements(yield func(part) bool) {
 }
 
 // keysInOrder sorts the keys of a map by their encoding, which is the same on both sides. It
-// refuses NaN: nothing finds what is behind that.
+// refuses NaN: nothing finds an element whose key is NaN.
 func keysInOrder(m reflect.Value) ([]reflect.Value, error) {
 	type entry struct {
 		encoded []byte
@@ -120,10 +120,10 @@ func keysInOrder(m reflect.Value) ([]reflect.Value, error) {
 // A depth is how far down a part is.
 type depth struct {
 	levels int // containers around it
-	hops   int // pointers and interfaces since the last container, which the encoding does not show
+	hops   int // pointers and interfaces since the last container; the encoding does not show them
 }
 
-// into gives the depth of a part of what is at d.
+// into returns the depth of a part of a value at d.
 func (d depth) into(p part) depth {
 	switch {
 	case p.step == "":
@@ -136,8 +136,8 @@ func (d depth) into(p part) depth {
 
 func (d depth) hop() depth { return depth{d.levels, d.hops + 1} }
 
-// A descent sees to it that a walk comes to an end: values may be cycles, and what shares pointers
-// may unfold without end.
+// A descent makes sure that a walk ends. Values may have cycles, and values that share pointers may
+// unfold without end.
 type descent struct {
 	seen    int
 	endless bool // it saw more than an encoding has room for: a part is a byte at least

@@ -1,8 +1,9 @@
 // Package codec encodes arguments and results of registered functions as CBOR, with the files in
 // them beside the bytes, and decodes them.
 //
-// Whoever has made the bytes may be hostile: everything decoded has a cap on size, depth, memory
-// and number of files, and malformed input is an error that matches [ErrValue], never a panic.
+// The sender of the bytes may be hostile: size, depth, memory and number of files have a cap in
+// everything that is decoded, and malformed input is an error that matches [ErrValue], never a
+// panic.
 //
 // What is where:
 //
@@ -17,6 +18,6 @@
 //   - string.go puts a length before a string, for errors and messages; text.go makes text for
 //     people of anything.
 //
-// Errors have a package of their own (errtree), since they are no values: their types differ on the
+// Errors have their own package (errtree), because they are no values: their types differ on the
 // two sides.
 package codec

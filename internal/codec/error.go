@@ -8,10 +8,10 @@ import (
 // ErrValue is matched by every [ValueError].
 var ErrValue = errors.New("value cannot cross")
 
-// A ValueError tells which part of a value cannot cross, or did not. It matches [ErrValue].
+// A ValueError says which part of a value cannot cross, or has not crossed. It matches [ErrValue].
 type ValueError struct {
 	Op   string // "encode" or "decode"
-	Type string // the Go type that is to blame, or that was asked for
+	Type string // the Go type that cannot cross, or the type to decode into
 	Root string // the Go type of the whole value
 	Path string // to the part within it, like "Hooks[].Run"; "" for the whole
 	Why  string // may be ""
@@ -19,7 +19,7 @@ type ValueError struct {
 	Closed bool // a file is closed: it matches os.ErrClosed too
 	Large  bool // it needs more memory than there is for it: it matches ErrTooLarge too
 
-	Errno error `json:"-"` // what the kernel said about a file, or nil; it crosses as what is wrapped
+	Errno error `json:"-"` // what the kernel said about a file, or nil; it crosses as the wrapped error
 }
 
 func (e *ValueError) Error() string {
@@ -40,7 +40,7 @@ func (e *ValueError) Is(target error) bool {
 // Unwrap returns Errno.
 func (e *ValueError) Unwrap() error { return e.Errno }
 
-// in puts a step of the path in front, "" for none.
+// in puts a step in front of the path; "" is no step.
 func (e *ValueError) in(step string) *ValueError {
 	e.Path = joinStep(step, e.Path)
 	return e

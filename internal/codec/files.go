@@ -12,10 +12,10 @@ import (
 )
 
 // Files in values. The encoding of a value says where its files are, by a tagged empty map. The
-// descriptors travel beside it, in the order in which fileWalk comes to them. So a value cannot
-// name a descriptor that was not sent along, or one twice.
+// descriptors travel beside the encoding, in the order in which fileWalk visits them. So a value
+// cannot name a descriptor that was not sent along, and cannot name a descriptor twice.
 
-// tagFile is the CBOR tag of a file. With it the codec makes one where a stream is asked for, too.
+// tagFile is the CBOR tag of a file. With this tag the codec makes a file for a stream, too.
 const tagFile = 0x66696c65 // "file"
 
 func fileTags() cbor.TagSet {
@@ -33,23 +33,23 @@ type Value struct {
 	Files []*os.File
 
 	charge *Charge // for the bytes
-	budget *Budget // of what decoding them takes
-	room   int64   // of that, for this one
+	budget *Budget // of the memory that decoding them takes
+	room   int64   // the part of it for this value
 }
 
-// Charge makes c part of the value, which releases it when it is closed or decoded. What decoding
-// takes is taken from b meanwhile; with the bytes it may be so much at most.
+// Charge makes c part of the value, which releases it when it is closed or decoded. While the value
+// is decoded, the memory for that is taken from b. Together with the bytes it may be most at most.
 func (e *Value) Charge(c *Charge, b *Budget, most int64) {
 	e.charge, e.budget, e.room = c, b, max(0, most-int64(len(e.Bytes)))
 }
 
-// Close closes the files. What was decoded of them is closed too, and closing twice is harmless.
+// Close closes the files. This also closes the decoded files. Closing twice is harmless.
 func (e Value) Close() {
 	sys.CloseFiles(e.Files)
 	e.charge.Release()
 }
 
-// CloseReceived is Close for a value of somebody else's, whose files may linger.
+// CloseReceived is Close for somebody else's value: its files may linger.
 func (e Value) CloseReceived() {
 	sys.CloseReceived(e.Files)
 	e.charge.Release()
@@ -107,15 +107,15 @@ func duplicate(at reflect.Value, sh *shape) (*os.File, *ValueError) {
 	return dup, nil
 }
 
-// Decode is Unmarshal for what Encode has made. It takes the files over: they are in v afterwards,
-// or closed if it fails. Neither the bytes nor the number of files are trusted.
+// Decode is Unmarshal for a Value that Encode has made. It takes the files over: they are in v
+// afterwards, or closed if it fails. Neither the bytes nor the number of files are trusted.
 func (e Value) Decode(v any) error {
 	c, err := e.decode(v, func(n int64) (*Charge, error) { return e.budget.Take(n, nil) })
 	e.over(c, err)
 	return err
 }
 
-// over gives back what the value does not need once it was decoded, or was not.
+// over releases what the value no longer needs, after a decode or a failed one.
 func (e Value) over(c *Charge, err error) {
 	if err != nil {
 		sys.CloseReceived(e.Files)
@@ -124,7 +124,8 @@ func (e Value) over(c *Charge, err error) {
 	c.Release()
 }
 
-// decode is Decode that leaves the rest to over. It takes what it needs by take.
+// decode is Decode without the final release, which over does. It asks take for the memory that it
+// needs.
 func (e Value) decode(v any, take func(n int64) (*Charge, error)) (c *Charge, err error) {
 	defer catch(nil, &err, "decode", v)
 	pay := spending{room: noLimit}
@@ -167,8 +168,8 @@ func (e Value) decode(v any, take func(n int64) (*Charge, error)) (c *Charge, er
 	return c, nil
 }
 
-// FilesIn lists the files that v, whose type can cross, holds. Of a value that has no end, it lists
-// only so many.
+// FilesIn lists the files that v, whose type can cross, holds. If v has no end, it lists only the
+// first files.
 func FilesIn(v any) (files []*os.File) {
 	if v == nil || !HasFiles(reflect.TypeOf(v)) {
 		return nil
@@ -206,8 +207,8 @@ type fileWalk struct {
 	descent
 	visit func(at reflect.Value, sh *shape) *ValueError
 	set   bool     // visit changes the leaves
-	own   bool     // visits streams only; what holds them is copied first, so that it is v's own
-	path  []string // the steps to where the walk is
+	own   bool     // visits streams only; the parts that hold them are copied first, so that they are v's own
+	path  []string // the steps to the place where the walk is
 }
 
 func (w *fileWalk) walk(v reflect.Value) *ValueError {

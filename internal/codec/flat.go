@@ -5,15 +5,16 @@ import (
 	"slices"
 )
 
-// Flat is a type whose values are after an assignment what they are after they were encoded and decoded: numbers,
-// booleans, strings, and arrays and structs of them. Its strings are shared, as nobody can change them.
+// Flat is a type for whose values an assignment has the same result as encoding and decoding:
+// numbers, booleans, strings, and arrays and structs of them. Copies share the strings: nobody can
+// change them.
 type Flat struct {
 	strings [][]int // the ways to them, by the index of an element or a field
 }
 
 const (
-	maxFlatSize    = 16 << 10 // what is larger is better not copied from stack to stack
-	maxFlatStrings = 64       // which are looked at for each value
+	maxFlatSize    = 16 << 10 // larger values should not be copied from stack to stack
+	maxFlatStrings = 64       // each value's strings are looked at
 )
 
 // FlatOf returns nil if t is not flat, or too large to be treated as if it were.
@@ -27,7 +28,7 @@ func FlatOf(t reflect.Type) *Flat {
 
 // add adds the strings of t, which is found by way.
 func (f *Flat) add(t reflect.Type, way []int) bool {
-	switch k := shapeOf(t).kind; { // that of a type which encodes itself is none
+	switch k := shapeOf(t).kind; { // a type that encodes itself has no kind here
 	case k >= reflect.Bool && k <= reflect.Uint64 || k == reflect.Float32 || k == reflect.Float64:
 		return true
 	case k == reflect.String:
@@ -47,7 +48,8 @@ func (f *Flat) add(t reflect.Type, way []int) bool {
 	case k == reflect.Struct:
 		for i := range t.NumField() {
 			field := t.Field(i)
-			// What is not exported does not cross, and a tag or an embedded struct may keep more from it.
+			// Fields that are not exported do not cross. A tag or an embedded struct may keep more
+			// fields from crossing.
 			if !field.IsExported() || field.Anonymous || field.Tag != "" || !f.add(field.Type, append(way, i)) {
 				return false
 			}
@@ -57,7 +59,7 @@ func (f *Flat) add(t reflect.Type, way []int) bool {
 	return false
 }
 
-// Len returns how many bytes the strings have of the value that p points to.
+// Len returns how many bytes the strings have in the value that p points to.
 func (f *Flat) Len(p any) (n int) {
 	if len(f.strings) == 0 {
 		return 0

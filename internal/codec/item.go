@@ -7,8 +7,8 @@ import (
 	"reflect"
 )
 
-// Items are the values of a channel, each with its length before it. Those from a worker are not
-// trusted: an item has a cap, and all that one peer sends has a budget.
+// Items are the values of a channel, each with its length before it. Items from a worker are not
+// trusted: an item has a cap, and all items of one peer have a budget.
 
 // MaxItem is how large the encoding of one value of a channel may be.
 const MaxItem = 4 << 20
@@ -19,8 +19,8 @@ const (
 	itemsBeingRead = 4 * MaxItem
 )
 
-// AppendItem appends the item of the value that p points to. Errors are those of Marshal; an item
-// above MaxItem matches ErrTooLarge.
+// AppendItem appends the item of the value that p points to. It returns the errors of Marshal. For
+// an item above MaxItem, the error matches ErrTooLarge.
 func AppendItem(b []byte, p any) ([]byte, error) {
 	encoded, err := Marshal(p)
 	if err != nil {
@@ -33,8 +33,8 @@ func AppendItem(b []byte, p any) ([]byte, error) {
 	return append(b, encoded...), nil
 }
 
-// Items bound the memory that the items of one peer take, of all its channels: those that are being
-// read, and those that wait for their receivers. Nil Items have no bound.
+// Items bound the memory that the items of all channels of one peer take: the items that are being
+// read, and the items that wait for their receivers. Nil Items have no bound.
 type Items struct {
 	read    *Budget
 	decoded *Budget
@@ -60,9 +60,9 @@ func NewItemReader(r io.Reader, t reflect.Type, of *Items) *ItemReader {
 	return ir
 }
 
-// Next decodes the next item into p, a pointer to a zero value. Where it has to wait for memory, it
-// does until stop is closed. The charge is for what p then holds. At the end the error is io.EOF,
-// within an item io.ErrUnexpectedEOF.
+// Next decodes the next item into p, a pointer to a zero value. If it must wait for memory, it
+// waits until stop is closed. The charge is for the value that p then holds. At the end the error
+// is io.EOF, within an item io.ErrUnexpectedEOF.
 func (ir *ItemReader) Next(p any, stop <-chan struct{}) (*Charge, error) {
 	var head [itemHead]byte
 	if _, err := io.ReadFull(ir.r, head[:]); err != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A look goes through a value before it is encoded, at those parts whose type does not tell
-// everything: interfaces, times, and what may be a cycle.
+// A look walks through a value before it is encoded. It checks the parts whose type does not tell
+// everything: interfaces, times, and parts that may be a cycle.
 type look struct {
 	descent
 	utc bool // a time has an offset that RFC 3339 has no room for
@@ -45,7 +45,7 @@ func (l *look) at(v reflect.Value, sh *shape, untyped bool, d depth) *ValueError
 	return nil
 }
 
-// dynamic looks at what is in an interface.
+// dynamic looks at the value in an interface.
 func (l *look) dynamic(v reflect.Value, d depth) *ValueError {
 	if v.IsNil() {
 		return nil

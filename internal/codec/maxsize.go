@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// most is how large the encoding of a shape can be, once somebody wants to know.
+// most is how large the encoding of a shape can be. It is computed when somebody first asks.
 type most struct {
 	once  sync.Once
 	bytes int64
 }
 
-// MaxSize gives the most bytes that the encoding of a value of type t can have. It is MaxValue
-// where the type does not tell.
+// MaxSize gives the most bytes that the encoding of a value of type t can have. It is MaxValue if
+// the type does not tell.
 func MaxSize(t reflect.Type) int {
 	if t == nil {
 		return MaxValue
@@ -27,7 +27,7 @@ func (sh *shape) maxSize() int64 {
 
 const mostHead = 9 // bytes of an item's head, or of a number, or of a tag
 
-// mostBytes gives MaxValue or more where there is no bound.
+// mostBytes returns MaxValue or more if there is no bound.
 func (sh *shape) mostBytes() (n int64) {
 	switch {
 	case sh.is.has(file):

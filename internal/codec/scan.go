@@ -10,9 +10,9 @@ import (
 	"strconv"
 )
 
-// Bytes are looked at before they are decoded: how much memory would they become, and would they be
-// taken at all? The decoder goes on behind an item that it cannot use, which costs it more time than
-// one that it can, so that a long row of them is refused here.
+// The scanner checks bytes before they are decoded: how much memory would they take, and would the
+// decoder accept them? The decoder goes on after an item that it cannot use, and such an item costs
+// it more time than a good one. So the scanner refuses a long row of these items.
 
 const (
 	smallInput = 4 << 10  // too short to do harm
@@ -20,13 +20,13 @@ const (
 	maxKey     = 64 << 10 // bytes of a key of a map
 )
 
-// decodedLimit is the memory that n bytes may become. What an encoder makes of a value is seldom
-// less than an eighth of it.
+// decodedLimit is the memory that n bytes may take when decoded. An encoded value seldom has less
+// than an eighth of the value's size.
 func decodedLimit(n int) int64 { return min(MaxDecoded, baseDecoded+8*int64(n)) }
 
-// scan refuses input for type sh that would decode into more than limit, before any of it is
-// decoded, and tells how much it would take at most. For small input it costs a multiplication,
-// unless the limit is a small one.
+// scan refuses input for type sh that would take more memory than limit, before any of it is
+// decoded. It returns how much the input takes at most. For small input it costs one
+// multiplication, unless the limit is small.
 func scan(b []byte, sh *shape, limit int64) (takes int64, err error) {
 	if len(b) > MaxValue {
 		return 0, &SizeError{What: "value", Size: int64(len(b)), Max: MaxValue}
@@ -43,7 +43,7 @@ func scan(b []byte, sh *shape, limit int64) (takes int64, err error) {
 }
 
 type scanner struct {
-	b           []byte // what is still to be seen
+	b           []byte // the bytes that are still to be scanned
 	left, limit int64
 	worst       int64
 	files       bool // the decoder knows about files
@@ -71,7 +71,7 @@ var majorNames = [...]string{"number", "negative number", "byte string", "text s
 const (
 	cborNull      = 0xf6
 	cborUndefined = 0xf7
-	lastSmallUint = 0x17 // of those that are one byte
+	lastSmallUint = 0x17 // the largest number that fits in one byte with its head
 )
 
 const (
@@ -119,7 +119,7 @@ func (s *scanner) head() (major byte, arg uint64, err error) {
 	return major, binary.BigEndian.Uint64(arg8[:]), nil
 }
 
-// item passes one item, which is decoded into sh; nil if it is not decoded at all.
+// item passes one item, which is decoded into sh. sh is nil if the item is not decoded at all.
 func (s *scanner) item(sh *shape, depth int) error {
 	if depth > decodeDepth {
 		return errDeep
@@ -158,7 +158,7 @@ func (s *scanner) item(sh *shape, depth int) error {
 	return nil
 }
 
-// open charges for an empty value of sh, and gives what is behind its pointers.
+// open charges for an empty value of sh, and returns the shape behind its pointers.
 func (s *scanner) open(sh *shape) (*shape, error) {
 	if sh == nil {
 		return nil, nil
@@ -178,8 +178,8 @@ func (s *scanner) mismatch(sh *shape, major byte) error {
 	return fmt.Errorf("a %s cannot become a %v", majorNames[major], sh.t)
 }
 
-// fits refuses an item that the decoder would not take for sh, by its first byte and its argument,
-// and charges for what an interface points to.
+// fits refuses an item that the decoder would not accept for sh. It looks at the item's first byte
+// and argument. It also charges for the memory that an interface points to.
 func (s *scanner) fits(sh *shape, first, major byte, arg uint64) error {
 	var ok bool
 	switch sh.kind {
@@ -215,12 +215,13 @@ func (s *scanner) fits(sh *shape, first, major byte, arg uint64) error {
 
 func isFloat(first byte) bool { return first >= 0xf9 && first <= 0xfb }
 
-// isNumber: a simple value without a meaning is one, too.
+// isNumber reports whether an item is a number. A simple value without a meaning is a number, too.
 func isNumber(first, major byte) bool {
 	return major <= majorNegative || major == majorSimple && (first < 0xf4 || first == 0xf8)
 }
 
-// box charges for what is behind an interface; pairs are charged for where they are.
+// box charges for the memory behind an interface. The pairs of a map are charged for when they are
+// scanned.
 func (s *scanner) box(major byte, arg uint64) error {
 	n := int64(boxed)
 	switch {
@@ -268,7 +269,7 @@ func (s *scanner) leaf(sh *shape, depth int) error {
 	}
 }
 
-// content passes an item for a leaf, whose head and tag have been passed.
+// content passes an item for a leaf. The item's head and tag have been passed.
 func (s *scanner) content(sh *shape, major byte, n, tag uint64, depth int) error {
 	var fits bool
 	switch plain := major <= majorNegative || major == majorSimple; {
@@ -313,9 +314,9 @@ func (s *scanner) content(sh *shape, major byte, n, tag uint64, depth int) error
 	return s.charge(takes + size)
 }
 
-// tagged passes what comes after a tag.
+// tagged passes the item after a tag.
 func (s *scanner) tagged(sh *shape, tag uint64, depth int) error {
-	// The decoder would make a file of it wherever one fits.
+	// The decoder would make a file of it in every place where a file fits.
 	if tag == tagFile && s.files && (sh == nil || !sh.is.has(file)) {
 		return errStrayFile
 	}
@@ -330,7 +331,7 @@ func (s *scanner) tagged(sh *shape, tag uint64, depth int) error {
 		if err := s.fitsBignum(sh); err != nil {
 			return err
 		}
-		return s.item(nil, depth) // checkTag has seen that it is one
+		return s.item(nil, depth) // checkTag has checked that it is a byte string
 	case tagTime, tagEpoch:
 		if sh.kind == reflect.Interface {
 			return s.leaf(shapeOf(typeTime()), depth)
@@ -344,7 +345,7 @@ func (s *scanner) tagged(sh *shape, tag uint64, depth int) error {
 	return s.item(sh, depth)
 }
 
-// checkTag refuses what the decoder does not take behind a tag.
+// checkTag refuses an item that the decoder does not accept after a tag.
 func (s *scanner) checkTag(tag uint64) error {
 	if tag > tagNegativeBignum {
 		return nil
@@ -384,7 +385,7 @@ func (s *scanner) fitsBignum(sh *shape) error {
 		}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		if n > 8 { // this side sends none of those at all
+		if n > 8 { // this side never sends such a number
 			return fmt.Errorf("a number of %d bytes overflows %v", n, sh.t)
 		}
 		return nil
@@ -409,7 +410,7 @@ func (s *scanner) array(sh *shape, n uint64, depth int) error {
 			if n != uint64(len(sh.fields)) && sh.flat {
 				return fmt.Errorf("an array of %d for the %d fields of %v", n, len(sh.fields), sh.t)
 			}
-			if fields = sh.fields; !sh.flat { // which field an element is for is not known here
+			if fields = sh.fields; !sh.flat { // here it is not known which field an element is for
 				fields = nil
 				if err := s.chargeEach(int64(len(s.b)), s.worst); err != nil {
 					return err

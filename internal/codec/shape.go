@@ -12,7 +12,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// These are functions, as what package init knows of a type stays in every program, with all methods of it.
+// These are functions: a type that package init refers to stays in every program, with all its
+// methods.
 func typeString() reflect.Type            { return reflect.TypeFor[string]() }
 func typeTime() reflect.Type              { return reflect.TypeFor[time.Time]() }
 func typeBigInt() reflect.Type            { return reflect.TypeFor[big.Int]() }
@@ -59,31 +60,31 @@ func CheckArgument(t reflect.Type) error {
 // HasStreams reports whether values of type t, which can cross, may hold readers or writers.
 func HasStreams(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(stream) }
 
-// IsLeaf reports whether values of type t are encoded as a whole, by methods of theirs for example.
+// IsLeaf reports whether values of type t are encoded as a whole, for example by their own methods.
 func IsLeaf(t reflect.Type) bool { return shapeOf(t).kind == reflect.Invalid }
 
 // HasFiles reports whether values of type t, which can cross, may hold files.
 func HasFiles(t reflect.Type) bool { return t != nil && shapeOf(t).holds.has(file) }
 
-// A shape is what this package knows of a type. It may be part of a cycle.
+// A shape is the knowledge of this package about a type. It may be part of a cycle.
 type shape struct {
 	t      reflect.Type
 	kind   reflect.Kind // Invalid for a leaf: its values are encoded as a whole
 	elem   *shape
 	key    *shape
 	fields []shapeField
-	item   *shape       // of a channel: what it carries, which is no part of the value
-	mirror reflect.Type // of a root that holds channels: what it crosses as
+	item   *shape       // of a channel: the shape of its items, which are no part of the value
+	mirror reflect.Type // of a root that holds channels: the type that it crosses as
 
 	is    traits // its own
-	holds traits // those of all that its values may be made of, and its own
+	holds traits // its own, and those of all parts that its values may have
 	cbor  bool   // a leaf that decodes any CBOR
 	most  most
 	bad   *ValueError // of a root: why values cannot cross
 	cost
 }
 
-// traits are what the walks look for in a value.
+// traits are the properties of a value that the walks look for.
 type traits uint8
 
 const (
@@ -94,7 +95,7 @@ const (
 	anything                    // every shape has it
 )
 
-// has reports whether t has any of what.
+// has reports whether t has any of the traits in what.
 func (t traits) has(what traits) bool { return t&what != 0 }
 
 type shapeField struct {
@@ -127,7 +128,7 @@ type shapeBuilder struct {
 	all  []*shape
 }
 
-// build makes the shape of t and of all that its values are made of.
+// build makes the shape of t and of all parts of its values.
 func (b *shapeBuilder) build(t reflect.Type) (*shape, *ValueError) {
 	if sh, ok := b.made[t]; ok {
 		return sh, nil
@@ -147,7 +148,7 @@ func (b *shapeBuilder) build(t reflect.Type) (*shape, *ValueError) {
 	return sh, bad
 }
 
-// leaf reports whether values of sh are encoded as a whole, by a way of their own.
+// leaf reports whether values of sh are encoded as a whole, in their own way.
 func (sh *shape) leaf() (bool, *ValueError) {
 	t := sh.t
 	switch {
@@ -196,7 +197,7 @@ func (sh *shape) encodesItself() (bool, *ValueError) {
 	return false, nil
 }
 
-// buildParts makes the shapes of what values of sh are made of.
+// buildParts makes the shapes of the parts of sh's values.
 func (b *shapeBuilder) buildParts(sh *shape) (bad *ValueError) {
 	switch sh.kind {
 	case reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64, reflect.Complex128:
@@ -277,7 +278,8 @@ func fieldName(f reflect.StructField) (name string, skip bool) {
 	return name, false
 }
 
-// allSkipped: a struct whose every exported field says "-" was meant that way.
+// allSkipped reports whether every exported field of a struct says "-": then the struct is empty on
+// purpose.
 func allSkipped(t reflect.Type) bool {
 	for i := range t.NumField() {
 		if f := t.Field(i); f.Name != "_" && !f.IsExported() {
@@ -305,7 +307,8 @@ func (sh *shape) children(yield func(*shape) bool) {
 	}
 }
 
-// reach gives what values of sh may contain; sh itself only if within itself.
+// reach returns the shapes that values of sh may contain. It has sh itself only if sh may contain
+// sh.
 func (sh *shape) reach() map[*shape]bool {
 	seen := map[*shape]bool{}
 	var visit func(*shape)
@@ -334,7 +337,7 @@ func (sh *shape) holdsFile() bool {
 	return false
 }
 
-// analyse finds out what depends on all that a type is made of.
+// analyse finds out the properties that depend on all parts of a type.
 func (b *shapeBuilder) analyse(root *shape) {
 	reach := map[*shape]map[*shape]bool{}
 	for _, sh := range b.all {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Caps of a value. Both sides check them: whoever encodes and whoever decodes.
+// Caps of a value. Both sides check them: the encoder and the decoder.
 const (
 	MaxValue = 64 << 20 // bytes of one encoded argument or result
 	MaxFiles = 250      // files in it; one message has them all: below the kernel's SCM_MAX_FD, 253
@@ -13,11 +13,11 @@ const (
 
 	// MaxDecoded is the memory that the decoded form of a value may take, as estimated before it is
 	// decoded. A byte of input can ask for a large struct, so a cap on the input alone protects
-	// nobody. Small inputs may not become as much: see decodedLimit.
+	// nobody. Small inputs may take less: see decodedLimit.
 	MaxDecoded  = 96 << 20
 	baseDecoded = 32 << 20
 
-	// decodeDepth leaves room for what the encoder need not look at: types whose depth is fixed.
+	// decodeDepth leaves room for types whose depth is fixed: the encoder need not look at them.
 	decodeDepth = MaxDepth + 64
 )
 
@@ -27,7 +27,7 @@ var ErrTooLarge = errors.New("too large")
 // A SizeError tells what exceeded which cap. It matches [ErrTooLarge].
 type SizeError struct {
 	What string // "value", "payload", "name", ...
-	Size int64  // what it would have been; a lower bound if it was not encoded to its end
+	Size int64  // the size it would have had; a lower bound if it was not encoded to its end
 	Max  int64
 }
 

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// A stream is a reader or writer in an argument. It crosses as a file: one that it is, or one that
-// it was connected to.
+// A stream is a reader or writer in an argument. It crosses as a file: the stream is that file, or
+// was connected to it.
 
 func isStream(t reflect.Type) bool {
 	switch t {
@@ -23,15 +23,16 @@ func isWritten(t reflect.Type) bool {
 	return t == reflect.TypeFor[io.Writer]() || t == reflect.TypeFor[io.WriteCloser]()
 }
 
-// A Connector gives files in place of streams, and ends in place of channels, that are not nil.
+// A Connector gives files in place of streams that are not nil, and ends in place of channels that
+// are not nil.
 type Connector struct {
 	Stream  func(path string, stream any, writer bool) (*os.File, error)
 	Channel func(path string, ch reflect.Value) (*Ends, error)
 }
 
-// Connect gives a pointer to what the value that p points to crosses as: each stream in it that is
-// not a file is replaced by what c makes of it, and each channel. What holds streams is copied
-// first, as others may have it too. For a value without channels it gives p.
+// Connect returns a pointer to the value that crosses in place of the value that p points to. c
+// replaces each channel in it, and each stream that is not a file. Parts that hold streams are
+// copied first, because others may have them, too. For a value without channels, Connect returns p.
 func Connect(p any, c Connector) (connected any, err error) {
 	v := reflect.ValueOf(p).Elem()
 	sh := shapeOf(v.Type())
@@ -76,7 +77,7 @@ func pathOf(steps []string) (path string) {
 	return path
 }
 
-// unshare replaces a pointer, slice or map by a copy of what is in it.
+// unshare replaces a pointer, slice or map by a copy of its content.
 func unshare(v reflect.Value) {
 	switch k := v.Kind(); {
 	case k == reflect.Pointer && !v.IsNil():

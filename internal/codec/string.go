@@ -6,14 +6,15 @@ import (
 	"fmt"
 )
 
-// Strings with their length before them, of which errors and messages are made.
+// Strings with their length before them: errors and messages consist of them.
 
 // AppendString appends s to b.
 func AppendString[S ~string | ~[]byte](b []byte, s S) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// CutString takes what AppendString has put in front of b; it is not copied.
+// CutString removes a string from the front of b, where AppendString has put it. The string is not
+// copied.
 func CutString(b []byte, limit int) (s, rest []byte, err error) {
 	n, used := binary.Uvarint(b)
 	if used <= 0 || n > uint64(len(b)-used) {

@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// Texts for people, made of values and errors that may be anything.
+// Texts for messages, made of values and errors of any kind.
 
-// Sprint is fmt.Sprint of a value that may be anything: fmt survives methods that panic, but not
-// data in a cycle.
+// Sprint is fmt.Sprint for values of any kind: fmt survives methods that panic, but not data in a
+// cycle.
 func Sprint(v any) (text string) {
 	defer func() {
 		if recover() != nil {
@@ -27,11 +27,11 @@ func Sprint(v any) (text string) {
 	return fmt.Sprint(v)
 }
 
-// A printing foresees what fmt does. It knows no shapes, as fmt prints what does not cross too.
+// A printing predicts how fmt prints a value. It uses no shapes, because fmt also prints values
+// that cannot cross.
 type printing struct{ seen int }
 
-// ends reports whether fmt comes to an end with v soon. Pointers below the top are printed as
-// numbers.
+// ends reports whether fmt ends soon with v. Pointers below the top are printed as numbers.
 func (p *printing) ends(v reflect.Value, depth int) bool {
 	if p.seen++; p.seen > 1<<16 || depth > 64 {
 		return false
@@ -91,8 +91,8 @@ func Shorten(s string, limit int) string {
 	return s[:keep] + note
 }
 
-// maxType is how much of a type's name, which may be that of a struct without one, is printed, and
-// maxSteps how many steps of a path.
+// maxType is how much of a type's name is printed: a struct without a name has a long one. maxSteps
+// is how many steps of a path are printed.
 const (
 	maxType  = 200
 	maxSteps = 8
@@ -100,12 +100,12 @@ const (
 
 func typeName(t reflect.Type) string { return plainType(t.String()) }
 
-// plainType is the name of a type as programs have it, in a moderate length.
+// plainType is the name of a type as in programs, shortened if it is long.
 func plainType(name string) string {
 	return Shorten(strings.ReplaceAll(name, "interface {}", "any"), maxType)
 }
 
-// shortPath leaves out what is in the middle of a path with many steps, as of a cycle.
+// shortPath leaves out the middle of a path with many steps, such as the path of a cycle.
 func shortPath(path string) string {
 	steps := strings.SplitAfter(strings.ReplaceAll(path, "[", "\x00["), "\x00")
 	var all []string

@@ -9,8 +9,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// allModes are made when the first value is encoded or decoded, by what the linker leaves out of programs
-// that have none. A function that package init knows would stay.
+// allModes are made when the first value is encoded or decoded. The linker leaves that code out of
+// programs that encode and decode no values. It would keep a function that package init refers to.
 var allModes modeSet
 
 type modeSet struct {
@@ -38,7 +38,7 @@ func decOptions() cbor.DecOptions {
 	return cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		MaxNestedLevels:   decodeDepth,
-		MaxArrayElements:  MaxValue, // an element is a byte at least; scan bounds what it becomes
+		MaxArrayElements:  MaxValue, // an element has at least one byte; scan bounds the memory it takes
 		MaxMapPairs:       MaxValue / 2,
 		IndefLength:       cbor.IndefLengthForbidden,
 		IntDec:            cbor.IntDecConvertSignedOrBigInt,
@@ -120,7 +120,7 @@ func marshal(v any) (b []byte, err error) {
 	if len(b) > MaxValue {
 		return nil, &SizeError{What: "value", Size: int64(len(b)), Max: MaxValue}
 	}
-	if sh != nil { // what the other side would refuse is refused here
+	if sh != nil { // refuse here what the other side would refuse
 		if _, err := scan(b, sh, noLimit); err != nil {
 			return nil, &ValueError{Op: "encode", Type: fmt.Sprintf("%T", v), Why: "decoded, " + shortWhy(err)}
 		}
@@ -128,12 +128,12 @@ func marshal(v any) (b []byte, err error) {
 	return b, nil
 }
 
-// maxWhy is how much of an error's text a ValueError keeps, since it may quote what came.
+// maxWhy is how much of an error's text a ValueError keeps. The text may quote received bytes.
 const maxWhy = 1 << 10
 
 func shortWhy(err error) string { return Shorten(err.Error(), maxWhy) }
 
-// lookAt looks at v, which is of shape sh. utc says that times have to be encoded without offset.
+// lookAt looks at v, which is of shape sh. utc says that times must be encoded without offset.
 func (sh *shape) lookAt(v any) (utc bool, err error) {
 	var l look
 	bad := l.at(reflect.ValueOf(v), sh, false, depth{})
@@ -163,7 +163,7 @@ const smallBytes = 4 << 10
 
 // marshalBytes saves large byte slices a copy.
 func marshalBytes(v []byte) ([]byte, error) {
-	const head = 5 // of a byte string with a length of 32 bits
+	const head = 5 // bytes before a byte string with a length of 32 bits
 	if len(v) > MaxValue-head {
 		return nil, &SizeError{What: "value", Size: int64(len(v)) + head, Max: MaxValue}
 	}
@@ -174,7 +174,7 @@ func marshalBytes(v []byte) ([]byte, error) {
 }
 
 // UnmarshalWithin decodes what Marshal has encoded into the same type; v is a pointer to a zero
-// value. b is not kept. It may take room bytes of memory at most, and gives what is left of them.
+// value. b is not kept. It may take room bytes of memory at most, and returns the rest of room.
 //
 // b is not trusted: doubled keys, unknown fields, bytes behind the value, nesting beyond MaxDepth,
 // and input that would occupy more than MaxDecoded, or much more than its size, are errors, which
@@ -189,7 +189,7 @@ func UnmarshalWithin(b []byte, v any, room int64) (left int64, err error) {
 	return room - pay.took, err
 }
 
-// A spending is what a decode may take of memory, and takes.
+// A spending is the memory that a decode may take, and the memory that it takes.
 type spending struct {
 	room, took int64
 	allow      func(n int64) error // asked before anything is decoded; nil allows all
@@ -227,7 +227,7 @@ func unmarshal(b []byte, v any, pay *spending) (err error) {
 	return &ValueError{Op: "decode", Type: t.Elem().String(), Why: shortWhy(err), Large: errors.Is(err, ErrTooLarge)}
 }
 
-// catch makes an error of a panic in a method of v's type, or of the codec.
+// catch turns a panic in a method of v's type, or in the codec, into an error.
 func catch(b *[]byte, err *error, op string, v any) {
 	if r := recover(); r != nil {
 		if b != nil {

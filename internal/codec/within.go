@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// Decoding takes time, and it cannot be broken off. What is small is decoded where it is asked for;
-// for what is not, or has to wait for memory, a goroutine can be left behind.
+// Decoding takes time, and nothing can interrupt it. A small value is decoded on the caller's
+// goroutine. A large value, or one that must wait for memory, has its own goroutine, which can be
+// left behind.
 
 const (
-	smallDecoded = 128 << 10 // memory that is too little to be counted
-	quickInput   = 256 << 10 // bytes that are decoded in no time
+	smallDecoded = 128 << 10 // so little memory is not counted
+	quickInput   = 256 << 10 // so few bytes are decoded at once
 )
 
-// errBusy says that what decoding takes is not free yet.
+// errBusy says that the memory for decoding is not free yet.
 var errBusy = errors.New("busy")
 
-// DecodeWithin is Decode that ends, with an error that matches that of ctx, once ctx has been done
-// for a time of grace. What it leaves behind then ends soon. v is as it was.
+// DecodeWithin is Decode, but ends once ctx has been done for the time grace. Its error then
+// matches the error of ctx, and v is unchanged. The goroutine that it leaves behind ends soon.
 func (e Value) DecodeWithin(ctx context.Context, grace time.Duration, v any) error {
 	if e.budget == nil || ctx.Done() == nil {
 		return e.Decode(v)
@@ -39,7 +40,7 @@ func (e Value) DecodeWithin(ctx context.Context, grace time.Duration, v any) err
 	}
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(v).IsNil() {
-		return e.Decode(v) // which says what is wrong
+		return e.Decode(v) // its error says what is wrong
 	}
 	fresh, done, stop := reflect.New(t.Elem()), make(chan error, 1), make(chan struct{})
 	var c *Charge
@@ -53,7 +54,7 @@ func (e Value) DecodeWithin(ctx context.Context, grace time.Duration, v any) err
 		close(stop)
 		go func() {
 			late := errors.Join(errStopped, <-done)
-			e.over(c, late) // closes what was decoded of the files, too
+			e.over(c, late) // closes the decoded files, too
 		}()
 		late := &ValueError{Op: "decode", Type: t.Elem().String(), Why: "it takes longer than the call may"}
 		return errors.Join(ctx.Err(), late)
@@ -61,11 +62,11 @@ func (e Value) DecodeWithin(ctx context.Context, grace time.Duration, v any) err
 	if err == nil {
 		reflect.ValueOf(v).Elem().Set(fresh.Elem())
 	}
-	e.over(c, err) // only now: until here nobody else could drop what was decoded
+	e.over(c, err) // only now: until here nobody else could release the decoded value
 	return err
 }
 
-// waitFor waits for done until ctx has been done for grace.
+// waitFor waits for done, but only until ctx has been done for grace.
 func waitFor(ctx context.Context, grace time.Duration, done <-chan error) (err error, ended bool) {
 	select {
 	case err := <-done:

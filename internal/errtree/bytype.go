@@ -13,11 +13,11 @@ import (
 )
 
 // Types of errors that a program registers without saying how they cross: by their exported fields.
-// Those whose type is one of errors are children, the others are encoded as values. What Unwrap
-// gives and no field has is a child, too, so that errors.Is and errors.As find it.
+// Fields whose type is an error type are children. Other fields are encoded as values. An error
+// that Unwrap returns and no field has is a child, too: so errors.Is and errors.As find it.
 
 // RegisterGoType makes errors of type t come back as values of type t, as far as exported fields
-// go; nothing happens if t is registered already. The error tells why that cannot be.
+// go; nothing happens if t is registered already. The error tells why this is not possible.
 func RegisterGoType(t reflect.Type) error {
 	if t == nil || t.Kind() == reflect.Interface {
 		return errors.New("an interface is no type of errors that can be made again: register those that are in it")
@@ -62,7 +62,7 @@ type plan struct {
 
 var typeError = reflect.TypeFor[error]()
 
-// isError is for fields whose values are errors.
+// isError reports whether values of a field's type are errors.
 func isError(t reflect.Type) bool { return t.Implements(typeError) }
 
 func isErrors(t reflect.Type) bool { return t.Kind() == reflect.Slice && isError(t.Elem()) }
@@ -99,7 +99,7 @@ func canCross(t reflect.Type) error {
 	return err
 }
 
-// addFields adds those of a struct at index, those of embedded structs with it.
+// addFields adds the fields of the struct at index, and those of its embedded structs.
 func (p *plan) addFields(t reflect.Type, index []int, values *[]reflect.StructField) error {
 	for i := range t.NumField() {
 		f, at := t.Field(i), append(slices.Clip(index), i)
@@ -124,7 +124,7 @@ func (p *plan) addFields(t reflect.Type, index []int, values *[]reflect.StructFi
 	return nil
 }
 
-// nameOf is the same in every process of a program.
+// nameOf names a type. The name is the same in every process of a program.
 func nameOf(t reflect.Type) string {
 	name, v := "go ", t
 	if v.Kind() == reflect.Pointer {
@@ -138,8 +138,8 @@ func nameOf(t reflect.Type) string {
 	return fmt.Sprintf("go %x %s", h.Sum(nil), name[len(name)-64:])
 }
 
-// encode gives the lengths of slices of errors before the fields, and as children the errors of
-// fields, those of slices, and what is behind err otherwise.
+// encode returns the fields, after the lengths of slices of errors. It returns as children the
+// errors in fields, the errors in slices, and then the other errors that err wraps.
 func (p *plan) encode(err error) (fields []byte, wrapped []error, _ error) {
 	v := reflect.ValueOf(err)
 	if p.t != p.v {
@@ -185,7 +185,7 @@ func appendSlice(fields []byte, wrapped []error, v reflect.Value) ([]byte, []err
 	return binary.AppendUvarint(fields, uint64(v.Len())+1), wrapped
 }
 
-// errorIn gives nil for a nil pointer, too.
+// errorIn returns the error in v. For a nil pointer, too, it returns nil.
 func errorIn(v reflect.Value) error {
 	switch v.Kind() {
 	case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice, reflect.Func, reflect.Chan:
@@ -196,7 +196,7 @@ func errorIn(v reflect.Value) error {
 	return v.Interface().(error)
 }
 
-// missing gives those of errs that are not among known.
+// missing returns the errors of errs that are not in known.
 func missing(errs, known []error) (more []error) {
 	for _, err := range errs {
 		if err != nil && !slices.ContainsFunc(known, func(k error) bool { return same(k, err) }) {
@@ -206,12 +206,13 @@ func missing(errs, known []error) (more []error) {
 	return more
 }
 
-// same takes for the same what cannot be compared and is of one type.
+// same reports whether a and b are the same error. Errors that cannot be compared count as the same
+// if they have the same type.
 func same(a, b error) bool {
 	return reflect.TypeOf(a) == reflect.TypeOf(b) && (!reflect.ValueOf(a).Comparable() || !reflect.ValueOf(b).Comparable() || a == b)
 }
 
-// decode puts an error together again. What it can do nothing with stays beside it.
+// decode puts an error together again. Errors that fit no field stay beside it.
 func (p *plan) decode(fields []byte, wrapped []error, room *int64) (error, error) {
 	v := reflect.New(p.v)
 	d := errorFiller{fields: fields, wrapped: wrapped}
@@ -260,8 +261,8 @@ func (p *plan) decode(fields []byte, wrapped []error, room *int64) (error, error
 	return err, nil
 }
 
-// tryOut calls what the caller of a function will: methods may count on fields that did not come
-// along. Error is the last, and is tried again by who compares its text.
+// tryOut calls the methods that the receiver of the error will call: they may need fields that did
+// not cross. Error is the last. The code that compares the text calls it again.
 func tryOut(err error) (bad error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -288,7 +289,7 @@ func tryOut(err error) (bad error) {
 type errorFiller struct {
 	fields  []byte
 	wrapped []error
-	beside  []error // of another type than their field, now
+	beside  []error // errors whose type does not fit their field any more
 	bad     error
 }
 
@@ -321,7 +322,7 @@ func (d *errorFiller) one(v reflect.Value) {
 			v.Set(reflect.ValueOf(e))
 			return
 		}
-		w, ok := e.(interface{ original() error }) // under another text
+		w, ok := e.(interface{ original() error }) // the same error, with another text
 		if !ok {
 			break
 		}
@@ -330,7 +331,7 @@ func (d *errorFiller) one(v reflect.Value) {
 	d.beside = append(d.beside, err)
 }
 
-// accompanied is an error that was rebuilt, and errors that it wrapped where no field shows them.
+// accompanied is a rebuilt error, and the errors that it wrapped outside of its exported fields.
 type accompanied struct {
 	texted
 	beside []error

@@ -25,7 +25,7 @@ const (
 	MaxNodes = 256      // errors in a tree
 
 	maxFields = 64 << 10 // of one error's encoded fields
-	shortText = 256      // of errors for which there is no more room
+	shortText = 256      // of the text of errors when there is no more room
 	maxNode   = 2 << 10  // of a node whose text and fields are short; all MaxNodes of them have room
 )
 
@@ -40,8 +40,8 @@ const (
 	nodeMany            // as nodeOpaque, and children: Unwrap() []error
 )
 
-// Marshal encodes the tree of errors that err is the root of, so that errors.Is and errors.As find
-// in the decoded tree what they found in err:
+// Marshal encodes the tree of errors whose root is err. errors.Is and errors.As find the same
+// errors in the decoded tree as in err:
 //
 //   - syscall.Errno and registered sentinels come back as themselves,
 //   - registered types (fs.PathError, os.LinkError, os.SyscallError and what [RegisterType] was
@@ -50,8 +50,8 @@ const (
 //     ([TypeName]), what they wrap, and what registered sentinel an Is method of theirs matches.
 //     Other methods of theirs are gone.
 //
-// The text of every error in the tree stays the same. Marshal takes any error, also one in a cycle,
-// too large, or with methods that panic.
+// The text of every error in the tree stays the same. Marshal accepts every error, also an error
+// that has a cycle, is too large, or has methods that panic.
 func Marshal(err error) []byte {
 	e := errorEncoder{nodes: MaxNodes, room: MaxSize - MaxNodes*maxNode}
 	return e.append(nil, err, 0)
@@ -59,10 +59,10 @@ func Marshal(err error) []byte {
 
 type errorEncoder struct {
 	nodes int
-	room  int // for more than shortText
+	room  int // for texts longer than shortText
 }
 
-// take gives how much of n bytes there is room for.
+// take returns how many of n bytes have room.
 func (e *errorEncoder) take(n, limit int) int {
 	n = min(n, limit)
 	if n > e.room {
@@ -86,7 +86,7 @@ func (e *errorEncoder) append(b []byte, err error, depth int) []byte {
 	}
 	text, ok := safeText(err)
 	text = codec.Shorten(text, e.take(len(text), MaxText))
-	opens := ok && depth < MaxDepth // what it wraps is looked at
+	opens := ok && depth < MaxDepth // the errors that it wraps are encoded, too
 	if opens {
 		if typed, ok := e.appendTyped(b, err, text, depth); ok {
 			return typed
@@ -111,7 +111,7 @@ func (e *errorEncoder) appendTyped(b []byte, err error, text string, depth int) 
 	return e.appendAll(b, wrapped, depth), true
 }
 
-// appendOpaque appends what is known of any error.
+// appendOpaque appends the facts that are known about every error.
 func (e *errorEncoder) appendOpaque(b []byte, err error, text string, opens bool, depth int) []byte {
 	kind, wrapped := byte(nodeOpaque), []error(nil)
 	if opens {
@@ -137,7 +137,7 @@ func (e *errorEncoder) appendOpaque(b []byte, err error, text string, opens bool
 
 func (e *errorEncoder) appendAll(b []byte, errs []error, depth int) []byte {
 	b = binary.AppendUvarint(b, uint64(len(errs)))
-	e.nodes -= len(errs) // reserved, so that the first of them leaves something for the others
+	e.nodes -= len(errs) // reserved, so that the first error leaves nodes for the others
 	for _, err := range errs {
 		e.nodes++
 		b = e.append(b, err, depth+1)
@@ -181,7 +181,7 @@ func safeEncode(et *errorType, err error) (fields []byte, wrapped []error, ok bo
 	return fields, wrapped, encErr == nil
 }
 
-// unwrap gives what errors.Is would look at behind err.
+// unwrap returns the errors that errors.Is would find inside err.
 func unwrap(err error) (kind byte, wrapped []error) {
 	defer func() {
 		if recover() != nil {
@@ -199,8 +199,8 @@ func unwrap(err error) (kind byte, wrapped []error) {
 	return nodeOpaque, nil
 }
 
-// Unmarshal decodes what Marshal has encoded; nil if that was nil. b is not trusted: malformed is
-// what does not match ErrMalformed.
+// Unmarshal decodes an error that Marshal has encoded. decoded is nil if that error was nil. b is
+// not trusted: if it is malformed, malformed matches ErrMalformed.
 func Unmarshal(b []byte) (decoded, malformed error) {
 	if len(b) > MaxSize {
 		return nil, malformation("an error of %d bytes", len(b))
@@ -362,7 +362,7 @@ func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []
 		d.fail("unknown type of error %.64q", name)
 		return nil
 	}
-	unknown := func() error { // its text and what it wraps are there
+	unknown := func() error { // its text and the errors that it wraps remain
 		wrapped = slices.DeleteFunc(wrapped, func(err error) bool { return err == nil })
 		return &opaqueMany{opaque{text: text, typ: cmp.Or(et.goType, et.name)}, wrapped}
 	}

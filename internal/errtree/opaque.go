@@ -9,8 +9,8 @@ import (
 )
 
 // opaque stands for an error whose type is not registered: its text, its type's name, and which
-// sentinels it matches without wrapping them. It cannot hold children; opaqueOne and opaqueMany do,
-// as Unwrap has one signature in a type.
+// sentinels it matches without wrapping them. It cannot hold children. opaqueOne and opaqueMany
+// can: a type has only one Unwrap method.
 type opaque struct {
 	text    string
 	typ     string
@@ -39,8 +39,8 @@ func (e *opaqueOne) Unwrap() error { return e.wrapped }
 
 func (e *opaqueMany) Unwrap() []error { return e.wrapped }
 
-// TypeName gives the name of err's Go type, like "*net.OpError", also for an error that has crossed
-// and is now of a type of this package.
+// TypeName returns the name of err's Go type, such as "*net.OpError". It does so, too, for an error
+// that has crossed and now has a type of this package.
 func TypeName(err error) string {
 	switch e := err.(type) {
 	case interface{ self() *opaque }:
@@ -51,8 +51,8 @@ func TypeName(err error) string {
 	return fmt.Sprintf("%T", err)
 }
 
-// texted is an error that was rebuilt but would not say what the original said, as when a text
-// within was cut.
+// texted is a rebuilt error whose own text would differ from the original's, for example because a
+// text within it was cut.
 type texted struct {
 	text string
 	err  error
@@ -70,7 +70,7 @@ func withText(err error, text string) error {
 	return &texted{text, err}
 }
 
-// safeText is err.Error() of an error that may be anything. ok is false if the method panicked.
+// safeText is err.Error() of an error of any kind. ok is false if the method panicked.
 func safeText(err error) (text string, ok bool) {
 	defer func() {
 		if r := recover(); r != nil {

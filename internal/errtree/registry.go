@@ -16,9 +16,9 @@ import (
 // maxErrorName bounds the names of registered errors.
 const maxErrorName = 128
 
-// registry knows the errors that come back as what they were. It is filled from package
-// initialisation on, like that of image formats or SQL drivers, and is the same in parent and worker
-// because they are the same binary.
+// registry has the errors that keep their value or type when they cross. It is filled from package
+// initialisation on, like the registries of image formats or SQL drivers. It is the same in parent
+// and worker, because they are the same binary.
 var registry struct {
 	sync.RWMutex
 	sentinels map[string]error
@@ -27,21 +27,22 @@ var registry struct {
 	byType    map[reflect.Type]*errorType
 }
 
-// settle registers the errors of the standard library and this module's own, for whoever registers or asks first: most
-// programs do neither. Package init must not, as what that knows is linked into every program.
+// settle registers the errors of the standard library and this module's own, when somebody first
+// registers or looks up an error: most programs do neither. Package init must not do this:
+// everything that it refers to is linked into every program.
 func settle() { standard.Do(registerStandard) }
 
 var standard sync.Once
 
-// An errorType is a codec of one Go type, stripped of that type.
+// An errorType is the codec of one Go type, without type parameters.
 type errorType struct {
 	name   string
 	encode func(error) (fields []byte, wrapped []error, err error)
 	// decode takes the memory for fields out of room. errRoom says that there is not enough.
 	decode func(fields []byte, wrapped []error, room *int64) (error, error)
 
-	// goType is the type of one whose methods nobody has looked at (see RegisterGoType). What cannot
-	// be made again of it is then an error of no known type, and no violation.
+	// goType is set for a type whose methods nobody has checked (see RegisterGoType). If an error
+	// of it cannot be rebuilt, it becomes an error of no known type. This is no violation.
 	goType string
 }
 
@@ -92,7 +93,7 @@ func RegisterType[T error, F any](name string, encode func(T) (F, []error), deco
 	registerType(name, encode, decode)
 }
 
-// registerType does not look at F, which takes its time in every program that imports this package.
+// registerType does not check F: that would take time in every program that imports this package.
 func registerType[T error, F any](name string, encode func(T) (F, []error), decode func(F, []error) (T, error)) {
 	t := reflect.TypeFor[T]()
 	registry.Lock()
@@ -170,7 +171,7 @@ func matching(is func(error) bool) (names []string) {
 	for name, err := range registry.sentinels {
 		all[name] = err
 	}
-	registry.RUnlock() // is may do anything
+	registry.RUnlock() // is may call this package
 	for name, err := range all {
 		if is(err) {
 			names = append(names, name)
@@ -254,7 +255,7 @@ func registerStandard() {
 		func(f codec.SizeError, _ []error) (*codec.SizeError, error) { return &f, nil })
 }
 
-// wrappedOne is for types that wrap exactly one error, and panic without.
+// wrappedOne is for types that wrap exactly one error, and that panic without it.
 func wrappedOne(w []error) (error, error) {
 	if len(w) != 1 || w[0] == nil {
 		return nil, fmt.Errorf("wraps %d errors instead of 1", len(w))

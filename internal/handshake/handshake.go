@@ -1,6 +1,7 @@
-// Package handshake is what the parent of a worker and the worker agree on before they speak: how
-// the worker knows that it is one, and where it finds what it was given. Packages reexec (the
-// parent's side) and child (the worker's side) both import it, and neither imports the other.
+// Package handshake has the facts that a worker and its parent agree on before they speak: how the
+// worker knows that it is a worker, and where it finds its descriptors and arguments. Packages
+// reexec (the parent's side) and child (the worker's side) both import it, and do not import each
+// other.
 package handshake
 
 import (
@@ -12,31 +13,34 @@ import (
 const (
 	// Name is the argv[0] of a worker, by which moby/sys/reexec dispatches it.
 	Name = "gonso-worker"
-	// SocketFD is the worker's end of its socket, the only descriptor it is started with besides
-	// the standard streams. Package wire finds the worker's ends of two pipes in there.
+	// SocketFD is the worker's end of its socket. It is the only descriptor that the worker is
+	// started with, besides the standard streams. Package wire receives the worker's ends of two
+	// pipes from it.
 	SocketFD = 3
-	// MountArg as first argument says that MountFD is a mount namespace that each call enters
-	// on its thread, and then the working directory that is the second argument. It is for
-	// programs that find no loader in there.
+	// MountArg as first argument says that MountFD is a mount namespace. Each call enters it on its
+	// own thread, and then the working directory, which is the second argument. It is for programs
+	// that find no loader in that namespace.
 	MountArg = "mnt"
-	// MountFD is where that mount namespace is.
+	// MountFD is the descriptor of that mount namespace.
 	MountFD = 5
-	// SpinArg begins an argument that comes before all others, and says for how long the worker looks for the next
-	// frame before it sleeps: "spin=50µs". Without it, it sleeps.
+	// SpinArg begins an argument that comes before all others: "spin=50µs". It says how long the
+	// worker looks for the next frame before it sleeps. Without this argument, the worker sleeps at
+	// once.
 	SpinArg = "spin="
 )
 
-// mark is what the parent has put on the worker's socket, or 0. An init function of the program may
-// change os.Args before that of this package runs: packages are initialized in the order of their
-// paths. The socket it cannot change without knowing of it.
+// mark is the mark that the parent has put on the worker's socket, or 0. An init function of the
+// program may change os.Args before this package's init runs: packages are initialized in the order
+// of their paths. It cannot change the socket without knowing of it.
 var mark = readMark()
 
 var isWorker = mark != 0 || len(os.Args) > 0 && os.Args[0] == Name
 
-// IsWorker reports whether this process was started as a worker, whatever has become of os.Args.
+// IsWorker reports whether this process was started as a worker. It works even if os.Args was
+// changed.
 func IsWorker() bool { return isWorker }
 
-// EntersMount reports whether the parent has marked the worker as one with a MountArg.
+// EntersMount reports whether the parent has marked the worker as a worker with a MountArg.
 func EntersMount() bool { return mark == markMount }
 
 var pending, initialized atomic.Bool
@@ -52,6 +56,6 @@ func Pending() bool { return pending.Load() }
 // SetInitialized is called by gonso.Init.
 func SetInitialized() { initialized.Store(true) }
 
-// Initialized reports whether this process has called gonso.Init. Then a worker, which is the same
-// program, would have done so too, had it come so far.
+// Initialized reports whether this process has called gonso.Init. A worker is the same program: so
+// it would have called Init, too, if it had run for long enough.
 func Initialized() bool { return initialized.Load() }

@@ -8,16 +8,16 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// The marks are values of SO_PEEK_OFF (socket(7)): an option of the socket that nobody else sets, that both
-// ends of this conversation have no use for, and that whoever has the socket can read without taking
-// anything from it.
+// The marks are values of SO_PEEK_OFF (socket(7)): an option of the socket that nobody else sets.
+// Both ends of this conversation have no use for it. A process that has the socket can read the
+// option without taking anything from the socket.
 const (
 	markWorker = 0x676e736f
 	markMount  = markWorker + 1
 )
 
-// Mark marks the socket of a worker that is to be started. Where the kernel has no such option, the
-// worker goes by os.Args alone.
+// Mark marks the socket of a worker that is to be started. If the kernel does not have this option,
+// the worker looks at os.Args only.
 func Mark(socket *os.File, entersMount bool) {
 	m := markWorker
 	if entersMount {

@@ -14,10 +14,11 @@ import (
 
 // Dialogue with this program.
 
-// reached is set in a record's first word, a step's address, where the record does not tell of a failure.
+// reached is set in the first word of a record, a step's address, if the record does not report a
+// failure.
 const reached = 1
 
-// Sync reports to [Process.Next] that the launcher has got so far.
+// Sync reports to [Process.Next] that the launcher has reached this step.
 func (l *List) Sync() *Step {
 	record := words(stepAddr(l.Len())|reached, 0)
 	return l.add("write", unix.SYS_WRITE, status, memory(record, "reached"), symbol(recordSize, "record")).reporting()
@@ -37,8 +38,8 @@ func (s *Step) reporting() *Step {
 	return s.expects(recordSize, 0, " = record")
 }
 
-// Wait waits for [Process.Continue]. It fails with result 0 when the Process has been closed or this program has died,
-// which makes it the launcher's life line.
+// Wait waits for [Process.Continue]. It fails with result 0 when the Process has been closed or
+// this program has died, so the launcher ends with this program.
 func (l *List) Wait() *Step {
 	return l.add("read", unix.SYS_READ, symbol(int64(ControlFD), "control"), scratch, number(1)).gives(1)
 }
@@ -63,21 +64,21 @@ func (l *List) Unshare(types int) *Step {
 	return l.add("unshare", unix.SYS_UNSHARE, flags(types, cloneFlags))
 }
 
-// Clone makes a child, with memory of its own, and both go on with the next step: the child with result 0, the original
-// with the child's process id. The exit signal is part of f.
+// Clone makes a child that has its own memory. Both go on with the next step: the child with result
+// 0, the original with the child's process id. The exit signal is part of f.
 func (l *List) Clone(f int) *Step {
 	return l.add("clone", unix.SYS_CLONE, flags(f, cloneFlags), null, null, null, null).givesAny()
 }
 
 // Processes.
 
-// Wait4 waits for the end of a child. Where SIGCHLD was ignored by who started this program, there is nobody left to
-// tell of by then (ECHILD).
+// Wait4 waits for the end of a child. If SIGCHLD is ignored since before this program started, no
+// child is left by then (ECHILD).
 func (l *List) Wait4() *Step {
 	return l.add("wait4", unix.SYS_WAIT4, number(-1), null, number(0), null).givesAny().Tolerate(unix.ECHILD)
 }
 
-// Setpgid gives the process a process group of its own.
+// Setpgid makes the process the leader of a new process group.
 func (l *List) Setpgid() *Step { return l.add("setpgid", unix.SYS_SETPGID, number(0), number(0)) }
 
 // Prctl is prctl(2) with arguments that are numbers.
@@ -93,8 +94,8 @@ func (l *List) Prctl(op int, args ...int) *Step {
 	return l.add("prctl", unix.SYS_PRCTL, a...)
 }
 
-// IgnoreSignal ignores sig from here on, beyond exec. Ignoring SIGCHLD reaps children as they exit: enough for the init of
-// a pid namespace.
+// IgnoreSignal ignores sig from here on, also after exec. If SIGCHLD is ignored, the kernel reaps
+// children as they exit: this is enough for the init of a pid namespace.
 func (l *List) IgnoreSignal(sig syscall.Signal) *Step { return l.sigaction(sig, 1, "SIG_IGN") }
 
 // DefaultSignal gives sig its default action.
@@ -111,24 +112,24 @@ func (l *List) Prlimit(resource int, soft, hard uint64) *Step {
 	return l.add("prlimit64", unix.SYS_PRLIMIT64, number(0), number(resource), limit, null)
 }
 
-// A Limit is one of the launcher itself that is raised for a while.
+// A Limit is a limit of the launcher itself that is raised for a while.
 type Limit struct {
 	list         *List
 	resource     int
 	kept, raised arg
 }
 
-// Keep keeps a limit, to be raised to a hard limit, that of this program, and put back.
+// Keep reads a limit, so that it can be raised to the hard limit of this program, and put back.
 func (l *List) Keep(resource int, hard uint64) *Limit {
 	m := &Limit{l, resource, memory(quads(0, 0), "kept"), described(quads(hard, hard), "{%d, %d}", hard, hard)}
 	m.add(null, m.kept)
 	return m
 }
 
-// Raise raises it. Where the hard limit of the launcher is another one, it stays.
+// Raise raises the limit. If the launcher's hard limit is another one, the limit stays as it is.
 func (m *Limit) Raise() { m.add(m.raised, null).Tolerate(unix.EPERM) }
 
-// PutBack makes it what it was.
+// PutBack gives the limit its old value.
 func (m *Limit) PutBack() { m.add(m.kept, null) }
 
 func (m *Limit) add(set, get arg) *Step {
@@ -146,15 +147,16 @@ func (l *List) ExitGroup(code int) *Step {
 	return l.add("exit_group", unix.SYS_EXIT_GROUP, number(code)).givesNone()
 }
 
-// Execveat replaces the launcher, with its own arguments and environment, by the program that fd refers to; where this
-// returns, that is a failure. TOMOYO answers ENOENT where /dev/fd is missing: tolerate it, and let an Execve follow.
+// Execveat replaces the launcher by the program that fd refers to, with the launcher's arguments
+// and environment. If the call returns, it has failed. TOMOYO answers ENOENT if /dev/fd is missing:
+// tolerate this, and let an Execve follow.
 func (l *List) Execveat(fd Value) *Step {
 	return l.add("execveat", unix.SYS_EXECVEAT, fd.arg(), text(""), argv, envp,
 		symbol(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")).givesNone()
 }
 
-// Execve replaces the launcher, with its own arguments and environment, by the program at path; where this returns, that
-// is a failure.
+// Execve replaces the launcher by the program at path, with the launcher's arguments and
+// environment. If the call returns, it has failed.
 func (l *List) Execve(path string) *Step {
 	return l.add("execve", unix.SYS_EXECVE, text(path), argv, envp).givesNone()
 }
@@ -176,8 +178,9 @@ func (l *List) Setresuid(id int) *Step {
 	return l.add("setresuid", sysSetresuid, number(id), number(id), number(id))
 }
 
-// RaiseCaps makes all capabilities up to last inheritable and ambient, so that exec keeps them without uid 0. The launcher
-// must have them, as it does in a user namespace of its own. Capabilities that the kernel does not know are skipped.
+// RaiseCaps makes all capabilities up to last inheritable and ambient, so that exec keeps them
+// without uid 0. The launcher must have them, as it does in its own user namespace. Capabilities
+// that the kernel does not know are skipped.
 func (l *List) RaiseCaps(last int) []*Step {
 	from := l.Len()
 	all := uint64(1)<<(last+1) - 1
@@ -200,16 +203,17 @@ func (l *List) capset(effective, permitted, inheritable uint64) *Step {
 			d.bytes = binary.NativeEndian.AppendUint32(d.bytes, uint32(set>>shift))
 		}
 	}
-	version := ints(unix.LINUX_CAPABILITY_VERSION_3, 0) // pid 0 means itself
+	version := ints(unix.LINUX_CAPABILITY_VERSION_3, 0) // pid 0 is the launcher itself
 	return l.add("capset", unix.SYS_CAPSET, memory(version, "self"), described(d, "{%#x, %#x, %#x}", effective, permitted, inheritable))
 }
 
-// ClearInheritable empties the inheritable set, and with it the ambient one, which is part of it (cap_capset in
-// security/commoncap.c). The other sets stay what they are, whatever that is.
+// ClearInheritable empties the inheritable set, and with it the ambient one, which is part of it
+// (cap_capset in security/commoncap.c). The other sets stay as they are.
 func (l *List) ClearInheritable() {
 	version, caps := ints(unix.LINUX_CAPABILITY_VERSION_3, 0), &data{bytes: make([]byte, 24)}
 	l.add("capget", unix.SYS_CAPGET, memory(version, "self"), memory(caps, "caps"))
-	// A list cannot compute: it has a call write the zeros, which is what a process without that signal gets.
+	// A list cannot compute, so a call must write the zeros: a process without a parent-death
+	// signal gets 0 from prctl.
 	for _, at := range []int{8, 20} {
 		zero := memory(caps, fmt.Sprintf("caps+%d", at))
 		zero.at = at
@@ -252,7 +256,7 @@ func (l *List) Openat(dir Value, path string, f int) *Step {
 	return l.add("openat", unix.SYS_OPENAT, args...).givesAny()
 }
 
-// OpenAs is Openat where fd is known to be the lowest free descriptor, which the file becomes.
+// OpenAs is Openat for a known result: fd must be the lowest free descriptor, and the file gets it.
 func (l *List) OpenAs(fd FD, dir Value, path string, f int) *Step {
 	return l.Openat(dir, path, f).gives(int(fd))
 }
@@ -278,7 +282,7 @@ func (l *List) SendFiles(socket FD, files ...FD) *Step {
 		arg{data: msg, print: func() string { return "SCM_RIGHTS " + strings.ReplaceAll(fmt.Sprint(files), " ", ", ") }}, symbol(unix.MSG_NOSIGNAL, "MSG_NOSIGNAL")).gives(1)
 }
 
-// SetInterfaceUp sets the flag IFF_UP of a network interface, by way of a socket in its namespace.
+// SetInterfaceUp sets the flag IFF_UP of a network interface, through a socket in its namespace.
 func (l *List) SetInterfaceUp(name string, socket Value) *Step {
 	ifreq := make([]byte, 40) // struct ifreq: name, flags
 	copy(ifreq[:unix.IFNAMSIZ-1], name)
@@ -287,7 +291,8 @@ func (l *List) SetInterfaceUp(name string, socket Value) *Step {
 		described(&data{bytes: ifreq}, "{%q, IFF_UP}", name))
 }
 
-// Socket makes a datagram socket of the Internet family, which is enough to ask for things about interfaces.
+// Socket makes a datagram socket of the Internet family. It is enough for requests about
+// interfaces.
 func (l *List) Socket() *Step {
 	return l.add("socket", unix.SYS_SOCKET, symbol(unix.AF_INET, "AF_INET"),
 		symbol(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), number(0)).givesAny()
@@ -304,7 +309,7 @@ func (l *List) Umount2(target string, f int) *Step {
 	return l.add("umount2", unix.SYS_UMOUNT2, text(target), flags(f, umountFlags))
 }
 
-// PivotRoot makes root the root of the mnt namespace and moves what it was to old.
+// PivotRoot makes root the root of the mnt namespace, and moves the old root to old.
 func (l *List) PivotRoot(root, old string) *Step {
 	return l.add("pivot_root", unix.SYS_PIVOT_ROOT, text(root), text(old))
 }
@@ -320,7 +325,8 @@ func (l *List) Fsmount(fstype string) *Step {
 	return root
 }
 
-// OpenDir opens a directory for what is done by descriptor. No link of procfs is followed on the way.
+// OpenDir opens a directory for later use by its descriptor. No link of procfs is followed on the
+// way.
 func (l *List) OpenDir(path string) *Step {
 	const open, size = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, 24
 	how := memory(quads(open, 0, unix.RESOLVE_NO_MAGICLINKS), "{O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_MAGICLINKS}")

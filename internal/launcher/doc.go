@@ -1,11 +1,13 @@
 // Package launcher starts processes inside namespaces, without cgo and without forking this program's memory.
 //
-// A launcher is a static executable of a few hundred bytes. Package launcher makes it at first use, out of the bytes of
-// one Go assembly function and an ELF header, keeps it in a sealed memfd, and starts it with [os.StartProcess]. The
-// launcher is single-threaded and has nothing of this program in its memory; so it may do what no thread of a Go program
-// can, such as entering a user namespace, and it may do so in a namespace that somebody else controls.
+// A launcher is a static executable of a few hundred bytes. Package launcher makes it at first use,
+// out of the bytes of one Go assembly function and an ELF header, keeps it in a sealed memfd, and
+// starts it with [os.StartProcess]. The launcher is single-threaded and has nothing of this program
+// in its memory. So it can enter a user namespace, which no thread of a Go program can. It may do
+// so even if somebody else controls the namespace.
 //
-// What it does is a [List] of system calls, made by ordinary Go code here and sent to it over a pipe:
+// Its work is a [List] of system calls. Ordinary Go code here makes the list, and sends it over a
+// pipe:
 //
 //	var l launcher.List
 //	l.Setns(launcher.FirstFileFD, unix.CLONE_NEWUSER)
@@ -18,8 +20,8 @@
 // It makes one call after another and reports the first whose result is not the expected one. A list can be printed and
 // tested without being run.
 //
-// The package knows system calls, not namespaces: which steps there are, and in which order, is decided by package reexec,
-// the only one that should import it. Its files say what is where:
+// The package knows system calls, not namespaces. Package reexec decides the steps and their order.
+// No other package should import this one. Its files:
 //
 //   - calls.go: the system calls that a list can hold;
 //   - program.go: those on the way to a program that somebody chose;
@@ -31,5 +33,6 @@
 //   - elf.go, image.go: the executable made of it, and the file that holds it;
 //   - process.go: preparing it, starting it and talking to it.
 //
-// It needs Linux on one of the architectures in elf.go, and a mounted /proc; on others, Supported and Start say so.
+// It needs Linux on one of the architectures in elf.go, and a mounted /proc. Otherwise Supported
+// and Start return an error that says so.
 package launcher

@@ -7,17 +7,17 @@ import (
 	"runtime"
 )
 
-// architecture is what the header of an executable says of where it runs.
+// architecture has the fields of an executable's header that say where it runs.
 type architecture struct {
 	name    string // as GOARCH
 	machine uint16
 	bits    int
 	order   binary.AppendByteOrder
-	flags   uint32 // what the kernel asks of a program
+	flags   uint32 // that the kernel requires of a program
 }
 
-// architectures are those that a launcher is written for. The flags are those that Go's own linker
-// sets.
+// architectures are the architectures that have a launcher. The flags are those that Go's own
+// linker sets.
 var architectures = []architecture{
 	{name: "386", machine: 3, bits: 32, order: binary.LittleEndian},
 	{name: "amd64", machine: 62, bits: 64, order: binary.LittleEndian},
@@ -102,7 +102,7 @@ func elfImage(a architecture, text []byte) []byte {
 	half(a.headerSize(), a.segmentSize(), len(segments), 0, 0, 0)
 	for _, s := range segments {
 		full(s.kind)
-		if a.bits == 64 { // the flags are where they keep words aligned
+		if a.bits == 64 { // the flags are where words stay aligned
 			full(s.flags)
 		}
 		word(s.offset, s.address, s.address, s.fileSize, s.memorySize)

@@ -47,9 +47,10 @@ func launcherText() ([]byte, error) {
 	return code[:n], nil
 }
 
-// imageCache holds the launcher's executable once it has been made, if that is a memfd that nobody can write to anymore.
-// What has no seals is for one launch: whoever got hold of it during that, and wrote to it afterwards, has changed nothing
-// that is executed again. A failure is not kept.
+// imageCache holds the launcher's executable once it has been made, if that is a memfd that nobody
+// can write to anymore. A file without seals is for one launch. Somebody may get hold of it during
+// the launch and write to it afterwards: this changes nothing, because it is not executed again. A
+// failure is not kept.
 type imageCache struct {
 	mu      sync.Mutex
 	file    *os.File
@@ -58,7 +59,7 @@ type imageCache struct {
 
 var image imageCache
 
-// get returns the executable, and what to do when the launch is over.
+// get returns the executable, and a function to call when the launch is over.
 func (c *imageCache) get() (f *os.File, done func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +74,8 @@ func (c *imageCache) get() (f *os.File, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// Readable, so that the launcher is dumpable: whether its /proc files can be opened is the list's choice.
+	// Readable, so that the launcher is dumpable: the list decides whether its /proc files can be
+	// opened.
 	f, err = newFile("gonso-launcher", 0o555, bytes.NewReader(elfImage(thisArchitecture(), text)))
 	switch {
 	case err != nil:
@@ -85,8 +87,8 @@ func (c *imageCache) get() (f *os.File, done func(), err error) {
 	return f, func() {}, nil
 }
 
-// refuse is told that a policy forbids to execute f, and says whether something else than f can be had. Others may be
-// starting f, so it is left to be closed by its cleanup.
+// refuse is called when a policy forbids to execute f. It reports whether another file than f can
+// be used. Other goroutines may be starting f, so the cleanup of f closes it later.
 func (c *imageCache) refuse(f *os.File) bool {
 	if !Sealed(f) {
 		return false
@@ -103,9 +105,10 @@ func (c *imageCache) refuse(f *os.File) bool {
 // it becomes is not dumpable unless it is privileged. The file is read from its start; its offset is not used. The caller
 // closes both.
 //
-// The copy is a memfd that nobody can write to anymore. Where memfds cannot be made executable (vm.memfd_noexec, Linux
-// 6.3) it is an unnamed file in a temporary directory, open for reading, without seals: it is for one launch, as root may
-// write to it while no process runs it. Sealed tells which it is.
+// The copy is a memfd that nobody can write to anymore. If memfds cannot be made executable
+// (vm.memfd_noexec, Linux 6.3), the copy is an unnamed file in a temporary directory, open for
+// reading, without seals. That file is for one launch: root may write to it while no process runs
+// it. Sealed tells the two apart.
 func SealedCopy(src *os.File, name string, mode os.FileMode) (*os.File, error) {
 	info, err := src.Stat()
 	if err != nil {
@@ -117,7 +120,7 @@ func SealedCopy(src *os.File, name string, mode os.FileMode) (*os.File, error) {
 	return newExecutable(name, mode, io.NewSectionReader(src, 0, info.Size()))
 }
 
-// maxCopy bounds what a copy takes of the memory.
+// maxCopy bounds the memory that a copy takes.
 const maxCopy = 1 << 30
 
 // Sealed says whether f is a memfd that nobody can write to anymore.
@@ -144,9 +147,9 @@ func newExecutable(name string, mode os.FileMode, content io.Reader) (*os.File, 
 	return f, nil
 }
 
-// NoFileError says why there is no file to execute something from.
+// NoFileError says why no file can be made to execute a program from.
 type NoFileError struct {
-	Name    string // of what was to be executed
+	Name    string // of the program to execute
 	Memfd   error  // why it is no memfd
 	Unnamed error  // why it is no unnamed file
 }
@@ -159,7 +162,7 @@ func (e *NoFileError) Error() string {
 // Unwrap gives both reasons.
 func (e *NoFileError) Unwrap() []error { return []error{e.Memfd, e.Unnamed} }
 
-// Tests have systems that refuse.
+// Tests replace these with functions that refuse.
 var (
 	memfdCreate = unix.MemfdCreate
 	tempDirs    = func() []string { return []string{os.TempDir(), "/var/tmp", "/dev/shm"} }
@@ -233,12 +236,14 @@ func fillUnnamed(w *os.File, name string, mode os.FileMode, content io.Reader) (
 	return r, r.Chmod(mode)
 }
 
-// writersPatience is how long another process may have a descriptor that it has inherited and exec is to close.
+// writersPatience is how long another process may have a descriptor that it has inherited and that
+// its exec will close.
 const writersPatience = 10 * time.Second
 
-// writersGone waits until nobody has f open for writing: until then it cannot be executed (ETXTBSY). What this process has
-// closed, a child that another goroutine forked meanwhile still has until it executes something (golang/go#22315). A read
-// lease is given where there is no writer, see fcntl(2); on a file system without leases nothing is known.
+// writersGone waits until nobody has f open for writing: until then it cannot be executed
+// (ETXTBSY). A child that another goroutine has forked meanwhile still has the files that this
+// process has closed, until its exec (golang/go#22315). The kernel gives a read lease if there is
+// no writer, see fcntl(2). On a file system without leases, nothing is known.
 func writersGone(f *os.File) error {
 	for began := time.Now(); ; time.Sleep(200 * time.Microsecond) {
 		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
@@ -272,7 +277,7 @@ func openUnnamed(parent string) (*os.File, error) {
 	return os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR|os.O_EXCL, 0o600)
 }
 
-// fill copies content, in pieces large enough for the number of calls not to matter.
+// fill copies content. The pieces are so large that the number of calls does not matter.
 func fill(f *os.File, content io.Reader) error {
 	_, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{content}, make([]byte, 256<<10))
 	return err

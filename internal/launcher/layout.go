@@ -4,8 +4,8 @@ package launcher
 
 import "math/bits"
 
-// Everything in this file is shared with the assembly files, which get it from the compiler as
-// go_asm.h. They get the sizes of this architecture: every field is one of its words.
+// The assembly files share everything in this file: the compiler gives it to them as go_asm.h. They
+// get the sizes of this architecture: every field is one of its words.
 const (
 	wordSize   = bits.UintSize / 8
 	recordSize = 2 * wordSize // a step's address, and a result or value
@@ -19,12 +19,12 @@ const (
 	FirstFileFD FD = 6 // the first of Cmd.Files
 )
 
-// Addresses of the launcher. The segments are aligned for the largest pages that there are, 64 KiB.
+// Addresses of the launcher. The segments are aligned for the largest pages that exist, 64 KiB.
 const (
 	pageSize = 64 << 10
 	textBase = 0x10000000
 	dataBase = 0x20000000
-	maxList  = 1 << 20 // for a few thousand directories of PATH; what is not used is never there
+	maxList  = 1 << 20 // for a few thousand directories of PATH; unused memory is never allocated
 	maxText  = 1024
 )
 
@@ -34,7 +34,7 @@ const (
 	endMark2 = 0x444e456f // "oEND"
 )
 
-// header is what a list begins with, at dataBase.
+// header is the beginning of a list, at dataBase.
 type header struct {
 	end      uintptr // address where the list ends
 	endSteps uintptr // address where its steps end
@@ -42,13 +42,13 @@ type header struct {
 	envp     uintptr
 	status   uintptr    // descriptor for records
 	record   [2]uintptr // made by the launcher when a step fails: the step's address and result
-	scratch  uintptr    // results that nobody refers to; what Wait reads
+	scratch  uintptr    // for results that nobody uses, and for the byte that Wait reads
 }
 
 // step is one system call. Arguments are addresses of words, so that a constant, the result of an
 // earlier step and a field of the header need no distinction.
 type step struct {
-	when     uintptr    // address of a word; where it holds zero, the step is skipped
+	when     uintptr    // address of a word; if that is zero, the step is skipped
 	nr       uintptr    // system call
 	args     [6]uintptr // addresses of its arguments
 	low      uintptr    // expected are results from low to low+span, unsigned,

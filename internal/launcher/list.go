@@ -14,12 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A List is a sequence of system calls for a launcher to make, one after the other. It is data: making, printing and
-// encoding it calls nothing. The zero List has no steps; each method that is named after a system call, or after what it
-// is for, appends one step or several. Mistakes are reported by Encode.
+// A List is a sequence of system calls for a launcher to make, one after the other. It is data:
+// making, printing and encoding it calls nothing. The zero List has no steps; each method that is
+// named after a system call, or after its purpose, appends one step or several. Mistakes are
+// reported by Encode.
 //
-// The launcher stops at the first step that does not have the expected result, which is success unless it is said
-// otherwise, and exits with status 127. At the end of the list it exits with status 0.
+// The launcher stops at the first step that does not have the expected result, and exits with
+// status 127. The expected result is success, unless the method says otherwise. At the end of the
+// list it exits with status 0.
 type List struct {
 	steps   []*Step
 	encoded []byte // by Finish
@@ -34,11 +36,11 @@ type Step struct {
 	args      []arg
 	low, span uintptr // expected are results from low to low+span
 	exact     bool    // expected is low
-	want      string  // else, what is expected in words
+	want      string  // if not exact: the expected result in words
 	tolerate  [2]syscall.Errno
 	tolerates int // errors
 	when      *Step
-	out       uintptr // field of the header that is to become the result, if not 0
+	out       uintptr // field of the header that gets the result, if not 0
 	reports   bool    // writes a record
 }
 
@@ -138,7 +140,7 @@ func (s *Step) gives(n int) *Step {
 
 const maxErrno = 4095
 
-// givesAny makes every result the expected one that is no error: descriptors, ids.
+// givesAny makes every result expected that is no error: descriptors, ids.
 func (s *Step) givesAny() *Step {
 	return s.expects(0, ^uintptr(maxErrno), " >= 0")
 }
@@ -148,14 +150,15 @@ func (s *Step) givesNone() *Step {
 	return s.expects(1, 0, "") // no call returns 1 instead
 }
 
-// expects makes the results from low to low+span the expected ones; want says so.
+// expects makes the results from low to low+span the expected ones; want says the same in words.
 func (s *Step) expects(low, span uintptr, want string) *Step {
 	s.low, s.span, s.want, s.exact = low, span, want, false
 	return s
 }
 
-// arg is an argument: a constant, or the address of data, or the content of a header field, or the result of a step.
-// How it is printed is put off until somebody asks for it, as nearly every list is made, encoded and never printed.
+// arg is an argument: a constant, or the address of data, or the content of a header field, or the
+// result of a step. Its text is made only when somebody prints it: nearly every list is made,
+// encoded and never printed.
 type arg struct {
 	value  uintptr
 	data   *data
@@ -192,7 +195,7 @@ func (a arg) String() string {
 type data struct {
 	bytes    []byte
 	pointers []pointer
-	text     bool // must not have a NUL but the last byte
+	text     bool // only the last byte may be NUL
 }
 
 // pointer says that the word at an offset is the address of data, or of the result of a step.
@@ -235,7 +238,7 @@ func textOrNull(s string) arg {
 // words returns data of machine words.
 func words(w ...uintptr) *data { return &data{bytes: appendWords(nil, w)} }
 
-// quads returns data of what has 64 bits everywhere.
+// quads returns data of numbers that have 64 bits on all architectures.
 func quads(q ...uint64) *data {
 	d := new(data)
 	for _, v := range q {
@@ -244,7 +247,7 @@ func quads(q ...uint64) *data {
 	return d
 }
 
-// ints returns data of what has 32 bits everywhere.
+// ints returns data of numbers that have 32 bits on all architectures.
 func ints(i ...uint32) *data {
 	d := new(data)
 	for _, v := range i {
@@ -276,12 +279,14 @@ func getWord(b []byte) uintptr {
 	return uintptr(binary.NativeEndian.Uint64(b))
 }
 
-// stepAddr returns the address of a step, which is what the launcher calls it by in its records.
+// stepAddr returns the address of a step. The launcher names steps by their addresses in its
+// records.
 func stepAddr(index int) uintptr {
 	return dataBase + unsafe.Sizeof(header{}) + uintptr(index)*unsafe.Sizeof(step{})
 }
 
-// Finish encodes l for all times that it is used from now on, several at once among them. It must not be changed any more.
+// Finish encodes l once for all later uses, also several at the same time. l must not be changed
+// any more.
 func (l *List) Finish() (err error) {
 	l.encoded, err = l.Encode()
 	return err
@@ -299,7 +304,7 @@ func (l *List) Encode() ([]byte, error) {
 			return nil, fmt.Errorf("launcher: step %d %v: %w", i, s, err)
 		}
 	}
-	for i, s := range l.steps { // only now it is known which results are referred to
+	for i, s := range l.steps { // only now is it known which results are used
 		addr, ok := e.results[s]
 		switch {
 		case s.out != 0:
@@ -321,13 +326,13 @@ func (l *List) Encode() ([]byte, error) {
 	return list, nil
 }
 
-// encoder collects what is behind the steps: constants, strings, results.
+// encoder collects the data after the steps: constants, strings, results.
 type encoder struct {
 	base      uintptr // address of tail
 	tail      []byte
 	constants map[uintptr]uintptr // their addresses
-	small     [64]uintptr         // the same for most of them
-	memory    map[*data]uintptr   // the same memory may be meant by several steps
+	small     [64]uintptr         // the addresses of most of them
+	memory    map[*data]uintptr   // several steps may refer to the same memory
 	results   map[*Step]uintptr   // addresses of results that are referred to
 }
 

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// name is what a constant is called when a list is printed.
+// name is the name of a constant in a printed list.
 type name struct {
 	value int
 	name  string

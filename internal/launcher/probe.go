@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Probe is a system call that does nothing, and by whose answer it is known whether it comes to the kernel: a filter of
-// system calls knows nothing of the arguments, and answers something else, or kills.
+// A Probe is a system call that has no effect. Its answer shows whether it has reached the kernel:
+// a filter of system calls does not look at the arguments, and gives another answer, or kills.
 type Probe struct {
 	name    string
 	nr      uintptr
-	args    func() []arg    // not made in package init, as few programs are under a filter
-	answers []syscall.Errno // of the kernel; none is 0
+	args    func() []arg    // not made in package init, because few programs have a filter
+	answers []syscall.Errno // of the kernel; no answer is 0
 }
 
 // Probes of calls that filters forbid.
@@ -49,7 +49,7 @@ var (
 		func() []arg { return []arg{null, number(0)} },
 		[]syscall.Errno{unix.EINVAL},
 	}
-	// Where this process may not mount the kernel says EPERM, and so may a filter.
+	// If this process may not mount, the kernel answers EPERM. A filter may answer EPERM, too.
 	ProbePivotRoot = &Probe{
 		"pivot_root", unix.SYS_PIVOT_ROOT,
 		func() []arg { return []arg{text(""), text("")} },
@@ -57,12 +57,12 @@ var (
 	}
 )
 
-// Probe makes the call, and goes on whatever comes.
+// Probe makes the call, and goes on with every result.
 func (l *List) Probe(p *Probe) *Step {
 	return l.add(p.name, p.nr, p.args()...).expects(0, ^uintptr(0), " = anything")
 }
 
-// Forbids reports whether a result of the Probe, as NextValue has it, is known not to be the kernel's.
+// Forbids reports whether a result of the Probe, as NextValue returns it, cannot be the kernel's.
 func (p *Probe) Forbids(result int64) bool {
 	if len(p.answers) == 0 {
 		return result != 0

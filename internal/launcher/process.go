@@ -26,7 +26,8 @@ type Cmd struct {
 	Args []string // for Execve and Execveat; nil means one, the launcher's name
 	Env  []string // for Execve and Execveat; nil means empty, not this program's
 
-	// The files stay the caller's. Nil streams are /dev/null. Files become FirstFileFD and so on; a nil one is left closed.
+	// The files remain the caller's. Nil streams are /dev/null. Files become FirstFileFD and so on;
+	// a nil one is left closed.
 	Stdin, Stdout, Stderr *os.File
 	Files                 []*os.File
 
@@ -42,7 +43,7 @@ type Process struct {
 	control, status *os.File
 }
 
-// Prepared is a launcher that has all it needs but a process.
+// Prepared is a launcher that has everything it needs except a process.
 type Prepared struct {
 	Path  string     // the launcher's executable, as the process finds it among its files
 	Files []*os.File // the descriptors of the process from 3 on
@@ -57,7 +58,8 @@ type Prepared struct {
 // Prepare prepares a launcher for a caller that starts the process itself, with arguments, environment and streams of its
 // choice. Files become FirstFileFD and so on, and stay the caller's. A Prepared must be closed, started or not.
 //
-// Such a caller can try only once. So it is made sure beforehand that no policy forbids to execute the launcher.
+// This caller can try only once. So Prepare first makes sure that no policy forbids to execute the
+// launcher.
 func Prepare(list *List, files []*os.File) (*Prepared, error) {
 	if err := prove(); err != nil {
 		return nil, err
@@ -107,15 +109,17 @@ func prepareEncoded(list *List, encoded []byte, files []*os.File) (_ *Prepared, 
 	}
 	p.status, p.ends = ours(status, "status"), append(p.ends, os.NewFile(uintptr(statusEnd), "status"))
 	p.Files = append([]*os.File{theirs, p.ends[1], exe}, files...)
-	// What is written before the start need not be waited for by the launcher. 4096 bytes fit an empty pipe, even of a user
-	// over the quota for pipes; the rest is read while it is written.
+	// The launcher need not wait for bytes that are written before its start. An empty pipe has
+	// room for 4096 bytes, even if its user is over the quota for pipes. The rest is read while it
+	// is written.
 	first := min(len(encoded), 4096)
 	p.rest = encoded[first:]
 	_, err = p.control.Write(encoded[:first])
 	return p, err
 }
 
-// pipe is os.Pipe, but for that both ends block: the launcher's has to, and is never given to the runtime's poller.
+// pipe is os.Pipe, but both ends block. The launcher's end must block, and is never given to the
+// runtime's poller.
 func pipe() (r, w int, err error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
@@ -126,12 +130,12 @@ func pipe() (r, w int, err error) {
 
 // ours makes an end one that has deadlines.
 func ours(end int, name string) *os.File {
-	_, _ = unix.FcntlInt(uintptr(end), unix.F_SETFL, unix.O_NONBLOCK) // what os.NewFile does not see has none
+	_, _ = unix.FcntlInt(uintptr(end), unix.F_SETFL, unix.O_NONBLOCK) // without this flag os.NewFile gives no deadlines
 	return os.NewFile(uintptr(end), name)
 }
 
-// Started makes a Process of the one that was started, which gets the rest of its list. After an error nothing can be made
-// of it: it has to be killed and waited for.
+// Started makes a Process of the started os.Process, and sends it the rest of its list. After an
+// error the os.Process is of no use: the caller must kill it and wait for it.
 func (p *Prepared) Started(process *os.Process) (*Process, error) {
 	closeAll(p.ends) // so that writing fails once the launcher is gone
 	if len(p.rest) > 0 {
@@ -144,7 +148,7 @@ func (p *Prepared) Started(process *os.Process) (*Process, error) {
 	return started, nil
 }
 
-// Close releases what a Process has not taken over.
+// Close releases everything that a Process has not taken over.
 func (p *Prepared) Close() {
 	closeAll(p.ends)
 	closeAll([]*os.File{p.control, p.status})
@@ -160,7 +164,7 @@ func closeAll(files []*os.File) {
 // proven is set once the image has been executed: no policy forbids that.
 var proven atomic.Bool
 
-// prove executes the image.
+// prove executes the image once.
 func prove() error {
 	if proven.Load() {
 		return nil
@@ -176,11 +180,12 @@ func prove() error {
 	return nil
 }
 
-// busyRetries bounds how often, a millisecond apart, an image is tried that somebody has open for writing.
+// busyRetries bounds how often an image is tried if somebody has it open for writing. The tries are
+// a millisecond apart.
 const busyRetries = 100
 
-// Start starts a launcher. The calling thread has to be where paths mean what they mean to this program, as the launcher's
-// executable is found by one: see [procfs.Away].
+// Start starts a launcher. On the calling thread, paths must mean what they mean to this program,
+// because the launcher's executable is found by a path: see [procfs.Away].
 func Start(c *Cmd) (*Process, error) {
 	p, err := prepare(c.List, c.Files)
 	if err != nil {
@@ -221,7 +226,7 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 			process, err = os.StartProcess(p.Path, args, attr)
 		}
 	}
-	// What is left of ETXTBSY: on file systems without leases.
+	// ETXTBSY still happens on file systems without leases.
 	for range busyRetries {
 		if !errors.Is(err, unix.ETXTBSY) {
 			break
@@ -240,7 +245,7 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 	return started, err
 }
 
-// notStarted says what was not started in other words than a path that means nothing to anybody.
+// notStarted names the launcher in the error. The launcher's path would mean nothing to anybody.
 func (p *Prepared) notStarted(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Path == p.Path {
 		return fmt.Errorf("starting the launcher: %w", pe.Err)
@@ -282,8 +287,8 @@ func (p *Process) NextValue(ctx context.Context) (int64, error) {
 	return v, err
 }
 
-// soon is for how long a record is waited for with nothing but poll(2). Most launchers are done by then, and neither a
-// timer nor the runtime's poller has woken another thread for that.
+// soon is how long to wait for a record with poll(2) only. Most launchers are done by then. So no
+// timer, and not the runtime's poller, has to wake another thread.
 const soon = 5 * time.Millisecond
 
 // comesSoon waits for a record, or the end, but not for long.
@@ -312,18 +317,22 @@ func (p *Process) next(ctx context.Context) (int64, error) {
 	return p.list.decode(record)
 }
 
-// followPatience is how long Follow waits for an id when ctx is done. It comes at once, unless the launcher is stopped.
+// followPatience is how long Follow waits for an id when ctx is done. The id comes at once, unless
+// the launcher is stopped.
 const followPatience = 5 * time.Second
 
-// Follow is for lists that go on in a child made with CLONE_PARENT, whose id the original sends before it exits, while the
-// child waits: the way into a pid namespace, which no running process enters. p is that child afterwards, told to go on,
-// and the original has been waited for.
+// Follow is for lists that go on in a child made with CLONE_PARENT. The original sends the id of
+// the child and exits, while the child waits. This is the way into a pid namespace: no running
+// process can enter one. Afterwards, p is the child, which was told to go on, and the original has
+// been reaped.
 //
-// When ctx is done first, p is whichever of the two there is, and the error ctx's cause.
+// When ctx is done first, p is the child if its id has come, or else the original, and the error is
+// ctx's cause.
 func (p *Process) Follow(ctx context.Context) error {
 	pid, err := p.NextValue(ctx)
 	if err != nil && ctx.Err() != nil {
-		// Were it given up between the making of the child and the coming of its id, nobody could reap that.
+		// If the wait ended after the child is made and before its id comes, nobody could reap the
+		// child.
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), followPatience)
 		defer cancel()
 		if pid, lateErr := p.NextValue(late); lateErr == nil {
@@ -345,14 +354,14 @@ func (p *Process) adopt(pid int64) error {
 	}
 	original := p.Process
 	p.Process = child
-	// A program that reaps whatever ends, as an init does, may have been faster.
+	// A program that reaps every child, as an init does, may have been faster.
 	if _, err = (&Process{Process: original}).Reap(writeTimeout); errors.Is(err, syscall.ECHILD) {
 		err = nil
 	}
 	return err
 }
 
-// decode returns the value of a record, or the failure that it tells of.
+// decode returns the value of a record, or the failure that it reports.
 func (l *List) decode(record [recordSize]byte) (int64, error) {
 	addr := getWord(record[:])
 	result := int64(int(getWord(record[wordSize:]))) // an error is negative in its word
@@ -382,7 +391,7 @@ const writeTimeout = 2 * time.Second
 
 func write(control *os.File, b []byte) error {
 	var n int
-	_ = sys.OnFD(control, func(fd int) error { // without a deadline's timer: there mostly is room
+	_ = sys.OnFD(control, func(fd int) error { // without a deadline's timer: the pipe usually has room
 		n, _ = unix.Write(fd, b)
 		return nil
 	})
@@ -390,7 +399,7 @@ func write(control *os.File, b []byte) error {
 		return nil
 	}
 	b = b[max(n, 0):]
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // write says it if it is closed
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // if it is closed, write fails
 	_, err := control.Write(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("the launcher does not go on: it is stopped, frozen or traced: %w", err)
@@ -398,8 +407,9 @@ func write(control *os.File, b []byte) error {
 	return err
 }
 
-// Reap waits for the end of the process. If it does not end by itself in time it is killed; if it cannot be reaped then,
-// the error is a [*procfs.StuckError], and it is reaped when the kernel lets go.
+// Reap waits for the end of the process. If it does not end by itself in time, it is killed. If it
+// cannot be reaped then, the error is a [*procfs.StuckError], and a goroutine reaps it when the
+// kernel has ended it.
 func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
 	return Reap(p.Process, byItself, func() time.Duration {
 		p.Kill()
@@ -407,7 +417,8 @@ func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
 	})
 }
 
-// endsWithin reports whether p ends in time, and can be reaped at once. False may also mean that this cannot be told.
+// endsWithin reports whether p ends in time, and can be reaped at once. False may also mean that
+// this is not known.
 func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
 	_ = p.WithHandle(func(handle uintptr) {
 		fds := []unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}
@@ -416,7 +427,7 @@ func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
 			if err == unix.EINTR {
 				continue
 			}
-			var info unix.Siginfo // of a zombie that is traced there is none
+			var info unix.Siginfo // it stays empty for a zombie that is traced
 			if err == nil && n == 1 {
 				err = unix.Waitid(unix.P_PIDFD, int(handle), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 				reapable = err == nil && info.Signo != 0
@@ -434,8 +445,8 @@ func TakesOrphans() bool {
 		unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0) == nil && subreaper != 0
 }
 
-// KilledBy is the signal that has killed a process that is about to end, which is left to be reaped; 0 if it was none, or
-// that is not known.
+// KilledBy returns the signal that has killed a process that is about to end. It returns 0 if no
+// signal has, or if this is not known. The process must still be reaped.
 func (p *Process) KilledBy(limit time.Duration) (sig syscall.Signal) {
 	if !endsWithin(p.Process, limit) {
 		return 0
@@ -450,7 +461,7 @@ func (p *Process) KilledBy(limit time.Duration) (sig syscall.Signal) {
 	return sig
 }
 
-// What waitid(2) says of a process that a signal has ended (asm-generic/siginfo.h).
+// Fields of the answer of waitid(2) for a process that a signal has ended (asm-generic/siginfo.h).
 const (
 	cldKilled = 2
 	cldDumped = 3
@@ -459,15 +470,16 @@ const (
 	siStatus = siUnion + 8 // behind pid and uid
 )
 
-// Reap is Process.Reap for any child, with what kills it, and says how long to wait afterwards.
+// Reap is Process.Reap for any child. kill kills the child, and returns how long to wait
+// afterwards.
 func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os.ProcessState, error) {
 	begin := time.Now()
-	if endsWithin(p, byItself) { // without a goroutine, which costs a thread's waking
+	if endsWithin(p, byItself) { // without a goroutine: that would have to wake a thread
 		return p.Wait()
 	}
 	byItself -= time.Since(begin)
 	var state *os.ProcessState
-	var err error // once done is closed
+	var err error // set once done is closed
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -485,13 +497,14 @@ func Reap(p *os.Process, byItself time.Duration, kill func() time.Duration) (*os
 // CloseControl makes the launcher fail at the next Wait, or at the one that it is in. Next reports it.
 func (p *Process) CloseControl() error { return closeOnce(p.control) }
 
-// CloseStatus is for when nothing more is to be heard from the launcher.
+// CloseStatus closes the status pipe, when no more records are expected from the launcher.
 func (p *Process) CloseStatus() error { return closeOnce(p.status) }
 
-// Close makes the launcher end at the next Wait, Sync or Send, or where it waits now, and releases the pipes. A program
-// that it has become is not touched; nor is the os.Process, which still has to be waited for.
+// Close makes the launcher end at the next Wait, Sync or Send, or where it waits now, and releases
+// the pipes. If it has become a program, Close leaves that alone. Close leaves the os.Process
+// alone, too: the caller must still wait for it.
 func (p *Process) Close() error {
-	p.list = nil // nothing is decoded any more, and what became a worker stays for long
+	p.list = nil // nothing is decoded any more, and a Process that became a worker stays for long
 	return errors.Join(closeOnce(p.control), closeOnce(p.status))
 }
 
@@ -508,7 +521,7 @@ type StepError struct {
 	Name   string // of the system call
 	Step   string // as printed
 	Result int64
-	Errno  syscall.Errno // 0 if Result is an unexpected one that is no error
+	Errno  syscall.Errno // 0 if Result is unexpected, but no error
 }
 
 func newStepError(index int, name, step string, result int64) *StepError {

@@ -4,12 +4,13 @@ package launcher
 
 import "unsafe"
 
-// The launcher's code is in one assembly file an architecture. What follows is true of all of them.
+// The launcher's code is in assembly files, one for each architecture. This comment is true of all
+// of them.
 //
-// Why they exist: entering a user namespace takes a single-threaded task, which no Go program is.
-// The function "launcher" in them is not part of this program; its bytes become the text of a small
-// static executable (see image.go), which is started in this program's stead and makes the system
-// calls of a step list (see layout.go).
+// Why they exist: only a single-threaded process can enter a user namespace, and no Go program is
+// single-threaded. The function "launcher" in them is not part of this program; its bytes become
+// the text of a small static executable (see image.go), which is started as a process of its own
+// and makes the system calls of a step list (see layout.go).
 //
 // Forbidden in it: the Go runtime, calls, the stack (beyond reading what the kernel left on it),
 // every symbol, since nothing relocates it, and constants for which the assembler needs a literal
@@ -22,9 +23,9 @@ import "unsafe"
 //
 // What it does: it puts StatusFD into the header, which a list replaces; reads the list, first the
 // word that says where it ends; puts argv and envp into the header; makes the calls. A result that
-// is not expected goes with the step's address to the descriptor of the header, and ends the
-// process with status 127. Registers that the kernel's interface leaves to it are named by each
-// file, as is how an error looks: for a list it is always a negative result.
+// is not expected is written, with the step's address, to the status descriptor in the header, and
+// ends the process with status 127. Each file names the registers that system calls preserve, and
+// says how an error looks. For a list, an error is always a negative result.
 
 // textStart returns the address of the launcher's code: to be read, never to be run here.
 func textStart() unsafe.Pointer

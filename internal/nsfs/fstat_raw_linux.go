@@ -18,7 +18,7 @@ func fstat(fd int, st *unix.Stat_t) error {
 	return nil
 }
 
-// setns is for types that it does not wait for either.
+// setns is for types for which it does not wait, either.
 func setns(fd int, typ uint32) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETNS, uintptr(fd), uintptr(typ), 0); errno != 0 {
 		return errno

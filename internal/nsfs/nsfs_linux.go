@@ -13,9 +13,9 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// NS is a shared reference to a namespace by way of a descriptor it owns. The
-// descriptor is closed when the last reference is released; one that was
-// forgotten is closed by the finalizer of os.File.
+// NS is a shared reference to a namespace, through a descriptor that it owns. The descriptor is
+// closed when the last reference is released. If a reference was forgotten, the finalizer of
+// os.File closes the descriptor.
 type NS struct {
 	open     atomic.Pointer[opened]
 	dev, ino uint64
@@ -63,7 +63,7 @@ func wrap(f *os.File, fd int) (*NS, error) {
 }
 
 // OpenProc opens a namespace link of procfs, such as "ns/net" below a descriptor of /proc/PID that
-// package procfs has opened. It is found to be a namespace of that type anyway.
+// package procfs has opened. OpenProc checks that it is a namespace of that type.
 func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
 	fd, err := sys.Openat(dirfd, name, unix.O_RDONLY, 0)
 	if err != nil {
@@ -72,8 +72,8 @@ func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
 	return OwnAs(os.NewFile(uintptr(fd), name), typ)
 }
 
-// Known is a namespace by a link of procfs, as for OpenProc, without a descriptor: it has to be renewed before
-// anything needs one. It is nil if there is no such link.
+// Known is a namespace by a link of procfs, as for OpenProc, but without a descriptor. It must be
+// renewed before anything needs a descriptor. It is nil if the link does not exist.
 func Known(dirfd int, name string) *NS {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dirfd, name, &st, 0); err != nil {
@@ -85,8 +85,8 @@ func Known(dirfd int, name string) *NS {
 	return n
 }
 
-// OpenAt opens a file that may be anything: a FIFO must not block and a device
-// must not be touched, so it is looked at through O_PATH before it is opened.
+// OpenAt opens a file of any kind: a FIFO must not block and a device must not be touched. So it
+// looks at the file through O_PATH before it opens it.
 func OpenAt(dirfd int, name string) (*NS, error) {
 	fd, err := sys.Openat(dirfd, name, unix.O_PATH, 0)
 	if err != nil {
@@ -98,7 +98,7 @@ func OpenAt(dirfd int, name string) (*NS, error) {
 	}
 	nfd, err := procfs.Reopen(fd, unix.O_RDONLY)
 	if err != nil {
-		var pe *fs.PathError // of a path that nobody knows
+		var pe *fs.PathError // of a path that no caller has named
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
@@ -142,12 +142,11 @@ func (n *NS) Retain() *NS {
 	return n
 }
 
-// Keep makes n own something that the namespace needs, such as the init of a pid
-// namespace: letGo is called with the last reference given back. Keep is called
-// once, before n is shared.
+// Keep makes n own something that the namespace needs, such as the init of a pid namespace: letGo
+// is called when the last reference is released. Keep is called once, before n is shared.
 func (n *NS) Keep(letGo func()) { n.letGo = letGo }
 
-// Release gives a reference back.
+// Release releases a reference.
 func (n *NS) Release() {
 	switch r := n.refs.Add(-1); {
 	case r == 0:
@@ -170,7 +169,8 @@ func (n *NS) FD() int { return n.open.Load().fd }
 // Held reports whether there is a descriptor.
 func (n *NS) Held() bool { return n.FD() >= 0 }
 
-// Check fails if the descriptor does not mean the namespace any more: the program has closed it.
+// Check fails if the descriptor does not refer to the namespace any more: the program has closed
+// it.
 func (n *NS) Check() error { return n.is(n.FD()) }
 
 func (n *NS) is(fd int) error {
@@ -184,7 +184,7 @@ func (n *NS) is(fd int) error {
 	return nil
 }
 
-// Enter takes the calling thread there.
+// Enter moves the calling thread into the namespace.
 func (n *NS) Enter(typ uint32) error {
 	if err := n.Check(); err != nil {
 		return err
@@ -198,7 +198,7 @@ func (n *NS) Enter(typ uint32) error {
 
 var errLost = sys.Wrap("this program has closed gonso's descriptor of the namespace", os.ErrClosed)
 
-// Renew gives n the descriptor of o, which is the same namespace and is used no more.
+// Renew gives n the descriptor of o. o is the same namespace, and must not be used any more.
 func (n *NS) Renew(o *NS) {
 	if old := n.open.Swap(o.open.Load()).file; old != nil {
 		lose(old)
@@ -208,7 +208,7 @@ func (n *NS) Renew(o *NS) {
 // File is the descriptor as an os.File that still belongs to n.
 func (n *NS) File() *os.File { return n.open.Load().file }
 
-// DupFile returns a descriptor of its own for the namespace.
+// DupFile returns a new descriptor for the namespace.
 func (n *NS) DupFile() (*os.File, error) {
 	f, err := sys.DupFile(n.File())
 	if err == nil {
@@ -227,7 +227,7 @@ func (n *NS) Same(o *NS) bool { return n.dev == o.dev && n.ino == o.ino }
 // Dev and Ino are the numbers that stat(2) gives.
 func (n *NS) Dev() uint64 { return n.dev }
 
-// Ino is the inode number, the one in "net:[4026531840]".
+// Ino is the inode number, as in "net:[4026531840]".
 func (n *NS) Ino() uint64 { return n.ino }
 
 // Type asks the kernel which CLONE_NEW* flag the namespace is (Linux 4.11).
@@ -259,8 +259,8 @@ func (n *NS) related(req uint, name string) (*NS, error) {
 	return own(fd, name)
 }
 
-// OwnAs makes an NS of a file that is found to be a namespace of a type, and takes it over even if it
-// fails.
+// OwnAs makes an NS of a file, after it has checked that the file is a namespace of a type. It
+// takes the file over even if it fails.
 func OwnAs(f *os.File, typ uint32) (*NS, error) {
 	if err := sys.OnFD(f, func(fd int) error { return check(fd, f.Name()) }); err != nil {
 		f.Close()

@@ -1,10 +1,10 @@
-// Package procfs is this process's own procfs. It holds to one rule: nothing inside is asked.
+// Package procfs is this process's own procfs. Its one rule: it never reads a /proc inside.
 //
-// gonso enters namespaces that somebody hostile may control. There every path is theirs to choose:
-// what is at /proc can be a procfs of other processes, a FIFO that nobody writes to, or files that
-// look like procfs. So this process reads and writes below /proc only by way of a descriptor that it
-// holds since package init, and which was found to be of a procfs. A thread that is in somebody
-// else's mnt namespace may do that, and needs no /proc there.
+// gonso enters namespaces that somebody hostile may control. There, that somebody decides what each
+// path leads to: /proc can be a procfs of other processes, a FIFO that nobody writes to, or files
+// that look like procfs. So this process reads and writes below /proc only through a descriptor
+// that it has held since package init, and that it has checked to be of a procfs. A thread that is
+// in somebody else's mnt namespace may do that, and needs no /proc there.
 //
 // At home, too, /proc may be wrong, with no attacker around: "unshare --fork --pid prog" gives prog a
 // pid namespace of its own and leaves it the /proc of the outer one, where the numbers that prog
@@ -17,7 +17,7 @@
 //     the process's own (proc_pid_status(5)).
 //   - fdinfo of a pidfd has the id as that procfs has it.
 //
-// What has to be a path, such as the file that a child executes or what umount(2) takes, is resolved
-// on a thread that is at home: see [AtHome]. A program that closes all descriptors closes this one as
-// well; it is opened again if it is the same procfs.
+// Some calls need a path, such as the file that a child executes, or the argument of umount(2).
+// That path is resolved on a thread that is at home: see [AtHome]. A program that closes all
+// descriptors closes this one, too. It is opened again if /proc is still the same procfs.
 package procfs

@@ -5,7 +5,7 @@ import (
 	"io/fs"
 )
 
-// ErrForeign says that ids of processes mean others in what is mounted on /proc, or nobody.
+// ErrForeign says that an id means another process in the mounted /proc, or no process.
 var ErrForeign = errors.New("gonso: a procfs of another pid namespace is mounted on /proc")
 
 // ErrNone says that nothing on /proc is a procfs. It matches fs.ErrNotExist.

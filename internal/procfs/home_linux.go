@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// homeMount is the mnt namespace that this process was started in, zero if that is unknown.
+// homeMount is the mnt namespace that this process was started in. It is zero if this is not known.
 var homeMount = func() uint64 {
 	ino, err := NSInode(int(held.fd.Load()), "thread-self/ns/mnt")
 	if err != nil {
@@ -19,9 +19,10 @@ var homeMount = func() uint64 {
 	return ino
 }()
 
-// NSInode is the inode number of the namespace that a link of procfs, below one of its directories, leads to. No two
-// namespaces have the same one, of whatever types. The link is read and not followed, for which the kernel would have to
-// make the inode: that takes three times as long.
+// NSInode is the inode number of the namespace that a link below a directory of procfs leads to. No
+// two namespaces have the same number, even if their types differ. The link is read and not
+// followed: to follow it takes three times as long, because the kernel would have to make the
+// inode.
 func NSInode(dirfd int, link string) (uint64, error) {
 	var text [64]byte // "cgroup:[4026531835]"
 	n, err := unix.Readlinkat(dirfd, link, text[:])
@@ -39,12 +40,12 @@ func NSInode(dirfd int, link string) (uint64, error) {
 	return ino, nil
 }
 
-// Away reports whether paths mean something else on the calling thread than to this process: it is
-// in another mnt namespace, or has a root directory of its own.
+// Away reports whether paths mean something else on the calling thread than to this process: the
+// thread is in another mnt namespace, or has its own root directory.
 func Away() bool {
 	fd, err := held.get()
 	if err != nil {
-		return true // for all that is known
+		return true // nothing is known, so it may be
 	}
 	if mnt, err := NSInode(fd, "thread-self/ns/mnt"); err != nil || mnt != homeMount {
 		return homeMount != 0
@@ -57,8 +58,9 @@ func Away() bool {
 	return err == nil && (root.Dev != ours.Dev || root.Ino != ours.Ino)
 }
 
-// AtHome runs f where paths mean what they mean to this process, and the files that it looks up are
-// nobody else's: on the calling thread, unless that is [Away], else on another. f must not panic.
+// AtHome runs f on a thread where paths mean what they mean to this process, and lead to nobody
+// else's files. It is the calling thread, or another thread if that one is [Away]. f must not
+// panic.
 func AtHome(f func()) {
 	if Away() {
 		onFresh(f)
@@ -68,7 +70,7 @@ func AtHome(f func()) {
 }
 
 // onFresh runs f on a goroutine that nobody has locked to a thread. Code that enters foreign
-// namespaces locks its thread, so this one is in none.
+// namespaces locks its thread. So this goroutine's thread is in no foreign namespace.
 func onFresh(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -78,8 +80,8 @@ func onFresh(f func()) {
 	<-done
 }
 
-// Executable says why no child would find its executable by a path below /proc/self/fd, as the
-// calling thread has it.
+// Executable says why a child would not find its executable by a path below /proc/self/fd on the
+// calling thread.
 func Executable() error {
 	var fsys unix.Statfs_t
 	if unix.Statfs("/proc", &fsys) != nil || int64(fsys.Type) != unix.PROC_SUPER_MAGIC {
@@ -92,7 +94,7 @@ func Executable() error {
 	return nil
 }
 
-// Visible says why another program would not find at /proc/ID what a Dir of that ID is.
+// Visible says why another program would not find the process of a Dir at /proc/ID.
 func Visible() error {
 	fd, err := held.get()
 	if err != nil {
@@ -107,8 +109,9 @@ func Visible() error {
 
 var errOther = errors.New("something else is mounted on /proc now than when this program was started")
 
-// Unmount unmounts, lazily, the mount that a descriptor is on. umount(2) takes a path: it is given one
-// relative to our procfs, on a thread that is where the calling one is and ends afterwards.
+// Unmount unmounts, lazily, the mount that a descriptor is on. umount(2) takes a path. The path is
+// relative to our procfs. The thread that makes the call is in the calling thread's namespaces, and
+// ends afterwards.
 func Unmount(fd int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -130,7 +133,7 @@ func unmountIn(mnt int, st unix.Stat_t, fd int) error {
 	runtime.LockOSThread() // and not unlocked
 	if unix.Gettid() == unix.Getpid() {
 		done := make(chan error, 1)
-		go func() { done <- unmountIn(mnt, st, fd) }() // elsewhere: this keeps the main thread busy
+		go func() { done <- unmountIn(mnt, st, fd) }() // on another thread: this goroutine keeps the main thread busy
 		defer runtime.UnlockOSThread()
 		return <-done
 	}

@@ -13,18 +13,19 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Dir is the directory of a process or of a thread. It means that one and no later one of the same id.
+// Dir is the directory of a process or of a thread. It always refers to this one, and never to a
+// later one with the same id.
 type Dir struct {
 	file *os.File // opened with O_PATH
 	fd   int
 	dev  uint64
 
-	// ID is the number that the procfs has for it; 0 where it was not asked for.
+	// ID is its number in the procfs; 0 if nobody has asked for it.
 	ID int
 }
 
 // Process opens the directory of a process, or thread, by its id in this process's pid namespace.
-// The error for one that is gone matches unix.ESRCH.
+// If the process or thread is gone, the error matches unix.ESRCH.
 func Process(pid int) (*Dir, error) {
 	above, err := held.above()
 	if err != nil {
@@ -97,7 +98,7 @@ func openDir(id int) (*Dir, error) {
 	return &Dir{file: os.NewFile(uintptr(fd), "/proc/"+strconv.Itoa(id)), fd: fd, dev: held.dev, ID: id}, nil
 }
 
-// Thread opens the directory of the calling thread, which has to stay the calling one.
+// Thread opens the directory of the calling thread. The caller must stay on that thread.
 func Thread() (*Dir, error) {
 	const name = "thread-self"
 	fd, err := Open(name, unix.O_PATH|unix.O_DIRECTORY)
@@ -177,7 +178,7 @@ func (d *Dir) WriteFile(name, content string) error {
 	return err
 }
 
-// Link opens what a magic link leads to.
+// Link opens the target of a magic link.
 func (d *Dir) Link(name string) (*os.File, error) {
 	fd, err := sys.Openat(d.fd, name, unix.O_RDONLY, 0)
 	if err != nil {
@@ -186,7 +187,7 @@ func (d *Dir) Link(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), d.String()+"/"+name), nil
 }
 
-// Readlink says where a magic link leads to.
+// Readlink returns the text of a magic link.
 func (d *Dir) Readlink(name string) (string, error) {
 	above, base := d.fd, name
 	if i := strings.LastIndexByte(name, '/'); i >= 0 {
@@ -205,7 +206,7 @@ func (d *Dir) Readlink(name string) (string, error) {
 	return string(b[:n]), nil
 }
 
-// Filters are the lines of its status about filters of system calls.
+// Filters returns the lines about filters of system calls in the status file.
 func (d *Dir) Filters() (string, error) {
 	status, err := d.ReadFile("status", 1<<20)
 	if err != nil {

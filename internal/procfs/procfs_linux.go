@@ -24,8 +24,8 @@ const rootIno = 1
 // after the program has closed it and opened another file under that number.
 type root struct {
 	mu     sync.Mutex
-	fd     atomic.Int64 // -1 if there is none
-	dev    uint64       // of the procfs; 0 as long as there is none
+	fd     atomic.Int64 // -1 if there is no descriptor
+	dev    uint64       // of the procfs; 0 as long as there is no procfs
 	nested atomic.Int32 // 0 unknown, 1 of this process's pid namespace, 2 of one above it
 }
 
@@ -96,8 +96,8 @@ func (r *root) is(fd int) bool {
 	return unix.Fstat(fd, &st) == nil && uint64(st.Dev) == r.dev && st.Ino == rootIno
 }
 
-// beneath opens a file of a procfs. No magic link leads elsewhere, and nothing may be mounted on
-// the way. Mounts that containers make on /proc/sys are of the same procfs.
+// beneath opens a file of a procfs. It follows no magic link out of the procfs, and nothing may be
+// mounted on the way. Mounts that containers make on /proc/sys are of the same procfs.
 func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
 	if !strings.HasPrefix(name, "sys/") {
@@ -108,7 +108,7 @@ func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
 		fd, err = unix.Openat2(dirfd, name, &how)
 	}
 	crosses := how.Resolve&unix.RESOLVE_NO_XDEV == 0
-	if err == unix.ENOSYS || err == unix.EPERM { // a filter of system calls may not know it
+	if err == unix.ENOSYS || err == unix.EPERM { // a filter of system calls may forbid openat2
 		fd, err = sys.Openat(dirfd, name, flags, 0)
 		crosses = true
 	}
@@ -126,8 +126,8 @@ func beneath(dirfd int, dev uint64, name string, flags int) (int, error) {
 	return fd, nil
 }
 
-// Open opens a file or directory, named as below /proc: "thread-self/ns". Of ids only those of
-// [Process] mean anything.
+// Open opens a file or directory, named as below /proc: "thread-self/ns". Only ids of [Process] are
+// valid in a name.
 func Open(name string, flags int) (int, error) {
 	dir, err := held.get()
 	fd := -1
@@ -140,8 +140,8 @@ func Open(name string, flags int) (int, error) {
 	return fd, nil
 }
 
-// Root returns a descriptor of the procfs, opened with O_PATH, for a child that opens what is its own
-// there: "self" is whoever looks it up. It belongs to the caller.
+// Root returns a descriptor of the procfs, opened with O_PATH, for a child that opens its own files
+// there: "self" is the process that looks it up. The descriptor belongs to the caller.
 func Root() (*os.File, error) {
 	dir, err := held.get()
 	if err != nil {
@@ -166,7 +166,7 @@ func (r *root) explain(dir int, name string, err error) error {
 	return &fs.PathError{Op: "open", Path: "/proc/" + name, Err: err}
 }
 
-// Link opens what a magic link leads to: "thread-self/fd/5".
+// Link opens the target of a magic link: "thread-self/fd/5".
 func Link(name string, flags int) (int, error) {
 	// Another thread may have ended by the time that its directory is used.
 	runtime.LockOSThread()
@@ -184,7 +184,7 @@ func Link(name string, flags int) (int, error) {
 	return fd, nil
 }
 
-// Reopen opens what a descriptor refers to once more, with other flags.
+// Reopen opens a descriptor's file once more, with other flags.
 func Reopen(fd, flags int) (int, error) { return Link("thread-self/fd/"+strconv.Itoa(fd), flags) }
 
 // ReadFile reads a file of at most limit bytes.
@@ -244,7 +244,7 @@ func (r *root) above() (bool, error) {
 	return len(ids) > 1, nil
 }
 
-// reason leaves out a path that nobody has asked for.
+// reason is an error without the path: no caller has named that path.
 func reason(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

@@ -18,8 +18,8 @@ var ErrTraced = errors.New("it is traced by somebody else")
 // A StuckError says why a process that was killed cannot be reaped.
 type StuckError struct {
 	PID    int
-	Tracer int    // its process id in the procfs, 0 if there is none
-	State  string // as in /proc/PID/status, "" if that is not known
+	Tracer int    // the tracer's process id in the procfs, 0 if nobody traces
+	State  string // as in /proc/PID/status, "" if it is not known
 }
 
 func (e *StuckError) Error() string {
@@ -35,13 +35,13 @@ func (e *StuckError) Error() string {
 	return why + "; " + sys.ErrLeftBehind.Error()
 }
 
-// Is makes it match [sys.ErrLeftBehind], and ErrTraced where that is so.
+// Is makes it match [sys.ErrLeftBehind], and also ErrTraced if the process is traced.
 func (e *StuckError) Is(target error) bool {
 	return target == sys.ErrLeftBehind || target == ErrTraced && e.Tracer != 0
 }
 
-// Stuck asks why a child of this process that was killed cannot be reaped. As long as it was not, its
-// id is no other's.
+// Stuck finds out why a killed child of this process cannot be reaped. Until the child is reaped,
+// no other process can have its id.
 func Stuck(pid int) *StuckError {
 	e := &StuckError{PID: pid}
 	d, err := Process(pid)

@@ -11,7 +11,7 @@ func (s CapSet) Has(capability uint) bool { return s&(1<<capability) != 0 }
 // Caps are the capabilities of a thread.
 type Caps struct{ Effective, Permitted, Inheritable CapSet }
 
-// ThreadCaps asks for those of the calling thread.
+// ThreadCaps returns the capabilities of the calling thread.
 func ThreadCaps() (Caps, error) {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -27,10 +27,10 @@ func ThreadCaps() (Caps, error) {
 	}, nil
 }
 
-// Lendable are capabilities that the calling thread has in effect, and that a program it executes has
-// only if they are made ambient for it: those of a program with file capabilities that is not root's
-// (capabilities(7)). There are none where somebody has made some inheritable already, as nobody could
-// tell them apart afterwards.
+// Lendable are capabilities that are effective in the calling thread, and that a program it
+// executes gets only if they are made ambient. A program that has file capabilities and does not
+// run as root has such capabilities (capabilities(7)). If somebody has made capabilities
+// inheritable already, Lendable is empty: nobody could tell the two kinds apart afterwards.
 func Lendable() (lent CapSet) {
 	if unix.Geteuid() == 0 {
 		return 0

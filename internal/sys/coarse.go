@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Coarse bounds waits that hardly ever last. A timer for each would cost more than what is waited for:
-// setting the next one to expire wakes the thread that polls the network (runtime.wakeNetPoller).
-// All waits of the moment share one timer.
+// Coarse bounds waits that are nearly always short. A timer for each wait would cost more than the
+// work that is waited for: setting the timer that expires next wakes the thread that polls the
+// network (runtime.wakeNetPoller). So all waits at one time share one timer.
 type Coarse struct {
 	Period time.Duration
 

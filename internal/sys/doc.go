@@ -1,6 +1,6 @@
-// Package sys is what gonso's packages need of this process, its threads and its descriptors, said
-// once: duplicates and borrowed descriptors, locked threads, and the place (root, working directory,
-// umask) that a thread can have of its own.
+// Package sys has the code for this process, its threads and its descriptors that gonso's packages
+// share: duplicates and borrowed descriptors, locked threads, and the place (root, working
+// directory, umask) that a thread can have for itself.
 //
 // It knows nothing of namespaces (package nsfs), of frames (package wire) and of launches (package
 // launcher).

@@ -2,7 +2,7 @@ package sys
 
 import "os"
 
-// CloseFiles closes files; nil ones are none.
+// CloseFiles closes files. It skips nil files.
 func CloseFiles(files []*os.File) {
 	for _, f := range files {
 		f.Close()

@@ -27,22 +27,23 @@ func DupFD(fd int) (int, error) {
 	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 }
 
-// NewFile is os.NewFile for what somebody else may have made. Of a file that does not block os.NewFile
-// asks its file system whether it is ready, for the runtime's poller (epoll_ctl(2)). A FUSE whose server
-// does not answer keeps the poller then, and with it every connection of this program
-// (fs/eventpoll.c, ep_insert, calls poll with the lock of all). So what a file system answers for is kept
-// from the poller, of no use to ordinary files anyway; and what has no type is made to block, as it may be
-// such a poller itself.
+// NewFile is os.NewFile for files that somebody else may have made. If a file does not block,
+// os.NewFile gives it to the runtime's poller (epoll_ctl(2)), and the kernel asks the file system
+// whether the file is ready. If the server of a FUSE does not answer then, the poller waits, and
+// with it every connection of this program (fs/eventpoll.c, ep_insert, calls poll with the lock of
+// all). So files that a file system answers for are kept from the poller: it is of no use to
+// ordinary files anyway. A file without a type is made to block: it may be a poller itself.
 func NewFile(fd int, name string) *os.File {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil || flags&unix.O_NONBLOCK == 0 {
 		return os.NewFile(uintptr(fd), name)
 	}
 	var st unix.Statx_t
-	// Of what it knows already, or the file system would be asked. What fails has no type.
+	// From the kernel's memory: otherwise the file system would be asked. If this fails, the file
+	// has no type.
 	_ = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFSOCK, unix.S_IFIFO, unix.S_IFCHR: // devices are the host's to make
+	case unix.S_IFSOCK, unix.S_IFIFO, unix.S_IFCHR: // only the host can make devices
 		return os.NewFile(uintptr(fd), name)
 	}
 	_ = unix.SetNonblock(fd, false)

@@ -7,7 +7,7 @@ import "runtime"
 // leaves its thread locked, the thread stays locked after UnlockThread, and ends.
 const lockDepth = 4
 
-// LockThread locks the calling goroutine's thread for a function of somebody else's.
+// LockThread locks the calling goroutine's thread for somebody else's function.
 func LockThread() {
 	for range lockDepth {
 		runtime.LockOSThread()

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// Null opens /dev/null. Where there is none, as in a chroot, it is the end of a pipe whose other end is closed: there is
-// nothing to be read from it.
+// Null opens /dev/null. If it is missing, as in a chroot, Null returns the end of a pipe whose
+// other end is closed: nothing can be read from it.
 func Null() (*os.File, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err == nil {

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Take gives the calling thread root, working directory and umask of its own, or with Whole the
-// process. A thread that was given them has to end: they cannot be shared with the others again.
+// Take gives the calling thread its own root, working directory and umask. With Whole it changes
+// those of the process. A thread that has its own must end: it cannot share them with the other
+// threads again.
 func (p Place) Take() error {
 	if p == (Place{}) {
 		return nil
@@ -19,7 +20,7 @@ func (p Place) Take() error {
 		}
 	}
 	if p.Root != nil {
-		// Its name is another one in a worker.
+		// In a worker, the file has another name.
 		if err := OnFD(p.Root, unix.Fchdir); err != nil {
 			return fmt.Errorf("%s: %w", "Root", os.NewSyscallError("fchdir", err))
 		}
@@ -52,8 +53,8 @@ func (p Place) fchdir() error {
 	if p.Root == nil && !p.Theirs {
 		return nil
 	}
-	// The kernel says "(unreachable)" of what is not below the root of the thread in its mounts (getcwd(2)), of which
-	// package unix makes ENOENT.
+	// If the directory is not below the root of the thread in its mounts, the kernel's answer
+	// begins with "(unreachable)" (getcwd(2)). Package unix makes ENOENT of this.
 	_, err := unix.Getwd()
 	if err == nil {
 		return nil
@@ -68,7 +69,7 @@ func (p Place) fchdir() error {
 	if p.Root != nil {
 		where = "below the Root, or was removed"
 	}
-	return fmt.Errorf("the directory is not %s: %w", where, os.ErrPermission) // its name is another one in a worker
+	return fmt.Errorf("the directory is not %s: %w", where, os.ErrPermission) // in a worker, the file has another name
 }
 
 func (p Place) chdir() error {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Privileges are what decides what a thread may do, and what a process that it starts may, but for filters of
-// system calls, which only procfs tells apart.
+// Privileges decide what a thread, and a process that it starts, may do. Filters of system calls
+// are not part of them: only procfs tells those apart.
 type Privileges struct {
 	UIDs, GIDs        [3]int // real, effective, saved
 	Groups            string
@@ -17,7 +17,7 @@ type Privileges struct {
 	NoNewPrivs        int
 }
 
-// ThreadPrivileges asks for those of the calling thread.
+// ThreadPrivileges returns the privileges of the calling thread.
 func ThreadPrivileges() (p Privileges, err error) {
 	p.UIDs[0], p.UIDs[1], p.UIDs[2] = unix.Getresuid()
 	p.GIDs[0], p.GIDs[1], p.GIDs[2] = unix.Getresgid()
@@ -32,10 +32,10 @@ func ThreadPrivileges() (p Privileges, err error) {
 	for c := range uintptr(64) {
 		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
 		if err != nil {
-			break // the kernel has no more
+			break // the kernel has no more capabilities
 		}
 		p.Bounding |= CapSet(has) << c
-		if p.Caps.Inheritable.Has(uint(c)) { // none else can be ambient
+		if p.Caps.Inheritable.Has(uint(c)) { // no others can be ambient
 			has, err = unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, c, 0, 0)
 			if err != nil {
 				return p, err

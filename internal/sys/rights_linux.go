@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReceiveFiles takes n files from a message that has arrived at a unix socket; none are taken if there
-// are not so many. It waits for nothing.
+// ReceiveFiles takes n files from a message that has arrived at a unix socket; if there are fewer,
+// it takes no files. It does not wait.
 func ReceiveFiles(socket *os.File, n int) (files []*os.File, err error) {
 	var fds []int
 	var cut bool
@@ -32,7 +32,7 @@ func ReceiveFiles(socket *os.File, n int) (files []*os.File, err error) {
 	switch {
 	case err != nil:
 		err = os.NewSyscallError("recvmsg", err)
-	case cut && len(files) < n: // nothing else cuts what there is room for
+	case cut && len(files) < n: // there is room for n, so nothing else cuts them
 		err = NoMoreFiles()
 	case cut || len(files) != n:
 		err = fmt.Errorf("%d descriptors were received where %d were due", len(files), n)
@@ -43,8 +43,8 @@ func ReceiveFiles(socket *os.File, n int) (files []*os.File, err error) {
 	return nil, err
 }
 
-// ReceivedFDs gives all descriptors of control messages (cmsg(3)), also along with an error, which says
-// what else there was.
+// ReceivedFDs returns all descriptors of control messages (cmsg(3)). It returns them also with an
+// error: the error says what else the messages had.
 func ReceivedFDs(oob []byte) (fds []int, err error) {
 	for len(oob) > 0 {
 		hdr, data, rest, parseErr := unix.ParseOneSocketControlMessage(oob)
@@ -65,7 +65,8 @@ func ReceivedFDs(oob []byte) (fds []int, err error) {
 	return fds, err
 }
 
-// NoMoreFiles tells why descriptors were lost on their way: this process, or the system, has no more.
+// NoMoreFiles says why descriptors were lost on their way: this process, or the system, may open no
+// more.
 func NoMoreFiles() error {
 	fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err == unix.ENFILE {

@@ -2,11 +2,10 @@ package sys
 
 import "golang.org/x/sys/unix"
 
-// Secure reports whether this program was given more privileges than who started
-// it has, by a setuid bit or file capabilities: AT_SECURE of the auxiliary
-// vector, see getauxval(3). glibc, which clears the environment of such programs,
-// may leave a stack on which the Go runtime does not find the vector: that is the
-// error, and means that nothing is known.
+// Secure reports whether a setuid bit or file capabilities gave this program more privileges than
+// the user who started it has: AT_SECURE of the auxiliary vector, see getauxval(3). glibc clears
+// the environment of such programs. Then the Go runtime may not find the vector on the stack. In
+// this case Secure returns an error: nothing is known.
 func Secure() (bool, error) {
 	const atSecure = 23
 	auxv, err := unix.Auxv()

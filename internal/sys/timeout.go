@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// WithTimeout is context.WithTimeoutCause whose timer starts when it is waited for. Where no thread of the Go runtime
-// happens to wait for timers, a new timer wakes one to do so, and what mostly takes a fraction of a millisecond pays for that.
+// WithTimeout is context.WithTimeoutCause, but its timer starts when somebody waits for the
+// context. If no thread of the Go runtime waits for timers, a new timer wakes one. That would be
+// expensive for work that usually takes a fraction of a millisecond.
 func WithTimeout(parent context.Context, limit time.Duration, cause error) (context.Context, context.CancelFunc) {
 	t := &timeout{parent: parent, deadline: time.Now().Add(limit), cause: cause}
 	return t, t.end
@@ -19,12 +20,12 @@ type timeout struct {
 	cause    error
 
 	mu     sync.Mutex
-	ctx    context.Context // once it is waited for
+	ctx    context.Context // set once somebody waits for it
 	cancel context.CancelFunc
 	ended  bool
 }
 
-// wait is the context that is waited for.
+// wait returns the context that somebody waits for.
 func (t *timeout) wait() context.Context {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,5 +66,6 @@ func (t *timeout) Err() error {
 	return t.wait().Err()
 }
 
-// Value is asked by package context for the context that is waited for, of which others are made.
+// Value gives package context the context that somebody waits for: other contexts are derived from
+// it.
 func (t *timeout) Value(key any) any { return t.wait().Value(key) }

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// This file is how gonso waits for what may not let go. No call of it is held up by
-// somebody else for longer than a bound: where the kernel does not let go, a goroutine is
-// left behind, and the call returns with an error that says so.
+// This file is how gonso waits where the kernel may block for long. Nobody else can make a call of
+// gonso wait for longer than a bound. If the kernel still blocks then, a goroutine is left behind,
+// and the call returns an error that says so.
 //
-// Every blocking point: where | what blocks | its bound | its test (- is none of its own).
+// Every blocking point: where | what blocks | its bound | its test (-: it has no test of its own).
 //
 //	reexec/process_linux.go
 //	  read          | read: a worker that says nothing       | its end, or kill          | TestWaits
 //	  watchEnd      | read: a pidfd, until the worker's end  | closed with the worker    | TestWaits/child_keeps_the_socket
-//	  kill          | wait: who was killed, but stays        | KillTimeout, Shutdown     | TestTracedWorker...
+//	  kill          | wait: it was killed, but does not end  | KillTimeout, Shutdown     | TestTracedWorker...
 //	  reap          | wait: a tracer, a task stuck in open   | exitTimeout, KillTimeout  | TestTracedWorker...
 //	reexec/call_linux.go
-//	  call          | write: who does not read               | ctx + Grace               | TestWaits/reads_nothing, drip
-//	                | write: who answers unread              | the answer + Grace        | TestWaits/answers_unread
+//	  call          | write: the worker does not read        | ctx + Grace               | TestWaits/reads_nothing, drip
+//	                | write: it answers, and does not read   | the answer + Grace        | TestWaits/answers_unread
 //	  sendEnd       | write: behind a large frame            | a goroutine; the kill     | TestWaits/reads_nothing
-//	  cancelled     | wait: others in the same worker        | Grace again               | TestKilledWorkersCallsAreToldWhy
+//	  cancelled     | wait: other calls in the same worker   | Grace again               | TestKilledWorkersCallsAreToldWhy
 //	reexec/launch_linux.go
 //	  setOut        | open, read: Worker.Path                | StartTimeout, Close       | TestCloseDuringStart.../path
 //	  startIn       | clone, exec: into a frozen cgroup      | refused; freezeTimeout    | TestFrozenCgroup
@@ -30,7 +30,7 @@ import (
 //	  abandon       | wait                                   | exitTimeout, KillTimeout  | TestCloseDuringStart...
 //	reexec/lasting_linux.go
 //	  onLastingThread | exec: closes what this program has open | ctx, StartTimeout   | TestOpenFileThatIsNotClosed...
-//	  onThreadLikeThis | the same on a thread of other privileges | none: it is the caller's | -
+//	  onThreadLikeThis | the same on a thread of other privileges | none: the caller chose it | -
 //	reexec/supervisor_linux.go
 //	  get           | wait: a startup                        | ctx                       | TestCloseDuringStart...
 //	  Close         | wait: startups, which it ends          | as abandon                | TestCloseDuringStart...
@@ -39,8 +39,8 @@ import (
 //	  OpenCgroup    | open                                   | openTimeout               | -
 //	  joinCgroup    | write: a lock of the kernel's own      | none needed               | -
 //	reexec/create_linux.go, idmaps_linux.go, witness_linux.go
-//	  take and such | read: status pipe                      | ctx                       | TestCreateGivesUpWithItsContext
-//	  Create and such | wait                                 | exitTimeout, KillTimeout  | -
+//	  take and others | read: status pipe                      | ctx                       | TestCreateGivesUpWithItsContext
+//	  Create and others | wait                                 | exitTimeout, KillTimeout  | -
 //	reexec/reaper_linux.go
 //	  Close         | wait: in a goroutine                   | exitTimeout, then killed  | -
 //	  watch         | wait: the init, in a goroutine         | none: it is waited for    | TestWaitForAChildThatIsNotReaped
@@ -58,9 +58,9 @@ import (
 //	  adopt, prove  | wait                                   | writeTimeout, KillTimeout | -
 //	  start         | clone, exec: the launcher's image, in memory | see CloneInto       | TestFrozenCgroup
 //	internal/wire/conn_linux.go
-//	  Read          | read: its user's affair                | SetReadDeadline, Shutdown | TestWaits
+//	  Read          | read: its user decides                 | SetReadDeadline, Shutdown | TestWaits
 //	                | epoll_ctl: files that came             | not asked: NewFile        | TestWaits/unready...
-//	  Write         | write: its user's affair               | Shutdown, Close           | TestWaits
+//	  Write         | write: its user decides                | Shutdown, Close           | TestWaits
 //	  Close         | close: what is queued in the socket    | CloseTimeout              | TestLingeringSocket...
 //	  recv          | close: what the kernel finds no room for | room for all of it      | TestLingeringSocket.../too_many
 //	  discard, Frame.Close, Outcome.Close | close            | CloseTimeout              | TestLingeringSocket...
@@ -76,7 +76,7 @@ import (
 //	gonso/cmd.go
 //	  Start         | clone: Cmd.Cgroup; then as follow      | see CloneInto, follow     | TestFrozenCgroupIsSaid
 //	                | exec: closes what this program has open | none: the caller's thread | -
-//	  Wait          | wait: who was killed                   | ctx, KillTimeout          | TestTracedCommand...
+//	  Wait          | wait: the program was killed           | ctx, KillTimeout          | TestTracedCommand...
 //	                | read: streams that somebody keeps      | WaitDelay, as exec.Cmd    | -
 //	gonso/cmd_missing_linux.go
 //	  find, interpreter | open, read: files inside       | lookTimeout               | -
@@ -95,11 +95,11 @@ const CloseTimeout = 100 * time.Millisecond
 // KillTimeout is how long a process may take to end, and to be reaped, once it was killed.
 const KillTimeout = 500 * time.Millisecond
 
-// ErrLeftBehind is matched by the error of what has not let go in time.
+// ErrLeftBehind is matched by the error of a call that the kernel still blocked at its bound.
 var ErrLeftBehind = errors.New("the kernel does not let go of it; a goroutine of this program is left behind, and waits on")
 
-// Within runs do in a goroutine, and returns what it does, or the cause of ctx with
-// [ErrLeftBehind] if ctx is done first. What do gives later is handed to late.
+// Within runs do in a goroutine, and returns its results. If ctx is done first, it returns the
+// cause of ctx with [ErrLeftBehind], and hands a later result of do to late.
 func Within[T any](ctx context.Context, do func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		v   T
@@ -131,7 +131,7 @@ func Within[T any](ctx context.Context, do func() (T, error), late func(T)) (T, 
 	return nothing, errors.Join(context.Cause(ctx), ErrLeftBehind)
 }
 
-// WithinTime reports whether do, which goes on in a goroutine otherwise, is over in time.
+// WithinTime reports whether do is over in time. If not, do goes on in a goroutine.
 func WithinTime(limit time.Duration, do func()) bool {
 	done := make(chan struct{})
 	go func() {
@@ -153,9 +153,9 @@ func Done(c <-chan struct{}, limit time.Duration) bool {
 	}
 }
 
-// CloseReceived closes files that came from somebody else: a socket among them may linger
-// (SO_LINGER), which is taken back, a file system may not answer. What takes long is closed
-// later.
+// CloseReceived closes files that came from somebody else. A socket among them may linger
+// (SO_LINGER): this option is unset first. A file system may not answer. Files that take long are
+// closed later, in the background.
 func CloseReceived(files []*os.File) {
 	if len(files) == 0 {
 		return

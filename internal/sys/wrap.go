@@ -1,7 +1,8 @@
 package sys
 
-// Wrap is an error with a text before that of another, which it wraps: fmt.Errorf("text: %w", err) for errors
-// that package init makes. Package fmt would take longer for its first one than init may.
+// Wrap returns an error that wraps another one, and has a text before the other's text. It is
+// fmt.Errorf("text: %w", err) for errors that package init makes: for its first error, package fmt
+// would take longer than init may.
 func Wrap(text string, err error) error { return &wrapped{text, err} }
 
 type wrapped struct {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Pass lets d pass on the clock of the synctest bubble that it is called in, and everybody there come to
-// rest. Outside of one it panics: tests do not sleep.
+// Pass lets d pass on the clock of the synctest bubble that it is called in, and waits until all
+// goroutines there rest. Outside of a bubble it panics: tests do not sleep.
 func Pass(d time.Duration) {
 	synctest.Wait()
 	<-time.After(d)

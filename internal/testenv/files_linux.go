@@ -9,7 +9,7 @@ import (
 // LimitFiles lets this process open n more files, until the test ends or restore is called.
 func LimitFiles(t testing.TB, n int) (restore func()) {
 	t.Helper()
-	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0) // the lowest that is free
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0) // the lowest free descriptor
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,12 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SilentFS mounts a FUSE file system at dir that takes every request and answers none: who asks
-// it something waits in the kernel, and cannot be killed. end aborts it, and unmounts it.
+// SilentFS mounts a FUSE file system at dir that takes every request and answers no request. A
+// process that asks it something waits in the kernel, and cannot be killed. end aborts the file
+// system, and unmounts it.
 func SilentFS(dir string) (end func(), err error) { return SilentFSAfter("/dev/fuse", dir, 0) }
 
-// Silent is SilentFSAfter by another process, for tests in which this one may come to wait there: killed, it
-// would keep what answers, and so itself. What it returns ends that before the test does.
+// Silent is SilentFSAfter in another process. It is for tests in which this process may wait for
+// the file system: if it served that itself and was killed while it waits, neither could end. end
+// ends the other process, at the latest with the test.
 func Silent(t testing.TB, dir string, answers Answers) (end func()) {
 	t.Helper()
 	c := Command(t, "silent file system", dir, strconv.Itoa(int(answers)))
@@ -38,10 +40,10 @@ func Silent(t testing.TB, dir string, answers Answers) (end func()) {
 		t.Fatal(err)
 	}
 	end = sync.OnceFunc(func() {
-		in.Write([]byte("x")) // a child of this program that waits may have its end, too
+		in.Write([]byte("x")) // written, not only closed: a child of this program that waits may have a copy of this end
 		in.Close()
 		c.Wait()
-		_ = unix.Unmount(dir, unix.MNT_DETACH) // if it was killed
+		_ = unix.Unmount(dir, unix.MNT_DETACH) // if the other process was killed
 	})
 	t.Cleanup(end)
 	if n, _ := out.Read(make([]byte, 10)); n == 0 {
@@ -65,7 +67,7 @@ func init() {
 	})
 }
 
-// Answers are what a file system of SilentFSAfter answers after all.
+// Answers are the requests that a file system of SilentFSAfter does answer.
 type Answers int
 
 const (
@@ -74,10 +76,10 @@ const (
 	Opens
 	Reads
 	AlsoFlushes
-	CheckedHere // it has the kernel check permissions, by what a stat says
+	CheckedHere // it makes the kernel check permissions, by the mode that stat returns
 )
 
-// SilentFSAfter is SilentFS with a FUSE device, that answers some of what it is asked.
+// SilentFSAfter is SilentFS with a given FUSE device, but answers some requests.
 func SilentFSAfter(device, dir string, answers Answers) (end func(), err error) {
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -97,7 +99,7 @@ func SilentFSAfter(device, dir string, answers Answers) (end func(), err error) 
 		(&fuseServer{fd: fd, answers: answers, nodes: map[string]uint64{}, modes: map[uint64]uint32{1: unix.S_IFDIR}}).serve()
 	}()
 	return sync.OnceFunc(func() {
-		_ = unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH) // aborts what waits
+		_ = unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH) // aborts the requests that wait
 		<-over
 		unix.Close(fd)
 	}), nil
@@ -123,7 +125,7 @@ type fuseServer struct {
 	modes   map[uint64]uint32 // types of files
 }
 
-// serve reads requests, and answers the first, FUSE_INIT, without which none follow.
+// serve reads requests, and answers the first, FUSE_INIT: without this answer no others follow.
 func (s *fuseServer) serve() {
 	b := make([]byte, 1<<20)
 	for {
@@ -148,7 +150,7 @@ func (s *fuseServer) serve() {
 	}
 }
 
-// answer gives the body of an answer, if there is to be one.
+// answer returns the body of the answer to a request, if it must be answered.
 func (s *fuseServer) answer(op uint32, node uint64, arg []byte) (body []byte, ok bool) {
 	may := func(a Answers) bool { return s.answers&a != 0 }
 	switch op {

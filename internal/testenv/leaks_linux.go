@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// snapshot is what this process has at one moment.
+// snapshot lists the resources that this process has at one moment.
 type snapshot struct {
-	files      map[string]int // descriptors by what they are
+	files      map[string]int // number of descriptors by what they refer to
 	goroutines map[string]string
 	children   map[int]string
 	mounts     map[string]string
@@ -26,19 +26,19 @@ func take() *snapshot {
 	return &snapshot{files: descriptors(), goroutines: goroutines(), children: children(os.Getpid()), mounts: mounts()}
 }
 
-// Leftovers is for programs that are no tests: what it returns says what there is that was not there
+// Leftovers is for programs that are no tests. left lists the resources that exist now, and did not
 // when Leftovers was called.
 func Leftovers() (left func() []string) {
 	before := take()
 	return func() []string { return before.left(Limit) }
 }
 
-// left says what is there now and was not before. What ends by itself gets
+// left lists the resources that exist now and did not before. Resources that end by themselves have
 // until limit to do so.
 func (before *snapshot) left(limit time.Duration) []string {
 	var left []string
 	pollFor(limit, func() bool {
-		// Twice: what a cleanup of the first time let go is collected the second.
+		// Twice: the second run collects what cleanups of the first run have released.
 		runtime.GC()
 		runtime.GC()
 		now := take()
@@ -49,8 +49,8 @@ func (before *snapshot) left(limit time.Duration) []string {
 	return left
 }
 
-// lasting are descriptors that stay once they were needed: the Go runtime's,
-// and those that gonso makes once in a process, of the namespaces that this is in among them.
+// lasting are descriptors that stay once they were needed: the Go runtime's, and those that gonso
+// makes once in a process, such as those of the process's own namespaces.
 var lasting = func() map[string]bool {
 	m := map[string]bool{
 		"anon_inode:[eventpoll]":          true,
@@ -68,7 +68,7 @@ var lasting = func() map[string]bool {
 
 func descriptors() map[string]int {
 	m := make(map[string]int)
-	// Not os.ReadDir: a descriptor of its own would be among them.
+	// Not os.ReadDir: the list would have its own descriptor.
 	for fd := range maxDescriptor() {
 		if link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err == nil {
 			m[link]++
@@ -125,7 +125,7 @@ func goroutines() map[string]string {
 	for i, stack := range bytes.Split(buf, []byte("\n\n")) {
 		text := string(stack)
 		if i == 0 || slices.ContainsFunc(owned, func(o string) bool { return strings.Contains(text, o) }) {
-			continue // the first is the caller's
+			continue // the first is the caller's goroutine
 		}
 		number, _, _ := strings.Cut(strings.TrimPrefix(text, "goroutine "), " ")
 		m[number] = text
@@ -209,8 +209,8 @@ func mounts() map[string]string {
 }
 
 func (before *snapshot) newMounts(now *snapshot) (left []string) {
-	// Outside of TMPDIR it may be somebody else's doing, unless this run promises
-	// things and so is a controlled one.
+	// Outside of TMPDIR, somebody else may have made a mount, unless this run is a controlled one:
+	// it promises what the environment has.
 	controlled := os.Getenv("GONSO_TEST_REQUIRE") != ""
 	tmp := filepath.Clean(os.TempDir())
 	for id, at := range now.mounts {
@@ -227,7 +227,7 @@ func (before *snapshot) newMounts(now *snapshot) (left []string) {
 	return left
 }
 
-// strayThreads lists threads that are not where this process was at its start.
+// strayThreads lists threads that are not in the namespaces that this process was in at its start.
 func strayThreads() (left []string) {
 	entries, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -245,7 +245,8 @@ func strayThreads() (left []string) {
 			case err == nil && at != home[l]:
 				left = append(left, fmt.Sprintf("thread %d in %s, home is %s", tid, at, home[l]))
 			case err != nil && unix.Tgkill(os.Getpid(), tid, 0) == nil:
-				// Its namespaces are gone, and it is not: what the main thread is like after its end.
+				// It has no namespaces any more, but still exists: so does the main thread after
+				// its end.
 				left = append(left, fmt.Sprintf("thread %d without namespaces: %v", tid, err))
 			}
 		}

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// memoryTops are where the controller of memory may be, and what limits and names members there.
+// memoryTops are the places where the memory controller may be, and the files there for limits and
+// members.
 var memoryTops = []struct{ top, limit, swap string }{
 	{"/sys/fs/cgroup", "memory.max", "memory.swap.max"},
 	{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", ""},
@@ -35,7 +36,7 @@ func memoryCgroup(bytes int) (dir string, err error) {
 		}
 		if err = put(filepath.Join(dir, m.limit), strconv.Itoa(bytes)); err == nil {
 			if m.swap != "" {
-				_ = put(filepath.Join(dir, m.swap), "0") // there may be none
+				_ = put(filepath.Join(dir, m.swap), "0") // this file may be missing
 			}
 			return dir, nil
 		}
@@ -44,7 +45,7 @@ func memoryCgroup(bytes int) (dir string, err error) {
 	return "", err
 }
 
-// put writes to a file that is there: where no cgroups are mounted, none is made.
+// put writes to an existing file. If no cgroups are mounted, it makes no file.
 func put(path, content string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

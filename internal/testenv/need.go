@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Req is something that a test needs of where it runs.
+// Req is something that a test needs from its environment.
 type Req struct {
 	name    string   // as in the reason for skipping
 	promise []string // entries of GONSO_TEST_REQUIRE that promise it
@@ -38,9 +38,8 @@ func Tool(name string) Req {
 	return Req{name, []string{name, "tools"}, func() string { return lookPath(name) }}
 }
 
-// Need skips the test where one of reqs is missing, with a reason that begins
-// "skip: needs". Where GONSO_TEST_REQUIRE, a comma separated list, promises it,
-// the test fails instead.
+// Need skips the test if one of reqs is missing, with a reason that begins "skip: needs". If
+// GONSO_TEST_REQUIRE, a comma separated list, promises the missing one, the test fails instead.
 func Need(t testing.TB, reqs ...Req) {
 	t.Helper()
 	promised := strings.Split(os.Getenv("GONSO_TEST_REQUIRE"), ",")
@@ -56,8 +55,8 @@ func Need(t testing.TB, reqs ...Req) {
 	}
 }
 
-// features are what only a test can find out that it lacks, for Found. GONSO_TEST_REQUIRE promises them by the
-// same names.
+// features are for Found: only a test itself can find out that one of them is missing.
+// GONSO_TEST_REQUIRE promises them by the same names.
 var features = map[string]string{
 	"binfmt_misc":  "binfmt_misc of user namespaces (Linux 6.7)",
 	"cgo":          "a program that is dynamically linked",
@@ -95,8 +94,8 @@ var features = map[string]string{
 	"userns_clone": "kernel.unprivileged_userns_clone of Debian, on a machine of the test's own",
 }
 
-// Found is Need for what only the test can find out: missing says why one of features is not there, and nil
-// that it is.
+// Found is Need for a feature that only the test itself can find out about. missing says why the
+// feature is missing. If missing is nil, the feature is there.
 func Found(t testing.TB, what string, missing error) {
 	t.Helper()
 	name, ok := features[what]
@@ -108,8 +107,7 @@ func Found(t testing.TB, what string, missing error) {
 	}
 }
 
-// Has reports whether all of reqs are there, for tests that do more where they
-// can.
+// Has reports whether all of reqs are there. It is for tests that do more if they can.
 func Has(reqs ...Req) bool {
 	return !slices.ContainsFunc(reqs, func(r Req) bool { return r.missing() != "" })
 }
@@ -150,7 +148,7 @@ func noTerminals() string {
 	return ""
 }
 
-// noCgroup2 looks where cgroup v2 is mounted, alone or beside v1.
+// noCgroup2 looks for cgroup v2, mounted alone or beside v1.
 func noCgroup2() string {
 	for _, top := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		if _, err := os.Stat(top + "/cgroup.controllers"); err != nil {
@@ -168,7 +166,8 @@ func noCgroup2() string {
 	return "it is not mounted"
 }
 
-// launchers are the architectures of internal/launcher, said once more: what lacks a launcher there fails here.
+// launchers repeats the architectures of internal/launcher: if a launcher is missing there, a test
+// fails here.
 var launchers = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"}
 
 func noProcess() string {
@@ -178,8 +177,8 @@ func noProcess() string {
 	return "none on " + runtime.GOOS + "/" + runtime.GOARCH
 }
 
-// lookPath looks where administrators' tools are too: a plain user's PATH often
-// leaves those out.
+// lookPath also looks in the directories of administrators' tools: a plain user's PATH often leaves
+// those out.
 func lookPath(name string) string {
 	if _, err := LookPath(name); err != nil {
 		return err.Error()

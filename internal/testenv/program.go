@@ -9,15 +9,14 @@ import (
 	"testing"
 )
 
-// ProgramEnv names, in the environment, the program that this test binary is
-// instead of its tests. Processes that a program starts from this binary are it
-// too, until it unsets ProgramEnv. A first argument of the same form,
-// GONSO_TEST_PROGRAM=NAME, does as well, where the environment is what a test is
-// about.
+// ProgramEnv is an environment variable. It names the program that this test binary runs instead of
+// its tests. Processes that the program starts from this binary run the same program, until the
+// program unsets ProgramEnv. A first argument of the same form, GONSO_TEST_PROGRAM=NAME, has the
+// same effect: it is for tests that are about the environment.
 const ProgramEnv = "GONSO_TEST_PROGRAM"
 
-// program is the name, if this is one. One that nobody knows must not run the tests: they would
-// start it again and again.
+// program is the program's name, if this process is one. A process with an unknown name must not
+// run the tests: they would start it again and again.
 func program() (name string, is bool) {
 	if name, is = strings.CutPrefix(os.Args[0], ProgramEnv+"="); is {
 		return name, true
@@ -38,8 +37,8 @@ func init() {
 	}
 }
 
-// Program registers what this test binary is when ProgramEnv says name. It is
-// for init functions.
+// Program registers the program that this test binary runs if ProgramEnv is name. It is for init
+// functions.
 func Program(name string, main func()) {
 	if programs[name] != nil {
 		panic("two programs of tests are called " + name)
@@ -47,9 +46,8 @@ func Program(name string, main func()) {
 	programs[name] = main
 }
 
-// Begin is the program that ProgramEnv names, and does not return then; else it
-// selects tests where only marked ones are to run. Main calls it; a TestMain
-// without Main does so before all else.
+// Begin runs the program that ProgramEnv names, and does not return then. Otherwise it selects the
+// tests, if only marked tests must run. Main calls it. A TestMain without Main calls it first.
 func Begin() {
 	name, is := program()
 	if !is {
@@ -81,8 +79,8 @@ const againEnv = "GONSO_TEST_AGAIN"
 // IsAgain reports whether this is the process of Again.
 func IsAgain(t testing.TB) bool { return os.Getenv(againEnv) == t.Name() }
 
-// Again is this test once more, in another process, which the program and the
-// arguments of wrapper start. The other one has to pass, and not to skip.
+// Again is this test once more, in another process. The program and the arguments of wrapper start
+// that process. There, the test must pass, and must not skip.
 func Again(t testing.TB, wrapper ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable() // /proc/self/exe is the wrapper's
@@ -95,7 +93,7 @@ func Again(t testing.TB, wrapper ...string) *exec.Cmd {
 	return c
 }
 
-// RunAgain runs what Again gave.
+// RunAgain runs the command that Again returned.
 func RunAgain(t testing.TB, c *exec.Cmd) {
 	t.Helper()
 	out, err := c.CombinedOutput()

@@ -12,8 +12,8 @@ import (
 
 // In the environment of runs of only some tests.
 const (
-	stressEnv = "GONSO_TEST_STRESS" // those that are Long, at full length
-	nestedEnv = "GONSO_TEST_NESTED" // those that are AlsoNested
+	stressEnv = "GONSO_TEST_STRESS" // runs the Long tests, at full length
+	nestedEnv = "GONSO_TEST_NESTED" // runs the AlsoNested tests
 )
 
 var long, alsoNested []string
@@ -26,15 +26,15 @@ func Long(test func(*testing.T)) bool {
 	return true
 }
 
-// Full reports whether Long tests are to run at full length: otherwise they do
-// enough to see that all works, in a second or two.
+// Full reports whether Long tests must run at full length. Otherwise they take a second or two,
+// enough to see that everything works.
 func Full() bool { return os.Getenv(stressEnv) != "" && !Race && !short() }
 
-// short is testing.Short also in programs that tests start, which have no such flag.
+// short is testing.Short. It works, too, in programs that tests start, which do not have that flag.
 func short() bool { return testing.Testing() && flag.Parsed() && testing.Short() }
 
-// Bound is how long a thing may take that has d for it: more with the race detector, and where tests
-// are asked to be short, as on emulated processors.
+// Bound returns how long a task may take that normally has d. It is more with the race detector,
+// and if tests must be short, as on emulated processors.
 func Bound(d time.Duration) time.Duration {
 	if Race || short() {
 		return 3 * d
@@ -50,8 +50,7 @@ func Times(full, short int) int {
 	return short
 }
 
-// AlsoNested marks a test that is to pass, too, where this program is itself in
-// namespaces.
+// AlsoNested marks a test that must also pass if this program is itself in namespaces.
 //
 //	var _ = testenv.AlsoNested(TestThing)
 func AlsoNested(test func(*testing.T)) bool {
@@ -59,8 +58,7 @@ func AlsoNested(test func(*testing.T)) bool {
 	return true
 }
 
-// NestedEnv makes a run of this test binary one of the tests that are
-// AlsoNested.
+// NestedEnv makes this test binary run only the AlsoNested tests.
 func NestedEnv() string { return nestedEnv + "=1" }
 
 func nameOf(test func(*testing.T)) string {
@@ -68,7 +66,7 @@ func nameOf(test func(*testing.T)) string {
 	return name[strings.LastIndexByte(name, '.')+1:]
 }
 
-// selectTests has only marked tests run where that is asked for, unless some are
+// selectTests makes only marked tests run if the environment asks for this, unless some tests are
 // chosen by name.
 func selectTests() {
 	tests := long

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// noSubIDs looks whether this user has entries in /etc/subuid and /etc/subgid.
+// noSubIDs checks whether this user has entries in /etc/subuid and /etc/subgid.
 func noSubIDs() string {
 	uid := strconv.Itoa(os.Getuid())
 	who := []string{uid + ":"}

@@ -17,7 +17,7 @@ import (
 // links are the files of /proc/PID/task/TID/ns.
 var links = []string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"}
 
-// home is where this process was when its packages were initialized.
+// home has the namespaces of this process when its packages were initialized.
 var home = func() map[string]string {
 	m := make(map[string]string)
 	for _, l := range links {
@@ -51,14 +51,14 @@ func Self(t testing.TB, typ string) string {
 	return at
 }
 
-// OnThread runs f on a thread that ends with it, whatever f does to it, and
-// waits for f. It is never the main thread, which does not end.
+// OnThread runs f on a thread, and waits for f. f may do anything to the thread: it ends with f. It
+// is never the main thread, which does not end.
 func OnThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == os.Getpid() {
-			OnThread(f) // elsewhere, as this goroutine keeps the main thread busy
+			OnThread(f) // on another thread: this goroutine keeps the main thread busy
 			runtime.UnlockOSThread()
 			close(done)
 			return
@@ -78,9 +78,9 @@ var userNS = sync.OnceValue(func() string {
 	return ""
 })
 
-// Main is the body of TestMain. It is a Program if that is asked for; else it
-// calls init (gonso.Init), runs the tests with a TMPDIR of their own, and fails
-// the run if they leave something behind.
+// Main is the body of TestMain. If the environment asks for a Program, Main runs it. Otherwise it
+// calls init (gonso.Init), runs the tests with their own TMPDIR, and fails the run if they leave
+// something behind.
 func Main(m *testing.M, init func()) {
 	Begin()
 	if init != nil {
@@ -104,7 +104,7 @@ func Main(m *testing.M, init func()) {
 			left = append(left, "file in TMPDIR: "+e.Name())
 		}
 	}
-	// Not RemoveAll: there may be a mount below, which is somebody's files.
+	// Not RemoveAll: there may be a mount below, with somebody's files.
 	os.Remove(tmp)
 	for _, l := range left {
 		fmt.Fprintln(os.Stderr, "LEAKED "+l)
@@ -113,8 +113,8 @@ func Main(m *testing.M, init func()) {
 	os.Exit(code)
 }
 
-// Leaks fails the test if it leaves more behind than there was when Leaks was
-// called. It is not for tests that run in parallel with others.
+// Leaks fails the test if it leaves something behind that was not there when Leaks was called. It
+// is not for tests that run in parallel with others.
 func Leaks(t testing.TB) {
 	t.Helper()
 	before := take()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Main runs the tests; there is nothing that they could leave behind.
+// Main runs the tests; they cannot leave anything behind.
 func Main(m *testing.M, init func()) {
 	Begin()
 	if init != nil {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// UtilLinux is a program of util-linux: others by these names can do less.
+// UtilLinux is a program of util-linux: other programs of the same name can do less.
 func UtilLinux(name string) Req { return genuine(name, "util-linux", "--version") }
 
 // IPRoute2 is ip(8) of iproute2.
@@ -26,7 +26,8 @@ func genuine(name, of, version string) Req {
 	}}
 }
 
-// SameProcessor says whether an executable is for the processor that this program is for: both begin alike.
+// SameProcessor reports whether an executable is for the same processor as this program: both files
+// begin alike.
 func SameProcessor(path string) bool {
 	const machine = 18 // its offset in the ELF header, see elf(5)
 	header := func(path string) (h [machine + 2]byte) {

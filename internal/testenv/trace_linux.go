@@ -19,7 +19,7 @@ func init() { Program("tracer", trace) }
 func trace() {
 	runtime.LockOSThread()
 	tids := []string{os.Args[1]}
-	if self, _ := os.Readlink("/proc/self"); self == strconv.Itoa(os.Getpid()) { // else that is of other processes
+	if self, _ := os.Readlink("/proc/self"); self == strconv.Itoa(os.Getpid()) { // otherwise /proc is of other processes
 		tids, _ = filepath.Glob("/proc/" + os.Args[1] + "/task/*")
 	}
 	for _, task := range tids {
@@ -35,7 +35,7 @@ func trace() {
 	}
 }
 
-// Traced has a process traced by another one until the test ends. What is traced and killed
+// Traced makes another process trace a process until the test ends. A traced process that is killed
 // cannot be reaped before that.
 func Traced(t testing.TB, pid int) {
 	t.Helper()

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Contest has two ways of doing the same take turns, a batch at a time, and reports the median of each and
-// their ratio: how much longer the second takes. It asserts nothing.
+// Contest runs two ways of doing the same in turns, a batch at a time. It reports the median of
+// each, and their ratio: how much longer the second way takes. It asserts nothing.
 func Contest(b *testing.B, first string, one func(), second string, other func()) {
 	const batch = 100
 	var ones, others []time.Duration
 	timed := func(to *[]time.Duration, f func()) {
-		for range batch / 10 { // the other one had the processor
+		for range batch / 10 { // the other way had the processor
 			f()
 		}
 		begin := time.Now()

@@ -13,11 +13,13 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// smallFrame is what Write copies together, because that costs less than gathering.
+// smallFrame is the size up to which Write copies a frame together: copying costs less than
+// gathering.
 const smallFrame = 4 << 10
 
-// A pipe holds 64 KiB. More is asked for when a frame has more, which halves the context switches.
-// Where the kernel refuses, as this user has many large pipes already (pipe(7)), they stay.
+// A pipe holds 64 KiB. For a larger frame the Conn asks for more: this halves the context switches.
+// The kernel may refuse, because this user has many large pipes already (pipe(7)). Then the pipe
+// stays as it is.
 const (
 	usualPipe = 64 << 10
 	largePipe = 256 << 10
@@ -42,7 +44,7 @@ type Conn struct {
 	writeOp  writeOp
 	scratch  []byte
 	writeErr error // sticky: part of a frame went out
-	enlarged bool  // or tried to
+	enlarged bool  // or an attempt was made
 }
 
 // readOp and writeOp are the arguments and results of the functions given to raw. They and the
@@ -66,7 +68,7 @@ type writeOp struct {
 	err  error
 }
 
-// newConn owns the descriptors if it succeeds. None of those of an end that blocks may be one that does not.
+// newConn owns the descriptors if it succeeds. If blocks is set, all of them must block.
 func newConn(socket, in, out int, blocks bool) (*Conn, error) {
 	registerOnce.Do(registerProtocol)
 	c := &Conn{own: -1, blocks: blocks}
@@ -99,23 +101,24 @@ func (c *Conn) Close() error {
 	if c.own >= 0 {
 		unix.Close(c.own)
 	}
-	if c.blocks { // the poller cannot wake who is in the kernel
+	if c.blocks { // the poller cannot wake a thread that waits in the kernel
 		return err
 	}
-	c.readMu.Lock() // soon: Read has been woken
+	c.readMu.Lock() // does not take long: Read has been woken
 	defer c.readMu.Unlock()
 	c.frames.drop(os.ErrClosed)
 	return err
 }
 
-// Shutdown ends the connection in both directions, whoever else has the other ends: Read gives what has arrived and then
-// io.EOF, Write fails. The Conn, which does not block, still has to be closed.
+// Shutdown ends the connection in both directions, even if other processes have the other ends.
+// Read returns the frames that have arrived and then io.EOF. Write fails. The Conn must not be a
+// blocking one, and must still be closed.
 func (c *Conn) Shutdown() {
 	c.over.Store(true)
 	c.wake()
 }
 
-// wake wakes all who wait.
+// wake wakes all goroutines that wait.
 func (c *Conn) wake() {
 	past := time.Unix(1, 0)
 	_ = c.in.file.SetReadDeadline(past)
@@ -134,7 +137,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return err
 }
 
-// waitErr gives the error of raw's methods its public name: they do not.
+// waitErr gives an error of raw's methods its public name: those methods do not.
 func (c *Conn) waitErr(err error) error {
 	switch {
 	case err == nil:
@@ -149,7 +152,7 @@ func (c *Conn) waitErr(err error) error {
 
 // Read gives the next frame. It returns io.EOF when the peer ended between two frames,
 // io.ErrUnexpectedEOF when it ended within one, and an error matching ErrProtocol when it sent
-// something else. All but running out of time are final.
+// something else. All errors are final, except that the time ran out.
 func (c *Conn) Read() (Frame, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
@@ -167,7 +170,7 @@ func (c *Conn) Read() (Frame, error) {
 	return f, nil
 }
 
-// SetGate has every frame pass g. It is called before the first Read.
+// SetGate makes every frame pass g. It is called before the first Read.
 func (c *Conn) SetGate(g Gate) { c.frames.gate = g }
 
 // read is source's; readMu is held.
@@ -178,7 +181,7 @@ func (op *readOp) read(p []byte) (n int, err error) {
 	if !c.over.Load() {
 		err = c.in.raw.Read(op.fn)
 	}
-	if c.over.Load() && (err == nil && op.n == 0 || isTimeout(err)) { // what has arrived
+	if c.over.Load() && (err == nil && op.n == 0 || isTimeout(err)) { // still give what has arrived
 		op.err = nil
 		err = c.in.raw.Control(func(fd uintptr) {
 			if op.fd = int(fd); !op.now() {
@@ -222,7 +225,7 @@ func (op *readOp) try(fd uintptr) bool {
 	return true
 }
 
-// now reads what is there. An end that blocks waits for it.
+// now reads the bytes that are there. An end that blocks waits for bytes.
 func (op *readOp) now() bool {
 	for {
 		op.n, op.err = unix.Read(op.fd, op.p)
@@ -234,7 +237,7 @@ func (op *readOp) now() bool {
 	return op.err != unix.EAGAIN
 }
 
-// queued reports whether there is something to read.
+// queued reports whether there are bytes to read.
 func (op *readOp) queued() bool {
 	n, err := unix.IoctlGetInt(op.fd, unix.TIOCINQ)
 	return n > 0 || err != nil
@@ -337,7 +340,7 @@ func (op *writeOp) try(fd uintptr) bool {
 }
 
 // withFDs calls fn with the descriptors of files, and keeps all of them open meanwhile. File.Fd
-// would not, and makes a file block.
+// does not keep a file open, and makes it block.
 func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
 	if len(files) == 0 {
 		return fn(fds)
@@ -350,7 +353,7 @@ func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
 	err = raw.Control(func(fd uintptr) {
 		fnErr = withFDs(files[1:], append(fds, int(fd)), fn)
 	})
-	if err != nil { // raw has no public name for this one
+	if err != nil { // raw does not give this error its public name
 		return &UnsentError{&os.PathError{Op: "send", Path: files[0].Name(), Err: os.ErrClosed}}
 	}
 	return fnErr

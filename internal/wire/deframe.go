@@ -10,13 +10,13 @@ import (
 // small enough for an idle worker.
 const readAhead = 4 << 10
 
-// A source is where a deframer has its bytes from: a pipe, and a socket for descriptors.
+// A source gives a deframer its bytes and descriptors: it is a pipe, and a socket for descriptors.
 type source interface {
 	// read reads into p, which is not empty. 0 bytes without an error is the end.
 	read(p []byte) (n int, err error)
 
-	// receive gives the n descriptors that a frame announces, or none and why: lost, if they could
-	// not be had, or an error.
+	// receive returns the n descriptors that a frame announces. Otherwise it returns no descriptors
+	// and the reason: lost, if they could not be received, or an error.
 	receive(n int) (fds []int, lost, err error)
 
 	// discard closes descriptors that nobody will take.
@@ -32,12 +32,12 @@ type deframer struct {
 	err  error  // sticky
 }
 
-// A Gate is asked about every frame, once its header is there and before any more of it is kept. Its
-// error ends the reading, unless that is a [Refusal].
+// A Gate is asked about every frame, once its header is there and before any more of the frame is
+// kept. Its error ends the reading, unless the error is a [Refusal].
 type Gate func(typ FrameType, id uint64, length int) error
 
-// A Refusal is the error of a gate that has no room for one frame: that is read without being kept, has
-// neither payload nor files, and Err is what it is Lost for.
+// A Refusal is the error of a gate that has no room for one frame. The frame is read and not kept.
+// It has no payload and no files, and its Lost is Err.
 type Refusal struct{ Err error }
 
 func (e *Refusal) Error() string { return e.Err.Error() }
@@ -45,12 +45,12 @@ func (e *Refusal) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *Refusal) Unwrap() error { return e.Err }
 
-// A parcel is a frame with all that came along.
+// A parcel is a frame with all the bytes and descriptors that came along.
 type parcel struct {
 	header
 	payload []byte
 	fds     []int
-	lost    error // why it lacks descriptors, of which it has none then
+	lost    error // why it lacks descriptors; it has no descriptors then
 }
 
 // next gives the next frame. io.EOF means that the peer ended between two frames.
@@ -124,8 +124,8 @@ func (d *deframer) fill() error {
 	return err
 }
 
-// payload reads n bytes: what has been buffered, then straight into the result. It has its full size
-// only once the peer has shown that it means it.
+// payload reads n bytes. It takes the buffered bytes first, and reads the others directly into the
+// result. The result gets its full size only once the peer has sent enough of it.
 func (d *deframer) payload(n int) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
@@ -151,7 +151,7 @@ func (d *deframer) payload(n int) ([]byte, error) {
 	return p, nil
 }
 
-// skip passes n bytes, of which it keeps none.
+// skip passes n bytes, and keeps no byte of them.
 func (d *deframer) skip(n int) error {
 	have := min(n, d.w-d.r)
 	d.r += have

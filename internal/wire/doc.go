@@ -1,12 +1,12 @@
-// Package wire is what a parent process and its worker say to each other: frames, which go through
-// two pipes, and the messages in them. Descriptors go through a unix socket. PROTOCOL.md next to
-// this file draws the dialogue.
+// Package wire has the frames that a parent process and its worker send to each other through two
+// pipes, and the messages in them. Descriptors go through a unix socket. PROTOCOL.md next to this
+// file draws the dialogue.
 //
-// The worker runs in namespaces that somebody else may control, so the peer is not trusted:
-// everything read has a cap on size and number of descriptors, buffers grow with the bytes that
-// really arrive, and malformed input is an error, never a panic. What values and errors look like
-// is the business of packages codec and errtree, what the messages mean (which call, which
-// function) that of packages reexec (the parent) and child (the worker).
+// The worker runs in namespaces that somebody else may control, so the peer is not trusted: size
+// and number of descriptors have a cap in everything that is read, buffers grow with the bytes that
+// really arrive, and malformed input is an error, never a panic. Packages codec and errtree decide
+// how values and errors are encoded. Packages reexec (the parent) and child (the worker) decide
+// what the messages mean: which call, which function.
 //
 // What is where: frame.go and deframe.go are frames and how bytes are cut into them, message.go,
 // place.go and outcome.go their payloads, ends_linux.go the descriptors of a connection,

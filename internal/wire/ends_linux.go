@@ -10,9 +10,9 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// Frames cross in two pipes, one each way: the one who waits is the only one that is woken, and costs half of what a
-// socket does. The socket carries descriptors alone. The worker is started with the socket, and finds its ends of the
-// pipes in there.
+// Frames cross in two pipes, one each way. A pipe wakes only the side that waits, and costs half of
+// what a socket costs. The socket carries only descriptors. The worker is started with the socket,
+// and receives its ends of the pipes from it.
 
 // Pair makes a connection and the descriptor to hand to the worker, which calls [TakeEnds] there. Both are closed by an
 // exec that does not pass them on; the caller closes child once the worker has it.
@@ -47,7 +47,7 @@ func Pair() (parent *Conn, child *os.File, err error) {
 	if err := unix.Sendmsg(fds[0], []byte{0}, unix.UnixRights(to[0], from[1]), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT); err != nil {
 		return nil, nil, os.NewSyscallError("sendmsg", err)
 	}
-	for _, fd := range []int{fds[0], to[1], from[0]} { // which os.NewFile goes by
+	for _, fd := range []int{fds[0], to[1], from[0]} { // os.NewFile looks at this flag
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return nil, nil, os.NewSyscallError("fcntl", err)
 		}
@@ -63,15 +63,15 @@ func Pair() (parent *Conn, child *os.File, err error) {
 	return parent, os.NewFile(uintptr(fds[1]), "wire"), nil
 }
 
-// Ends are what a worker has of its connection before it makes a [Conn] of them.
+// Ends are the descriptors of a worker's connection, before the worker makes a [Conn] of them.
 type Ends struct {
 	Socket int // for descriptors
 	In     int // the end of a pipe to read frames from
 	Out    int // the end of a pipe to write frames to
 }
 
-// TakeEnds takes the ends of the pipes out of the socket that the worker was started with. They are closed by an exec, as
-// is the socket from then on.
+// TakeEnds takes the ends of the pipes out of the socket that the worker was started with. An exec
+// closes them, and from then on the socket, too.
 func TakeEnds(socket int) (Ends, error) {
 	e := Ends{Socket: socket, In: -1, Out: -1}
 	if err := checkSocket(socket); err != nil {
@@ -89,7 +89,8 @@ func TakeEnds(socket int) (Ends, error) {
 	return e, nil
 }
 
-// Greet sends h in a frame of type t. It is no method of Conn, which then stays out of programs that have no use for one.
+// Greet sends h in a frame of type t. It is not a method of Conn: so the linker leaves Conn out of
+// programs that do not use it.
 func (e Ends) Greet(h Hello, t FrameType) error {
 	f := h.Frame(t)
 	b := append(header{typ: t, length: len(f.Payload)}.append(nil), f.Payload...)
@@ -97,8 +98,9 @@ func (e Ends) Greet(h Hello, t FrameType) error {
 	return os.NewSyscallError("write", err)
 }
 
-// Conn gives a Conn for who has a thread to spare: Read and Write block it in the kernel, which wakes it sooner than the
-// runtime's poller could. There are no deadlines, and Close does not wake them.
+// Conn returns a Conn for a caller that has a thread to spare. Read and Write block the thread in
+// the kernel, which wakes it sooner than the runtime's poller could. There are no deadlines, and
+// Close does not wake them.
 func (e Ends) Conn() (*Conn, error) { return newConn(e.Socket, e.In, e.Out, true) }
 
 func checkSocket(fd int) error {
@@ -117,7 +119,7 @@ func checkSocket(fd int) error {
 	return os.NewSyscallError("getpeername", err)
 }
 
-// An end is a descriptor of the connection. Waiting on it is the runtime poller's affair, unless it blocks.
+// An end is a descriptor of the connection. The runtime's poller waits on it, unless it blocks.
 type end struct {
 	file *os.File
 	raw  syscall.RawConn
@@ -143,8 +145,9 @@ func newEnd(fd int) (e end, err error) {
 	return e, err
 }
 
-// check finds that fd is still what the end was made of. A program may close all descriptors, as daemons do, and open
-// its own: nothing goes into those. To look costs 0.2 µs.
+// check fails if fd is not the file any more that the end was made of. A program may close all
+// descriptors, as daemons do, and open its own files: nothing may be written to those. The check
+// costs 0.2 µs.
 func (e *end) check(fd int) error {
 	id, err := idOf(fd)
 	if err == nil && id != e.id {
@@ -153,11 +156,11 @@ func (e *end) check(fd int) error {
 	return err
 }
 
-// receiveFDs takes the n descriptors that were sent before their frame was, and are there. lost is why some of them could
-// not be had. They belong to the caller.
+// receiveFDs takes the n descriptors that were sent before their frame was, and are there. lost
+// says why some of them could not be received. The descriptors belong to the caller.
 func receiveFDs(socket, n int) (fds []int, lost, err error) {
-	// There is room for all that the kernel can bring: it closes what does not fit, in recvmsg, which a lingering socket
-	// would hold up.
+	// There is room for as many descriptors as the kernel can send. If some did not fit, recvmsg
+	// would close them, and a lingering socket among them would block it.
 	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4*scmMaxFD))
 	var got, oobn, flags int
 	for {
@@ -172,7 +175,7 @@ func receiveFDs(socket, n int) (fds []int, lost, err error) {
 	if err != nil {
 		return nil, nil, os.NewSyscallError("recvmsg", err)
 	}
-	// All of them first, so that whatever is wrong with the message, all get closed.
+	// All of them are taken first: if anything is wrong with the message, all get closed.
 	fds, err = sys.ReceivedFDs(oob[:oobn])
 	cut := flags&unix.MSG_CTRUNC != 0
 	switch {
@@ -216,14 +219,15 @@ func closeFDs(fds []int) {
 	sys.CloseReceived(files)
 }
 
-// closeSocket closes the socket. With it go the descriptors that are queued in it, of which one may
-// hold up whoever closes the last descriptor of the socket: a duplicate, elsewhere.
+// closeSocket closes the socket. The kernel then closes the descriptors that are queued in it. One
+// of them may block the goroutine that closes the socket's last descriptor. So another goroutine
+// closes the last one, a duplicate.
 func (e *end) closeSocket() error {
 	last := -1
 	_ = e.raw.Control(func(fd uintptr) {
 		if n, err := sys.DupFD(int(fd)); err == nil {
 			last = n
-			_ = unix.Shutdown(n, unix.SHUT_RDWR) // what closing would do
+			_ = unix.Shutdown(n, unix.SHUT_RDWR) // as closing would
 		}
 	})
 	err := e.file.Close()
@@ -233,7 +237,8 @@ func (e *end) closeSocket() error {
 	return err
 }
 
-// drainSocket closes a socket that was shut down, after what is queued in it.
+// drainSocket closes a socket that was shut down. First it closes the descriptors that are queued
+// in it.
 func drainSocket(fd int) {
 	defer unix.Close(fd)
 	b, oob := make([]byte, smallFrame), make([]byte, unix.CmsgSpace(4*scmMaxFD))

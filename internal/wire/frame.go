@@ -17,26 +17,26 @@ import (
 // MaxSpin is the longest for which either side looks for a frame before it sleeps.
 const MaxSpin = time.Millisecond
 
-// Version of the protocol. Parent and worker are the same binary, so a mismatch means that the peer
-// is something else.
+// Version of the protocol. Parent and worker are the same binary: if the versions differ, the peer
+// is another program.
 const Version = 5
 
 // Caps. Both sides check them, when writing and when reading.
 const (
-	MaxPayload = codec.MaxValue + 2<<20 // bytes of a frame after its header: a value, and all else
+	MaxPayload = codec.MaxValue + 2<<20 // bytes of a frame after its header: a value, and everything else
 	MaxFiles   = codec.MaxFiles + 2     // descriptors of a frame: a value's, and two directories
 	MaxName    = 1 << 10                // bytes of a function's name
 	maxControl = 64                     // payload of the frames that carry no value
 	headerSize = 20                     // see PROTOCOL.md
 	magic      = 'g'                    // first byte of every frame
-	trustedLen = 1 << 20                // of a payload that is larger, this much has to come first
+	trustedLen = 1 << 20                // bytes of a larger payload that must come first
 )
 
 // ErrProtocol is matched by every error about bytes that no peer following PROTOCOL.md sends.
 // Nothing can be read after it.
 var ErrProtocol = errors.New("wire: protocol violated")
 
-// registerOnce registers it, for whoever has a connection.
+// registerOnce registers ErrProtocol, for every program that has a connection.
 var registerOnce sync.Once
 
 func registerProtocol() { errtree.RegisterSentinel("wire.ErrProtocol", ErrProtocol) }
@@ -45,7 +45,7 @@ func violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
 
-// FrameType says what a frame is.
+// FrameType is the kind of a frame.
 type FrameType uint8
 
 // The dialogue. The worker sends [Alive] from package init and [Ready] once main has called Init;
@@ -94,19 +94,21 @@ func (t FrameType) limits() (payload, files int) {
 // A Frame is one message.
 type Frame struct {
 	Type    FrameType
-	ID      uint64 // of the call; 0 where there is none
+	ID      uint64 // of the call; 0 in a frame without a call
 	Payload []byte
 
 	// Tail follows Payload on the wire, so that a large value is neither copied nor encoded again
 	// to be put behind a few bytes of envelope. A frame that was read has everything in Payload.
 	Tail []byte
 
-	// Files travel with the frame. Those of a frame that was read belong to the reader, which has
-	// to close them; those of a frame to be written stay with the caller, open until Write returns.
+	// Files travel with the frame. If the frame was read, they belong to the reader, which must
+	// close them. If it is to be written, they stay the caller's, who must keep them open until
+	// Write returns.
 	Files []*os.File
 
-	// Lost says why a frame that was read lacks its files, all of them: this process may open no
-	// more. Or it is why it lacks its payload too, as the gate has said. The conversation goes on.
+	// Lost says why a frame that was read has none of its files: this process may open no more. If
+	// the gate has refused the frame, it lacks its payload too, and Lost is the gate's reason. The
+	// conversation goes on.
 	Lost error
 }
 
@@ -120,7 +122,7 @@ type header struct {
 	id     uint64
 }
 
-// check is the same for what is written and for what was read.
+// check is the same for headers to be written and headers that were read.
 func (h header) check() error {
 	if h.typ == 0 || h.typ >= endOfTypes {
 		return violation("unknown %v", h.typ)

@@ -34,11 +34,11 @@ func ParseHello(payload []byte) (Hello, error) {
 	return h, nil
 }
 
-// A Request is the payload of [Call]. Its files belong to whoever has made it, by hand or with
-// ParseRequest.
+// A Request is the payload of [Call]. Its files belong to the caller that has made it, by hand or
+// with ParseRequest.
 type Request struct {
 	Name     string    // of the registered function
-	Deadline time.Time // that of its context, for the function to look at; the zero time is none
+	Deadline time.Time // the deadline of its context, for the function to look at; the zero time is no deadline
 	Value    codec.Value
 	Place    sys.Place
 
@@ -107,7 +107,7 @@ func ParseRequest(f Frame) (r Request, err error) {
 	return r, nil
 }
 
-// cutString is that of package codec.
+// cutString is codec.CutString, with an error of this package.
 func cutString(b []byte, limit int) (s, rest []byte, err error) {
 	s, rest, err = codec.CutString(b, limit)
 	if err != nil {

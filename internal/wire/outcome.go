@@ -40,8 +40,8 @@ func (k OutcomeKind) String() string {
 	return "OutcomeKind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// An Outcome is the payload of [Result]. Both backends send what a function did through it, so that
-// what comes out is the same.
+// An Outcome is the payload of [Result]. Both backends send the results of a function as an
+// Outcome, so that both give the same results.
 type Outcome struct {
 	Kind  OutcomeKind
 	Value codec.Value // the encoded result, of Returned
@@ -49,10 +49,10 @@ type Outcome struct {
 	Panic *Panic // of Panicked
 }
 
-// A Panic is what recover gave, and where.
+// A Panic is the value that recover gave, and the place of the panic.
 type Panic struct {
-	// Value is anything when encoded. Decoded it is an error if it was one (see [errtree.Marshal]),
-	// else the string that fmt.Sprint makes of it.
+	// Value may have any type before it is encoded. A decoded Value is an error if it was one (see
+	// [errtree.Marshal]). Otherwise it is the string that fmt.Sprint makes of it.
 	Value any
 	Stack []byte // of the goroutine
 }
@@ -74,8 +74,8 @@ func MaxOutcome(maxValue int) int {
 // Close closes the files of o, which may be somebody else's.
 func (o *Outcome) Close() { o.Value.CloseReceived() }
 
-// Cross gives what the other side of a connection would have of o, whose files it takes over. An
-// error matches codec.ErrTooLarge: the value is.
+// Cross returns o as the other side of a connection would get it, and takes the files of o over. If
+// the value is too large, the error matches codec.ErrTooLarge.
 func (o *Outcome) Cross() (*Outcome, error) {
 	if o.Kind == Returned && o.Err == nil && o.Value.Bytes == nil {
 		return o, nil
@@ -89,7 +89,7 @@ func (o *Outcome) Cross() (*Outcome, error) {
 	return ParseOutcome(f)
 }
 
-// Frame wraps o without copying its value. The error is that of Cross.
+// Frame wraps o without copying its value. It returns the same error as Cross.
 func (o *Outcome) Frame(id uint64) (Frame, error) {
 	b, err := o.appendHead(make([]byte, 0, outcomeHead))
 	if err != nil {
@@ -128,7 +128,7 @@ func (o *Outcome) appendHead(b []byte) ([]byte, error) {
 	return codec.AppendString(b, stack), nil
 }
 
-// appendError appends err with its length; nothing but a length of zero for nil.
+// appendError appends err with its length. For nil it appends only a length of zero.
 func appendError(b []byte, err error) []byte {
 	if err == nil {
 		return append(b, 0)
@@ -201,6 +201,6 @@ func cutPanic(b []byte) (p *Panic, rest []byte, err error) {
 		p.Value, b = string(text), rest
 	}
 	stack, rest, err := cutString(b, MaxStack)
-	p.Stack = bytes.Clone(stack) // so that it does not keep the payload
+	p.Stack = bytes.Clone(stack) // a copy, so that the payload can be freed
 	return p, rest, err
 }

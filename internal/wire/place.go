@@ -7,11 +7,11 @@ import (
 	"github.com/gonso/gonso/internal/codec"
 )
 
-// MaxDir is PATH_MAX, what the kernel takes of a path.
+// MaxDir is PATH_MAX, the longest path that the kernel accepts.
 const MaxDir = 4096
 
-// What is different about where a call runs: flags, and behind them what goes with placeDir and
-// placeUmask, in this order.
+// The encoding of a Place: flags, and after them the values of placeDir and placeUmask, in this
+// order.
 const (
 	placeRoot = 1 << iota // the last of the frame's files
 	placeDir
@@ -41,7 +41,8 @@ func (r *Request) appendPlace(b []byte) []byte {
 	return b
 }
 
-// cutPlace takes what appendPlace has put in front of b, and the directories off the end of the files.
+// cutPlace removes a Place from the front of b, where appendPlace has put it, and its directories
+// from the end of the files.
 func (r *Request) cutPlace(b []byte) (rest []byte, err error) {
 	if len(b) == 0 || b[0]&^placeAll != 0 {
 		return nil, violation("place cut short or unknown")
