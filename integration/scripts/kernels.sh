@@ -165,13 +165,48 @@ fetch() {
 	security=$(mirror security)
 	[ -n "$main" ] || unavailable "no Debian archive is configured on this machine"
 
-	local start=$SECONDS apt=$work/apt-$suite-$arch
+	# Security updates may lack the architecture or be amid an update of their mirror; the release
+	# has a kernel, too.
+	local start=$SECONDS apt=$work/apt-$suite-$arch image='' why=''
+	if [ -z "$security" ]; then
+		download "$main $suite" || unavailable "$why"
+	elif ! download "$main $suite" "$security $suite-security"; then
+		local without=$why
+		download "$main $suite" || unavailable "$why"
+		say "without the security updates of $suite for $arch: $without"
+	fi
+	local deb
+	for deb in "$apt"/deb/*.deb; do
+		dpkg-deb -x "$deb" "$apt/root"
+	done
+	# Other modules and documentation are most of it, and not used. Another run may do the same.
+	local new=$cache/new.$$ name module
+	rm -rf "$new"
+	mkdir -p "$new/modules"
+	for name in "${modules[@]}"; do
+		module=$(find "$apt/root" -name "$name.ko*" -print -quit)
+		case $module in
+		'') ;; # it is in the kernel, or in none
+		*.xz) xz -dc "$module" >"$new/modules/$name.ko" ;;
+		*) cp "$module" "$new/modules/$name.ko" ;;
+		esac
+	done
+	cp "$apt"/root/boot/vmlinu[xz]-* "$new/vmlinuz" # ppc64el's is not compressed
+	cp "$apt"/root/bin/busybox "$new/busybox" 2>/dev/null || cp "$apt"/root/usr/bin/busybox "$new/busybox"
+	say "$image" >"$new/complete"
+	rm -rf "$dir"
+	mv -T "$new" "$dir"
+	say "fetched $image in $((SECONDS - start)) s"
+}
+
+# Downloads kernel and busybox for $arch into $apt/deb, and puts the kernel's name into image; where
+# that fails, the reason into why. Each argument is the URI of an archive and a suite there. set -e
+# is off in here.
+download() {
+	rm -rf "$apt"
 	mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/deb"
 	: >"$apt/status"
-	{
-		say "deb [arch=$arch signed-by=$keyring] $main $suite main"
-		[ -z "$security" ] || say "deb [arch=$arch signed-by=$keyring] $security $suite-security main"
-	} >"$apt/sources.list"
+	printf "deb [arch=$arch signed-by=$keyring] %s main\n" "$@" >"$apt/sources.list"
 	local -a options=(
 		-o "Dir::State=$apt/state" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache"
 		-o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=-
@@ -180,40 +215,27 @@ fetch() {
 		-o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
 		-o Acquire::Retries=3 -o Acquire::http::Timeout=60
 	)
-	timeout 300 apt-get -qq "${options[@]}" update </dev/null >"$apt/log" 2>&1 || {
-		tail -n 5 "$apt/log" >&2
-		unavailable "$suite for $arch could not be fetched"
+	# A failure that may pass is only a warning to apt.
+	timeout 300 apt-get -qq "${options[@]}" -o APT::Update::Error-Mode=any update </dev/null >"$apt/log" 2>&1 || {
+		why="the lists of $suite for $arch could not be fetched: $(reason "$apt/log")"
+		return 1
 	}
 	# The metapackage depends on the kernel of the day.
-	local image
 	image=$(apt-cache "${options[@]}" depends "$package" 2>>"$apt/log" |
 		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
-	[ -n "$image" ] || unavailable "$suite has no $package"
-	(cd "$apt/deb" && timeout 300 apt-get -qq "${options[@]}" download "$image" busybox-static </dev/null >>"$apt/log" 2>&1) || {
-		tail -n 5 "$apt/log" >&2
-		unavailable "$image could not be fetched"
+	[ -n "$image" ] || {
+		why="$suite for $arch has no $package"
+		return 1
 	}
-	local deb
-	for deb in "$apt"/deb/*.deb; do
-		dpkg-deb -x "$deb" "$apt/root"
-	done
-	# Other modules and documentation are most of it, and not used.
-	mkdir -p "$cache"
-	rm -rf "$dir"
-	mkdir -p "$dir/modules"
-	local name module
-	for name in "${modules[@]}"; do
-		module=$(find "$apt/root" -name "$name.ko*" -print -quit)
-		case $module in
-		'') ;; # it is in the kernel, or in none
-		*.xz) xz -dc "$module" >"$dir/modules/$name.ko" ;;
-		*) cp "$module" "$dir/modules/$name.ko" ;;
-		esac
-	done
-	cp "$apt"/root/boot/vmlinu[xz]-* "$dir/vmlinuz" # ppc64el's is not compressed
-	cp "$apt"/root/bin/busybox "$dir/busybox" 2>/dev/null || cp "$apt"/root/usr/bin/busybox "$dir/busybox"
-	say "$image" >"$dir/complete"
-	say "fetched $image in $((SECONDS - start)) s"
+	(cd "$apt/deb" && timeout 300 apt-get -qq "${options[@]}" download "$image" busybox-static </dev/null >>"$apt/log" 2>&1) || {
+		why="$image for $arch could not be fetched: $(reason "$apt/log")"
+		return 1
+	}
+}
+
+# Prints the first error in a log of apt-get.
+reason() {
+	awk '/^[EW]: / { sub(/^[EW]: /, ""); print; found = 1; exit } END { if (!found) print "apt-get did not answer in time" }' "$1"
 }
 
 # Builds the test binaries for $goarch into $work/tests-$goarch/t, once; one folder a package.
