@@ -10,7 +10,7 @@ set -euo pipefail
 
 usage() {
 	cat <<'USAGE'
-usage: integration/scripts/kernels.sh [-k] [-run REGEXP] [KERNEL...] [-- PACKAGE...]
+usage: integration/scripts/kernels.sh [-k] [-run REGEXP] [-bench REGEXP] [KERNEL...] [-- PACKAGE...]
 
 KERNEL is one of
   arm64     Debian 12's kernel on an emulated 64-bit ARM processor
@@ -25,6 +25,7 @@ KERNEL is one of
 
   -k       keep the work directory (initramfs, console log) and say where it is
   -run     only tests that match
+  -bench   no tests, but the benchmarks that match: only ratios of one guest mean anything
 PACKAGE defaults to every package of the library that has tests. It may be ./integration/isolation:
 its programs are built here, and this machine's runc makes its containers (amd64 only).
 
@@ -52,6 +53,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/gonso-kernels
 limit=${GONSO_KERNEL_TIMEOUT:-600}
 keep=0
 run=
+bench=
 kernels=()
 packages=()
 
@@ -60,6 +62,10 @@ while [ $# -gt 0 ]; do
 	-k) keep=1 ;;
 	-run)
 		run=$2
+		shift
+		;;
+	-bench)
+		bench=$2
 		shift
 		;;
 	-h | --help)
@@ -81,6 +87,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 [ ${#kernels[@]} -gt 0 ] || kernels=(arm64 5.10)
+[ -z "$bench" ] || run=${run:-^$}
 
 # What each name stands for: Debian's architecture and release, the package of its kernel, Go's
 # architecture, qemu.
@@ -324,6 +331,7 @@ pack() {
 	cp -r "$cache/$suite-$arch/modules" "$tree/lib/modules"
 	if natively; then pack_tools "$tree"; fi
 	printf '%s\n' "$run" >"$tree/etc/test-run"
+	printf '%s\n' "$bench" >"$tree/etc/test-bench"
 	printf '%s\n' "$limit" >"$tree/etc/test-timeout"
 	printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'plain:x:1000:1000:plain:/home/plain:/bin/sh' >"$tree/etc/passwd"
 	printf '%s\n' 'root:x:0:' 'plain:x:1000:' >"$tree/etc/group"
@@ -362,7 +370,8 @@ boot() {
 	end=$(sed -n 's/^gonso-guest: done //p' "$log.text" | tail -n 1)
 	"$work/runtests" -log "$log.text" >"$log.report"
 	read -r p _ f _ s _ < <(tail -n 1 "$log.report")
-	grep -E $'^(ok  |FAIL)\t|^# as ' "$log.text" || true
+	grep -E $'^(ok  |FAIL)\t|^# as |^Benchmark[^ ]*[ \t]+[0-9]+\t' "$log.text" || true
+	if [ -n "$bench" ]; then p=$((p + $(grep -cE $'^Benchmark[^ ]*[ \t]+[0-9]+\t' "$log.text" || true))); fi
 	if [ "$end" = 0 ] && [ "$f" = 0 ] && [ "$p" -gt 0 ]; then
 		grep ' skipped: ' "$log.report" || true
 	else
@@ -378,15 +387,15 @@ go build -C "$root/integration" -o "$work/runtests" ./runtests
 passed=0 failed=0 skipped=0 unavailable_kernels=0
 for kernel in "${kernels[@]}"; do
 	describe "$kernel"
-	if ! command -v "${qemu[0]}" >/dev/null || ! command -v cpio >/dev/null; then
-		unavailable "no ${qemu[0]} or no cpio (integration/scripts/setup.sh kernels installs them)"
-	fi
-	# In a subshell, so that one mirror's trouble leaves the other kernels their turn; and not as a
+	# In a subshell, so that one kernel's trouble leaves the others their turn; and not as a
 	# condition, where set -e would be off.
 	status=0
 	set +e
 	(
 		set -e
+		if ! command -v "${qemu[0]}" >/dev/null || ! command -v cpio >/dev/null; then
+			unavailable "$kernel: no ${qemu[0]} or no cpio (integration/scripts/setup.sh kernels installs them)"
+		fi
 		fetch
 	)
 	status=$?
