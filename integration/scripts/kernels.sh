@@ -43,7 +43,7 @@ die() {
 }
 # What is not this project's failure: no qemu, no mirror.
 unavailable() {
-	printf 'kernels: not run: %s\n' "$*" >&2
+	printf 'kernels: not run: %s: %s\n' "$kernel" "$*" >&2
 	exit 3
 }
 
@@ -394,7 +394,7 @@ for kernel in "${kernels[@]}"; do
 	(
 		set -e
 		if ! command -v "${qemu[0]}" >/dev/null || ! command -v cpio >/dev/null; then
-			unavailable "$kernel: no ${qemu[0]} or no cpio (integration/scripts/setup.sh kernels installs them)"
+			unavailable "no ${qemu[0]} or no cpio (integration/scripts/setup.sh kernels installs them)"
 		fi
 		fetch
 	)
