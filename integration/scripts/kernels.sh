@@ -15,6 +15,7 @@ usage: integration/scripts/kernels.sh [-k] [-run REGEXP] [-bench REGEXP] [KERNEL
 KERNEL is one of
   arm64     Debian 12's kernel on an emulated 64-bit ARM processor
   arm       the same on a 32-bit one
+  mips64le  the same on MIPS with 64 bits, one processor
   ppc64le   the same on POWER
   riscv64   Debian 13's kernel on RISC-V
   s390x     Debian 12's kernel on IBM Z, where bytes are the other way round
@@ -77,8 +78,8 @@ while [ $# -gt 0 ]; do
 		packages=("$@")
 		break
 		;;
-	arm64 | arm | ppc64le | riscv64 | s390x | 5.10 | 6.1 | 6.12) kernels+=("$1") ;;
-	all) kernels+=(arm64 arm ppc64le riscv64 s390x 5.10 6.1 6.12) ;;
+	arm64 | arm | mips64le | ppc64le | riscv64 | s390x | 5.10 | 6.1 | 6.12) kernels+=("$1") ;;
+	all) kernels+=(arm64 arm mips64le ppc64le riscv64 s390x 5.10 6.1 6.12) ;;
 	*)
 		usage >&2
 		exit 2
@@ -92,6 +93,7 @@ done
 # What each name stands for: Debian's architecture and release, the package of its kernel, Go's
 # architecture, qemu.
 describe() {
+	cpus=2
 	case $1 in
 	arm64)
 		arch=arm64 suite=bookworm goarch=arm64 package=linux-image-cloud-arm64
@@ -103,6 +105,11 @@ describe() {
 		arch=armhf suite=bookworm goarch=arm package=linux-image-armmp-lpae
 		qemu=(qemu-system-arm -M virt -cpu cortex-a15 -accel 'tcg,thread=multi')
 		console=ttyAMA0
+		;;
+	mips64le)
+		arch=mips64el suite=bookworm goarch=mips64le package=linux-image-5kc-malta
+		qemu=(qemu-system-mips64el -M malta -cpu MIPS64R2-generic -accel tcg)
+		console=ttyS0 cpus=1
 		;;
 	ppc64le)
 		arch=ppc64el suite=bookworm goarch=ppc64le package=linux-image-powerpc64le
@@ -352,7 +359,8 @@ boot() {
 	[ "$goarch" != arm ] || memory=2048
 	memory=$((memory + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
 	memory=$(((memory + 255) / 256 * 256)) # as POWER has it
-	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m "$memory" -nodefaults -display none -no-reboot \
+	[ "$goarch" != mips64le ] || memory=2048 # no more fits into that machine
+	timeout -k 5 "$limit" "${qemu[@]}" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot \
 		-kernel "$cache/$suite-$arch/vmlinuz" -initrd "$work/$kernel/initramfs" \
 		-append "console=$console panic=-1 quiet loglevel=3 random.trust_cpu=on" \
 		-serial "file:$log" </dev/null 2>"$work/$kernel/qemu" &
