@@ -12,7 +12,7 @@ ARGS ?=
 DIR ?=
 # For make fuzz: the time for each target.
 FUZZTIME ?= 30s
-# For make test-kernels: arm64, arm, ppc64le, riscv64, s390x, 5.10, 6.1, 6.12 or all.
+# For make test-kernels: arm64, arm, mips64le, ppc64le, riscv64, s390x, 5.10, 6.1, 6.12 or all.
 KERNELS ?= arm64 5.10
 
 .PHONY: help

@@ -29,7 +29,7 @@ var exampleNeeds = map[string][]exampleNeed{
 	"Example_pivotRoot":           {makes(Mount)},
 	"Example_pivotRootRootless":   {makes(User | Mount)},
 	"Example_rootless":            {makes(User | Mount)},
-	"ExampleClockOffsets":         {makes(User | Time)},
+	"ExampleClockOffsets":         {timeNS, makes(User | Time)},
 	"ExampleCmd":                  {makes(User | UTS)},
 	"ExampleCmd_StdoutPipe":       {makes(User | Mount), program("tar")},
 	"ExampleFunc_Do":              {makes(User)},
@@ -77,6 +77,12 @@ var (
 	asHost = exampleNeed{"root", func() error {
 		if !testenv.Has(testenv.Host) {
 			return errors.New("this is not root of the host")
+		}
+		return nil
+	}}
+	timeNS = exampleNeed{"time", func() error {
+		if !testenv.Has(testenv.TimeNS) {
+			return errors.New("there is no ns/time")
 		}
 		return nil
 	}}

@@ -36,7 +36,7 @@ func TestFreshSysCannotShowTheHostsDevices(t *testing.T) {
 		{Mount | Net, []testenv.Req{testenv.Root}},
 		{Mount | Net | PID, []testenv.Req{testenv.Root, testenv.Process}},
 		{Mount | Net | User, []testenv.Req{testenv.UserNS, testenv.Process}},
-		{AllTypes, []testenv.Req{testenv.UserNS, testenv.Process, testenv.Linux(5, 6)}},
+		{AllTypes, []testenv.Req{testenv.UserNS, testenv.Process, testenv.TimeNS}},
 	} {
 		t.Run(test.types.String(), func(t *testing.T) {
 			testenv.Need(t, test.need...)

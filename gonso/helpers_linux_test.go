@@ -101,6 +101,14 @@ func wantLinks(t testing.TB, pid, tid int, foreign map[string]string) {
 	}
 }
 
+// timeIfThere is Time, for tests that do more where the kernel has time namespaces.
+func timeIfThere() Type {
+	if testenv.Has(testenv.TimeNS) {
+		return Time
+	}
+	return 0
+}
+
 // foreign gives the Set's namespaces that are not home, for wantLinks.
 func foreign(t testing.TB, s *Set) map[string]string {
 	t.Helper()

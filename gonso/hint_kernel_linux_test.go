@@ -75,7 +75,7 @@ func TestVersions(t *testing.T) {
 
 // The same where it is so: kernels of arm have no time namespaces.
 func TestKernelWithoutTimeNamespacesIsNamed(t *testing.T) {
-	if testenv.Home("time") != "" {
+	if testenv.Has(testenv.TimeNS) {
 		testenv.Found(t, "notime", errors.New("there is a file ns/time"))
 	}
 	testenv.Need(t, testenv.UserNS, testenv.Process)

@@ -143,8 +143,8 @@ func TestOpenFileCannotGiveWhatMeansAnotherOutside(t *testing.T) {
 		{UTS | Mount, []testenv.Req{testenv.Root}, "/proc/sys/kernel/domainname", UTS},
 		{User | UTS, []testenv.Req{testenv.UserNS, testenv.Process}, "/proc/sys/kernel/hostname", UTS},
 		{PID, []testenv.Req{testenv.Root, testenv.Process, testenv.Linux(6, 14)}, "/proc/sys/kernel/pid_max", PID},
-		{Time, []testenv.Req{testenv.Root, testenv.Process}, "/proc/uptime", Time},
-		{Time, []testenv.Req{testenv.Root, testenv.Process}, "/proc/stat", Time},
+		{Time, []testenv.Req{testenv.Root, testenv.Process, testenv.TimeNS}, "/proc/uptime", Time},
+		{Time, []testenv.Req{testenv.Root, testenv.Process, testenv.TimeNS}, "/proc/stat", Time},
 		{Cgroup, []testenv.Req{testenv.Root}, fmt.Sprintf("/proc/%d/cgroup", os.Getpid()), Cgroup},
 		{Net, []testenv.Req{testenv.Root}, "/proc/net", Net},
 	} {

@@ -196,11 +196,8 @@ func wantNeedsProcess(t testing.TB, s *Set, types string) {
 var _ = testenv.AlsoNested(TestTimeNamespace)
 
 func TestTimeNamespace(t *testing.T) {
-	testenv.Need(t, testenv.Root, testenv.Tool("unshare"), testenv.Tool("sleep"))
+	testenv.Need(t, testenv.Root, testenv.Tool("unshare"), testenv.Tool("sleep"), testenv.TimeNS)
 	testenv.Leaks(t)
-	if testenv.Home("time") == "" {
-		testenv.Found(t, "time", errors.New("there is no ns/time"))
-	}
 	if out, err := exec.Command("unshare", "--time", "--fork", "true").CombinedOutput(); err != nil {
 		testenv.Found(t, "tools", fmt.Errorf("unshare --time, of util-linux 2.36: %v: %s", err, out))
 	}

@@ -35,12 +35,15 @@ var daemon = gonso.Register("test.daemon", func(_ context.Context, seconds strin
 func createCallClose() {
 	os.Unsetenv(testenv.ProgramEnv)
 	gonso.Init()
-	sets := []gonso.Type{
-		gonso.User | gonso.PID, gonso.User | gonso.PID | gonso.Mount, gonso.User | gonso.PID | gonso.Time | gonso.Net,
-		gonso.User | gonso.UTS,
+	sets := []gonso.Type{gonso.User | gonso.PID, gonso.User | gonso.PID | gonso.Mount, gonso.User | gonso.UTS}
+	if testenv.Has(testenv.TimeNS) {
+		sets = append(sets, gonso.User|gonso.PID|gonso.Time|gonso.Net)
 	}
 	if testenv.Has(testenv.Root) {
-		sets = append(sets, gonso.PID, gonso.Net|gonso.UTS, gonso.PID|gonso.Mount, gonso.Time)
+		sets = append(sets, gonso.PID, gonso.Net|gonso.UTS, gonso.PID|gonso.Mount)
+	}
+	if testenv.Has(testenv.Root, testenv.TimeNS) {
+		sets = append(sets, gonso.Time)
 	}
 	fmt.Println("ready")
 	for range 3 {

@@ -150,9 +150,12 @@ func TestIsolatedWorksOnAllSets(t *testing.T) {
 	testenv.Leaks(t)
 	sets := map[string]*gonso.Set{"zero": new(gonso.Set)}
 	if testenv.Has(testenv.UserNS) {
-		for _, types := range []gonso.Type{gonso.User, gonso.User | gonso.PID | gonso.Mount, gonso.User | gonso.Net | gonso.Time} {
+		for _, types := range []gonso.Type{gonso.User, gonso.User | gonso.PID | gonso.Mount, gonso.User | gonso.Net} {
 			sets[types.String()] = newSet(t, types)
 		}
+	}
+	if testenv.Has(testenv.UserNS, testenv.TimeNS) {
+		sets["time"] = newSet(t, gonso.User|gonso.Net|gonso.Time)
 	}
 	if testenv.Has(testenv.Root) {
 		sets["net"] = newSet(t, gonso.Net)

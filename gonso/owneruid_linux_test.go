@@ -45,6 +45,9 @@ func TestOwnerUIDIsTheOwner(t *testing.T) {
 		"time":      {User | Time, []UnshareOption{ClockOffsets(0, 1e9)}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if c.types&Time != 0 {
+				testenv.Need(t, testenv.TimeNS)
+			}
 			s, err := Unshare(c.types, append(c.opts, OwnerUID(owner))...)
 			if err != nil {
 				t.Fatal(err)

@@ -2,7 +2,8 @@ package gonso
 
 import "fmt"
 
-// Rlimit is a limit of setrlimit(2) for a process.
+// Rlimit is a limit of setrlimit(2) for a process. A kernel of 32 bits takes 2^32-1 and more for no
+// limit.
 type Rlimit struct {
 	Resource   int    // unix.RLIMIT_NOFILE, ...
 	Soft, Hard uint64 // in the unit of the resource; unix.RLIM_INFINITY is no limit

@@ -2,7 +2,6 @@ package gonso
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -60,10 +59,7 @@ func wantOffsets(t testing.TB, s *Set, monotonic, boottime time.Duration) {
 // timeTypes makes a time namespace with what the user running the tests has.
 func timeTypes(t testing.TB) Type {
 	t.Helper()
-	testenv.Need(t, testenv.UserNS, testenv.Process)
-	if testenv.Home("time") == "" {
-		testenv.Found(t, "time", errors.New("there is no ns/time"))
-	}
+	testenv.Need(t, testenv.UserNS, testenv.Process, testenv.TimeNS)
 	if testenv.Has(testenv.Root) {
 		return Time
 	}

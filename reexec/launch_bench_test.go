@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -21,6 +22,8 @@ import (
 // BenchmarkCreateUser compares making a user namespace, maps and all, with its
 // floor: a launcher that does nothing, from start to reaped. They take turns,
 // and medians are what counts. The integration module prints it in its table.
+// On emulated processors exec-ratio is what says something: to os/exec of a
+// small static program, busybox, where that is installed.
 func BenchmarkCreateUser(b *testing.B) {
 	var list launcher.List
 	alone := func() error {
@@ -41,7 +44,8 @@ func BenchmarkCreateUser(b *testing.B) {
 		sys.CloseFiles(files)
 		return err
 	}
-	var floor, ours []time.Duration
+	busybox, missing := exec.LookPath("busybox")
+	var floor, ours, execs []time.Duration
 	timed := func(to *[]time.Duration, f func() error) {
 		start := time.Now()
 		if err := f(); errors.Is(err, unix.EPERM) || errors.Is(err, errors.ErrUnsupported) {
@@ -54,6 +58,9 @@ func BenchmarkCreateUser(b *testing.B) {
 	for b.Loop() {
 		timed(&floor, alone)
 		timed(&ours, create)
+		if missing == nil {
+			timed(&execs, exec.Command(busybox, "true").Run)
+		}
 	}
 	median := func(d []time.Duration) float64 {
 		slices.Sort(d)
@@ -63,4 +70,8 @@ func BenchmarkCreateUser(b *testing.B) {
 	b.ReportMetric(median(floor), "launcher-ns")
 	b.ReportMetric(median(ours), "create-ns")
 	b.ReportMetric(median(ours)/median(floor), "ratio")
+	if missing == nil {
+		b.ReportMetric(median(execs), "exec-ns")
+		b.ReportMetric(median(ours)/median(execs), "exec-ratio")
+	}
 }

@@ -41,6 +41,7 @@ exec </dev/null >/dev/console 2>&1
 echo "gonso-guest: kernel $(uname -rm)"
 
 run_regexp=$(cat /etc/test-run)
+bench_regexp=$(cat /etc/test-bench)
 status=0
 # run_as USER REQUIRE: every binary once. Everything is emulated and takes ten times as long, so
 # the tests are asked to be short.
@@ -51,7 +52,8 @@ run_as() {
 		temp=/tmp/$1-$(basename "$dir")
 		mkdir -m 0711 "$temp"
 		chown "$1" "$temp"
-		set -- "$1" "$2" ./test -test.v=test2json -test.paniconexit0 -test.short "-test.timeout=$(cat /etc/test-timeout)s" "-test.run=$run_regexp"
+		set -- "$1" "$2" ./test -test.v=test2json -test.paniconexit0 -test.short "-test.timeout=$(cat /etc/test-timeout)s" -test.benchtime=200x \
+			"-test.run=$run_regexp" "-test.bench=$bench_regexp"
 		start=$(date +%s)
 		if (
 			cd "$dir" || exit 1
@@ -64,8 +66,8 @@ run_as() {
 			shift 2
 			if [ "$user" = root ]; then exec "$@"; fi
 			# su gives the user's groups and home. It would take what looks like an option for its own,
-			# so the shell inside is fed the command as text; nothing in it needs quoting but the regexp.
-			exec su -s /bin/sh "$user" -c "exec $1 $2 $3 $4 $5 '$6'"
+			# so the shell inside is fed the command as text; nothing in it needs quoting but the regexps.
+			exec su -s /bin/sh "$user" -c "exec $1 $2 $3 $4 $5 $6 '$7' '$8'"
 		); then
 			printf 'ok  \t%s\t%ds\n' "$package" "$(($(date +%s) - start))"
 		else

@@ -10,11 +10,12 @@ set -euo pipefail
 
 usage() {
 	cat <<'USAGE'
-usage: integration/scripts/kernels.sh [-k] [-run REGEXP] [KERNEL...] [-- PACKAGE...]
+usage: integration/scripts/kernels.sh [-k] [-run REGEXP] [-bench REGEXP] [KERNEL...] [-- PACKAGE...]
 
 KERNEL is one of
   arm64     Debian 12's kernel on an emulated 64-bit ARM processor
   arm       the same on a 32-bit one
+  mips64le  the same on MIPS with 64 bits, one processor
   ppc64le   the same on POWER
   riscv64   Debian 13's kernel on RISC-V
   s390x     Debian 12's kernel on IBM Z, where bytes are the other way round
@@ -25,6 +26,7 @@ KERNEL is one of
 
   -k       keep the work directory (initramfs, console log) and say where it is
   -run     only tests that match
+  -bench   no tests, but the benchmarks that match: only ratios of one guest mean anything
 PACKAGE defaults to every package of the library that has tests. It may be ./integration/isolation:
 its programs are built here, and this machine's runc makes its containers (amd64 only).
 
@@ -42,7 +44,7 @@ die() {
 }
 # What is not this project's failure: no qemu, no mirror.
 unavailable() {
-	printf 'kernels: not run: %s\n' "$*" >&2
+	printf 'kernels: not run: %s: %s\n' "$kernel" "$*" >&2
 	exit 3
 }
 
@@ -52,6 +54,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/gonso-kernels
 limit=${GONSO_KERNEL_TIMEOUT:-600}
 keep=0
 run=
+bench=
 kernels=()
 packages=()
 
@@ -60,6 +63,10 @@ while [ $# -gt 0 ]; do
 	-k) keep=1 ;;
 	-run)
 		run=$2
+		shift
+		;;
+	-bench)
+		bench=$2
 		shift
 		;;
 	-h | --help)
@@ -71,8 +78,8 @@ while [ $# -gt 0 ]; do
 		packages=("$@")
 		break
 		;;
-	arm64 | arm | ppc64le | riscv64 | s390x | 5.10 | 6.1 | 6.12) kernels+=("$1") ;;
-	all) kernels+=(arm64 arm ppc64le riscv64 s390x 5.10 6.1 6.12) ;;
+	arm64 | arm | mips64le | ppc64le | riscv64 | s390x | 5.10 | 6.1 | 6.12) kernels+=("$1") ;;
+	all) kernels+=(arm64 arm mips64le ppc64le riscv64 s390x 5.10 6.1 6.12) ;;
 	*)
 		usage >&2
 		exit 2
@@ -81,10 +88,12 @@ while [ $# -gt 0 ]; do
 	shift
 done
 [ ${#kernels[@]} -gt 0 ] || kernels=(arm64 5.10)
+[ -z "$bench" ] || run=${run:-^$}
 
 # What each name stands for: Debian's architecture and release, the package of its kernel, Go's
 # architecture, qemu.
 describe() {
+	cpus=2
 	case $1 in
 	arm64)
 		arch=arm64 suite=bookworm goarch=arm64 package=linux-image-cloud-arm64
@@ -96,6 +105,11 @@ describe() {
 		arch=armhf suite=bookworm goarch=arm package=linux-image-armmp-lpae
 		qemu=(qemu-system-arm -M virt -cpu cortex-a15 -accel 'tcg,thread=multi')
 		console=ttyAMA0
+		;;
+	mips64le)
+		arch=mips64el suite=bookworm goarch=mips64le package=linux-image-5kc-malta
+		qemu=(qemu-system-mips64el -M malta -cpu MIPS64R2-generic -accel tcg)
+		console=ttyS0 cpus=1
 		;;
 	ppc64le)
 		arch=ppc64el suite=bookworm goarch=ppc64le package=linux-image-powerpc64le
@@ -165,13 +179,48 @@ fetch() {
 	security=$(mirror security)
 	[ -n "$main" ] || unavailable "no Debian archive is configured on this machine"
 
-	local start=$SECONDS apt=$work/apt-$suite-$arch
+	# Security updates may lack the architecture or be amid an update of their mirror; the release
+	# has a kernel, too.
+	local start=$SECONDS apt=$work/apt-$suite-$arch image='' why=''
+	if [ -z "$security" ]; then
+		download "$main $suite" || unavailable "$why"
+	elif ! download "$main $suite" "$security $suite-security"; then
+		local without=$why
+		download "$main $suite" || unavailable "$why"
+		say "without the security updates of $suite for $arch: $without"
+	fi
+	local deb
+	for deb in "$apt"/deb/*.deb; do
+		dpkg-deb -x "$deb" "$apt/root"
+	done
+	# Other modules and documentation are most of it, and not used. Another run may do the same.
+	local new=$cache/new.$$ name module
+	rm -rf "$new"
+	mkdir -p "$new/modules"
+	for name in "${modules[@]}"; do
+		module=$(find "$apt/root" -name "$name.ko*" -print -quit)
+		case $module in
+		'') ;; # it is in the kernel, or in none
+		*.xz) xz -dc "$module" >"$new/modules/$name.ko" ;;
+		*) cp "$module" "$new/modules/$name.ko" ;;
+		esac
+	done
+	cp "$apt"/root/boot/vmlinu[xz]-* "$new/vmlinuz" # ppc64el's is not compressed
+	cp "$apt"/root/bin/busybox "$new/busybox" 2>/dev/null || cp "$apt"/root/usr/bin/busybox "$new/busybox"
+	say "$image" >"$new/complete"
+	rm -rf "$dir"
+	mv -T "$new" "$dir"
+	say "fetched $image in $((SECONDS - start)) s"
+}
+
+# Downloads kernel and busybox for $arch into $apt/deb, and puts the kernel's name into image; where
+# that fails, the reason into why. Each argument is the URI of an archive and a suite there. set -e
+# is off in here.
+download() {
+	rm -rf "$apt"
 	mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/deb"
 	: >"$apt/status"
-	{
-		say "deb [arch=$arch signed-by=$keyring] $main $suite main"
-		[ -z "$security" ] || say "deb [arch=$arch signed-by=$keyring] $security $suite-security main"
-	} >"$apt/sources.list"
+	printf "deb [arch=$arch signed-by=$keyring] %s main\n" "$@" >"$apt/sources.list"
 	local -a options=(
 		-o "Dir::State=$apt/state" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache"
 		-o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=-
@@ -180,40 +229,27 @@ fetch() {
 		-o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
 		-o Acquire::Retries=3 -o Acquire::http::Timeout=60
 	)
-	timeout 300 apt-get -qq "${options[@]}" update </dev/null >"$apt/log" 2>&1 || {
-		tail -n 5 "$apt/log" >&2
-		unavailable "$suite for $arch could not be fetched"
+	# A failure that may pass is only a warning to apt.
+	timeout 300 apt-get -qq "${options[@]}" -o APT::Update::Error-Mode=any update </dev/null >"$apt/log" 2>&1 || {
+		why="the lists of $suite for $arch could not be fetched: $(reason "$apt/log")"
+		return 1
 	}
 	# The metapackage depends on the kernel of the day.
-	local image
 	image=$(apt-cache "${options[@]}" depends "$package" 2>>"$apt/log" |
 		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
-	[ -n "$image" ] || unavailable "$suite has no $package"
-	(cd "$apt/deb" && timeout 300 apt-get -qq "${options[@]}" download "$image" busybox-static </dev/null >>"$apt/log" 2>&1) || {
-		tail -n 5 "$apt/log" >&2
-		unavailable "$image could not be fetched"
+	[ -n "$image" ] || {
+		why="$suite for $arch has no $package"
+		return 1
 	}
-	local deb
-	for deb in "$apt"/deb/*.deb; do
-		dpkg-deb -x "$deb" "$apt/root"
-	done
-	# Other modules and documentation are most of it, and not used.
-	mkdir -p "$cache"
-	rm -rf "$dir"
-	mkdir -p "$dir/modules"
-	local name module
-	for name in "${modules[@]}"; do
-		module=$(find "$apt/root" -name "$name.ko*" -print -quit)
-		case $module in
-		'') ;; # it is in the kernel, or in none
-		*.xz) xz -dc "$module" >"$dir/modules/$name.ko" ;;
-		*) cp "$module" "$dir/modules/$name.ko" ;;
-		esac
-	done
-	cp "$apt"/root/boot/vmlinu[xz]-* "$dir/vmlinuz" # ppc64el's is not compressed
-	cp "$apt"/root/bin/busybox "$dir/busybox" 2>/dev/null || cp "$apt"/root/usr/bin/busybox "$dir/busybox"
-	say "$image" >"$dir/complete"
-	say "fetched $image in $((SECONDS - start)) s"
+	(cd "$apt/deb" && timeout 300 apt-get -qq "${options[@]}" download "$image" busybox-static </dev/null >>"$apt/log" 2>&1) || {
+		why="$image for $arch could not be fetched: $(reason "$apt/log")"
+		return 1
+	}
+}
+
+# Prints the first error in a log of apt-get.
+reason() {
+	awk '/^[EW]: / { sub(/^[EW]: /, ""); print; found = 1; exit } END { if (!found) print "apt-get did not answer in time" }' "$1"
 }
 
 # Builds the test binaries for $goarch into $work/tests-$goarch/t, once; one folder a package.
@@ -302,6 +338,7 @@ pack() {
 	cp -r "$cache/$suite-$arch/modules" "$tree/lib/modules"
 	if natively; then pack_tools "$tree"; fi
 	printf '%s\n' "$run" >"$tree/etc/test-run"
+	printf '%s\n' "$bench" >"$tree/etc/test-bench"
 	printf '%s\n' "$limit" >"$tree/etc/test-timeout"
 	printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'plain:x:1000:1000:plain:/home/plain:/bin/sh' >"$tree/etc/passwd"
 	printf '%s\n' 'root:x:0:' 'plain:x:1000:' >"$tree/etc/group"
@@ -322,7 +359,8 @@ boot() {
 	[ "$goarch" != arm ] || memory=2048
 	memory=$((memory + $(stat -c %s "$work/$kernel/initramfs") * 4 / 1048576))
 	memory=$(((memory + 255) / 256 * 256)) # as POWER has it
-	timeout -k 5 "$limit" "${qemu[@]}" -smp 2 -m "$memory" -nodefaults -display none -no-reboot \
+	[ "$goarch" != mips64le ] || memory=2048 # no more fits into that machine
+	timeout -k 5 "$limit" "${qemu[@]}" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot \
 		-kernel "$cache/$suite-$arch/vmlinuz" -initrd "$work/$kernel/initramfs" \
 		-append "console=$console panic=-1 quiet loglevel=3 random.trust_cpu=on" \
 		-serial "file:$log" </dev/null 2>"$work/$kernel/qemu" &
@@ -340,7 +378,8 @@ boot() {
 	end=$(sed -n 's/^gonso-guest: done //p' "$log.text" | tail -n 1)
 	"$work/runtests" -log "$log.text" >"$log.report"
 	read -r p _ f _ s _ < <(tail -n 1 "$log.report")
-	grep -E $'^(ok  |FAIL)\t|^# as ' "$log.text" || true
+	grep -E $'^(ok  |FAIL)\t|^# as |^Benchmark[^ ]*[ \t]+[0-9]+\t' "$log.text" || true
+	if [ -n "$bench" ]; then p=$((p + $(grep -cE $'^Benchmark[^ ]*[ \t]+[0-9]+\t' "$log.text" || true))); fi
 	if [ "$end" = 0 ] && [ "$f" = 0 ] && [ "$p" -gt 0 ]; then
 		grep ' skipped: ' "$log.report" || true
 	else
@@ -356,15 +395,15 @@ go build -C "$root/integration" -o "$work/runtests" ./runtests
 passed=0 failed=0 skipped=0 unavailable_kernels=0
 for kernel in "${kernels[@]}"; do
 	describe "$kernel"
-	if ! command -v "${qemu[0]}" >/dev/null || ! command -v cpio >/dev/null; then
-		unavailable "no ${qemu[0]} or no cpio (integration/scripts/setup.sh kernels installs them)"
-	fi
-	# In a subshell, so that one mirror's trouble leaves the other kernels their turn; and not as a
+	# In a subshell, so that one kernel's trouble leaves the others their turn; and not as a
 	# condition, where set -e would be off.
 	status=0
 	set +e
 	(
 		set -e
+		if ! command -v "${qemu[0]}" >/dev/null || ! command -v cpio >/dev/null; then
+			unavailable "no ${qemu[0]} or no cpio (integration/scripts/setup.sh kernels installs them)"
+		fi
 		fetch
 	)
 	status=$?

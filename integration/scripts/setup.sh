@@ -53,6 +53,7 @@ LIST
 qemu-system-x86_64 qemu-system-x86
 qemu-system-aarch64 qemu-system-arm
 qemu-system-arm qemu-system-arm
+qemu-system-mips64el qemu-system-mips
 qemu-system-ppc64 qemu-system-ppc
 qemu-system-riscv64 qemu-system-misc
 qemu-system-s390x qemu-system-misc

@@ -25,3 +25,11 @@ func Linux(major, minor int) Req {
 		return "this is " + release
 	}}
 }
+
+// TimeNS are time namespaces, which a kernel may be built without, as those of arm are.
+var TimeNS = Req{features["time"], []string{"time"}, func() string {
+	if Home("time") == "" {
+		return "there is no ns/time"
+	}
+	return ""
+}}
