@@ -11,7 +11,7 @@ import (
 // mirror: a type of the same structure that has Ends in place of the channels. The value's mirror
 // is encoded. Both sides make the mirror from the same Go type.
 
-// A channel crosses as Ends. Its values come through one pipe, as items. Through the other pipe,
+// Ends are what a channel crosses as. Its values come through one pipe, as items. Through the other,
 // the receiver says how many more values there may be.
 type Ends struct {
 	Values *os.File
