@@ -141,7 +141,7 @@ func TestProbeNamesWhatForbids(t *testing.T) {
 		}
 	})
 	t.Run("no_new_privs", func(t *testing.T) {
-		testenv.Need(t, testenv.Plain, testenv.SubIDs)
+		testenv.Need(t, testenv.Plain, testenv.SubIDs, testenv.Tool("newuidmap"))
 		r := probed(t, "no_new_privs")
 		wantAnswer(t, &r, "subordinate ids", gonso.No, "newuidmap", "no_new_privs is set")
 		wantAnswer(t, &r, "user", gonso.Yes)
