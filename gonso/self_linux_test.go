@@ -109,24 +109,7 @@ type terminal struct {
 
 func newTerminal(t *testing.T) (*terminal, *os.File) {
 	t.Helper()
-	testenv.Need(t, testenv.Terminals)
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pty := os.NewFile(uintptr(fd), "ptmx")
-	t.Cleanup(func() { pty.Close() })
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tty, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pty, tty := testenv.Terminal(t)
 	term := &terminal{t: t, pty: pty}
 	go func() {
 		b := make([]byte, 1024)

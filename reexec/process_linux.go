@@ -142,14 +142,7 @@ func (p *process) watchEnd() {
 	p.pidfd = f
 	go func() {
 		defer f.Close()
-		rc, err := f.SyscallConn()
-		if err == nil {
-			err = rc.Read(func(fd uintptr) bool {
-				n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-				return n > 0 || err != nil && err != unix.EINTR
-			})
-		}
-		if err == nil {
+		if untilEnd(f) == nil {
 			p.conn.Shutdown() // read returns the frames that have come, and then the end
 			p.turns.hurry()
 		}

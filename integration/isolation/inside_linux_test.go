@@ -2,7 +2,6 @@ package isolation
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -77,7 +76,7 @@ func (b *box) find(t *testing.T, secret, seconds string, how ...string) *exec.Cm
 
 // The init of a pid namespace made inside, and workers and commands that join pid but
 // not mnt, had the root of the host: root inside went there by /proc/PID/root, and wrote to
-// the home of who had started them.
+// the home of the user who had started them.
 func TestRootInsideCannotSeeTheHostsFiles(t *testing.T) {
 	for _, k := range some(plain, ptr, nouns, uns, hostpid) {
 		t.Run(string(k), func(t *testing.T) {
@@ -253,21 +252,8 @@ func TestRootInsideCannotReachTheTerminal(t *testing.T) {
 
 func newPTY(t *testing.T) (pty, tty *os.File) {
 	t.Helper()
-	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		need(t, "pty", err)
-	}
-	n, err := unix.IoctlGetInt(int(pty.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(pty.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tty.Close(); pty.Close() })
+	pty, tty = testenv.Terminal(t)
+	t.Cleanup(func() { tty.Close() })
 	go io.Copy(io.Discard, pty)
 	return pty, tty
 }

@@ -277,7 +277,7 @@ func TestRootInsideCannotGiveOpenFileATerminal(t *testing.T) {
 }
 
 // core_pattern is the host's in every mount namespace, and this program may write to it; environ
-// is that of who opens it.
+// shows the environment of the process that opens it.
 func TestRootInsideCannotHaveKernelFilesOpened(t *testing.T) {
 	inBoxes(t, func(t *testing.T, o *opening) {
 		o.script(`rm -f /work/k* /work/new; cd /work

@@ -213,8 +213,7 @@ func (op *readOp) discard(fds []int) { closeFDs(fds) }
 
 func (op *readOp) try(fd uintptr) bool {
 	op.fd = int(fd)
-	hot := op.spin.hot
-	if hot && (op.look() || op.spin.until(op.look)) && !op.conn.blocks {
+	if op.spin.hot && (op.look() || op.spin.until(op.look)) && !op.conn.blocks {
 		op.spin.came()
 		return true
 	}

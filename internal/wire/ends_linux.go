@@ -17,42 +17,35 @@ import (
 // Pair makes a connection and the descriptor to hand to the worker, which calls [TakeEnds] there. Both are closed by an
 // exec that does not pass them on; the caller closes child once the worker has it.
 func Pair() (parent *Conn, child *os.File, err error) {
-	var fds [6]int
-	n := 0
+	var fds []int
 	defer func() {
 		if err != nil {
-			for _, fd := range fds[:n] {
+			for _, fd := range fds {
 				unix.Close(fd)
 			}
 		}
 	}()
-	for _, step := range []struct {
-		name string
-		fn   func(p []int) error
-	}{
-		{"socketpair", func(p []int) (err error) {
-			both, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			p[0], p[1] = both[0], both[1]
-			return err
-		}},
-		{"pipe2", func(p []int) error { return unix.Pipe2(p, unix.O_CLOEXEC) }},
-		{"pipe2", func(p []int) error { return unix.Pipe2(p, unix.O_CLOEXEC) }},
-	} {
-		if err := step.fn(fds[n : n+2]); err != nil {
-			return nil, nil, os.NewSyscallError(step.name, err)
-		}
-		n += 2
+	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
-	to, from := fds[2:4], fds[4:6]
-	if err := unix.Sendmsg(fds[0], []byte{0}, unix.UnixRights(to[0], from[1]), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT); err != nil {
+	fds = append(fds, sockets[:]...)
+	var to, from [2]int // each: the reading end, the writing end
+	for _, pipe := range []*[2]int{&to, &from} {
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			return nil, nil, os.NewSyscallError("pipe2", err)
+		}
+		fds = append(fds, pipe[:]...)
+	}
+	if err := unix.Sendmsg(sockets[0], []byte{0}, unix.UnixRights(to[0], from[1]), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT); err != nil {
 		return nil, nil, os.NewSyscallError("sendmsg", err)
 	}
-	for _, fd := range []int{fds[0], to[1], from[0]} { // os.NewFile looks at this flag
+	for _, fd := range []int{sockets[0], to[1], from[0]} { // os.NewFile looks at this flag
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return nil, nil, os.NewSyscallError("fcntl", err)
 		}
 	}
-	parent, err = newConn(fds[0], from[0], to[1], false)
+	parent, err = newConn(sockets[0], from[0], to[1], false)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,7 +53,7 @@ func Pair() (parent *Conn, child *os.File, err error) {
 	// A pipe that has a reader cannot break: nobody ever gets SIGPIPE for it, neither a program that asks to be notified
 	// nor one in which Go is a guest.
 	parent.own = to[0]
-	return parent, os.NewFile(uintptr(fds[1]), "wire"), nil
+	return parent, os.NewFile(uintptr(sockets[1]), "wire"), nil
 }
 
 // Ends are the descriptors of a worker's connection, before the worker makes a [Conn] of them.
@@ -161,29 +154,20 @@ func (e *end) check(fd int) error {
 func receiveFDs(socket, n int) (fds []int, lost, err error) {
 	// There is room for as many descriptors as the kernel can send. If some did not fit, recvmsg
 	// would close them, and a lingering socket among them would block it.
-	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4*scmMaxFD))
-	var got, oobn, flags int
-	for {
-		got, oobn, flags, _, err = unix.Recvmsg(socket, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
-			break
-		}
-	}
-	if err == unix.EAGAIN || err == nil && got == 0 {
+	m, err := sys.Receive(socket, make([]byte, 1), scmMaxFD)
+	if err == unix.EAGAIN || err == nil && m.N == 0 {
 		return nil, nil, violation("%d descriptors announced that did not come", n)
 	}
 	if err != nil {
 		return nil, nil, os.NewSyscallError("recvmsg", err)
 	}
-	// All of them are taken first: if anything is wrong with the message, all get closed.
-	fds, err = sys.ReceivedFDs(oob[:oobn])
-	cut := flags&unix.MSG_CTRUNC != 0
+	fds = m.FDs
 	switch {
-	case err != nil:
-		err = violation("%v", err)
-	case len(fds) > n || len(fds) < n && !cut:
+	case m.Bad != nil:
+		err = violation("%v", m.Bad)
+	case len(fds) > n || len(fds) < n && !m.Cut:
 		err = violation("%d descriptors announced where %d came", n, len(fds))
-	case cut:
+	case m.Cut:
 		lost = fmt.Errorf("%d of its %d descriptors could not be received: %w", n-len(fds), n, sys.NoMoreFiles())
 	}
 	if err != nil || lost != nil {
@@ -241,13 +225,11 @@ func (e *end) closeSocket() error {
 // in it.
 func drainSocket(fd int) {
 	defer unix.Close(fd)
-	b, oob := make([]byte, smallFrame), make([]byte, unix.CmsgSpace(4*scmMaxFD))
-	for {
-		n, oobn, _, _, err := unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		if n == 0 && oobn == 0 && err != unix.EINTR || err != nil && err != unix.EINTR {
+	for b := make([]byte, smallFrame); ; {
+		m, err := sys.Receive(fd, b, scmMaxFD)
+		closeFDs(m.FDs)
+		if err != nil || m.N == 0 {
 			return
 		}
-		fds, _ := sys.ReceivedFDs(oob[:oobn])
-		closeFDs(fds)
 	}
 }
