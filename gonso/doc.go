@@ -298,5 +298,6 @@
 // gonso needs Linux 5.10 or later, with /proc mounted. The thread backend works on every
 // architecture. The process backend works on 386, amd64, arm, arm64, loong64, mips64le, ppc64le,
 // riscv64 and s390x. On other systems the package compiles, and a call that cannot work there
-// returns an error that matches [errors.ErrUnsupported].
+// returns an error that matches [errors.ErrUnsupported]. So does making a namespace of a type that
+// the kernel was built without. Time namespaces are missing on 32-bit ARM, for example.
 package gonso

@@ -174,7 +174,11 @@ func refused(op string, types Type, err error) *Error {
 
 // refusedWith is refused with evidence that the caller has gathered besides the system's.
 func refusedWith(op string, types Type, err error, add func(*evidence)) *Error {
-	return newError(op, types, "", err).withHint(findHint(op, types, err, add))
+	hint, missing := findHint(op, types, err, add)
+	if missing {
+		err = missingTypeError{err}
+	}
+	return newError(op, types, "", err).withHint(hint)
 }
 
 // optionError puts an option's name first, because a step of a launch was refused for that option.

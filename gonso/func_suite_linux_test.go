@@ -464,7 +464,8 @@ func makeSuite() []suiteCase {
 			defer cancel()
 			n, err := deadline.Do(ctx, s, struct{}{}, opts...)
 			d, _ := ctx.Deadline()
-			return n == d.UnixNano(), err
+			// Where the clocks look as if somebody had set one, the time that is left counts.
+			return time.Unix(0, n).Sub(d.Round(0)).Abs() < time.Second, err
 		}, want: func() (any, error) { return true, nil }},
 		suiteCase{name: "no deadline", call: func(ctx context.Context, s *Set, opts ...DoOption) (any, error) {
 			return boxed(deadline.Do(ctx, s, struct{}{}, opts...))

@@ -157,11 +157,7 @@ func (r *refusal) limited(zero bool) (types []Type) {
 	return types
 }
 
-// hint names a likely cause of a refusal.
-func hint(op string, types Type, err error, ev *evidence) string {
-	return explain(hintRules, &refusal{op, types, err, pinEvidence{evidence: *ev}})
-}
-
+// hintRules are for namespaces.
 var hintRules = []rule{
 	{
 		matches: func(r *refusal) bool { return r.is(syscall.ENOSPC) && r.mounting() && r.tooManyMounts() },
@@ -344,7 +340,7 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && !r.seccomp },
 		text:    "what runs this program is no kernel, but answers for one, and does not know the call (gVisor, qemu-user)",
 	}, {
-		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "unshare" && r.lacking() != 0 },
+		matches: (*refusal).ofMissingTypes,
 		proven:  true,
 		say:     func(r *refusal) string { return sayMissing(r.lacking()) },
 	}, {
@@ -438,6 +434,11 @@ func (r *refusal) lacking() Type {
 		return 0
 	}
 	return r.types & AllTypes &^ r.has
+}
+
+// ofMissingTypes: making types was refused because the kernel does not have one of those.
+func (r *refusal) ofMissingTypes() bool {
+	return r.is(syscall.EINVAL) && r.op == "unshare" && r.lacking() != 0
 }
 
 // pinHint is hint for mounts. t is 0 for unmounting.

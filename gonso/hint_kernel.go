@@ -1,6 +1,7 @@
 package gonso
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -55,6 +56,12 @@ func sayMissing(types Type) string {
 	})
 	return strings.Join(said, "; ")
 }
+
+// missingTypeError makes a refusal match [errors.ErrUnsupported], too: the kernel does not have the
+// type. The text stays the refusal's, as the hint says the rest.
+type missingTypeError struct{ error }
+
+func (e missingTypeError) Unwrap() []error { return []error{e.error, errors.ErrUnsupported} }
 
 // callSince says since which kernel a system call exists, for the newer ones that gonso makes.
 var callSince = map[string]version{

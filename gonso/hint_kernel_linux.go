@@ -41,11 +41,11 @@ func typesNamed(names []string) (has Type) {
 	return has
 }
 
-// withMissingType adds a hint if a file of /proc/PID/ns is missing because the kernel does not have
-// that type.
+// withMissingType says so if a file of /proc/PID/ns is missing because the kernel does not have that
+// type.
 func withMissingType(e *Error) *Error {
 	if has := typesOfKernel(); errors.Is(e.Err, fs.ErrNotExist) && has != 0 && has&e.Type == 0 {
-		e.Hint = sayMissing(e.Type)
+		e.Err, e.Hint = missingTypeError{e.Err}, sayMissing(e.Type)
 	}
 	return e
 }

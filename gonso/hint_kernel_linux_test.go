@@ -60,6 +60,16 @@ func TestMissingFeatureIsNamedWithItsKernel(t *testing.T) {
 	}
 }
 
+// A program that goes on without a type asks whether that is there at all.
+func TestMissingTypeIsUnsupported(t *testing.T) {
+	err := error(newError("unshare", Time, "", missingTypeError{syscall.EINVAL}))
+	wantError(t, "as it is", err, errors.ErrUnsupported, "gonso: unshare time: invalid argument")
+	wantError(t, "as it is", err, syscall.EINVAL)
+	if errors.Is(refused("unshare", Time, syscall.EPERM), errors.ErrUnsupported) {
+		t.Error("what is forbidden is taken for what is missing")
+	}
+}
+
 func TestVersions(t *testing.T) {
 	v := version{5, 10}
 	if v.before(v) || !v.before(version{5, 11}) || !v.before(version{6, 0}) || v.before(version{4, 20}) || !v.has(v) || v.has(version{6, 1}) {
@@ -81,17 +91,20 @@ func TestKernelWithoutTimeNamespacesIsNamed(t *testing.T) {
 	testenv.Need(t, testenv.UserNS, testenv.Process)
 	const words = "this kernel has no time namespaces: they came with Linux 5.6, and are there where it was built with CONFIG_TIME_NS"
 	_, inside := Unshare(User | Time)
-	wantError(t, "unshare", inside, os.ErrNotExist, words)
+	wantError(t, "unshare", inside, errors.ErrUnsupported, words)
+	wantError(t, "unshare", inside, os.ErrNotExist)
 	_, err := Current(Time)
+	wantError(t, "current", err, errors.ErrUnsupported)
 	wantError(t, "current", err, os.ErrNotExist, words)
 	_, err = FromPID(os.Getpid(), Time)
 	wantError(t, "of a process", err, os.ErrNotExist, words)
+	wantError(t, "of a process", err, errors.ErrUnsupported)
 	if c, ok := Probe(t.Context()).Of("time, in a user namespace"); !ok || c.Answer != No || c.Why != inside.Error() {
 		t.Errorf("Probe: %v %v, and the call %v", ok, c, inside)
 	}
 	if testenv.Has(testenv.Root) {
 		_, err = Unshare(Time)
-		wantError(t, "unshare as root", err, os.ErrNotExist, words)
+		wantError(t, "unshare as root", err, errors.ErrUnsupported, words)
 	}
 	unshare(t, User|Net) // which is there
 }

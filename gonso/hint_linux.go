@@ -16,11 +16,13 @@ import (
 // as many mounts as fs.mount-max allows.
 const maxEvidence = 16 << 20
 
-func findHint(op string, types Type, err error, add func(*evidence)) string {
+// findHint also reports whether the cause is a type that the kernel does not have.
+func findHint(op string, types Type, err error, add func(*evidence)) (text string, missing bool) {
 	ev := gatherEvidence(types)
 	add(ev)
 	ev.noUserNS = ev.alongRefused(op, types)
-	return hint(op, types, err, ev)
+	r := refusal{op, types, err, pinEvidence{evidence: *ev}}
+	return explain(hintRules, &r), r.ofMissingTypes()
 }
 
 // gatherEvidence looks at the calling thread and the system.

@@ -8,8 +8,8 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-func findHint(string, Type, error, func(*evidence)) string {
-	return "namespaces are a feature of Linux"
+func findHint(string, Type, error, func(*evidence)) (string, bool) {
+	return "namespaces are a feature of Linux", false
 }
 
 func (c *core) addOwner(*evidence, error) {}

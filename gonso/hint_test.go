@@ -6,6 +6,11 @@ import (
 	"testing"
 )
 
+// hint is the hint for a refusal.
+func hint(op string, types Type, err error, ev *evidence) string {
+	return explain(hintRules, &refusal{op, types, err, pinEvidence{evidence: *ev}})
+}
+
 func TestHint(t *testing.T) {
 	const plain = "possibly "
 	for name, c := range map[string]struct {

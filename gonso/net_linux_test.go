@@ -41,16 +41,31 @@ func inNetSets(t *testing.T, f func(t *testing.T, s *Set)) {
 // cookie identifies the net namespace of a socket.
 func cookie(t testing.TB, c syscall.Conn) (id uint64) {
 	t.Helper()
-	testenv.Need(t, testenv.Linux(5, 14))
 	raw, err := c.SyscallConn()
 	if err == nil {
-		cerr := raw.Control(func(fd uintptr) { id, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE) })
+		cerr := raw.Control(func(fd uintptr) {
+			if id, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == unix.ENOPROTOOPT {
+				id, err = netInode(int(fd)) // before Linux 5.14
+			}
+		})
 		err = errors.Join(err, cerr)
 	}
 	if err != nil || id == 0 {
 		t.Fatalf("cookie %d, %v", id, err)
 	}
 	return id
+}
+
+// netInode is the inode of a socket's net namespace. Asking for it takes CAP_NET_ADMIN there.
+func netInode(socket int) (uint64, error) {
+	fd, err := unix.IoctlRetInt(socket, unix.SIOCGSKNS)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	return st.Ino, err
 }
 
 // cookieOf identifies the Set's net namespace, by a socket of its worker's.

@@ -748,7 +748,7 @@ func TestLaunchesCannotChangeThisProcess(t *testing.T) {
 	}
 	before := state()
 	atOnce := 64
-	if testenv.Race {
+	if testenv.Race || testenv.Emulated {
 		atOnce = 8 // each takes a good part of a second to start
 	}
 	slots := make(chan struct{}, atOnce)

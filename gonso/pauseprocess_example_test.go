@@ -34,7 +34,7 @@ func first(store, pidFile string) error {
 		return err
 	}
 
-	pause := s.Command(ctx, "sleep", "infinity")
+	pause := s.Command(ctx, "sleep", "2147483647")
 	pause.Setsid = true // ^C is not for it
 	if err := pause.Start(); err != nil {
 		return err

@@ -1,12 +1,17 @@
 package testenv
 
 import (
+	"os"
 	"testing"
 	"time"
 )
 
+// Emulated says that the kernel runs on an emulated processor, where everything takes ten times as
+// long or more. See integration/scripts/guest-init.sh.
+var Emulated = os.Getenv("GONSO_TEST_GUEST") != ""
+
 // Limit bounds every wait for something that ends by itself.
-const Limit = 5 * time.Second
+var Limit = map[bool]time.Duration{false: 5 * time.Second, true: time.Minute}[Emulated]
 
 // Poll calls ok until it returns true, at most for Limit.
 func Poll(ok func() bool) bool { return pollFor(Limit, ok) }
