@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,14 +37,6 @@ func inZoneSets(t *testing.T, f func(t *testing.T, s *Set)) {
 		}
 	}
 	inNetSets(t, func(t *testing.T, s *Set) {
-		inside, err := s.Interfaces(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		index := index
-		if slices.ContainsFunc(inside, func(i Interface) bool { return i.Index == index }) {
-			index = 77 // older kernels make tunnels in each net namespace
-		}
 		for _, args := range zoneLinks(fmt.Sprint(index)) {
 			ip(t, s, args...)
 		}
@@ -59,7 +50,8 @@ func zoneLinks(index string) [][]string {
 	if index != "" {
 		add = append(add, "index", index)
 	}
-	args := [][]string{append(add, "type", "veth", "peer", "name", "gonsopeer")}
+	// On older kernels, as Linux 5.10, the peer is made first, and would take the lowest free index.
+	args := [][]string{append(add, "type", "veth", "peer", "name", "gonsopeer", "index", "1077")}
 	for _, name := range []string{zoneInside, "gonsopeer"} {
 		args = append(args, []string{"link", "set", name, "up"})
 	}

@@ -196,7 +196,7 @@ func (c *call) cancelled(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
-	c.p.kill(errOverdue)
+	c.p.kill(overdueError{c.name})
 }
 
 var (
@@ -206,10 +206,21 @@ var (
 	errAnother = errors.New("another call's function did not return after its context was cancelled, so the worker that they shared was killed; this call may be retried")
 )
 
+// overdueError is errOverdue of a function. Its call may have got its answer since, so that it is
+// not among the worker's calls any more.
+type overdueError struct{ name string }
+
+func (overdueError) Error() string { return errOverdue.Error() }
+func (overdueError) Unwrap() error { return errOverdue }
+
 // forCall returns the error that the end of the worker means for one of its calls.
 func (e *DiedError) forCall(c *call, all map[uint64]*call) *DiedError {
 	own := *e
-	var overdue, beside []string
+	var beside, overdue []string
+	killed, isOverdue := errors.AsType[overdueError](e.Cause)
+	if isOverdue {
+		overdue = append(overdue, killed.name)
+	}
 	for _, other := range all {
 		if other != c {
 			beside = append(beside, other.name)
@@ -219,7 +230,7 @@ func (e *DiedError) forCall(c *call, all map[uint64]*call) *DiedError {
 		}
 	}
 	switch {
-	case !errors.Is(e.Cause, errOverdue):
+	case !isOverdue:
 		own.Beside = each(beside)
 	case !c.isOverdue():
 		own.Cause = fmt.Errorf("%w (%s)", errAnother, list(each(overdue), 8))

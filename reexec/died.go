@@ -65,7 +65,7 @@ func (e *DiedError) Unwrap() []error {
 	return errs
 }
 
-// list is a text with some of names.
+// list is a text with some of names, of which there is at least one.
 func list(names []string, most int) string {
 	names = slices.Clone(names)
 	if over := len(names) - most; over > 0 {

@@ -260,6 +260,16 @@ func TestKilledWorkersCallsAreToldWhy(t *testing.T) {
 	_ = heard
 }
 
+// A worker may answer the call that it is killed for at the last moment. The others are told all the same.
+func TestLateAnswerCannotHideWhoWasOverdue(t *testing.T) {
+	other := &call{name: "innocent", overdue: make(chan struct{})}
+	died := &DiedError{Status: "signal: killed", Cause: overdueError{"late"}}
+	err := died.forCall(other, map[uint64]*call{1: other})
+	if !errors.Is(err.Cause, errAnother) || !strings.Contains(err.Error(), "may be retried (late)") {
+		t.Error(err)
+	}
+}
+
 func TestCloseDuringStartReturns(t *testing.T) {
 	for _, name := range []string{"mute before Init", "stopped", "path"} {
 		t.Run(name, func(t *testing.T) {

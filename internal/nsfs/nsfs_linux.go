@@ -69,7 +69,20 @@ func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	return OwnAs(os.NewFile(uintptr(fd), name), typ)
+	n, err := OwnAs(os.NewFile(uintptr(fd), name), typ)
+	return n, orDenied(err, dirfd, name)
+}
+
+// orDenied corrects the error for a link of a process that may not be looked at. Linux 5.10 does
+// not refuse such a link. It gives an empty one, and who follows that is in the link's directory.
+func orDenied(err error, dirfd int, name string) error {
+	var text [1]byte
+	if errors.Is(err, ErrNotNamespace) {
+		if n, rerr := unix.Readlinkat(dirfd, name, text[:]); rerr == nil && n == 0 {
+			return &fs.PathError{Op: "open", Path: name, Err: unix.EACCES}
+		}
+	}
+	return err
 }
 
 // Known is a namespace by a link of procfs, as for OpenProc, but without a descriptor. It must be
@@ -94,7 +107,7 @@ func OpenAt(dirfd int, name string) (*NS, error) {
 	}
 	defer unix.Close(fd)
 	if err := check(fd, name); err != nil {
-		return nil, err
+		return nil, orDenied(err, dirfd, name)
 	}
 	nfd, err := procfs.Reopen(fd, unix.O_RDONLY)
 	if err != nil {
