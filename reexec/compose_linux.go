@@ -27,6 +27,7 @@ type launch struct {
 	lasting bool
 	forbids forbidden
 	protect bool
+	sheds   bool           // see facts
 	refused error          // it is known that it would fail
 	inside  int            // the first step in another user namespace, with all capabilities there; 0 if there is no such step
 	fresh   map[int]bool   // steps that mount a file system that shows namespaces
@@ -475,9 +476,14 @@ func (l *launch) join(joins []Join, first launcher.FD) {
 func (l *launch) joinUser(joins []Join, first launcher.FD, keepIDs bool) {
 	// Supplementary groups are dropped where this is allowed: outside for root, inside for others.
 	// If setgroups is denied inside, the kernel lets nobody drop them.
-	kept := l.Setgroups().Tolerate(unix.EPERM)
-	l.join(joins, first)
-	l.Setgroups().Tolerate(unix.EPERM).When(kept)
+	groups := l.Setgroups()
+	if l.sheds {
+		l.join(joins, first)
+	} else {
+		groups.Tolerate(unix.EPERM)
+		l.join(joins, first)
+		l.Setgroups().Tolerate(unix.EPERM).When(groups)
+	}
 	if keepIDs {
 		return
 	}

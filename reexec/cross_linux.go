@@ -53,7 +53,7 @@ var ignorable = []unix.Signal{
 // cross drops the state that must not go into the Set. It comes before all other steps: otherwise
 // root inside might reach that state, or a path might lead to it (CVE-2024-21626).
 func (l *launch) cross(c crossing) {
-	l.forbids, l.protect = c.forbids, c.protect
+	l.forbids, l.protect, l.sheds = c.forbids, c.protect, c.sheds
 	l.closeAll(c.top, c.own)
 	if c.hold {
 		l.Wait()
@@ -113,14 +113,29 @@ func lookAtOwn(ctx context.Context, protect bool) (o own) {
 		o.inherited = inherited()
 	}
 	o.lent = sys.Lendable() != 0
+	groups, err := unix.Getgroups()
+	o.grouped = err != nil || len(groups) > 0
+	o.sheds = o.grouped && mayDropGroups()
 	if !protect {
 		return o
 	}
 	score, _ := procfs.ReadFile("self/oom_score_adj", 64)
 	o.spared = strings.HasPrefix(score, "-")
-	groups, err := unix.Getgroups()
-	o.grouped = err != nil || len(groups) > 0
 	return o
+}
+
+// mayDropGroups says what the kernel would say to setgroups(2) outside (user_namespaces(7)).
+func mayDropGroups() bool {
+	caps, err := sys.ThreadCaps()
+	if err != nil || !caps.Effective.Has(unix.CAP_SETGID) {
+		return false
+	}
+	may, err := procfs.ReadFile("self/setgroups", 64)
+	if err != nil || !strings.HasPrefix(may, "allow") {
+		return false
+	}
+	mapped, err := procfs.ReadFile("self/gid_map", 64<<10)
+	return err == nil && mapped != ""
 }
 
 // lookAtMaker is lookAtOwn with the state that matters to launchers which make namespaces or send

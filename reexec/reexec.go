@@ -73,6 +73,7 @@ type own struct {
 type facts struct {
 	spared    bool   // it has a negative oom_score_adj
 	grouped   bool   // it has supplementary groups
+	sheds     bool   // and the kernel lets it drop them: only a filter would refuse that
 	hardFiles uint64 // the hard limit of open files, if the soft one is lower
 	mixed     bool   // its real ids are not its effective ones
 	permitted uint64 // the capabilities of the launcher that makes namespaces

@@ -396,3 +396,25 @@ func TestFilterCannotKeepCommandsOutOfTheirCgroup(t *testing.T) {
 		}
 	}
 }
+
+// Groups of outside open files of outside to whoever has them. Where only a filter keeps them from being dropped,
+// nothing starts that has them.
+func TestFilterCannotLetGroupsIn(t *testing.T) {
+	needRoot(t)
+	needUserNS(t)
+	needTool(t, "tools", "setpriv")
+	path := openPath(t)
+	run := func(groups string, args ...string) map[string]string {
+		return said(t, exec.Command("setpriv", append([]string{groups, "--", path, "-nnp=false", "-filter", "setgroups", "-inherit"}, args...)...))
+	}
+	lines := run("--groups=4", "own", "opened")
+	for _, use := range []string{"do", "command", "exe"} {
+		if came := lines["own "+use]; !strings.Contains(came, "setgroups") || !strings.Contains(came, "operation not permitted") {
+			t.Errorf("own %s: %q", use, came)
+		}
+		if came := lines["opened "+use]; came == "ok" { // mostly it comes to nothing before that
+			t.Errorf("opened %s: %q", use, came)
+		}
+	}
+	expect(t, run("--clear-groups", "own", "opened"), nil) // who has none is not kept out
+}

@@ -14,7 +14,7 @@ import (
 var numbers = map[string][]uint32{
 	"keyctl": {unix.SYS_KEYCTL}, "close_range": {unix.SYS_CLOSE_RANGE}, "execveat": {unix.SYS_EXECVEAT},
 	"openat2": {unix.SYS_OPENAT2}, "clone": {unix.SYS_CLONE}, "clone3": {unix.SYS_CLONE3}, "unshare": {unix.SYS_UNSHARE},
-	"setns": {unix.SYS_SETNS}, "mount": {unix.SYS_MOUNT}, "pivot_root": {unix.SYS_PIVOT_ROOT},
+	"setns": {unix.SYS_SETNS}, "setgroups": {unix.SYS_SETGROUPS}, "mount": {unix.SYS_MOUNT}, "pivot_root": {unix.SYS_PIVOT_ROOT},
 	"fsmount": {unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_MOUNT_SETATTR},
 	"nothing": {}, "unshare time": {unix.SYS_UNSHARE}, "memfd_create": {unix.SYS_MEMFD_CREATE}, "pidfd_open": {unix.SYS_PIDFD_OPEN},
 }
