@@ -374,8 +374,9 @@ type named struct {
 	Layers []string // keys
 }
 
+// namePath is where a name is kept. One without a tag means "latest".
 func (c *cache) namePath(name string) string {
-	return filepath.Join(c.dir, "images", digestOf(name)+".json")
+	return filepath.Join(c.dir, "images", digestOf(strings.TrimSuffix(name, ":latest"))+".json")
 }
 
 func (c *cache) setName(n named) error {

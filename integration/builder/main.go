@@ -28,8 +28,8 @@ type options struct {
 	tag         string
 	outputs     list
 	target      string
-	args        pairs
-	contexts    pairs
+	args        map[string]string
+	contexts    map[string]string
 	noCache     bool
 	network     string
 	processes   uint64
@@ -47,21 +47,29 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-type pairs map[string]string
-
-func (p *pairs) String() string { return "" }
-func (p *pairs) Set(s string) error {
+// setArg reads a --build-arg: K=V, or K for what the environment has, if it has it.
+func (o *options) setArg(s string) error {
 	k, v, ok := strings.Cut(s, "=")
 	if k == "" {
 		return errors.New("it has no name")
 	}
 	if !ok {
-		v = os.Getenv(k)
+		v, ok = os.LookupEnv(k)
 	}
-	if *p == nil {
-		*p = make(pairs)
+	if ok {
+		o.args[k] = v
 	}
-	(*p)[k] = v
+	return nil
+}
+
+// setContext reads a --build-context.
+func (o *options) setContext(s string) error {
+	name, to, _ := strings.Cut(s, "=")
+	kind, path, _ := strings.Cut(to, ":")
+	if name == "" || path == "" || kind != "oci" && kind != "rootfs" {
+		return errors.New("write NAME=oci:DIR or NAME=rootfs:FILE, others are not supported")
+	}
+	o.contexts[name] = to
 	return nil
 }
 
@@ -75,7 +83,7 @@ func run(args []string) int {
 		fmt.Fprint(os.Stderr, usageText)
 		return 2
 	}
-	var o options
+	o := options{args: make(map[string]string), contexts: make(map[string]string)}
 	name := args[0]
 	f := flag.NewFlagSet("builder "+name, flag.ContinueOnError)
 	f.StringVar(&o.cache, "cache", "", "`directory` of the cache (/var/cache/gonso-builder for root, else ~/.cache/gonso-builder)")
@@ -87,8 +95,8 @@ func run(args []string) int {
 		f.StringVar(&o.tag, "t", "", "a `name` for the image")
 		f.Var(&o.outputs, "o", "write the image to a `layout directory or file.tar` (any number of times)")
 		f.StringVar(&o.target, "target", "", "the `stage` to build (the last)")
-		f.Var(&o.args, "build-arg", "`K=V` for an ARG (any number of times)")
-		f.Var(&o.contexts, "build-context", "`NAME=oci:DIR|rootfs:FILE`: what NAME means in FROM and COPY --from")
+		f.Func("build-arg", "`K=V` for an ARG, or K with its value in the environment (any number of times)", o.setArg)
+		f.Func("build-context", "`NAME=oci:DIR|rootfs:FILE`: what NAME means in FROM and COPY --from", o.setContext)
 		f.BoolVar(&o.noCache, "no-cache", false, "find nothing in the cache")
 		f.StringVar(&o.compression, "compression", "gzip", "of layers: `gzip or zstd`")
 		f.StringVar(&o.progress, "progress", "auto", "in lines or live on a terminal: `plain, tty or auto`")

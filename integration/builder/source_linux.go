@@ -87,6 +87,7 @@ func (b *builder) image(ctx context.Context, ref string) (*image, error) {
 	return b.load(ctx, img)
 }
 
+// fromLayout finds the image of a tag, or the only one.
 func fromLayout(dir, tag string) (v1.Image, error) {
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
@@ -96,15 +97,45 @@ func fromLayout(dir, tag string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	tags := []string{}
 	for _, d := range m.Manifests {
-		if tag != "" && d.Annotations[refName] != tag {
-			continue
+		name := d.Annotations[refName]
+		if name == tag || tag == "" && len(m.Manifests) == 1 {
+			return forPlatform(index, d, 4)
 		}
-		if d.MediaType.IsImage() && (tag != "" || len(m.Manifests) == 1) {
-			return index.Image(d.Digest)
-		}
+		tags = append(tags, name)
 	}
-	return nil, fmt.Errorf("it has %d images, and none of them is %q", len(m.Manifests), tag)
+	if tag == "" {
+		return nil, fmt.Errorf("it has %d images: write oci:DIR:TAG with a TAG of %q", len(tags), tags)
+	}
+	return nil, fmt.Errorf("it has no image with the tag %q: there is %q", tag, tags)
+}
+
+// forPlatform is the image that a descriptor stands for: itself, or in an index the one for this machine. An index may
+// hold others, to a depth.
+func forPlatform(index v1.ImageIndex, d v1.Descriptor, depth int) (v1.Image, error) {
+	switch {
+	case d.MediaType.IsImage():
+		return index.Image(d.Digest)
+	case !d.MediaType.IsIndex() || depth == 0:
+		return nil, fmt.Errorf("%v is no image, but %s", d.Digest, d.MediaType)
+	}
+	inner, err := index.ImageIndex(d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	m, err := inner.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	others := []string{}
+	for _, d := range m.Manifests {
+		if p := d.Platform; p == nil || p.OS == "linux" && p.Architecture == runtime.GOARCH {
+			return forPlatform(inner, d, depth-1)
+		}
+		others = append(others, d.Platform.String())
+	}
+	return nil, fmt.Errorf("it has no image for %s: there is %q", platform(), others)
 }
 
 // load brings the layers of an image into the cache.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +51,11 @@ func do(ctx context.Context, name string, o *options, own func()) (err error) {
 			return err
 		}
 		defer b.context.Close()
+		for _, to := range o.outputs {
+			if err := checkOutput(to); err != nil {
+				return fmt.Errorf("-o %s: %w", to, err)
+			}
+		}
 	}
 	if b.cache, err = openCache(ctx, o.cache, name == "prune"); err != nil {
 		return err
@@ -155,6 +162,39 @@ func (b *builder) finish(ctx context.Context, o *options, last *stage) error {
 		fmt.Println(digest)
 	}
 	return err
+}
+
+// checkOutput finds before the build what would be in the way of writing to a place after it.
+func checkOutput(to string) error {
+	dir := to
+	if strings.HasSuffix(to, ".tar") {
+		dir = filepath.Dir(to)
+		if st, err := os.Stat(to); err == nil && st.IsDir() {
+			return errors.New("it is a directory, and a name that ends with .tar is a file")
+		}
+	} else if index, err := layout.ImageIndexFromPath(to); err == nil {
+		if _, err := index.IndexManifest(); err != nil {
+			return fmt.Errorf("index.json of the layout that is there: %w", err)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	st, err := os.Stat(dir)
+	for dir == to && errors.Is(err, fs.ErrNotExist) { // a layout is made with the directories above it
+		to = filepath.Dir(to)
+		dir = to
+		st, err = os.Stat(dir)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !st.IsDir():
+		return fmt.Errorf("%s is no directory", dir)
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "write", Path: dir, Err: err}
+	}
+	return nil
 }
 
 func (c *cache) list() error {
