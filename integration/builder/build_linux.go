@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/patternmatcher/ignorefile"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
 )
@@ -45,10 +43,9 @@ type builder struct {
 // A state is a stage as it is after one of its steps.
 type state struct {
 	image
-	fs    string   // what its files were made from: the key of the next step begins with it
-	args  []string // ARG
-	shell []string
-	cmd   bool // the stage has a CMD of its own
+	fs   string   // what its files were made from: the key of the next step begins with it
+	args []string // ARG
+	cmd  bool     // the stage has a CMD of its own
 }
 
 // openContext opens the directory that is built from.
@@ -114,7 +111,7 @@ func (b *builder) build(ctx context.Context, last *stage) (*image, error) {
 }
 
 func (b *builder) stage(ctx context.Context, s *stage, states []*state) (*state, error) {
-	st := &state{shell: []string{"/bin/sh", "-c"}}
+	st := new(state)
 	name := s.Name
 	if name == "" {
 		name = "stage-" + strconv.Itoa(s.index)
@@ -123,6 +120,7 @@ func (b *builder) stage(ctx context.Context, s *stage, states []*state) (*state,
 	if s.from != nil {
 		of := states[s.from.index]
 		st.image, st.fs = image{*of.config.DeepCopy(), slices.Clone(of.layers)}, of.fs
+		st.args = of.args
 	} else {
 		img, err := b.image(ctx, s.base)
 		if err != nil {
@@ -172,9 +170,9 @@ func (st *state) env() []string {
 
 func (b *builder) step(ctx context.Context, st *state, states []*state, s *stage, c instructions.Command, prefix string) error {
 	written := code(c)
-	expand := b.plan.expander(st.env())
-	if e, ok := c.(instructions.SupportsSingleWordExpansion); ok {
-		if err := e.Expand(expand); err != nil {
+	_, isArg := c.(*instructions.ArgCommand) // its defaults mean those before them, and count only if they are used
+	if e, ok := c.(instructions.SupportsSingleWordExpansion); ok && !isArg {
+		if err := e.Expand(b.plan.expander(st.env())); err != nil {
 			return err
 		}
 	}
@@ -188,6 +186,9 @@ func (b *builder) step(ctx context.Context, st *state, states []*state, s *stage
 		if err != nil {
 			return err
 		}
+	}
+	if err := b.plan.check(c, s, true); err != nil {
+		return err
 	}
 	first, _, _ := strings.Cut(written, "\n")
 	var (
@@ -229,10 +230,11 @@ func (b *builder) configure(st *state, c instructions.Command) error {
 			cfg.Env = setEnv(cfg.Env, kv.Key, kv.Value)
 		}
 	case *instructions.ArgCommand:
-		own := append(slices.Clone(b.plan.global), "TARGETPLATFORM="+platform(), "BUILDPLATFORM="+platform(), "TARGETOS=linux", "TARGETARCH="+st.config.Architecture)
-		for _, a := range c.Args {
-			st.args = b.plan.setArg(st.args, a, own)
+		args, err := b.plan.setArgs(st.args, c.Args, b.plan.global, cfg.Env)
+		if err != nil {
+			return err
 		}
+		st.args = args
 	case *instructions.LabelCommand:
 		if cfg.Labels == nil {
 			cfg.Labels = make(map[string]string)
@@ -245,7 +247,7 @@ func (b *builder) configure(st *state, c instructions.Command) error {
 	case *instructions.UserCommand:
 		cfg.User = c.User
 	case *instructions.ShellCommand:
-		st.shell = c.Shell
+		cfg.Shell = c.Shell
 	case *instructions.CmdCommand:
 		cfg.Cmd, st.cmd = st.commandLine(c.ShellDependantCmdLine), true
 	case *instructions.EntrypointCommand:
@@ -254,9 +256,6 @@ func (b *builder) configure(st *state, c instructions.Command) error {
 			cfg.Cmd = nil
 		}
 	case *instructions.StopSignalCommand:
-		if _, err := strconv.ParseUint(c.Signal, 10, 6); err != nil && unix.SignalNum(c.Signal) == 0 {
-			return fmt.Errorf("%s is no signal", c.Signal)
-		}
 		cfg.StopSignal = c.Signal
 	case *instructions.VolumeCommand:
 		if cfg.Volumes == nil {
@@ -266,7 +265,16 @@ func (b *builder) configure(st *state, c instructions.Command) error {
 			cfg.Volumes[v] = struct{}{}
 		}
 	case *instructions.ExposeCommand:
-		return b.expose(st, c)
+		ports, err := b.plan.ports(c.Ports, st.env())
+		if err != nil {
+			return err
+		}
+		if cfg.ExposedPorts == nil {
+			cfg.ExposedPorts = make(map[string]struct{})
+		}
+		for _, port := range ports {
+			cfg.ExposedPorts[port] = struct{}{}
+		}
 	case *instructions.HealthCheckCommand:
 		cfg.Healthcheck = &v1.HealthConfig{Test: c.Health.Test, Interval: c.Health.Interval, Timeout: c.Health.Timeout,
 			StartPeriod: c.Health.StartPeriod, Retries: c.Health.Retries}
@@ -280,34 +288,17 @@ func (b *builder) configure(st *state, c instructions.Command) error {
 
 func (st *state) commandLine(c instructions.ShellDependantCmdLine) []string {
 	if c.PrependShell {
-		return append(slices.Clone(st.shell), strings.Join(c.CmdLine, " "))
+		return st.shell(strings.Join(c.CmdLine, " "))
 	}
 	return c.CmdLine
 }
 
-var port = regexp.MustCompile(`^\d+(-\d+)?(/(tcp|udp|sctp))?$`)
-
-func (b *builder) expose(st *state, c *instructions.ExposeCommand) error {
-	cfg := &st.config.Config
-	if cfg.ExposedPorts == nil {
-		cfg.ExposedPorts = make(map[string]struct{})
+// shell is the command line by which the image runs a text.
+func (st *state) shell(text string) []string {
+	if own := st.config.Config.Shell; len(own) > 0 {
+		return append(slices.Clone(own), text)
 	}
-	for _, p := range c.Ports {
-		words, err := shell.NewLex(b.plan.escape).ProcessWords(p, shell.EnvsFromSlice(st.env()))
-		if err != nil {
-			return err
-		}
-		for _, w := range words {
-			if !port.MatchString(w) {
-				return fmt.Errorf("%s is no port: write 80, 80/udp or 8000-8010", w)
-			}
-			if !strings.Contains(w, "/") {
-				w += "/tcp"
-			}
-			cfg.ExposedPorts[w] = struct{}{}
-		}
-	}
-	return nil
+	return []string{"/bin/sh", "-c", text}
 }
 
 // layer is the layer of a step: from the cache by its key, or what work changes in an overlay on the layers so far.
@@ -393,14 +384,14 @@ func (b *builder) workdir(ctx context.Context, st *state, c *instructions.Workdi
 
 // place is where a COPY puts things, in the image.
 func (st *state) place(dest string) string {
-	if path.IsAbs(dest) {
-		return dest
-	}
 	slash := ""
-	if strings.HasSuffix(dest, "/") || dest == "." {
+	if isDir(dest) {
 		slash = "/"
 	}
-	return path.Join("/", st.config.Config.WorkingDir, dest) + slash
+	if !path.IsAbs(dest) {
+		dest = path.Join("/", st.config.Config.WorkingDir, dest)
+	}
+	return path.Clean(dest) + slash
 }
 
 // A source writes the archive of what is to be copied.
@@ -495,13 +486,7 @@ func (b *builder) reader() *gonso.Set {
 // contextSource is the build context as a source.
 func (b *builder) contextSource(in packIn, what instructions.SourcesAndDest) source {
 	return func(ctx context.Context, w io.Writer) (n packed, err error) {
-		if err := checkSources(what.SourcePaths); err != nil {
-			return n, err
-		}
 		if len(what.SourceContents) > 0 {
-			if len(what.SourcePaths) > 0 {
-				return n, unsupported("a heredoc along with files")
-			}
 			return heredocs(in, what.SourceContents, w)
 		}
 		in.Out = w
@@ -512,7 +497,7 @@ func (b *builder) contextSource(in packIn, what instructions.SourcesAndDest) sou
 // contextLook looks at what contextSource reads.
 func (b *builder) contextLook(in packIn, what instructions.SourcesAndDest) look {
 	return func(ctx context.Context) (string, time.Time, error) {
-		if len(what.SourceContents) > 0 || checkSources(what.SourcePaths) != nil {
+		if len(what.SourceContents) > 0 {
 			return "", time.Time{}, nil
 		}
 		h := sha256.New()
@@ -530,9 +515,6 @@ func (b *builder) put(ctx context.Context, st *state, p *step, what instructions
 	}
 	digest := n.Digest
 	dest := st.place(what.DestPath)
-	if len(what.SourcePaths)+len(what.SourceContents) > 1 && !strings.HasSuffix(dest, "/") {
-		return nil, fmt.Errorf("with several sources %s has to end with /", what.DestPath)
-	}
 	in := applyIn{Dest: dest, File: n.File, Owner: own, Epoch: b.epoch}
 	return b.layer(ctx, st, p, digestOf("COPY", digest.String(), dest, n.File, own), enterIn{}, func(s *gonso.Set, e *entered) error {
 		r, w := io.Pipe()
@@ -569,9 +551,6 @@ func (b *builder) addFrom(ctx context.Context, st *state, c *instructions.AddCom
 		return nil, err
 	}
 	in.Sources = c.SourcePaths
-	if err := checkAdd(c); err != nil {
-		return nil, err
-	}
 	names, err := globFunc.Do(ctx, b.reader(), c.SourcePaths, gonso.Root(b.context))
 	if err != nil {
 		return nil, err

@@ -160,7 +160,7 @@ func TestConfigurationOfAnImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`"author":"someone"`, `"created":"2023-11-14T22:13:20Z"`, `"ExposedPorts":{"53/udp":{},"80/tcp":{},"8000-8002/tcp":{}}`,
+		`"author":"someone"`, `"created":"2023-11-14T22:13:20Z"`, `"ExposedPorts":{"53/udp":{},"80/tcp":{},"8000/tcp":{},"8001/tcp":{},"8002/tcp":{}}`,
 		`"Volumes":{"/data":{},"/more":{}}`, `"StopSignal":"SIGUSR1"`, `"Labels":{"a":"1","b c":"d e"}`, `"User":"app"`, `"WorkingDir":"/w/x"`,
 		`"Healthcheck":{"Test":["CMD-SHELL","test -e /ok"],"Interval":5000000000,"Timeout":3000000000,"Retries":2}`,
 		`"Entrypoint":["echo"]`, `"Cmd":["done"]`,

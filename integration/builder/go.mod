@@ -3,12 +3,14 @@ module github.com/gonso/gonso/integration/builder
 go 1.26.0
 
 require (
+	github.com/docker/go-connections v0.7.0
 	github.com/gonso/gonso v0.0.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/klauspost/compress v1.20.4
 	github.com/mattn/go-runewidth v0.0.30
 	github.com/moby/buildkit v0.31.2
 	github.com/moby/patternmatcher v0.6.1
+	github.com/moby/sys/signal v0.7.1
 	github.com/moby/sys/user v0.5.0
 	github.com/vbauerster/mpb/v8 v8.16.2
 	golang.org/x/sync v0.25.0

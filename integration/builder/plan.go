@@ -1,17 +1,22 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/docker/go-connections/nat"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/moby/sys/signal"
 )
 
 // A plan is a Dockerfile that was read, with all that is unsupported refused already. It makes no system calls.
@@ -20,7 +25,7 @@ type plan struct {
 	stages []*stage
 	escape rune
 	args   map[string]string // of the command line
-	global []string          // ARG before the first FROM, K=V
+	global []string          // what is predefined, and ARG before the first FROM, K=V
 }
 
 type stage struct {
@@ -85,7 +90,16 @@ func unsupported(what string) error { return fmt.Errorf("%s is not supported", w
 
 // readPlan reads a Dockerfile; target is the name or number of the last stage wanted, or "".
 func readPlan(file string, r io.Reader, target string, args map[string]string) (p *plan, last *stage, err error) {
-	ast, err := parser.Parse(r)
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for i, line := range bytes.Split(text, []byte("\n")) { // the parser says another line
+		if len(line) >= bufio.MaxScanTokenSize {
+			return nil, nil, &at{file, i + 1, "", fmt.Errorf("a line longer than %d bytes is not supported", bufio.MaxScanTokenSize-1)}
+		}
+	}
+	ast, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
 		return nil, nil, located(file, err)
 	}
@@ -95,13 +109,22 @@ func readPlan(file string, r io.Reader, target string, args map[string]string) (
 		return nil, nil, located(file, err)
 	}
 	declared := make(map[string]bool)
+	for _, name := range proxies {
+		declared[name], declared[strings.ToLower(name)] = true, true
+	}
+	if p.global, err = p.setArgs(nil, predefined(target, stages), nil, nil); err != nil {
+		return nil, nil, err
+	}
+	for _, kv := range p.global {
+		name, _, _ := strings.Cut(kv, "=")
+		declared[name] = true
+	}
 	for i := range meta {
-		if err := meta[i].Expand(p.expander(p.global)); err != nil {
+		if p.global, err = p.setArgs(p.global, meta[i].Args, nil, nil); err != nil {
 			return nil, nil, p.in(&meta[i], err)
 		}
 		for _, a := range meta[i].Args {
 			declared[a.Key] = true
-			p.global = p.setArg(p.global, a, nil)
 		}
 	}
 	for i := range stages {
@@ -118,7 +141,7 @@ func readPlan(file string, r io.Reader, target string, args map[string]string) (
 					declared[a.Key] = true
 				}
 			}
-			if err := p.check(c, s); err != nil {
+			if err := p.check(c, s, false); err != nil {
 				return nil, nil, p.in(c, err)
 			}
 		}
@@ -161,12 +184,12 @@ func (p *plan) checkFrom(s *stage) error {
 	if s.base == "" {
 		return errors.New("the name is empty after expansion of its variables")
 	}
-	platform, err := p.expander(append(slices.Clone(p.global), "TARGETPLATFORM="+platform(), "BUILDPLATFORM="+platform()))(s.Platform)
+	wanted, err := p.expander(p.global)(s.Platform)
 	if err != nil {
 		return err
 	}
-	if own := "linux/" + runtime.GOARCH; platform != "" && platform != own {
-		return fmt.Errorf("--platform=%s is not supported; this machine is %s", platform, own)
+	if own := platform(); wanted != "" && wanted != own {
+		return fmt.Errorf("--platform=%s is not supported; this machine is %s", wanted, own)
 	}
 	if s.from = p.stage(s.base, s.index); s.from != nil && !strings.EqualFold(s.from.Name, s.base) {
 		s.from = nil // a number is no name here
@@ -179,22 +202,95 @@ func (p *plan) checkFrom(s *stage) error {
 
 func platform() string { return "linux/" + runtime.GOARCH }
 
-// check refuses, by name, what is not supported.
-func (p *plan) check(c instructions.Command, s *stage) error {
+// predefined are the arguments that need no ARG before the first FROM. What they say that this builder cannot choose
+// is empty.
+func predefined(target string, stages []instructions.Stage) (args []instructions.KeyValuePairOptional) {
+	add := func(key, value string) {
+		args = append(args, instructions.KeyValuePairOptional{Key: key, Value: &value})
+	}
+	for _, side := range []string{"BUILD", "TARGET"} {
+		add(side+"PLATFORM", platform())
+		add(side+"OS", "linux")
+		add(side+"ARCH", runtime.GOARCH)
+		add(side+"OSVERSION", "")
+		add(side+"VARIANT", "")
+	}
+	if target == "" && len(stages) > 0 {
+		target = stages[len(stages)-1].Name
+	}
+	if target == "" {
+		target = "default"
+	}
+	add("TARGETSTAGE", target)
+	return args
+}
+
+// proxies need no ARG, also in small letters. A RUN has them, and neither its key nor the image.
+var proxies = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
+
+// withProxies adds to env the proxies of the command line, under both of their names.
+func (p *plan) withProxies(env []string) []string {
+	for _, name := range proxies {
+		lower := strings.ToLower(name)
+		for _, given := range []string{name, lower} {
+			if v, ok := p.args[given]; ok {
+				env = setEnv(setEnv(env, name, v), lower, v)
+			}
+		}
+	}
+	return env
+}
+
+// check refuses, by name, what is not supported or wrong. It is asked before anything runs, when words with variables
+// pass, and again by the step, when they are expanded.
+func (p *plan) check(c instructions.Command, s *stage, expanded bool) error {
+	// known is what a word means, if that is known yet.
+	known := func(word string) (string, bool) {
+		if expanded || strings.Contains(word, "$") {
+			return word, expanded
+		}
+		word, err := p.expander(nil)(word) // quotes
+		return word, err == nil
+	}
 	switch c := c.(type) {
 	case *instructions.RunCommand:
 		// The flags of mounts are read when variables are expanded. This is without, and so they may be wrong yet.
-		if err := c.Expand(func(word string) (string, error) { return word, nil }); err != nil {
-			if strings.Contains(c.String(), "$") {
-				return nil
+		if !expanded {
+			if err := c.Expand(func(word string) (string, error) { return word, nil }); err != nil {
+				if strings.Contains(c.String(), "$") {
+					return nil
+				}
+				return err
 			}
-			return err
 		}
 		return checkRun(c)
 	case *instructions.CopyCommand:
-		return p.checkCopy(c, s)
+		if err := p.checkCopy(c, s); err != nil {
+			return err
+		}
+		return checkPlaces(c.SourcesAndDest, c.Chown, c.Chmod, c.From == "", known)
 	case *instructions.AddCommand:
-		return checkAdd(c)
+		if err := checkAdd(c); err != nil {
+			return err
+		}
+		return checkPlaces(c.SourcesAndDest, c.Chown, c.Chmod, true, known)
+	case *instructions.ExposeCommand:
+		if expanded || strings.Contains(strings.Join(c.Ports, ""), "$") { // a port may be several words, by a variable
+			return nil
+		}
+		_, err := p.ports(c.Ports, nil)
+		return err
+	case *instructions.StopSignalCommand:
+		name, ok := known(c.Signal)
+		if n, err := signal.ParseSignal(name); ok && (err != nil || n < 1 || n > 64) {
+			return fmt.Errorf("%s is no signal: write a name such as SIGTERM, or a number from 1 to 64", name)
+		}
+		return nil
+	case *instructions.UserCommand:
+		if name, ok := known(c.User); ok {
+			return checkUser(name)
+		}
+		return nil
 	case *instructions.OnbuildCommand:
 		sub, err := parseTrigger(c.Expression)
 		if err != nil {
@@ -207,8 +303,7 @@ func (p *plan) check(c instructions.Command, s *stage) error {
 		}
 		return nil
 	case *instructions.ArgCommand, *instructions.CmdCommand, *instructions.EntrypointCommand, *instructions.EnvCommand,
-		*instructions.ExposeCommand, *instructions.LabelCommand, *instructions.MaintainerCommand,
-		*instructions.ShellCommand, *instructions.StopSignalCommand, *instructions.UserCommand, *instructions.VolumeCommand,
+		*instructions.LabelCommand, *instructions.MaintainerCommand, *instructions.ShellCommand, *instructions.VolumeCommand,
 		*instructions.WorkdirCommand:
 		return nil
 	}
@@ -216,6 +311,9 @@ func (p *plan) check(c instructions.Command, s *stage) error {
 }
 
 func checkRun(c *instructions.RunCommand) error {
+	if !c.PrependShell && (len(c.CmdLine) == 0 || c.CmdLine[0] == "") {
+		return errors.New("there is no command")
+	}
 	for _, flag := range c.FlagsUsed {
 		if flag != "mount" {
 			return unsupported("--" + flag)
@@ -249,18 +347,17 @@ func (p *plan) checkCopy(c *instructions.CopyCommand, s *stage) error {
 	case len(c.ExcludePatterns) > 0:
 		return unsupported("--exclude")
 	}
-	if _, err := parseMode(c.Chmod); err != nil && !strings.Contains(c.Chmod, "$") {
-		return err
-	}
 	if c.From != "" {
+		if len(c.SourceContents) > 0 {
+			return unsupported("a heredoc along with --from")
+		}
 		if of := p.stage(c.From, s.index); of != nil {
 			s.need(of)
 		} else if n, err := strconv.Atoi(c.From); err == nil || strings.EqualFold(c.From, s.Name) {
 			return fmt.Errorf("--from=%s: no stage before this one has that name or number (%d)", c.From, n)
 		}
-		return nil
 	}
-	return checkSources(c.SourcePaths)
+	return nil
 }
 
 func checkAdd(c *instructions.AddCommand) error {
@@ -276,15 +373,90 @@ func checkAdd(c *instructions.AddCommand) error {
 	case len(c.ExcludePatterns) > 0:
 		return unsupported("--exclude")
 	}
-	if _, err := parseMode(c.Chmod); err != nil && !strings.Contains(c.Chmod, "$") {
-		return err
-	}
 	for _, src := range c.SourcePaths {
 		if strings.Contains(src, "://") || strings.HasPrefix(src, "git@") {
 			return unsupported("the URL " + src)
 		}
 	}
-	return checkSources(c.SourcePaths)
+	return nil
+}
+
+// checkPlaces checks what COPY and ADD have in common.
+func checkPlaces(c instructions.SourcesAndDest, chown, chmod string, context bool, known func(string) (string, bool)) error {
+	if chmod, ok := known(chmod); ok {
+		if _, err := parseMode(chmod); err != nil {
+			return err
+		}
+	}
+	if chown, ok := known(chown); ok {
+		if err := checkUser(chown); err != nil {
+			return fmt.Errorf("--chown=%w", err)
+		}
+	}
+	if context {
+		if err := checkSources(c.SourcePaths); err != nil {
+			return err
+		}
+	}
+	n := len(c.SourcePaths) + len(c.SourceContents)
+	if len(c.SourceContents) > 0 && n > len(c.SourceContents) {
+		return unsupported("a heredoc along with files")
+	}
+	if dest, ok := known(c.DestPath); ok && n > 1 {
+		return checkDest(dest)
+	}
+	return nil
+}
+
+// isDir says whether the end of a destination names a directory.
+func isDir(dest string) bool {
+	return strings.HasSuffix(dest, "/") || path.Base(dest) == "." || path.Base(dest) == ".."
+}
+
+// checkDest refuses a destination that could be a file.
+func checkDest(dest string) error {
+	if !isDir(dest) {
+		return fmt.Errorf("with several sources %s has to end with /", dest)
+	}
+	return nil
+}
+
+// hasWildcard says whether a source is a pattern, which may match nothing.
+func hasWildcard(src string) bool {
+	escaped := false
+	return strings.ContainsFunc(src, func(r rune) bool {
+		meta := !escaped && strings.ContainsRune("*?[", r)
+		escaped = !escaped && r == '\\'
+		return meta
+	})
+}
+
+// checkUser checks the form of a USER or --chown; whom it names only the image knows.
+func checkUser(spec string) error {
+	if strings.Count(spec, ":") > 1 {
+		return fmt.Errorf("%s is no user: write USER or USER:GROUP, each a name or a number", spec)
+	}
+	return nil
+}
+
+// ports are the words of an EXPOSE as they are in images, where each is one port.
+func (p *plan) ports(words, env []string) (ports []string, err error) {
+	for _, word := range words {
+		expanded, err := shell.NewLex(p.escape).ProcessWords(word, shell.EnvsFromSlice(env))
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range expanded {
+			all, err := nat.ParsePortSpec(w)
+			if err != nil || strings.Contains(w, ":") {
+				return nil, fmt.Errorf("%s is no port: write 80, 80/udp or 8000-8010, up to 65535", w)
+			}
+			for _, m := range all {
+				ports = append(ports, string(m.Port))
+			}
+		}
+	}
+	return ports, nil
 }
 
 // parseMode reads a --chmod; without one there is no mode.
@@ -332,7 +504,7 @@ func checkTrigger(p *plan, c instructions.Command, s *stage) error {
 			return unsupported("ONBUILD COPY --from")
 		}
 	}
-	if err := p.check(c, s); err != nil {
+	if err := p.check(c, s, false); err != nil {
 		return fmt.Errorf("ONBUILD %s: %w", strings.ToUpper(c.Name()), err)
 	}
 	return nil
@@ -347,18 +519,26 @@ func (p *plan) expander(env []string) instructions.SingleWordExpander {
 	}
 }
 
-// setArg adds an ARG to args: by the command line, by its default, or by the ARG of that name before the first FROM.
-func (p *plan) setArg(args []string, a instructions.KeyValuePairOptional, global []string) []string {
-	if v, ok := p.args[a.Key]; ok {
-		return setEnv(args, a.Key, v)
+// setArgs adds those of an ARG to args: by the command line, by the default, or by what is global. Defaults mean the
+// variables of env, and those set before.
+func (p *plan) setArgs(args []string, set []instructions.KeyValuePairOptional, global, env []string) ([]string, error) {
+	for _, a := range set {
+		v, ok := p.args[a.Key]
+		if !ok && a.Value != nil {
+			var err error
+			if v, err = p.expander(slices.Concat(args, env))(*a.Value); err != nil {
+				return nil, err
+			}
+			ok = true
+		}
+		if !ok {
+			v, ok = lookEnv(global, a.Key)
+		}
+		if ok {
+			args = setEnv(args, a.Key, v)
+		}
 	}
-	if a.Value != nil {
-		return setEnv(args, a.Key, *a.Value)
-	}
-	if v, ok := lookEnv(global, a.Key); ok {
-		return setEnv(args, a.Key, v)
-	}
-	return args
+	return args, nil
 }
 
 // setEnv replaces or adds a variable, in a copy of env.

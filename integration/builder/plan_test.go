@@ -39,6 +39,28 @@ func TestRefusals(t *testing.T) {
 		{"ONBUILD COPY --from", "FROM scratch\nONBUILD COPY --from=a x /", "D:2: ONBUILD: ONBUILD COPY --from is not supported"},
 		{"ONBUILD of what is unsupported", "FROM scratch\nONBUILD RUN --network=none x", "D:2: ONBUILD: ONBUILD RUN: --network is not supported"},
 		{"heredoc without end", "FROM scratch\nRUN <<EOF\necho", "D:2: unterminated heredoc"},
+		{"signal", "FROM scratch\nSTOPSIGNAL SIGNOT", "D:2: STOPSIGNAL: SIGNOT is no signal: write a name"},
+		{"signal 0", "FROM scratch\nSTOPSIGNAL 0", "D:2: STOPSIGNAL: 0 is no signal"},
+		{"signal 65", "FROM scratch\nSTOPSIGNAL 65", "D:2: STOPSIGNAL: 65 is no signal"},
+		{"negative signal", "FROM scratch\nSTOPSIGNAL -9", "D:2: STOPSIGNAL: -9 is no signal"},
+		{"port by name", "FROM scratch\nEXPOSE 80 http", "D:2: EXPOSE: http is no port: write 80"},
+		{"port too high", "FROM scratch\nEXPOSE 99999", "D:2: EXPOSE: 99999 is no port"},
+		{"ports backwards", "FROM scratch\nEXPOSE \"20-10\"", "D:2: EXPOSE: 20-10 is no port"},
+		{"port of the host", "FROM scratch\nEXPOSE 80:80", "D:2: EXPOSE: 80:80 is no port"},
+		{"protocol", "FROM scratch\nEXPOSE 80/ip", "D:2: EXPOSE: 80/ip is no port"},
+		{"no command", "FROM scratch\nRUN []", "D:2: RUN: there is no command"},
+		{"no program", "FROM scratch\nRUN [\"\"]", "D:2: RUN: there is no command"},
+		{"heredoc along with files", "FROM scratch\nCOPY a <<EOF /b/\nEOF", "D:2: COPY: a heredoc along with files is not supported"},
+		{"heredoc along with --from", "FROM scratch\nCOPY --from=a <<EOF /b/\nEOF", "D:2: COPY: a heredoc along with --from is not supported"},
+		{"several sources of COPY", "FROM scratch\nCOPY a b /c", "D:2: COPY: with several sources /c has to end with /"},
+		{"several sources of ADD", "FROM scratch\nADD a b \"/c\"", "D:2: ADD: with several sources /c has to end with /"},
+		{"several sources from a stage", "FROM scratch AS x\nFROM scratch\nCOPY --from=x a b /c", "D:3: COPY: with several sources /c has to end with /"},
+		{"several heredocs", "FROM scratch\nCOPY <<A <<B /c\nA\nB", "D:2: COPY: with several sources /c has to end with /"},
+		{"three ids", "FROM scratch\nCOPY --chown=1:2:3 a /", "D:2: COPY: --chown=1:2:3 is no user: write USER or USER:GROUP"},
+		{"three ids of ADD", "FROM scratch\nADD --chown=\"1:2:3\" a /", "D:2: ADD: --chown=1:2:3 is no user"},
+		{"three ids of USER", "FROM scratch\nUSER 1:2:3", "D:2: USER: 1:2:3 is no user"},
+		{"ONBUILD of what is wrong", "FROM scratch\nONBUILD STOPSIGNAL SIGNOT", "D:2: ONBUILD: ONBUILD STOPSIGNAL: SIGNOT is no signal"},
+		{"a long line", "FROM scratch\n\nLABEL a=" + strings.Repeat("x", 1<<16), "D:3: a line longer than 65535 bytes is not supported"},
 		{"unknown flag", "FROM scratch\nCOPY --fast a b", "D:2: unknown flag: --fast"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -51,6 +73,19 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%#v has no place", err)
 			}
 		})
+	}
+}
+
+// What quotes and variables mean is not guessed.
+func TestPlanRefusesNoWordsThatItDoesNotKnow(t *testing.T) {
+	for _, text := range []string{
+		"STOPSIGNAL \"SIGTERM\"", "STOPSIGNAL SIG$S", "EXPOSE $P", "EXPOSE \"80\"", "COPY a b \"/d/\"", "COPY a b $D", "COPY a b .", "COPY a b /d/..",
+		"COPY --chown=${U:-1:2} a /", "COPY --chmod=\"755\" a /", "COPY --chmod=$M a /", "USER ${U:-1:2}", "COPY a* /d", "COPY <<A <<B /c/\nA\nB",
+		"LABEL a=" + strings.Repeat("x", 1<<16-9),
+	} {
+		if _, _, err := readPlan("D", strings.NewReader("FROM scratch\n"+text), "", nil); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
@@ -46,7 +47,7 @@ func heredocs(in packIn, files []instructions.SourceContent, w io.Writer) (packe
 			return n, err
 		}
 	}
-	n.File = len(files) == 1
+	n.File, n.Files = len(files) == 1, len(files)
 	return n, tw.Close()
 }
 
@@ -56,28 +57,25 @@ func script(st *state, c *instructions.RunCommand) (args []string, files map[str
 		return st.commandLine(c.ShellDependantCmdLine), nil
 	}
 	text := strings.Join(c.CmdLine, " ")
-	first := c.Files[0]
-	if len(c.Files) == 1 && strings.TrimSpace(strings.TrimLeft(text, "<-")) == first.Name {
+	if parser.MustParseHeredoc(text) != nil { // nothing but the heredoc
+		first := c.Files[0]
+		if first.Chomp {
+			first.Data = parser.ChompHeredocContent(first.Data)
+		}
 		if strings.HasPrefix(first.Data, "#!") {
 			return []string{"/dev/pipes/" + path.Base(first.Name)}, map[string]string{first.Name: first.Data}
 		}
-		return append(slices.Clone(st.shell), first.Data), nil
+		return st.shell(first.Data), nil
 	}
 	for _, f := range c.Files { // the shell reads them itself
 		text += "\n" + f.Data + f.Name
 	}
-	return append(slices.Clone(st.shell), text), nil
+	return st.shell(text), nil
 }
 
 func (b *builder) run(ctx context.Context, st *state, c *instructions.RunCommand, p *step) (*layer, error) {
-	if err := checkRun(c); err != nil { // variables in --mount are known now
-		return nil, p.end(err)
-	}
 	cfg := &st.config.Config
 	args, files := script(st, c)
-	if len(args) == 0 {
-		return nil, p.end(errors.New("there is no command"))
-	}
 	in := enterIn{Run: true, HostNet: b.hostNet, Hostname: "builder", User: cfg.User, Files: files}
 	var targets []string
 	for _, m := range instructions.GetMounts(c) {
@@ -102,6 +100,7 @@ func (b *builder) run(ctx context.Context, st *state, c *instructions.RunCommand
 	}
 	env := runEnv(st.env())
 	key := digestOf("RUN", args, files, env, cfg.User, cfg.WorkingDir, targets, b.hostNet)
+	env = b.plan.withProxies(env)
 	return b.layer(ctx, st, p, key, in, func(s *gonso.Set, e *entered) error {
 		return b.command(ctx, s, e, cfg.WorkingDir, env, args, p)
 	})
