@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -17,7 +16,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
-	"github.com/moby/patternmatcher/ignorefile"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gonso/gonso/gonso"
@@ -46,24 +44,6 @@ type state struct {
 	fs   string   // what its files were made from: the key of the next step begins with it
 	args []string // ARG
 	cmd  bool     // the stage has a CMD of its own
-}
-
-// openContext opens the directory that is built from.
-func (b *builder) openContext(dir string) (err error) {
-	if dir, err = absolute(dir); err != nil {
-		return err
-	}
-	if b.context, err = os.Open(dir); err != nil {
-		return err
-	}
-	lines, err := os.ReadFile(path.Join(dir, ".dockerignore"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		b.ignore, err = ignorefile.ReadAll(bytes.NewReader(lines))
-	}
-	return err
 }
 
 // build builds the stages that last needs, those that do not need each other at once.
@@ -407,7 +387,7 @@ func (b *builder) copyFrom(ctx context.Context, st *state, states []*state, s *s
 	if err != nil {
 		return nil, err
 	}
-	in.Sources = c.SourcePaths
+	in.Sources, in.Dest = c.SourcePaths, c.DestPath
 	if c.From == "" {
 		return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, b.contextLook(in, c.SourcesAndDest), b.contextSource(in, c.SourcesAndDest))
 	}
@@ -427,7 +407,7 @@ func (b *builder) copyFrom(ctx context.Context, st *state, states []*state, s *s
 		for i, l := range layers {
 			keys[i] = l.Key
 		}
-		return digestOf("layers", keys, in.Sources, in.Owner, c.Chmod, in.Epoch), time.Time{}, nil
+		return digestOf("layers", keys, in.Sources, isDir(in.Dest), in.Owner, c.Chmod, in.Epoch), time.Time{}, nil
 	}
 	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, at, func(ctx context.Context, w io.Writer) (n packed, err error) {
 		dir, err := b.cache.scratch()
@@ -510,7 +490,7 @@ func (b *builder) contextLook(in packIn, what instructions.SourcesAndDest) look 
 // put copies what a source has to the place that an instruction names.
 func (b *builder) put(ctx context.Context, st *state, p *step, what instructions.SourcesAndDest, own *owner, at look, from source) (*layer, error) {
 	n, err := b.sum(ctx, at, from)
-	if err != nil {
+	if err != nil || n.Nothing {
 		return nil, err
 	}
 	digest := n.Digest
@@ -550,8 +530,8 @@ func (b *builder) addFrom(ctx context.Context, st *state, c *instructions.AddCom
 	if err != nil {
 		return nil, err
 	}
-	in.Sources = c.SourcePaths
-	names, err := globFunc.Do(ctx, b.reader(), c.SourcePaths, gonso.Root(b.context))
+	in.Sources, in.Dest = c.SourcePaths, c.DestPath
+	names, err := chooseFunc.Do(ctx, b.reader(), choice{in.Sources, in.Ignore, in.Dest}, gonso.Root(b.context))
 	if err != nil {
 		return nil, err
 	}
@@ -561,9 +541,7 @@ func (b *builder) addFrom(ctx context.Context, st *state, c *instructions.AddCom
 			continue
 		}
 		defer f.Close()
-		if is, err := isArchive(f); err != nil {
-			return nil, fmt.Errorf("%s: %w", name[1:], err)
-		} else if !is {
+		if !isArchive(f) {
 			continue
 		}
 		if len(names)+len(c.SourceContents) > 1 {
@@ -581,16 +559,16 @@ func (b *builder) addFrom(ctx context.Context, st *state, c *instructions.AddCom
 	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, b.contextLook(in, c.SourcesAndDest), b.contextSource(in, c.SourcesAndDest))
 }
 
-// isArchive looks at the beginning of a file.
-func isArchive(f *os.File) (bool, error) {
+// isArchive looks at the beginning of a file. One that cannot be decompressed is none: COPY says if it cannot be read.
+func isArchive(f *os.File) bool {
 	r, err := decompress(f)
 	if err != nil {
-		return false, err
+		return false
 	}
 	defer r.Close()
 	head := make([]byte, 64<<10)
 	n, _ := io.ReadFull(r, head)
-	return isTar(head[:n]), nil
+	return isTar(head[:n])
 }
 
 func (b *builder) unpackArchive(ctx context.Context, st *state, f *os.File, dest string, p *step) (*layer, error) {

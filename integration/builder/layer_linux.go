@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/moby/patternmatcher"
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
@@ -29,7 +28,6 @@ var (
 	applyFunc  = gonso.Register("builder.apply", apply)
 	removeFunc = gonso.Register("builder.remove", removeAll)
 	openFunc   = gonso.Register("builder.open", openInside)
-	globFunc   = gonso.Register("builder.glob", glob)
 )
 
 const (
@@ -58,6 +56,7 @@ type packIn struct {
 	Layer   bool
 	Sources []string
 	Ignore  []string // lines of a .dockerignore
+	Dest    string   // as it is written
 	Look    bool     // what stat(2) says of files takes the place of what is in them
 
 	Epoch int64 // times after it become it
@@ -74,7 +73,7 @@ type packer struct {
 	packIn
 	tw     *tar.Writer
 	seen   map[[2]uint64]string // by device and inode, of files with several links
-	ignore *patternmatcher.PatternMatcher
+	ignore ignorer
 	packed
 	told time.Time
 }
@@ -82,7 +81,7 @@ type packer struct {
 func pack(ctx context.Context, in packIn) (packed, error) {
 	p := &packer{packIn: in, tw: tar.NewWriter(in.Out), seen: make(map[[2]uint64]string), told: time.Now()}
 	var err error
-	if p.ignore, err = patternmatcher.New(in.Ignore); err != nil {
+	if p.ignore, err = newIgnorer(in.Ignore); err != nil {
 		return p.packed, fmt.Errorf(".dockerignore: %w", err)
 	}
 	if in.Layer {
@@ -94,35 +93,13 @@ func pack(ctx context.Context, in packIn) (packed, error) {
 }
 
 func (p *packer) sources(ctx context.Context) error {
-	var found []string
-	for _, src := range p.Sources {
-		names, err := filepath.Glob(path.Join("/", src))
-		if err != nil {
-			return fmt.Errorf("%s: %w", src, err)
-		}
-		ignored := false
-		names = slices.DeleteFunc(names, func(name string) bool {
-			drop := p.ignored(name)
-			ignored = ignored || drop
-			return drop
-		})
-		if len(names) == 0 {
-			if to, err := os.Readlink(path.Join("/", src)); err == nil {
-				return fmt.Errorf("%s is a link to %s, which is not there: links lead nowhere outside", src, to)
-			}
-			if ignored {
-				return fmt.Errorf("%s is excluded by .dockerignore", src)
-			}
-			return fmt.Errorf("%s is not there", src)
-		}
-		found = append(found, names...)
+	found, err := choose(choice{p.Sources, p.Ignore, p.Dest}, p.ignore)
+	if err != nil {
+		return err
 	}
 	for _, name := range found {
-		st, err := os.Stat(name) // a link that is named itself is followed
+		st, err := os.Stat(name)
 		if err != nil {
-			if to, lerr := os.Readlink(name); lerr == nil {
-				return fmt.Errorf("%s is a link to %s, which is not there: links lead nowhere outside", name[1:], to)
-			}
 			return err
 		}
 		if st.IsDir() {
@@ -132,23 +109,11 @@ func (p *packer) sources(ctx context.Context) error {
 			continue
 		}
 		p.File = len(found) == 1
-		if name, err = filepath.EvalSymlinks(name); err != nil {
-			return err
-		}
 		if err := p.entry(name, path.Base(name), st); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (p *packer) ignored(name string) bool {
-	rel := strings.TrimPrefix(name, "/")
-	if len(p.Ignore) == 0 || rel == "" {
-		return false
-	}
-	drop, err := p.ignore.MatchesOrParentMatches(rel)
-	return err == nil && drop
 }
 
 // tree packs what is below dir; first, if not empty, is the name of the directory itself.
@@ -168,16 +133,17 @@ func (p *packer) tree(ctx context.Context, dir, first string) error {
 			return nil
 		}
 		// A directory that is ignored may hold exceptions ("!").
-		if rel != "." && p.ignored(name) {
+		drop, err := p.ignore.matches(name)
+		if err != nil {
+			return err
+		}
+		if rel != "." && drop {
 			if d.IsDir() && !p.ignore.Exclusions() {
 				return fs.SkipDir
 			}
 			return nil
 		}
 		st, err := d.Info()
-		if rel == "." { // it may be a link
-			st, err = os.Stat(name)
-		}
 		if err != nil {
 			return err
 		}
@@ -572,18 +538,6 @@ func removeAll(_ context.Context, names []string) (struct{}, error) {
 		err = errors.Join(err, os.RemoveAll("/"+name))
 	}
 	return struct{}{}, err
-}
-
-// glob finds the names of patterns.
-func glob(_ context.Context, patterns []string) (names []string, err error) {
-	for _, p := range patterns {
-		found, err := filepath.Glob(path.Join("/", p))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p, err)
-		}
-		names = append(names, found...)
-	}
-	return names, nil
 }
 
 // openInside opens a regular file below the root.

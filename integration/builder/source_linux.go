@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 
 	"github.com/gonso/gonso/gonso"
 )
@@ -275,7 +276,7 @@ type readCloser struct {
 
 func (r readCloser) Close() error { r.close(); return nil }
 
-// decompress reads gzip, zstd, bzip2, or what is not compressed.
+// decompress reads gzip, zstd, bzip2, xz, or what is not compressed.
 func decompress(in io.Reader) (io.ReadCloser, error) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	head, err := r.Peek(6)
@@ -294,7 +295,8 @@ func decompress(in io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return readCloser{bzip2.NewReader(r), func() {}}, nil
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		return nil, unsupported("an archive that is compressed with xz")
+		x, err := xz.NewReader(r)
+		return readCloser{x, func() {}}, err
 	}
 	return readCloser{r, func() {}}, nil
 }

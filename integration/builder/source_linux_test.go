@@ -68,6 +68,11 @@ func TestLayoutsOfIndexesAreTaken(t *testing.T) {
 	s.fails(`it has no image for linux/`+runtime.GOARCH+`: there is ["plan9/mips"]`, "-build-context", "x=oci:"+dir+":foreign", "ctx")
 	s.fails(`it has no image with the tag "u": there is ["t" "foreign"]`, "-build-context", "x=oci:"+dir+":u", "ctx")
 	s.fails(`it has 2 images: write oci:DIR:TAG with a TAG of ["t" "foreign"]`, "-build-context", "x=oci:"+dir, "ctx")
+
+	// Nobody checks the digests of indexes: one can hold itself.
+	self := `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","size":1,"digest":"sha256:` + strings.Repeat("a", 64) + `"}]}`
+	s.files("circle", map[string]string{"oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "index.json": self, "blobs/sha256/" + strings.Repeat("a", 64): self})
+	s.fails("is no image, but application/vnd.oci.image.index.v1+json", "-build-context", "x=oci:circle", "ctx")
 }
 func TestOutputsThatCannotBeWrittenStopNoBuildAtItsEnd(t *testing.T) {
 	s := newSite(t)

@@ -96,12 +96,12 @@ func (o *options) onTerminal() (bool, error) {
 }
 
 func (b *builder) read(o *options) (*stage, error) {
-	if err := b.openContext(o.rest[0]); err != nil {
-		return nil, err
-	}
 	file := o.file
 	if file == "" {
 		file = filepath.Join(o.rest[0], "Dockerfile")
+	}
+	if err := b.openContext(o.rest[0], file); err != nil {
+		return nil, err
 	}
 	f, err := os.Open(file)
 	if err != nil {

@@ -21,6 +21,8 @@ import (
 type summed struct {
 	Digest v1.Hash
 	File   bool // it is one file, and no directory
+	// Nothing: it is empty, as a pattern may match nothing.
+	Nothing bool
 }
 
 // settled is how old a change has to be: within one tick of the clock a file can change twice, and have one ctime.
@@ -45,7 +47,7 @@ func (b *builder) sum(ctx context.Context, at look, from source) (s summed, err 
 	if err != nil {
 		return s, err
 	}
-	s = summed{sum(h), n.File}
+	s = summed{sum(h), n.File, n.Files == 0}
 	if name == "" || began.Sub(changed) < settled {
 		return s, nil
 	}
