@@ -76,6 +76,20 @@ func (ev *idEvidence) refusedOwner() string {
 	return ""
 }
 
+// unownedFile says why the kernel ignores the setuid bit of a file that stat(2) shows as owner's
+// (bprm_fill_uid). It shows files of unmapped owners as the overflow uid's. It returns "" if the
+// owner is mapped, as far as can be known.
+func (ev *idEvidence) unownedFile(owner uint32) string {
+	switch {
+	case !ev.known:
+	case ev.unmapped(0, 0, 1) != "":
+		return ev.unmapped(0, 0, 1)
+	case ev.unmapped(0, owner, 1) != "":
+		return "its owner is not mapped in " + ev.where
+	}
+	return ""
+}
+
 // refusedMaps says what is wrong with the id maps of a new user namespace below this one: the rules
 // of map_write, new_idmap_permitted and verify_root_map in kernel/user_namespace.c.
 func (ev *idEvidence) refusedMaps(uid, gid []IDMap, denySetgroups bool) string {

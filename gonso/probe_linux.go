@@ -134,6 +134,8 @@ func (t idMapTool) String() string {
 		return t.path + ", setuid root"
 	case t.capable:
 		return t.path + ", with a file capability"
+	case t.unowned != "":
+		return t.path + ", whose setuid bit the kernel ignores: " + t.unowned
 	}
 	return t.path + ", without privileges"
 }

@@ -324,8 +324,8 @@ func (ev *subIDEvidence) ownLines(i int, maps []IDMap) ([]IDMap, error) {
 	}
 	return nil, newError("unshare", User, "", about(ev.option, fmt.Errorf("%s: %s neither in the ranges of user %s in %s (%s) nor its own %s, %d: %w",
 		lineOf(k.what, at, maps[at]), ids, ev.user, of.path, has, k.what, of.effective, refused))).
-		withHint(fmt.Sprintf("%s map: without CAP_SET%s this process can map only those and its own effective %s, %d, as SubIDs does; usermod %s adds a range",
-			k.what, strings.ToUpper(k.what), k.what, of.effective, k.option))
+		withHint(fmt.Sprintf("%s map: without CAP_SET%s this process can map only those and its own effective %s, %d, as SubIDs does; %s",
+			k.what, strings.ToUpper(k.what), k.what, of.effective, ev.addRange(i)))
 }
 
 // subIDKinds are the two halves of everything here.
@@ -365,10 +365,11 @@ type subIDUser struct {
 // idMapTool is newuidmap or newgidmap.
 type idMapTool struct {
 	path    string
-	err     error // it was not found
-	setuid  bool  // setuid root
-	capable bool  // has its capability as a file capability
-	nosuid  bool  // on a file system mounted nosuid
+	err     error  // it was not found
+	setuid  bool   // setuid root
+	capable bool   // has its capability as a file capability
+	nosuid  bool   // on a file system mounted nosuid
+	unowned string // why the kernel ignores its setuid bit in this process's user namespace, or ""
 }
 
 // subIDSource is a source of ranges.
@@ -399,6 +400,8 @@ func (ev *subIDEvidence) checkTools() error {
 		switch {
 		case tool.err != nil:
 			return refusal(tool.err, "%s needs it for a caller without CAP_SETUID and CAP_SETGID; it is in the package uidmap, or shadow-utils", ev.option)
+		case !tool.setuid && !tool.capable && tool.unowned != "":
+			return refusal(syscall.EPERM, "the kernel ignores its setuid bit here: %s; outside of that user namespace it has its privileges", tool.unowned)
 		case !tool.setuid && !tool.capable:
 			return refusal(syscall.EPERM, "it is neither setuid root nor has the file capability cap_set%s; setcap cap_set%[1]s+ep gives it that, or its package put back", k.what)
 		case tool.nosuid:
@@ -472,11 +475,25 @@ func (ev *subIDEvidence) noRanges(i int) error {
 	if of.ignored > 0 {
 		e.Hint = fmt.Sprintf("line %d seems to be meant for it, but is not NAME:FIRST:COUNT; ", of.ignored)
 	}
-	e.Hint += ev.option + " needs one in /etc/subuid and one in /etc/subgid; usermod " + k.option + " adds one"
+	e.Hint += ev.option + " needs one in /etc/subuid and one in /etc/subgid; " + ev.addRange(i)
 	if ev.direct {
 		e.Hint += ". A caller with CAP_SETUID and CAP_SETGID can do without by passing IDMaps"
 	}
 	return e
+}
+
+// addRange says how the user gets a range. usermod takes only names, and newuidmap serves only users
+// who have one.
+func (ev *subIDEvidence) addRange(i int) string {
+	k, of := subIDKinds[i], ev.of[i]
+	switch {
+	case len(ev.names) > 0:
+		return "usermod " + k.option + " adds one"
+	case ev.direct:
+		return fmt.Sprintf("no name is known for uid %s: a line %[1]s:FIRST:COUNT in %s is one", ev.user, of.path)
+	}
+	return fmt.Sprintf("no name is known for uid %s, and %s serves users with a name alone: "+
+		"it takes a line for that uid in /etc/passwd, and a line NAME:FIRST:COUNT in %s", ev.user, k.tool, of.path)
 }
 
 // fileCapability reports whether a security.capability attribute, struct

@@ -137,7 +137,12 @@ func lookAtTool(name string, capability uint) idMapTool {
 		tool.err = err
 		return tool
 	}
-	tool.setuid = st.Mode&unix.S_ISUID != 0 && st.Uid == 0
+	if st.Mode&unix.S_ISUID != 0 {
+		tool.setuid = st.Uid == 0
+		if !tool.setuid {
+			tool.unowned = new(core).gatherIDs(false).unownedFile(st.Uid)
+		}
+	}
 	var attr [64]byte
 	if n, err := unix.Getxattr(tool.path, "security.capability", attr[:]); err == nil {
 		tool.capable = fileCapability(attr[:n], capability)

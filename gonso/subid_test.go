@@ -139,7 +139,7 @@ func TestSubIDMap(t *testing.T) {
 
 // good is the evidence of a plain user for whom all is well.
 func good() *subIDEvidence {
-	ev := &subIDEvidence{option: "SubIDs", subIDUser: subIDUser{user: "anna", group: 1001, hasGroup: true}}
+	ev := &subIDEvidence{option: "SubIDs", subIDUser: subIDUser{user: "anna", names: []string{"anna"}, group: 1001, hasGroup: true}}
 	for i, k := range subIDKinds {
 		ev.of[i].real, ev.of[i].effective = 1000+uint32(i), 1000+uint32(i)
 		ev.of[i].tool = idMapTool{path: "/usr/bin/" + k.tool, setuid: true}
@@ -154,11 +154,13 @@ func TestSubIDsAreRefusedWithAReason(t *testing.T) {
 		is     error
 		words  []string // none means no error
 	}{
-		"all is well":            {change: func(*subIDEvidence) {}},
-		"file capabilities":      {change: func(ev *subIDEvidence) { ev.of[0].tool.setuid, ev.of[0].tool.capable = false, true }},
-		"one tool missing":       {func(ev *subIDEvidence) { ev.of[1].tool = idMapTool{err: exec.ErrNotFound} }, exec.ErrNotFound, []string{"user newgidmap: ", "package uidmap"}},
-		"not executable":         {func(ev *subIDEvidence) { ev.of[0].tool = idMapTool{err: os.ErrPermission} }, os.ErrPermission, []string{"newuidmap"}},
-		"neither setuid nor":     {func(ev *subIDEvidence) { ev.of[0].tool.setuid = false }, syscall.EPERM, []string{"/usr/bin/newuidmap", "neither setuid root", "cap_setuid"}},
+		"all is well":        {change: func(*subIDEvidence) {}},
+		"file capabilities":  {change: func(ev *subIDEvidence) { ev.of[0].tool.setuid, ev.of[0].tool.capable = false, true }},
+		"one tool missing":   {func(ev *subIDEvidence) { ev.of[1].tool = idMapTool{err: exec.ErrNotFound} }, exec.ErrNotFound, []string{"user newgidmap: ", "package uidmap"}},
+		"not executable":     {func(ev *subIDEvidence) { ev.of[0].tool = idMapTool{err: os.ErrPermission} }, os.ErrPermission, []string{"newuidmap"}},
+		"neither setuid nor": {func(ev *subIDEvidence) { ev.of[0].tool.setuid = false }, syscall.EPERM, []string{"/usr/bin/newuidmap", "neither setuid root", "cap_setuid"}},
+		"an unmapped owner": {func(ev *subIDEvidence) { ev.of[0].tool.setuid, ev.of[0].tool.unowned = false, "uid 0 is not mapped" }, syscall.EPERM,
+			[]string{"/usr/bin/newuidmap", "ignores its setuid bit here: uid 0 is not mapped"}},
 		"nor the other":          {func(ev *subIDEvidence) { ev.of[1].tool.setuid = false }, os.ErrPermission, []string{"/usr/bin/newgidmap", "cap_setgid"}},
 		"nosuid":                 {func(ev *subIDEvidence) { ev.of[1].tool.nosuid = true }, syscall.EPERM, []string{"/usr/bin/newgidmap", "nosuid"}},
 		"no_new_privs":           {func(ev *subIDEvidence) { ev.noNewPrivs = true }, syscall.EPERM, []string{"/usr/bin/newuidmap", "no_new_privs", "this thread"}},
@@ -204,6 +206,47 @@ func TestSubIDsAreRefusedWithAReason(t *testing.T) {
 				t.Errorf("%s: %v; want %q in it", name, err, w)
 			}
 		}
+	}
+}
+
+// An image that runs with any uid has no user of that uid.
+func TestUserWithoutANameCannotBeTakenForOneOfUsermod(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		ev := good()
+		ev.direct, ev.user, ev.names, ev.nameless = direct, "70001", nil, true
+		ev.of[0].ranges, ev.of[1].ranges = nil, nil
+		_, err := ev.maps(4096)
+		_, ownErr := ev.ownLines(0, []IDMap{{0, 5, 3}})
+		for _, err := range []error{err, ownErr} {
+			if !errors.Is(err, ErrNoSubIDs) || strings.Contains(err.Error(), "usermod") || !strings.Contains(err.Error(), "no name is known for uid 70001") ||
+				!direct && !strings.Contains(err.Error(), "/etc/passwd") || direct && !strings.Contains(err.Error(), "70001:FIRST:COUNT in /etc/subuid") {
+				t.Errorf("direct %v: %v", direct, err)
+			}
+		}
+	}
+}
+
+// The kernel ignores the setuid bit of files whose owner is not mapped. Those with a mapped owner
+// are looked at as before.
+func TestOwnerOfASetuidFileCannotBeUnmappedUnseen(t *testing.T) {
+	for name, c := range map[string]struct {
+		uid   []IDMap
+		owner uint32
+		want  string
+	}{
+		"bubblewrap":              {[]IDMap{{1001, 1001, 1}}, 65534, "uid 0 is not mapped in W (mapped: 1001)"},
+		"a namespace with root":   {[]IDMap{{0, 1001, 1}}, 65534, "its owner is not mapped in W"},
+		"nobody's file":           {[]IDMap{{0, 0, 1 << 31}}, 65534, ""},
+		"somebody else's":         {[]IDMap{{0, 0, 1 << 31}}, 1000, ""},
+		"all but root are mapped": {[]IDMap{{1, 1, 1 << 31}}, 65534, "uid 0 is not mapped in W (mapped: 1-2147483648)"},
+	} {
+		ev := &idEvidence{where: "W", known: true, uid: c.uid}
+		if got := ev.unownedFile(c.owner); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	if got := new(idEvidence).unownedFile(65534); got != "" {
+		t.Errorf("without maps: %q", got)
 	}
 }
 
