@@ -345,10 +345,8 @@ func (c *core) programError(err error) error {
 			op = "exec"
 		}
 		return newError("start", 0, "", &fs.PathError{Op: op, Path: le.Path, Err: le.Err})
-	case le.Op == "keyctl":
-		return refused(le.Op, 0, le.Err)
 	case le.Type == 0:
-		return newError(le.Op, 0, "", le.Err)
+		return refusedWith(le.Op, 0, le.Err, func(ev *evidence) { ev.inside = le.Inside })
 	}
 	return launchErrorWith(0, err, func(ev *evidence) { c.addOwner(ev, err) })
 }

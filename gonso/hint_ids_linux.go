@@ -143,6 +143,15 @@ func (c *core) limitsInside(types Type) (limits map[Type]int64, in string) {
 
 // optionHint is for a step of a program's launch that an option asked for.
 func (c *core) optionHint(le *reexec.LaunchError, g *reexec.Program) string {
+	hint := c.idsHint(le, g)
+	if hint == "" && slices.Contains([]string{"Credential", "AmbientCaps", "Capabilities", "Capabilities.Bounding"}, le.Option) {
+		hint, _ = findHint(le.Op, 0, le.Err, func(ev *evidence) { ev.inside = le.Inside }) // no rule for ids was broken
+	}
+	return hint
+}
+
+// idsHint is optionHint by the rules for ids and capabilities.
+func (c *core) idsHint(le *reexec.LaunchError, g *reexec.Program) string {
 	switch cr := g.Credential; {
 	case le.Option == "Credential" && cr != nil:
 		return c.gatherIDs(true).refusedCredential(&Credential{UID: cr.UID, GID: cr.GID, Groups: cr.Groups, NoSetGroups: cr.KeepGroup})

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/launcher"
 	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
 )
@@ -26,6 +27,8 @@ func launchHint(err error) string {
 	switch {
 	case errors.Is(err, errCreateSlow):
 		return "possibly somebody inside has stopped the helper process, or traces it"
+	case errors.Is(err, syscall.EPERM) && errors.As(err, new(*launcher.StartError)) && filtered():
+		return "possibly " + seccompIsActive
 	case !errors.Is(err, syscall.EAGAIN):
 		return ""
 	}

@@ -86,23 +86,9 @@ func (l *launch) ended(p *launcher.Process, doing string, err error) error {
 		return stepErr
 	}
 	if errors.Is(err, io.EOF) {
-		err = killed(p)
+		err = p.Killed(nil)
 	}
 	return fmt.Errorf("gonso: %s: %w", doing, err)
-}
-
-var errKilled = errors.New("the launcher was killed")
-
-// killed says what has killed a launcher that is about to end.
-func killed(p *launcher.Process) error {
-	switch sig := p.KilledBy(exitTimeout); sig {
-	case 0:
-		return errKilled
-	case unix.SIGSYS:
-		return fmt.Errorf("%w by SIGSYS: a filter of system calls (seccomp) kills who makes one of its calls", errKilled)
-	default:
-		return fmt.Errorf("%w by %v", errKilled, unix.SignalName(sig))
-	}
 }
 
 // launch launches a worker and waits for it to come to Init. A dynamically linked program may find

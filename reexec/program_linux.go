@@ -172,6 +172,10 @@ func (p *Prepared) follow(ctx context.Context, l *launcher.Process) error {
 		}
 	}
 	g := p.program
+	// The pipe also closes when a filter kills the launcher: exec is what closes it from here on.
+	if err := l.Next(ctx); err != nil {
+		return p.steps.ended(l, "starting the program", err)
+	}
 	var room [16]unix.Errno // enough for most, without an allocation
 	failed := room[:0]
 	for tried := 0; ; tried++ {
@@ -324,13 +328,13 @@ func composeProgram(g *Program, own uint64) *launch {
 	if g.NoNewPrivs {
 		l.of("NoNewPrivs", func() { l.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1) })
 	}
-	if g.Exe != nil {
-		putBack()
-		l.execute(exe, g.Name, g.Protect)
-		return l
-	}
 	if !g.outside() {
 		putBack()
+	}
+	l.Sync() // without it, the end of the pipe is no exec
+	if g.Exe != nil {
+		l.execute(exe, g.Name, g.Protect)
+		return l
 	}
 	for i, path := range g.Paths {
 		if g.outside() {

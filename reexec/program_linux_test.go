@@ -20,8 +20,9 @@ func TestComposeProgram(t *testing.T) {
 			close(3) = 0 or EBADF
 			close(4) = 0 or EBADF
 			close(5) = 0 or EBADF
+			write(status, reached, record) = record
 			execve("/bin/true", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #5], 2) = record
+			writev(status, [reached, #6], 2) = record
 			exit_group(127)
 `},
 		"more files than a soft limit may allow": {Program{Paths: []string{"/bin/true"}, Files: make([]*os.File, 2), manyFiles: 4096}, `
@@ -32,8 +33,9 @@ func TestComposeProgram(t *testing.T) {
 			close(6) = 0 or EBADF
 			close(7) = 0 or EBADF
 			prlimit64(0, 7, kept, NULL) = 0
+			write(status, reached, record) = record
 			execve("/bin/true", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #10], 2) = record
+			writev(status, [reached, #11], 2) = record
 			exit_group(127)
 `},
 		"several places": {Program{Join: []Join{{Type: net}, {Type: mnt}}, Protect: true, Dir: "d", Paths: []string{"/a/x", "/b/x"}}, hides + "\n\t\tsetsid() >= 0" + dropsAll + `
@@ -48,10 +50,11 @@ func TestComposeProgram(t *testing.T) {
 			close(5) = 0 or EBADF
 			close(6) = 0 or EBADF
 			close(7) = 0 or EBADF
+			write(status, reached, record) = record
 			execve("/a/x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #21], 2) = record
+			writev(status, [reached, #22], 2) = record
 			execve("/b/x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #23], 2) = record
+			writev(status, [reached, #24], 2) = record
 			exit_group(127)
 `},
 		"by name outside": {Program{Join: []Join{{Type: user}}, Protect: true, KeepIDs: true, Search: true, Paths: []string{"/a/x", "/b/x"}}, hides + "\n\t\tsetsid() >= 0" + dropsCaps + `
@@ -63,14 +66,15 @@ func TestComposeProgram(t *testing.T) {
 			close(4) = 0 or EBADF
 			close(5) = 0 or EBADF
 			close(6) = 0 or EBADF
+			write(status, reached, record) = record
 			openat(AT_FDCWD, "/a/x", O_CLOEXEC|O_PATH) >= 0 or ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #17], 2) = record
-			execveat(#17, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
-			writev(status, [reached, #19], 2) = record
+			writev(status, [reached, #18], 2) = record
+			execveat(#18, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
+			writev(status, [reached, #20], 2) = record
 			openat(AT_FDCWD, "/b/x", O_CLOEXEC|O_PATH) >= 0 or ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #21], 2) = record
-			execveat(#21, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
-			writev(status, [reached, #23], 2) = record
+			writev(status, [reached, #22], 2) = record
+			execveat(#22, "", argv, envp, AT_EMPTY_PATH) = EACCES or EBADF
+			writev(status, [reached, #24], 2) = record
 			exit_group(127)
 `},
 		"somebody else's, by descriptor": {Program{Join: []Join{{Type: net}}, Protect: true, Exe: f, Name: "exe"}, hides + "\n\t\tsetsid() >= 0" + dropsAll + `
@@ -81,6 +85,7 @@ func TestComposeProgram(t *testing.T) {
 			close(5) = 0 or EBADF
 			close(6) = 0 or EBADF
 			fcntl(7, F_SETFD, FD_CLOEXEC) = 0
+			write(status, reached, record) = record
 			execveat(7, "", argv, envp, AT_EMPTY_PATH)
 `},
 		"by descriptor, with files": {Program{Join: []Join{{Type: net}}, Exe: f, Name: "exe", Files: []*os.File{f, nil, f, f, f}}, `
@@ -96,6 +101,7 @@ func TestComposeProgram(t *testing.T) {
 			close(10) = 0 or EBADF
 			close(11) = 0 or EBADF
 			fcntl(12, F_SETFD, FD_CLOEXEC) = 0
+			write(status, reached, record) = record
 			execveat(12, "", argv, envp, AT_EMPTY_PATH) or ENOENT
 			execve("/proc/self/fd/12", argv, envp)
 `},
@@ -126,8 +132,9 @@ func TestComposeProgram(t *testing.T) {
 			close(7) = 0 or EBADF
 			ioctl(1, TIOCSCTTY, 0) = 0
 			prctl(PR_SET_PDEATHSIG, 15) = 0
+			write(status, reached, record) = record
 			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #29], 2) = record
+			writev(status, [reached, #30], 2) = record
 			exit_group(127)
 `},
 		"other ids": {Program{Join: []Join{{Type: user}}, Paths: []string{"x"}, Dir: "d", Credential: &Credential{UID: 7, GID: 8, KeepGroup: true}}, triesNewKeyring + asRoot(2,
@@ -141,8 +148,9 @@ func TestComposeProgram(t *testing.T) {
 			close(4) = 0 or EBADF
 			close(5) = 0 or EBADF
 			close(6) = 0 or EBADF
+			write(status, reached, record) = record
 			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #58], 2) = record
+			writev(status, [reached, #59], 2) = record
 			exit_group(127)
 `},
 		"root": {Program{Paths: []string{"x"}, Credential: &Credential{}}, `
@@ -153,8 +161,9 @@ func TestComposeProgram(t *testing.T) {
 			close(3) = 0 or EBADF
 			close(4) = 0 or EBADF
 			close(5) = 0 or EBADF
+			write(status, reached, record) = record
 			execve("x", argv, envp) = ENOTDIR or EACCES or ENOENT or ELOOP
-			writev(status, [reached, #8], 2) = record
+			writev(status, [reached, #9], 2) = record
 			exit_group(127)
 `},
 	} {

@@ -139,7 +139,11 @@ func ours(end int, name string) *os.File {
 func (p *Prepared) Started(process *os.Process) (*Process, error) {
 	closeAll(p.ends) // so that writing fails once the launcher is gone
 	if len(p.rest) > 0 {
-		if err := write(p.control, p.rest); err != nil {
+		err := write(p.control, p.rest)
+		if errors.Is(err, unix.EPIPE) {
+			return nil, (&Process{Process: process}).Killed(err)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("launcher: writing the list: %w", err)
 		}
 	}
@@ -248,10 +252,18 @@ func (p *Prepared) start(c *Cmd) (*Process, error) {
 // notStarted names the launcher in the error. The launcher's path would mean nothing to anybody.
 func (p *Prepared) notStarted(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok && pe.Path == p.Path {
-		return fmt.Errorf("starting the launcher: %w", pe.Err)
+		return &StartError{pe.Err}
 	}
 	return err
 }
+
+// StartError says why no launcher was started.
+type StartError struct{ Err error }
+
+func (e *StartError) Error() string { return "starting the launcher: " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *StartError) Unwrap() error { return e.Err }
 
 // devNull returns nil if no stream of c needs it.
 func devNull(c *Cmd) (*os.File, error) {
@@ -460,6 +472,34 @@ func (p *Process) KilledBy(limit time.Duration) (sig syscall.Signal) {
 	})
 	return sig
 }
+
+// endTimeout is how long a launcher that has closed its pipes may take to end.
+const endTimeout = 750 * time.Millisecond
+
+// Killed says what has killed a launcher that is about to end. The error wraps seen, by which the
+// end was seen, unless that is nil.
+func (p *Process) Killed(seen error) error {
+	by := ""
+	switch sig := p.KilledBy(endTimeout); sig {
+	case 0:
+	case unix.SIGSYS:
+		by = " by SIGSYS: a filter of system calls (seccomp) kills who makes one of its calls"
+	default:
+		by = " by " + unix.SignalName(sig)
+	}
+	return &KilledError{by, seen}
+}
+
+// KilledError says that a launcher was killed before it was done.
+type KilledError struct {
+	by   string
+	seen error
+}
+
+func (e *KilledError) Error() string { return "the launcher was killed" + e.by }
+
+// Unwrap returns the error by which this was seen, or nil.
+func (e *KilledError) Unwrap() error { return e.seen }
 
 // Fields of the answer of waitid(2) for a process that a signal has ended (asm-generic/siginfo.h).
 const (

@@ -17,6 +17,15 @@ var numbers = map[string][]uint32{
 	"setns": {unix.SYS_SETNS}, "setgroups": {unix.SYS_SETGROUPS}, "mount": {unix.SYS_MOUNT}, "pivot_root": {unix.SYS_PIVOT_ROOT},
 	"fsmount": {unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_MOUNT_SETATTR},
 	"nothing": {}, "unshare time": {unix.SYS_UNSHARE}, "memfd_create": {unix.SYS_MEMFD_CREATE}, "pidfd_open": {unix.SYS_PIDFD_OPEN},
+	"setsid": {unix.SYS_SETSID}, "setresuid": {setresuid()}, "socket": {unix.SYS_SOCKET},
+}
+
+// setresuid is the call that takes ids of 32 bits.
+func setresuid() uint32 {
+	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
+		return 208
+	}
+	return unix.SYS_SETRESUID
 }
 
 // namespaceFlags are those of clone(2).

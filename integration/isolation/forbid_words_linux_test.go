@@ -1,0 +1,46 @@
+package isolation
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// What was refused, and by what, reads the same whichever call of gonso's ran into it.
+
+// A filter that kills a launcher on its way to a program: the program never ran.
+func TestKilledLauncherCannotReadAsTheProgramsDeath(t *testing.T) {
+	needUserNS(t)
+	run := forbidden(t)
+	const killed = "the launcher was killed by SIGSYS: a filter of system calls (seccomp) kills"
+	want := map[string][]string{"command": {killed}, "command in pid": {killed}}
+	hints(t, run(t, "-kill", "-filter", "setresuid", "calls"), want, "signal:")
+	want["user"] = []string{killed} // before its exec
+	hints(t, run(t, "-kill", "-filter", "setsid", "calls"), want, "broken pipe")
+}
+
+// A call that a filter forbids has one hint, in a worker's launch and in a program's.
+func TestRefusedStepOfACommandCannotLackTheHintOfAWorkers(t *testing.T) {
+	needUserNS(t)
+	run := forbidden(t)
+	lines := run(t, "-filter", "setresuid", "calls", "probe")
+	blames := []string{"setresuid", "possibly a seccomp filter is active"}
+	hints(t, lines, map[string][]string{"command": blames, "command in pid": blames, "worker" + inUser: blames, "probe worker" + inUser: blames})
+	agree(t, lines)
+	lines = run(t, "-filter", "setsid", "calls", "probe")
+	hints(t, lines, map[string][]string{"user": blames[1:], "command": blames[1:], "probe user": blames[1:]})
+	agree(t, lines)
+}
+
+// Neither a file elsewhere nor a memfd helps where a limit of the process is in the way.
+func TestLimitOfFilesIsNamed(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "tools", "prlimit")
+	path := forbiddenPath(t)
+	out, err := exec.Command("prlimit", "--fsize=0", path, "unshare=user").Output()
+	line, _, _ := strings.Cut(string(out), "\n")
+	if err != nil && line == "" {
+		t.Fatal(err)
+	}
+	hints(t, map[string]string{"": line}, map[string][]string{"": {"RLIMIT_FSIZE of this process allows files of at most 0 bytes"}}, "TMPDIR")
+}
