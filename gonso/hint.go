@@ -36,6 +36,7 @@ type evidence struct {
 	fresh    bool      // a mount of a procfs or sysfs was refused
 	overlay  bool      // a mount of an overlay file system was refused
 	confined string    // the profile that a security module has for this thread, or ""
+	topmost  bool      // this thread is in the initial user namespace
 	mounts   int       // in the mnt namespace of this thread, 0 if the refusal was in another one
 	mountMax int64     // fs.mount-max, or 0
 	keys     keyQuota
@@ -133,6 +134,25 @@ func (r *refusal) lacks(capability uint) bool {
 // writes: the refused call wrote to a file. A filter of system calls does not see the file.
 func (r *refusal) writes() bool { return strings.HasPrefix(r.op, "write") }
 
+// filesOfProc: the refused call opened or wrote a file of /proc.
+func (r *refusal) filesOfProc() bool { return r.writes() || strings.HasPrefix(r.op, "open") }
+
+// byModule: the kernel itself has no reason to refuse namespaces by this error.
+func (r *refusal) byModule() bool {
+	mighty := r.inside || r.sysAdmin()
+	switch {
+	case r.op != "unshare" && r.op != "setns" || r.inside && r.confined != "", r.deniedUser() && r.appArmor && !r.sysAdmin():
+		return false
+	case r.is(syscall.EACCES):
+		return true
+	case !r.is(syscall.EPERM) || r.seccomp || r.idRule != "":
+		return false
+	case r.op == "unshare":
+		return mighty && !r.about(User)
+	}
+	return mighty && r.capsKnown && !r.lacks(capSysChroot) && (r.owner == ownerIsOwn || r.owner == ownerIsBelow || r.owner == ownerUnknown && r.topmost)
+}
+
 func (r *refusal) deniedUser() bool { return r.denied() && r.op == "unshare" && r.about(User) }
 
 // sysAdmin: this thread is known to have CAP_SYS_ADMIN.
@@ -224,9 +244,12 @@ var hintRules = []rule{
 		},
 	}, { // a root that is a mount may still be the mnt namespace's own: only this cause cannot be seen
 		matches: func(r *refusal) bool {
-			return r.is(syscall.EPERM) && r.deniedUser() && r.lacksSysAdmin() && !r.chrooted && !r.seccomp && !r.appArmor && r.unread == "" && r.idRule == ""
+			return r.is(syscall.EPERM) && r.deniedUser() && r.capsKnown && !r.chrooted && !r.seccomp && r.idRule == "" &&
+				(r.sysAdmin() || !r.appArmor && r.unread == "")
 		},
-		text: "this process is in a chroot, to a mount, and there the kernel allows no new user namespaces" + pivotRoot + or + "a security module forbids them",
+		say: func(r *refusal) string {
+			return "this process is in a chroot, to a mount, and there the kernel allows no new user namespaces" + pivotRoot + or + sayModule(r)
+		},
 	}, {
 		matches: func(r *refusal) bool {
 			return r.denied() && r.op == "unshare" && !r.about(User) && r.lacksSysAdmin()
@@ -303,19 +326,30 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool {
 			return r.denied() && (r.mounting() || r.inside) && r.confined != "" && !r.writes()
 		},
-		say: func(r *refusal) string {
-			return fmt.Sprintf("the profile that a security module has for this process, %s, forbids it", r.confined)
-		},
+		say: sayModule,
 	}, {
 		matches: func(r *refusal) bool {
 			return r.is(syscall.EACCES) && r.mounting() && r.confined == "" && !(r.inside && r.appArmor && !r.sysAdmin())
 		},
-		text: "a security module forbids it (AppArmor, SELinux)",
+		say: sayModule,
+	}, { // container-selinux#257, secureblue#754
+		matches: (*refusal).byModule,
+		say:     sayModule,
 	}, {
 		matches: func(r *refusal) bool {
 			return r.is(syscall.EPERM) && r.mounting() && !r.fresh && (r.inside || r.sysAdmin()) && !r.seccomp
 		},
-		text: "this program, or who started it, has forbidden itself mounts (landlock(7)), or a security module has",
+		text: forbiddenMounts,
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EACCES) && r.filesOfProc() && r.ids && r.idRule == "" },
+		say: func(r *refusal) string {
+			return "this program, or who started it, has forbidden itself files of /proc (landlock(7))" + or + sayModule(r)
+		},
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EROFS) && r.filesOfProc() },
+		proven:  true,
+		text: "the procfs on /proc is mounted read-only, and this is written to a file there; one that can be written to lifts that " +
+			"(mount -o remount,bind,rw /proc; nsjail --proc_rw; bwrap --proc /proc)", // path: advice
 	}, {
 		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.seccomp && !r.writes() },
 		text:    seccompIsActive,
@@ -423,6 +457,16 @@ const (
 	pivotRoot     = "; where pivot_root(2) has brought it to the same directory, it allows them"
 )
 
+// sayModule is for a refusal by a security module.
+func sayModule(r *refusal) string {
+	if r.confined != "" {
+		return fmt.Sprintf("the profile that a security module has for this process, %s, forbids it", r.confined)
+	}
+	return "a security module forbids it (AppArmor, SELinux)"
+}
+
+const forbiddenMounts = "this program, or who started it, has forbidden itself mounts (landlock(7)), or a security module has"
+
 // sayNone is for a type with a limit of 0. in names the user namespace with the limit, or is "".
 func sayNone(t Type, in string) string {
 	return fmt.Sprintf("the sysctl user.max_%v_namespaces is 0%s; root there can raise it: sysctl -w user.max_%[1]v_namespaces=1000", t, in)
@@ -469,6 +513,11 @@ var pinRules = []rule{
 	}, {
 		matches: func(r *refusal) bool { return r.is(syscall.EPERM) && r.seccomp },
 		text:    seccompIsActive,
+	}, {
+		matches: func(r *refusal) bool {
+			return r.is(syscall.EPERM) && r.sysAdmin() && (r.owner == ownerIsOwn || r.owner == ownerIsBelow) && !r.seccomp
+		},
+		text: forbiddenMounts,
 	}, { // mnt_ns_loop in fs/namespace.c
 		matches: func(r *refusal) bool { return r.is(syscall.ELOOP) && r.about(Mount) },
 		proven:  true,

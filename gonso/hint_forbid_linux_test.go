@@ -72,7 +72,34 @@ func TestHintCannotNameAnotherCause(t *testing.T) {
 			[]string{"neither this process's own nor below that"}, []string{possibly}},
 		"a namespace of one's own": {"setns", Net, syscall.EPERM, with(none, func(ev *evidence) { ev.owner = ownerIsOwn }),
 			[]string{"this process's own user namespace, which owns it"}, []string{possibly}},
-		"an owner that is below": {"setns", Net, syscall.EPERM, with(all, func(ev *evidence) { ev.owner = ownerIsBelow }), nil, nil},
+		"an owner that is below": {"setns", Net, syscall.EPERM, with(all, func(ev *evidence) { ev.owner = ownerIsBelow }),
+			[]string{possibly, module}, nil},
+		"a namespace anywhere, of root": {"setns", Net, syscall.EPERM, with(all, func(ev *evidence) { ev.topmost = true }),
+			[]string{possibly, module}, nil},
+
+		// container-selinux#257, secureblue#754: SELinux answers EACCES, and the kernel itself never does.
+		"SELinux": {"unshare", User | Net, syscall.EACCES, &none, []string{possibly, module, "SELinux"}, []string{"chroot", seccomp, or}},
+		"SELinux, and a filter": {"unshare", User, syscall.EACCES, with(none, func(ev *evidence) { ev.seccomp = true }),
+			[]string{possibly, module}, []string{seccomp}},
+		"SELinux, by its label": {"unshare", User, syscall.EACCES, with(none, func(ev *evidence) { ev.confined = `"u:r:container_t:s0"` }),
+			[]string{possibly, "container_t"}, []string{"AppArmor, SELinux"}},
+		"SELinux, joining": {"setns", Net, syscall.EACCES, &all, []string{possibly, module}, []string{seccomp}},
+		"AppArmor's EACCES": {"unshare", User, syscall.EACCES, with(none, func(ev *evidence) { ev.appArmor = true }),
+			[]string{possibly, apparmor}, []string{or}},
+		"root with all capabilities": {"unshare", Net, syscall.EPERM, &all, []string{possibly, module}, []string{"CAP_SYS_ADMIN"}},
+		"a container's root, whose filter answers EPERM": {"unshare", Net, syscall.EPERM, with(all, func(ev *evidence) {
+			ev.seccomp, ev.confined = true, `"docker-default (enforce)"`
+		}), []string{possibly, seccomp}, []string{module, "docker-default"}},
+		"making namespaces for want of memory": {"unshare", Net, syscall.ENOMEM, &all, nil, nil},
+
+		"Landlock, / read-only": {"write setgroups of", User, syscall.EACCES, with(none, func(ev *evidence) { ev.ids = true }),
+			[]string{possibly, landlock, module}, []string{seccomp, "effective uid"}},
+		"Landlock, /proc not to be read": {"open", User, syscall.EACCES, with(none, func(ev *evidence) { ev.ids = true }),
+			[]string{possibly, landlock}, nil},
+		"a map that breaks a rule": {"write uid_map of", User, syscall.EACCES, with(none, func(ev *evidence) { ev.ids, ev.idRule = true, "line 0" }),
+			[]string{"line 0"}, []string{possibly, landlock}},
+		"/proc read-only":         {"write uid_map of", User, syscall.EROFS, &none, []string{"/proc is mounted read-only", "remount"}, []string{possibly}},
+		"a read-only mount point": {"mount", Mount, syscall.EROFS, &none, nil, nil},
 
 		// Advice that would not help.
 		"root without capabilities": {"unshare", Net, syscall.EPERM, with(none, func(ev *evidence) { ev.noUserNS = "it maps uid 0" }),
@@ -110,6 +137,21 @@ func TestHintCannotNameAnotherCause(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Landlock forbids mounts to root, too, in a mount namespace of its own.
+func TestPinThatLandlockForbidsCannotBeRefusedInSilence(t *testing.T) {
+	root := pinEvidence{evidence: evidence{capsKnown: true, caps: ^capSet(0), owner: ownerIsOwn}}
+	if got := pinHint(UTS, syscall.EPERM, &root); !strings.HasPrefix(got, "possibly ") || !strings.Contains(got, "landlock") {
+		t.Errorf("%q", got)
+	}
+	filter, plain, above := root, root, root
+	filter.seccomp, plain.caps, above.owner = true, 0, ownerIsElsewhere
+	for name, ev := range map[string]pinEvidence{"a filter": filter, "without CAP_SYS_ADMIN": plain, "somebody else's mounts": above} {
+		if got := pinHint(UTS, syscall.EPERM, &ev); got == "" || strings.Contains(got, "landlock") {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ func gatherEvidence(types Type) *evidence {
 		has:       typesOfKernel(),
 	}
 	ev.mountMax, _ = sysctl("fs/mount-max")
+	ev.topmost = inTopmost()
 	if caps, err := sys.ThreadCaps(); err == nil {
 		ev.capsKnown, ev.caps = true, capSet(caps.Effective)
 	}
@@ -68,6 +69,13 @@ func (ev *evidence) alongRefused(op string, types Type) string {
 		return why
 	}
 	return ids.refusedMaps([]IDMap{{HostID: ids.euid, Size: 1}}, []IDMap{{HostID: ids.egid, Size: 1}}, !hasCapability(unix.CAP_SETGID))
+}
+
+// inTopmost reports whether the calling thread is in the initial user namespace, as far as the map
+// shows it.
+func inTopmost() bool {
+	u, err := procfs.ReadFile("thread-self/uid_map", maxEvidence)
+	return err == nil && strings.Join(strings.Fields(u), " ") == "0 0 4294967295"
 }
 
 // profileOfThread is the name of the AppArmor profile, or the SELinux label, that confines this

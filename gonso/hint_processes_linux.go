@@ -43,7 +43,7 @@ func gatherProcessLimits() *processLimits {
 	}
 	// kernel/fork.c. Only capabilities and uid 0 of the initial user namespace count there.
 	caps, err := sys.ThreadCaps()
-	if u, uerr := procfs.ReadFile("thread-self/uid_map", maxEvidence); err == nil && uerr == nil && strings.Join(strings.Fields(u), " ") == "0 0 4294967295" {
+	if err == nil && inTopmost() {
 		p.exempt = p.uid == 0 || caps.Effective.Has(unix.CAP_SYS_RESOURCE) || caps.Effective.Has(unix.CAP_SYS_ADMIN)
 	}
 	if p.limited() {

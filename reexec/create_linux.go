@@ -332,7 +332,7 @@ func writeMaps(ctx context.Context, c *Creation, pid int) error {
 	}
 	d, err := procfs.Process(pid)
 	if err != nil {
-		return &LaunchError{Op: "open", Type: files[0].about, Step: "open /proc/PID", Err: err}
+		return &LaunchError{Op: "open", Type: files[0].about, Step: "open /proc/PID", Path: procfs.Path(pid), Err: err}
 	}
 	defer d.Close()
 	for _, m := range files {
@@ -355,7 +355,7 @@ func runMapper(ctx context.Context, c *Creation, user Join, pid int) error {
 	}
 	d, err := procfs.Process(pid)
 	if err != nil {
-		return &LaunchError{Op: "open", Type: unix.CLONE_NEWUSER, Step: "open /proc/PID", Err: err}
+		return &LaunchError{Op: "open", Type: unix.CLONE_NEWUSER, Step: "open /proc/PID", Path: procfs.Path(pid), Err: err}
 	}
 	l := composeMapper(c, user)
 	p, err := l.start(ctx, c.by, &launcher.Cmd{Args: []string{"gonso-idmap"}, Files: []*os.File{user.File, d.File()}}, func() { d.Close() })

@@ -44,3 +44,27 @@ func TestLimitOfFilesIsNamed(t *testing.T) {
 	}
 	hints(t, map[string]string{"": line}, map[string][]string{"": {"RLIMIT_FSIZE of this process allows files of at most 0 bytes"}}, "TMPDIR")
 }
+
+// A procfs that is read-only, as nsjail has it, and bubblewrap with / read-only.
+func TestReadOnlyProcIsNamed(t *testing.T) {
+	needRoot(t)
+	needUserNS(t)
+	path := openPath(t)
+	for user, as := range map[string]string{"root": "", "user": "setpriv --reuid 65534 --regid 65534 --clear-groups "} {
+		t.Run(user, func(t *testing.T) {
+			lines := said(t, apart(t, "mount -o remount,bind,ro /proc\nexec "+as+`"$1" calls probe`, path))
+			named := []string{"read-only file system", "the procfs on /proc is mounted read-only"}
+			hints(t, lines, map[string][]string{"user": named, "command": named, "probe user": named}, "possibly")
+			agree(t, lines)
+		})
+	}
+}
+
+// A security module answers EACCES to who makes a namespace, as this filter does.
+func TestModuleThatDeniesNamespacesIsNamed(t *testing.T) {
+	needUserNS(t)
+	lines := forbidden(t)(t, "-filter", "unshare", "-errno", "13", "calls", "probe")
+	module := []string{"permission denied", "possibly a security module forbids it"}
+	hints(t, lines, map[string][]string{"user": module, "net" + inUser: module, "probe user": module}, "seccomp", "chroot")
+	agree(t, lines)
+}

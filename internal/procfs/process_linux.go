@@ -95,8 +95,11 @@ func openDir(id int) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{file: os.NewFile(uintptr(fd), "/proc/"+strconv.Itoa(id)), fd: fd, dev: held.dev, ID: id}, nil
+	return &Dir{file: os.NewFile(uintptr(fd), Path(id)), fd: fd, dev: held.dev, ID: id}, nil
 }
+
+// Path is where a process's directory is, for errors.
+func Path(pid int) string { return "/proc/" + strconv.Itoa(pid) }
 
 // Thread opens the directory of the calling thread. The caller must stay on that thread.
 func Thread() (*Dir, error) {

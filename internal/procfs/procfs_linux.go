@@ -226,6 +226,9 @@ func (r *root) above() (bool, error) {
 		return n == 2, nil
 	}
 	status, err := ReadFile("self/status", maxStatus)
+	if errors.Is(err, fs.ErrPermission) {
+		return false, fmt.Errorf("/proc/self/status, which says what the ids in /proc mean: %w", reason(err))
+	}
 	if err != nil {
 		return false, reason(err)
 	}
