@@ -2,6 +2,7 @@ package gonso
 
 import (
 	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -27,12 +28,18 @@ func launchHint(err error) string {
 	switch {
 	case errors.Is(err, errCreateSlow):
 		return "possibly somebody inside has stopped the helper process, or traces it"
-	case errors.Is(err, syscall.EPERM) && errors.As(err, new(*launcher.StartError)) && filtered():
+	case errors.Is(err, syscall.EPERM) && (errors.As(err, new(*launcher.StartError)) || ofProcRoot(err)) && filtered():
 		return "possibly " + seccompIsActive
 	case !errors.Is(err, syscall.EAGAIN):
 		return ""
 	}
 	return processHint(gatherProcessLimits())
+}
+
+// ofProcRoot: a call about /proc itself failed, which may be one.
+func ofProcRoot(err error) bool {
+	pe, ok := errors.AsType[*fs.PathError](err)
+	return ok && pe.Path == "/proc" // path: of an error
 }
 
 func gatherProcessLimits() *processLimits {

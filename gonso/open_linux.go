@@ -15,6 +15,7 @@ import (
 
 	"github.com/gonso/gonso/internal/nsfs"
 	"github.com/gonso/gonso/internal/procfs"
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // collect opens the links of a directory like /proc/PID/ns. With optional, a type without a link is
@@ -122,11 +123,22 @@ func (c *core) addPath(path string) error {
 
 // stale explains that a file was made for a pinned namespace, and that no namespace is there now.
 func stale(e *Error, dirfd int, name string) *Error {
-	var st unix.Stat_t
-	if errors.Is(e.Err, ErrNotNamespace) && unix.Fstatat(dirfd, name, &st, 0) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+	if errors.Is(e.Err, ErrNotNamespace) && isEmptyFile(dirfd, name) {
 		e.Hint = nothingMounted + "; possibly a namespace was pinned there before the last boot, or in another mnt namespace, or was unmounted since"
 	}
 	return e
+}
+
+// isEmptyFile reports whether a file is plain and empty. Files of the kernel's own, such as those of
+// procfs, have no size either.
+func isEmptyFile(dirfd int, name string) bool {
+	fd, err := sys.Openat(dirfd, name, unix.O_PATH, 0)
+	if err != nil {
+		return false
+	}
+	w := &found{fd: fd}
+	defer w.close()
+	return unix.Fstat(fd, &w.stat) == nil && w.is(unix.S_IFREG) && w.stat.Size == 0 && w.ordinary() == nil
 }
 
 const nothingMounted = "it is an empty file with nothing mounted on it"

@@ -32,3 +32,15 @@ func TestStalePinCannotBeMistakenForAnotherFile(t *testing.T) {
 		t.Errorf("a directory with such: %v", err)
 	}
 }
+
+// A file of the kernel's has no size either, and nothing was pinned there.
+func TestFileOfTheKernelsCannotBeTakenForAStalePin(t *testing.T) {
+	for _, path := range []string{"/proc/self/status", "/proc/sys/kernel/osrelease", "/sys/fs/cgroup/cgroup.procs"} {
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
+		if _, err := Open(path); err == nil || strings.Contains(err.Error(), nothingMounted) {
+			t.Errorf("%v", err)
+		}
+	}
+}

@@ -68,3 +68,11 @@ func TestModuleThatDeniesNamespacesIsNamed(t *testing.T) {
 	hints(t, lines, map[string][]string{"user": module, "net" + inUser: module, "probe user": module}, "seccomp", "chroot")
 	agree(t, lines)
 }
+
+// A filter that does not let the file system of /proc be asked for: there is a procfs.
+func TestProcfsThatMayNotBeAskedForIsNotMissing(t *testing.T) {
+	needUserNS(t)
+	lines := forbidden(t)(t, "-filter", "statfs", "calls", "probe")
+	hints(t, lines, map[string][]string{"user": {"statfs /proc: operation not permitted", "possibly a seccomp filter is active"}}, "no procfs")
+	agree(t, lines)
+}

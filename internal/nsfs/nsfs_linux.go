@@ -283,9 +283,13 @@ func OwnAs(f *os.File, typ uint32) (*NS, error) {
 	if err != nil {
 		return nil, err
 	}
-	if got, err := n.Type(); err != nil || got != typ {
+	got, err := n.Type()
+	if err == nil && got != typ {
+		err = ErrNotNamespace
+	}
+	if err != nil {
 		n.Release()
-		return nil, &fs.PathError{Op: "open", Path: f.Name(), Err: ErrNotNamespace}
+		return nil, &fs.PathError{Op: "open", Path: f.Name(), Err: err}
 	}
 	return n, nil
 }

@@ -87,7 +87,10 @@ func onFresh(f func()) {
 // calling thread.
 func Executable() error {
 	var fsys unix.Statfs_t
-	if unix.Statfs("/proc", &fsys) != nil || int64(fsys.Type) != unix.PROC_SUPER_MAGIC {
+	if err := unix.Statfs("/proc", &fsys); err != nil {
+		return noneOr("statfs", err)
+	}
+	if int64(fsys.Type) != unix.PROC_SUPER_MAGIC {
 		return ErrNone
 	}
 	var st unix.Stat_t

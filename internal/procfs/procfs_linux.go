@@ -45,15 +45,30 @@ var held = func() *root {
 func openRoot() (fd int, dev uint64, err error) {
 	fd, err = sys.Openat(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return -1, 0, ErrNone
+		return -1, 0, noneOr("open", err)
 	}
 	var fsys unix.Statfs_t
 	var st unix.Stat_t
-	if unix.Fstatfs(fd, &fsys) != nil || int64(fsys.Type) != unix.PROC_SUPER_MAGIC || unix.Fstat(fd, &st) != nil || st.Ino != rootIno {
+	if err = unix.Fstatfs(fd, &fsys); err != nil {
+		err = noneOr("fstatfs", err)
+	} else if err = unix.Fstat(fd, &st); err != nil {
+		err = noneOr("fstat", err)
+	} else if int64(fsys.Type) != unix.PROC_SUPER_MAGIC || st.Ino != rootIno {
+		err = ErrNone
+	}
+	if err != nil {
 		unix.Close(fd)
-		return -1, 0, ErrNone
+		return -1, 0, err
 	}
 	return fd, uint64(st.Dev), nil
+}
+
+// noneOr is ErrNone if there is no such directory, and else the error of the call about it.
+func noneOr(op string, err error) error {
+	if err == unix.ENOENT || err == unix.ENOTDIR {
+		return ErrNone
+	}
+	return &fs.PathError{Op: op, Path: "/proc", Err: err}
 }
 
 // get returns the descriptor, after it has checked it again: the program may have closed it, and

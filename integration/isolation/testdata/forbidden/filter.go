@@ -17,15 +17,18 @@ var numbers = map[string][]uint32{
 	"setns": {unix.SYS_SETNS}, "setgroups": {unix.SYS_SETGROUPS}, "mount": {unix.SYS_MOUNT}, "pivot_root": {unix.SYS_PIVOT_ROOT},
 	"fsmount": {unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_MOUNT_SETATTR},
 	"nothing": {}, "unshare time": {unix.SYS_UNSHARE}, "memfd_create": {unix.SYS_MEMFD_CREATE}, "pidfd_open": {unix.SYS_PIDFD_OPEN},
-	"setsid": {unix.SYS_SETSID}, "setresuid": {setresuid()}, "socket": {unix.SYS_SOCKET},
+	"setsid": {unix.SYS_SETSID}, "setresuid": {wide(unix.SYS_SETRESUID, 208, 208)}, "statfs": {wide(unix.SYS_STATFS, 268, 266)}, "socket": {unix.SYS_SOCKET},
 }
 
-// setresuid is the call that takes ids of 32 bits.
-func setresuid() uint32 {
-	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
-		return 208
+// wide is the call with wide fields: 386 and arm have narrow ones by the usual name.
+func wide(usual, i386, arm uint32) uint32 {
+	switch runtime.GOARCH {
+	case "386":
+		return i386
+	case "arm":
+		return arm
 	}
-	return unix.SYS_SETRESUID
+	return usual
 }
 
 // namespaceFlags are those of clone(2).
