@@ -9,19 +9,10 @@ import (
 	"github.com/gonso/gonso/reexec"
 )
 
-// limitNames are the resources of setrlimit(2).
-var limitNames = map[int]string{
-	unix.RLIMIT_AS: "RLIMIT_AS", unix.RLIMIT_CORE: "RLIMIT_CORE", unix.RLIMIT_CPU: "RLIMIT_CPU", unix.RLIMIT_DATA: "RLIMIT_DATA",
-	unix.RLIMIT_FSIZE: "RLIMIT_FSIZE", unix.RLIMIT_LOCKS: "RLIMIT_LOCKS", unix.RLIMIT_MEMLOCK: "RLIMIT_MEMLOCK",
-	unix.RLIMIT_MSGQUEUE: "RLIMIT_MSGQUEUE", unix.RLIMIT_NICE: "RLIMIT_NICE", unix.RLIMIT_NOFILE: "RLIMIT_NOFILE",
-	unix.RLIMIT_NPROC: "RLIMIT_NPROC", unix.RLIMIT_RSS: "RLIMIT_RSS", unix.RLIMIT_RTPRIO: "RLIMIT_RTPRIO",
-	unix.RLIMIT_RTTIME: "RLIMIT_RTTIME", unix.RLIMIT_SIGPENDING: "RLIMIT_SIGPENDING", unix.RLIMIT_STACK: "RLIMIT_STACK",
-}
-
 // limitError is the error if the kernel has refused one of the Rlimits of a [Worker] or a [Cmd].
 func limitError(op string, le *reexec.LaunchError) *Error {
 	r := le.Limit
-	e := newError(op, 0, "", fmt.Errorf("%s: %s of %d, at most %d: %w", le.Option, limitNames[r.Resource], r.Soft, r.Hard, le.Err))
+	e := newError(op, 0, "", fmt.Errorf("%s: %s of %d, at most %d: %w", le.Option, sys.LimitNames[r.Resource], r.Soft, r.Hard, le.Err))
 	if le.Err != unix.EPERM {
 		return e
 	}

@@ -113,20 +113,33 @@ func isChild(pid int) bool {
 	return pid > 0 && unix.Waitid(unix.P_PID, pid, nil, look, nil) == nil
 }
 
-// hasExecuted reports whether a process is known to have executed something since it was forked.
-func hasExecuted(pid int) bool {
+// statOf is what proc_pid_stat(5) has of a process from its state on: state, ppid, pgrp, session,
+// tty, tpgid, flags. It is nil if this is not known.
+func statOf(pid int) []string {
 	d, err := procfs.Process(pid)
 	if err != nil {
-		return true
+		return nil
 	}
 	defer d.Close()
 	stat, err := d.ReadFile("stat", 1<<12)
 	i := strings.LastIndexByte(stat, ')')
 	if err != nil || i < 0 {
-		return true
+		return nil
 	}
-	// state, ppid, pgrp, session, tty, tpgid, flags (proc_pid_stat(5))
-	f := strings.Fields(stat[i+1:])
+	return strings.Fields(stat[i+1:])
+}
+
+var errStopped = errors.New("the worker is stopped (SIGSTOP), and nothing runs in it before SIGCONT")
+
+// isStopped reports whether a child is known to be stopped by a signal.
+func isStopped(pid int) bool {
+	f := statOf(pid)
+	return len(f) > 0 && f[0] == "T" && isChild(pid)
+}
+
+// hasExecuted reports whether a process is known to have executed something since it was forked.
+func hasExecuted(pid int) bool {
+	f := statOf(pid)
 	if len(f) < 7 {
 		return true
 	}

@@ -211,7 +211,7 @@ func (s *starter) like(ctx context.Context) bool {
 // giveToLastingThread makes a lasting thread run f. After an error, f does not run. f reports
 // whether it has started a process that goes on.
 func giveToLastingThread(ctx context.Context, f func() (lasts bool)) error {
-	work := lastingWork()
+	work, began := lastingWork(), time.Now()
 	patience := time.NewTicker(lastingPatience)
 	defer patience.Stop()
 	for over := lasting.over.Load(); ; over = lasting.over.Load() {
@@ -223,7 +223,11 @@ func giveToLastingThread(ctx context.Context, f func() (lasts bool)) error {
 				anotherLastingThread()
 			}
 		case <-ctx.Done():
-			return stuckStart(context.Cause(ctx))
+			cause := context.Cause(ctx)
+			if lasting.over.Load() != over || time.Since(began) < lastingPatience {
+				return fmt.Errorf("starting a process: the time was over before that began: %w", cause)
+			}
+			return stuckStart(cause)
 		}
 	}
 }

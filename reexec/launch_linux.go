@@ -203,6 +203,9 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 	if err != nil {
 		conn.Close()
 		said := tail.stop()
+		if errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, sys.ErrLeftBehind) {
+			err = fmt.Errorf("the worker did not start within %v, Worker.StartTimeout: %w", w.opts.StartTimeout, os.ErrDeadlineExceeded)
+		}
 		if errors.Is(err, unix.EPIPE) { // the launcher was killed before it had read its list
 			err = &DiedError{Stderr: said.text, said: said, Cause: err}
 		}
@@ -291,7 +294,10 @@ func (p *process) abandon(l *launch, alive bool, err error) error {
 	p.conn.Close()
 	p.proc.Close()
 	if stepErr != nil {
-		return stepErr
+		return suspecting(p.owner.opts.Rlimits, stepErr)
+	}
+	if died.Why == "" && !timedOut && died.Status != "exit status 0" {
+		died.Why = suspect(p.owner.opts.Rlimits)
 	}
 	err = comeUpError(alive, timedOut, p.owner.opts.StartTimeout, err, died)
 	if exe := p.owner.exe; !exe.self {
@@ -320,7 +326,9 @@ func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *Die
 	case alive && errors.Is(err, io.EOF):
 		died.Cause = errInInit
 	case timedOut:
-		died.Cause = fmt.Errorf("it did not start within %v: its runtime reads files below /proc and /sys, which may block inside", limit)
+		died.Cause = fmt.Errorf("it did not start within %v: possibly its runtime is kept waiting for the files below /proc and /sys that it reads", limit)
+	case errors.Is(err, io.EOF) && died.crashed():
+		died.Cause = errEarlyCrash
 	case errors.Is(err, io.EOF):
 		died.Cause = errSilent
 	default:
@@ -328,6 +336,9 @@ func comeUpError(alive, timedOut bool, limit time.Duration, err error, died *Die
 	}
 	return died
 }
+
+// errEarlyCrash: the Go runtime ended the worker, and said why.
+var errEarlyCrash = errors.New("it crashed before package gonso was ready in it")
 
 // errInInit: nothing shows that main had begun.
 var errInInit = errors.New("it ended before it came to gonso.Init(): in an init function of the program, or in what its main does before")

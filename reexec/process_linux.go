@@ -183,8 +183,11 @@ func (p *process) shutdown() {
 
 // kill ends the worker. Its callers get cause as the reason.
 func (p *process) kill(cause error) {
-	if p.owner.isFrozen() {
+	switch {
+	case p.owner.isFrozen():
 		cause = fmt.Errorf("%w: %w", cause, ErrFrozen)
+	case isStopped(p.proc.Pid):
+		cause = fmt.Errorf("%w: %w", cause, errStopped)
 	}
 	p.mu.Lock()
 	if p.cause == nil {

@@ -1,0 +1,54 @@
+package reexec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
+)
+
+// wants says by which errors the kernel refuses what a limit does not leave room for.
+var wants = map[int][]unix.Errno{
+	unix.RLIMIT_NOFILE: {unix.EBADF, unix.EMFILE}, // EBADF of dup3
+	unix.RLIMIT_AS:     {unix.ENOMEM},
+	unix.RLIMIT_DATA:   {unix.ENOMEM},
+	unix.RLIMIT_STACK:  {unix.ENOMEM, unix.E2BIG},
+	unix.RLIMIT_NPROC:  {unix.EAGAIN},
+	unix.RLIMIT_FSIZE:  {unix.EFBIG},
+}
+
+// suspect lists the limits that were set for a worker, for the end of one that has not come up, or
+// is "".
+func suspect(limits []Rlimit) string {
+	var said []string
+	for _, r := range limits {
+		said = append(said, fmt.Sprintf("%s is %d", sys.LimitNames[r.Resource], r.Soft))
+	}
+	if len(said) == 0 {
+		return ""
+	}
+	return "possibly because of Worker.Rlimits: " + strings.Join(said, ", ")
+}
+
+// suspecting adds to a refused step of a worker's launch the limits that may be why.
+func suspecting(limits []Rlimit, err error) error {
+	le, ok := err.(*LaunchError)
+	if !ok || le.Limit != nil || le.Option != "" {
+		return err
+	}
+	var of []Rlimit
+	for _, r := range limits {
+		if errno, ok := le.Err.(unix.Errno); ok && slices.Contains(wants[r.Resource], errno) {
+			of = append(of, r)
+		}
+	}
+	if len(of) == 0 {
+		return err
+	}
+	both := *le
+	both.Err = fmt.Errorf("%w, %s", le.Err, suspect(of))
+	return &both
+}
