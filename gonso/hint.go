@@ -366,6 +366,9 @@ var hintRules = []rule{
 		say: func(r *refusal) string {
 			return fmt.Sprintf("%s came with %v, and this is %v", r.op, callSince[r.op], r.kernel)
 		},
+	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.EAFNOSUPPORT) && r.call() == "socket" && r.seccomp },
+		text:    "a filter allows only other families of sockets (RestrictAddressFamilies= of systemd)",
 	}, { // every version of the kernel has these calls, so only a filter takes them away
 		matches: func(r *refusal) bool { return r.is(syscall.ENOSYS) && r.seccomp },
 		proven:  true,
@@ -388,7 +391,7 @@ var hintRules = []rule{
 		text:    "the pid namespace is not below this process's own (setns(2))",
 	}, {
 		matches: func(r *refusal) bool {
-			return r.is(syscall.ENOMEM) && r.about(PID) && (r.op == "clone" || r.op == "unshare")
+			return r.is(syscall.ENOMEM) && r.about(PID) && r.op == "clone"
 		},
 		text: "the pid namespace is dead: its init has ended, and nothing can be started in it any more (pid_namespaces(7))",
 	}, {

@@ -57,6 +57,11 @@ func TestHintCannotNameAnotherCause(t *testing.T) {
 
 		"loopback without CAP_NET_ADMIN": {"set loopback up in", Net, syscall.EPERM, with(all, func(ev *evidence) { ev.caps &^= 1 << capNetAdmin }),
 			[]string{"CAP_NET_ADMIN"}, []string{possibly}},
+		"sockets of other families": {"socket in", Net, syscall.EAFNOSUPPORT, with(all, func(ev *evidence) { ev.seccomp = true }),
+			[]string{possibly, "RestrictAddressFamilies="}, nil},
+		"a kernel without sockets of a family": {"socket in", Net, syscall.EAFNOSUPPORT, &all, nil, nil},
+		"a filter of all sockets": {"socket in", Net, syscall.ENOSYS, with(all, func(ev *evidence) { ev.seccomp = true }),
+			[]string{"forbids socket;"}, []string{possibly}},
 		"loopback with it":        {"set loopback up in", Net, syscall.EPERM, &all, nil, nil},
 		"loopback that is not up": {"ioctl", Net, syscall.ENODEV, &none, nil, nil},
 		"offsets without CAP_SYS_TIME": {"write timens_offsets of", Time, syscall.EPERM, with(all, func(ev *evidence) { ev.caps &^= 1 << capSysTime }),
@@ -90,6 +95,8 @@ func TestHintCannotNameAnotherCause(t *testing.T) {
 		"a container's root, whose filter answers EPERM": {"unshare", Net, syscall.EPERM, with(all, func(ev *evidence) {
 			ev.seccomp, ev.confined = true, `"docker-default (enforce)"`
 		}), []string{possibly, seccomp}, []string{module, "docker-default"}},
+		"a pid namespace that is dead":         {"clone", PID, syscall.ENOMEM, &all, []string{possibly, "its init has ended"}, nil},
+		"a new one, for want of memory":        {"unshare", PID, syscall.ENOMEM, &all, nil, nil},
 		"making namespaces for want of memory": {"unshare", Net, syscall.ENOMEM, &all, nil, nil},
 
 		"Landlock, / read-only": {"write setgroups of", User, syscall.EACCES, with(none, func(ev *evidence) { ev.ids = true }),

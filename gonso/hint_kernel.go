@@ -83,5 +83,5 @@ func (r *refusal) call() string {
 	if r.mounting() && r.op != "pivot_root" {
 		return "mount"
 	}
-	return r.op
+	return strings.TrimSuffix(r.op, " in")
 }

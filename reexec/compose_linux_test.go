@@ -317,6 +317,11 @@ func TestComposeCreation(t *testing.T) {
 			socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, 0) >= 0
 			ioctl(#2, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
 			close(#2) = 0` + sendsOwn("net")},
+		"loopback without the Internet": {Creation{Unshare: net, LoopbackUp: true, own: own{facts: facts{forbids: forbidden{inet: true}}}}, false, `
+			unshare(CLONE_NEWNET) = 0
+			socket(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC, 0) >= 0
+			ioctl(#2, SIOCSIFFLAGS, {"lo", IFF_UP}) = 0
+			close(#2) = 0` + sendsOwn("net")},
 		// Whoever is inside can look at it once it is dumpable: it has nothing by then.
 		"protected, plain user": {Creation{Unshare: user, Join: nested[:1], Protect: true}, true, hides + dropsCaps + asRoot(8,
 			`setns(8, CLONE_NEWUSER) = 0`) + looks(55) + fmt.Sprintf(emptied, 62) + `

@@ -88,6 +88,9 @@ func (x *executable) open(protect, copied bool) (f *os.File, done func(), err er
 	if err != nil && !protect && !copied {
 		return x.file, keep, nil // a user who may not read the file may still execute it
 	}
+	if errors.Is(err, os.ErrPermission) {
+		err = fmt.Errorf("it takes a copy of this file, which this user may not read; chmod +r lifts that: %w", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

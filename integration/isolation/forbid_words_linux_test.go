@@ -1,6 +1,7 @@
 package isolation
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -75,4 +76,28 @@ func TestProcfsThatMayNotBeAskedForIsNotMissing(t *testing.T) {
 	lines := forbidden(t)(t, "-filter", "statfs", "calls", "probe")
 	hints(t, lines, map[string][]string{"user": {"statfs /proc: operation not permitted", "possibly a seccomp filter is active"}}, "no procfs")
 	agree(t, lines)
+}
+
+// As with RestrictAddressFamilies=AF_UNIX of systemd: the loopback interface is set up by way of any socket.
+func TestLoopbackCannotNeedSocketsOfTheInternet(t *testing.T) {
+	needUserNS(t)
+	lines := forbidden(t)(t, "-filter", "socket inet", "-errno", "97", "unshare=user,net,up", "unshare=user,net,pid,up")
+	for what, came := range lines {
+		if came != "ok" {
+			t.Errorf("%s: %q", what, came)
+		}
+	}
+}
+
+// A program that its user may execute and not read cannot be copied for a Set that somebody else made.
+func TestProgramThatMayNotBeReadIsNamed(t *testing.T) {
+	needRoot(t)
+	needUserNS(t)
+	needTool(t, "tools", "setpriv")
+	path := openPath(t)
+	if err := os.Chmod(path, 0o111); err != nil {
+		t.Fatal(err)
+	}
+	lines := said(t, exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--", path, "opened"))
+	hints(t, lines, map[string][]string{"opened do": {"permission denied", "may not read", "chmod +r"}})
 }

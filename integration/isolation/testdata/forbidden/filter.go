@@ -17,7 +17,7 @@ var numbers = map[string][]uint32{
 	"setns": {unix.SYS_SETNS}, "setgroups": {unix.SYS_SETGROUPS}, "mount": {unix.SYS_MOUNT}, "pivot_root": {unix.SYS_PIVOT_ROOT},
 	"fsmount": {unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_MOUNT_SETATTR},
 	"nothing": {}, "unshare time": {unix.SYS_UNSHARE}, "memfd_create": {unix.SYS_MEMFD_CREATE}, "pidfd_open": {unix.SYS_PIDFD_OPEN},
-	"setsid": {unix.SYS_SETSID}, "setresuid": {wide(unix.SYS_SETRESUID, 208, 208)}, "statfs": {wide(unix.SYS_STATFS, 268, 266)}, "socket": {unix.SYS_SOCKET},
+	"setsid": {unix.SYS_SETSID}, "setresuid": {wide(unix.SYS_SETRESUID, 208, 208)}, "statfs": {wide(unix.SYS_STATFS, 268, 266)}, "socket inet": {unix.SYS_SOCKET},
 }
 
 // wide is the call with wide fields: 386 and arm have narrow ones by the usual name.
@@ -36,7 +36,7 @@ const namespaceFlags = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEW
 	unix.CLONE_NEWUSER | unix.CLONE_NEWUTS
 
 // flagged are calls that a filter forbids only where an argument has some of these bits, as those of container runtimes do.
-var flagged = map[string]uint32{"clone": namespaceFlags, "unshare time": unix.CLONE_NEWTIME}
+var flagged = map[string]uint32{"clone": namespaceFlags, "unshare time": unix.CLONE_NEWTIME, "socket inet": unix.AF_INET}
 
 // filter makes the kernel answer action to some calls, for all threads.
 func filter(calls []string, action uint32) error {
