@@ -38,10 +38,15 @@ func (s *site) fails(want string, args ...string) {
 	}
 }
 
-// layoutOf writes an image with one layer.
-func (s *site) layoutOf(name string, layer []byte) string {
+// layoutOf writes an image with layers.
+func (s *site) layoutOf(name string, layers ...[]byte) string {
 	s.Helper()
-	img, err := mutate.AppendLayers(empty.Image, static.NewLayer(layer, types.OCIUncompressedLayer))
+	img, err := empty.Image, error(nil)
+	for _, l := range layers {
+		if err == nil {
+			img, err = mutate.AppendLayers(img, static.NewLayer(l, types.OCIUncompressedLayer))
+		}
+	}
 	if err == nil {
 		img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: rootFS(img)})
 	}

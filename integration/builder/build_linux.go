@@ -288,7 +288,7 @@ func (b *builder) layer(ctx context.Context, st *state, p *step, key string, in 
 		if err := b.inside(ctx, st.layers, dir, p, in, work); err != nil {
 			return nil, err
 		}
-		return b.pack(ctx, dir, p)
+		return b.pack(ctx, dir, st.layers, p)
 	})
 	st.fs = key
 	if cached {
@@ -302,14 +302,17 @@ func uppers(layers []*layer) (dirs []string, err error) {
 		return nil, fmt.Errorf("%d layers are more than the 127 that are allowed", len(layers))
 	}
 	for _, l := range layers {
+		if l.Opaque {
+			dirs = nil
+		}
 		dirs = append(dirs, path.Join(l.path, upperDir))
 	}
 	return dirs, nil
 }
 
-// pack makes the blob of what is in upper of dir, and removes what only the overlay needed.
-func (b *builder) pack(ctx context.Context, dir string, p *step) (*layer, error) {
-	scratch, err := os.Open(dir)
+// pack makes the blob of what is in upper of dir, on layers, and removes what only the overlay needed.
+func (b *builder) pack(ctx context.Context, dir string, below []*layer, p *step) (*layer, error) {
+	scratch, err := openPath(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +320,7 @@ func (b *builder) pack(ctx context.Context, dir string, p *step) (*layer, error)
 	if _, err := removeFunc.Do(ctx, b.cache.users, []string{"work", mergedDir, "stubs"}, gonso.Root(scratch)); err != nil {
 		return nil, err
 	}
-	upper, err := os.Open(path.Join(dir, upperDir))
+	upper, err := openPath(path.Join(dir, upperDir))
 	if err != nil {
 		return nil, err
 	}
@@ -334,7 +337,7 @@ func (b *builder) pack(ctx context.Context, dir string, p *step) (*layer, error)
 			p.say("packing: %d files, %d bytes", at.Files, at.Bytes)
 		}
 	}()
-	n, err := packFunc.Do(ctx, b.cache.users, packIn{Out: w, Progress: progress, Layer: true, Epoch: b.epoch}, gonso.Root(upper))
+	n, err := packFunc.Do(ctx, b.cache.users, packIn{Out: w, Progress: progress, Layer: true, Attrs: rootOf(below), Epoch: b.epoch}, gonso.Root(upper))
 	close(progress)
 	<-told
 	if err != nil {
@@ -342,7 +345,7 @@ func (b *builder) pack(ctx context.Context, dir string, p *step) (*layer, error)
 	}
 	l, err := w.layer()
 	if err == nil {
-		l.Empty = n.Files == 0
+		l.Empty, l.Root = n.Files == 0, n.Root
 		p.say("layer %s: %d files, %d bytes, %d compressed", short(l.Digest.Hex), n.Files, n.Bytes, l.Size)
 	}
 	return l, err
@@ -407,7 +410,7 @@ func (b *builder) copyFrom(ctx context.Context, st *state, states []*state, s *s
 		for i, l := range layers {
 			keys[i] = l.Key
 		}
-		return digestOf("layers", keys, in.Sources, isDir(in.Dest), in.Owner, c.Chmod, in.Epoch), time.Time{}, nil
+		return digestOf("layers", keys, in.Sources, isDir(in.Dest), in.Owner, c.Chmod, in.Epoch, in.Flat), time.Time{}, nil
 	}
 	return b.put(ctx, st, p, c.SourcesAndDest, in.Owner, at, func(ctx context.Context, w io.Writer) (n packed, err error) {
 		dir, err := b.cache.scratch()
@@ -426,7 +429,7 @@ func (b *builder) copyFrom(ctx context.Context, st *state, states []*state, s *s
 
 // copyOptions are --chown and --chmod.
 func (b *builder) copyOptions(ctx context.Context, st *state, chown, chmod string, context bool) (in packIn, err error) {
-	in.Epoch, in.Flat = b.epoch, true
+	in.Epoch, in.Flat = b.epoch, context // a checkout has the time at which it was made
 	if context {
 		in.Owner, in.Ignore = &owner{}, b.ignore
 	}

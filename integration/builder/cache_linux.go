@@ -50,7 +50,8 @@ type layer struct {
 	Digest    v1.Hash
 	Size      int64
 	MediaType types.MediaType
-	path      string
+	applied
+	path string
 }
 
 func (l *layer) blob() string { return filepath.Join(l.path, "blob") }
@@ -207,18 +208,24 @@ func (c *cache) remove(ctx context.Context, dir string) error {
 	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil // it was empty, and no worker is needed
 	}
-	f, err := os.Open(dir)
+	f, err := openPath(dir)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := os.Chown(dir, c.root.UID, c.root.GID); err != nil {
+	// What belongs to another id inside root may empty, too.
+	if err := os.Chown(dir, c.root.UID, c.root.GID); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	if _, err := removeFunc.Do(ctx, c.users, nil, gonso.Root(f)); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	return os.Remove(dir)
+}
+
+// openPath opens a directory whose mode may keep even its owner from reading it.
+func openPath(dir string) (*os.File, error) {
+	return os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
 // scratch makes a directory that root inside owns.
@@ -321,7 +328,7 @@ func (c *cache) usage() (all []usage, err error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			dir, err := os.Open(filepath.Join(c.dir, part, e.Name()))
+			dir, err := openPath(filepath.Join(c.dir, part, e.Name()))
 			if err != nil {
 				return nil, err
 			}

@@ -181,7 +181,7 @@ func archive(t testing.TB, headers ...tar.Header) []byte {
 			h.Size, h.Typeflag = int64(len(text)), tar.TypeReg
 		}
 		h.Uname = ""
-		if h.Mode == 0 {
+		if h.Mode == 0 && h.Typeflag != tar.TypeXGlobalHeader {
 			h.Mode = 0o755
 		}
 		if err := w.WriteHeader(&h); err != nil {

@@ -45,6 +45,31 @@ type packed struct {
 	File bool
 	// Changed is when one of the files was changed last, in ns.
 	Changed int64
+	// Root is what a layer makes of the root directory, if anything.
+	Root *attrs
+}
+
+// attrs are whose a directory is, and its mode.
+type attrs struct {
+	owner
+	Mode uint32
+}
+
+func (a attrs) give(name string) error {
+	if err := os.Chown(name, a.UID, a.GID); err != nil {
+		return err
+	}
+	return unix.Chmod(name, a.Mode)
+}
+
+// rootOf is what layers make of the root directory.
+func rootOf(layers []*layer) attrs {
+	for _, l := range slices.Backward(layers) {
+		if l.Root != nil {
+			return *l.Root
+		}
+	}
+	return attrs{Mode: 0o755}
 }
 
 type packIn struct {
@@ -54,6 +79,7 @@ type packIn struct {
 	// Layer: the root is what an overlay wrote; its whiteouts become those of the image specification. Without it
 	// Sources are packed, each a pattern: of a directory what is in it, and a file by its last name.
 	Layer   bool
+	Attrs   attrs // of the root before; if it has others they are in the layer
 	Sources []string
 	Ignore  []string // lines of a .dockerignore
 	Dest    string   // as it is written
@@ -85,11 +111,26 @@ func pack(ctx context.Context, in packIn) (packed, error) {
 		return p.packed, fmt.Errorf(".dockerignore: %w", err)
 	}
 	if in.Layer {
-		err = p.tree(ctx, "/", "")
+		err = p.layer(ctx)
 	} else {
 		err = p.sources(ctx)
 	}
-	return p.packed, errors.Join(err, p.tw.Close())
+	if err == nil {
+		err = p.tw.Close()
+	}
+	return p.packed, err
+}
+
+func (p *packer) layer(ctx context.Context) error {
+	var st unix.Stat_t
+	if err := unix.Stat("/", &st); err != nil {
+		return err
+	}
+	if is := (attrs{owner{int(st.Uid), int(st.Gid)}, st.Mode & 0o7777}); is != p.Attrs {
+		p.Root = &is
+		return p.tree(ctx, "/", ".")
+	}
+	return p.tree(ctx, "/", "")
 }
 
 func (p *packer) sources(ctx context.Context) error {
@@ -98,6 +139,7 @@ func (p *packer) sources(ctx context.Context) error {
 		return err
 	}
 	for _, name := range found {
+		clear(p.seen) // what another source writes may take the place of a file with links
 		st, err := os.Stat(name)
 		if err != nil {
 			return err
@@ -107,6 +149,9 @@ func (p *packer) sources(ctx context.Context) error {
 				return err
 			}
 			continue
+		}
+		if st.Mode()&fs.ModeSocket != 0 {
+			return fmt.Errorf("%s is a socket, which means nothing without its process", name[1:])
 		}
 		p.File = len(found) == 1
 		if err := p.entry(name, path.Base(name), st); err != nil {
@@ -182,7 +227,7 @@ func (p *packer) entry(name, as string, st fs.FileInfo) error {
 	case unix.S_IFIFO:
 		h.Typeflag = tar.TypeFifo
 	case unix.S_IFCHR:
-		if p.Layer && sys.Rdev == 0 {
+		if p.Layer && isWhiteout(sys) {
 			h.Typeflag, h.Name, h.Mode = tar.TypeReg, path.Join(path.Dir(as), whiteout+path.Base(as)), 0
 			h.Uid, h.Gid, h.ModTime = 0, 0, time.Unix(p.Epoch, 0)
 			p.Files++
@@ -191,7 +236,7 @@ func (p *packer) entry(name, as string, st fs.FileInfo) error {
 		return fmt.Errorf("%s is a device, and images that are built here hold none", as)
 	case unix.S_IFBLK:
 		return fmt.Errorf("%s is a device, and images that are built here hold none", as)
-	default: // a socket means nothing without its process
+	default: // a socket in a directory
 		return nil
 	}
 	if p.Mode != nil && h.Typeflag != tar.TypeSymlink {
@@ -292,7 +337,20 @@ type applyIn struct {
 	Epoch int64
 }
 
-func apply(ctx context.Context, in applyIn) (struct{}, error) {
+// applied is what a layer makes of the root directory, which an overlay takes from its upper directory alone.
+type applied struct {
+	Root   *attrs `json:",omitempty"` // nil is nothing
+	Opaque bool   `json:",omitempty"` // it hides all layers below
+}
+
+func apply(ctx context.Context, in applyIn) (applied, error) {
+	a := &applier{applyIn: in, dirs: make(map[string]time.Time)}
+	err := a.apply(ctx)
+	return a.applied, err
+}
+
+func (a *applier) apply(ctx context.Context) error {
+	in := a.applyIn
 	unix.Umask(0)
 	dir, as := path.Clean("/"+in.Dest), ""
 	if in.File && !strings.HasSuffix(in.Dest, "/") {
@@ -300,12 +358,11 @@ func apply(ctx context.Context, in applyIn) (struct{}, error) {
 			dir, as = path.Split(dir)
 		}
 	}
-	a := &applier{applyIn: in, dirs: make(map[string]time.Time)}
 	if err := a.mkdirs(dir); err != nil {
-		return struct{}{}, err
+		return err
 	}
 	if in.In == nil { // WORKDIR
-		return struct{}{}, nil
+		return nil
 	}
 	tr := tar.NewReader(in.In)
 	for {
@@ -317,29 +374,33 @@ func apply(ctx context.Context, in applyIn) (struct{}, error) {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return struct{}{}, fmt.Errorf("the archive: %w", err)
+			return fmt.Errorf("the archive: %w", err)
+		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue // of git archive: a comment
 		}
 		if as != "" {
 			h.Name = as
 		}
 		if err := a.entry(dir, h, tr); err != nil {
-			return struct{}{}, fmt.Errorf("%q: %w", h.Name, err)
+			return fmt.Errorf("%q: %w", h.Name, err)
 		}
 	}
 	// The end of the archive may come before the end of the stream.
 	if _, err := io.Copy(io.Discard, in.In); err != nil {
-		return struct{}{}, err
+		return err
 	}
 	for name, t := range a.dirs {
 		if err := setTime(name, t); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return struct{}{}, err
+			return err
 		}
 	}
-	return struct{}{}, nil
+	return nil
 }
 
 type applier struct {
 	applyIn
+	applied
 	dirs map[string]time.Time // their times change while they are filled
 }
 
@@ -348,10 +409,8 @@ func (a *applier) mkdirs(dir string) error { return a.mkdirsAt(dir, 40) }
 
 func (a *applier) mkdirsAt(dir string, links int) error {
 	dir = path.Clean(dir)
-	if st, err := os.Stat(dir); err == nil {
-		if !st.IsDir() {
-			return fmt.Errorf("%s is there and is not a directory", dir)
-		}
+	st, err := os.Stat(dir)
+	if err == nil && st.IsDir() {
 		return nil
 	}
 	if to, err := os.Readlink(dir); err == nil {
@@ -363,11 +422,24 @@ func (a *applier) mkdirsAt(dir string, links int) error {
 		}
 		return a.mkdirsAt(to, links-1)
 	}
-	if err := a.mkdirsAt(path.Dir(dir), links); err != nil {
+	hides := err == nil && a.Layer && isWhiteout(st.Sys().(*unixStat))
+	if hides {
+		err = os.Remove(dir)
+	} else if err == nil {
+		err = fmt.Errorf("%s is there and is not a directory", dir)
+	} else {
+		err = a.mkdirsAt(path.Dir(dir), links)
+	}
+	if err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
+	}
+	if hides {
+		if err := hide(dir); err != nil {
+			return err
+		}
 	}
 	a.dirs[dir] = time.Unix(a.Epoch, 0)
 	if a.Owner != nil {
@@ -406,7 +478,7 @@ func (a *applier) entry(dir string, h *tar.Header, r io.Reader) error {
 		look = os.Stat // what is copied goes through links of the image
 	}
 	there, err := look(name)
-	made := err != nil
+	made, hides := err != nil, false
 	switch {
 	case made:
 	case there.IsDir() != (h.Typeflag == tar.TypeDir):
@@ -421,10 +493,18 @@ func (a *applier) entry(dir string, h *tar.Header, r io.Reader) error {
 		if err := os.RemoveAll(name); err != nil {
 			return err
 		}
-		made = true
+		made, hides = true, h.Typeflag == tar.TypeDir // it takes the place of a whiteout, or of a file
 	}
 	if err := a.create(name, dir, h, r, made); err != nil {
 		return err
+	}
+	if hides {
+		if err := hide(name); err != nil {
+			return err
+		}
+	}
+	if name == "/" && a.Layer {
+		a.Root = &attrs{owner{h.Uid, h.Gid}, uint32(h.Mode & 0o7777)}
 	}
 	if _, own := a.dirs[name]; h.Typeflag == tar.TypeLink || name == dir && !own && !a.Layer {
 		return nil // the directory that is copied to was there before
@@ -441,17 +521,28 @@ func (a *applier) whiteout(name string) error {
 		return err
 	}
 	if base == opaque {
-		return unix.Lsetxattr(path.Clean(parent), ovl+"opaque", []byte("y"), 0)
+		a.Opaque = a.Opaque || parent == "/"
+		return hide(path.Clean(parent))
 	}
 	gone := path.Join(parent, strings.TrimPrefix(base, whiteout))
 	if gone == path.Clean(parent) || strings.HasPrefix(path.Base(gone), whiteout) {
 		return errors.New("a whiteout of nothing")
 	}
-	if _, err := os.Lstat(gone); err == nil {
-		return nil // made by this layer: the whiteout is for what is below
+	if st, err := os.Lstat(gone); err == nil { // made by this layer: the whiteout is for what is below
+		if st.IsDir() {
+			return hide(gone)
+		}
+		return nil
 	}
 	return unix.Mknod(gone, unix.S_IFCHR, 0)
 }
+
+// hide has a directory of a layer hide what the layers below have in it.
+func hide(dir string) error {
+	return unix.Lsetxattr(dir, ovl+"opaque", []byte("y"), 0)
+}
+
+func isWhiteout(st *unixStat) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
 
 func (a *applier) create(name, dir string, h *tar.Header, r io.Reader, made bool) error {
 	switch h.Typeflag {
@@ -460,7 +551,7 @@ func (a *applier) create(name, dir string, h *tar.Header, r io.Reader, made bool
 			return nil
 		}
 		return os.Mkdir(name, 0o700)
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return err

@@ -47,8 +47,12 @@ type enterIn struct {
 	HostNet  bool
 	Hostname string
 	User     string // as in USER
+	Dir      string // as in WORKDIR
 	Mounts   []mount
 	Files    map[string]string // for /dev/pipes
+	Streams  []*os.File        // pipes, of id 0 inside, that become the user's: programs open them again, as /dev/stdout
+
+	Attrs attrs // of the root directory, as the layers have it
 }
 
 type entered struct {
@@ -83,17 +87,25 @@ func enter(_ context.Context, in enterIn) (*entered, error) {
 	if out.UID, out.GID, out.Groups, out.Home, err = identity(merged, in.User); err != nil {
 		return nil, err
 	}
+	for _, f := range in.Streams {
+		if err := f.Chown(int(out.UID), int(out.GID)); err != nil && !errors.Is(err, fs.ErrPermission) { // somebody else's
+			return nil, err
+		}
+	}
 	if !in.Run {
 		return out, nil
 	}
 	if err := unix.Sethostname([]byte(in.Hostname)); err != nil {
 		return nil, os.NewSyscallError("sethostname", err)
 	}
-	if err := populate(merged, in); err != nil {
+	if err := populate(merged, in, fmt.Sprintf("/proc/self/fd/%d/stubs/", scratch)); err != nil {
 		return nil, err
 	}
 	if err := pivot(merged); err != nil {
 		return nil, err
+	}
+	if err := os.MkdirAll(path.Join("/", in.Dir), 0o755); err != nil {
+		return nil, fmt.Errorf("WORKDIR %s: %w", in.Dir, err)
 	}
 	out.Root = nil
 	return out, nil
@@ -108,7 +120,7 @@ func openDir(path string) (int, error) {
 }
 
 // stubs are what the /etc of an image may lack. They are in the lowest layer, as the places to mount on are, so that
-// nothing of them comes into another layer.
+// nothing of them comes into another layer. One with text is a mount, too: what is appended would bring its text along.
 var stubs = map[string]string{
 	"etc/hostname": "", "etc/resolv.conf": "",
 	"etc/hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
@@ -120,6 +132,9 @@ func overlay(in enterIn, scratch int) (merged int, err error) {
 		if err := os.Mkdir(at+dir, 0o755); err != nil {
 			return -1, err
 		}
+	}
+	if err := in.Attrs.give(at + upperDir); err != nil {
+		return -1, err
 	}
 	if in.Run {
 		dirs := []string{"proc", "sys", "dev"}
@@ -167,8 +182,17 @@ func overlay(in enterIn, scratch int) (merged int, err error) {
 	return merged, os.NewSyscallError("openat", err)
 }
 
+// lacks says that no layer has a file, or a link on the way to it.
+func lacks(layers []string, name string) bool {
+	return !slices.ContainsFunc(layers, func(layer string) bool {
+		_, err := os.Lstat(path.Join(layer, name))
+		dir, derr := os.Lstat(path.Join(layer, path.Dir(name)))
+		return err == nil || derr == nil && !dir.IsDir()
+	})
+}
+
 // populate gives the root what programs expect.
-func populate(root int, in enterIn) error {
+func populate(root int, in enterIn, stubsDir string) error {
 	const safe = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 	if err := freshAt(root, "proc", "proc", safe); err != nil {
 		return err
@@ -179,13 +203,22 @@ func populate(root int, in enterIn) error {
 	if err := devices(root, in.Files); err != nil {
 		return err
 	}
+	for name, text := range stubs {
+		if text == "" || !lacks(in.Layers, name) {
+			continue
+		}
+		err := bindAt(root, name, stubsDir+name, false)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // an image without /etc does without
+			return err
+		}
+	}
 	if in.HostNet { // whose sysfs only the host's root could mount anew
 		if err := bindAt(root, "sys", "/sys", true); err != nil {
 			return err
 		}
 		for _, name := range []string{"etc/resolv.conf", "etc/hosts"} {
 			err := bindAt(root, name, "/"+name, true)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) { // an image without /etc does without
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

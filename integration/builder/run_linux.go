@@ -76,7 +76,13 @@ func script(st *state, c *instructions.RunCommand) (args []string, files map[str
 func (b *builder) run(ctx context.Context, st *state, c *instructions.RunCommand, p *step) (*layer, error) {
 	cfg := &st.config.Config
 	args, files := script(st, c)
-	in := enterIn{Run: true, HostNet: b.hostNet, Hostname: "builder", User: cfg.User, Files: files}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, p.end(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	in := enterIn{Run: true, HostNet: b.hostNet, Hostname: "builder", User: cfg.User, Dir: cfg.WorkingDir, Files: files, Streams: []*os.File{w}}
 	var targets []string
 	for _, m := range instructions.GetMounts(c) {
 		target := m.Target
@@ -102,7 +108,7 @@ func (b *builder) run(ctx context.Context, st *state, c *instructions.RunCommand
 	key := digestOf("RUN", args, files, env, cfg.User, cfg.WorkingDir, targets, b.hostNet)
 	env = b.plan.withProxies(env)
 	return b.layer(ctx, st, p, key, in, func(s *gonso.Set, e *entered) error {
-		return b.command(ctx, s, e, cfg.WorkingDir, env, args, p)
+		return b.command(ctx, s, e, cfg.WorkingDir, env, args, p, r, w)
 	})
 }
 
@@ -144,17 +150,12 @@ func (b *builder) prepare(ctx context.Context, s *gonso.Set, e *entered, dir str
 }
 
 // command runs the command of a RUN, in a session of its own, and passes on what it prints.
-func (b *builder) command(ctx context.Context, s *gonso.Set, e *entered, dir string, env, args []string, p *step) error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
+func (b *builder) command(ctx context.Context, s *gonso.Set, e *entered, dir string, env, args []string, p *step, r, w *os.File) error {
 	c := b.prepare(ctx, s, e, dir, env, args)
 	c.Stdout, c.Stderr, c.Setsid = w, w, true
 	read := make(chan error, 1)
 	go func() { read <- p.lines(r) }()
-	err = c.Run()
+	err := c.Run()
 	w.Close()
 	// What it has left behind keeps the pipe open, until the Set ends everything.
 	s.Close()
@@ -179,6 +180,16 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
+// isPipe says that a file is a pipe without a name.
+func isPipe(f *os.File) bool {
+	var st unix.Statfs_t
+	conn, err := f.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { _ = unix.Fstatfs(int(fd), &st) })
+	}
+	return err == nil && st.Type == unix.PIPEFS_MAGIC
+}
+
 // runImage runs an image in the place of this program, and returns only if it cannot.
 func (b *builder) runImage(ctx context.Context, ref string, args []string) error {
 	img, err := b.image(ctx, ref)
@@ -192,12 +203,17 @@ func (b *builder) runImage(ctx context.Context, ref string, args []string) error
 	if args = append(slices.Clone(cfg.Entrypoint), args...); len(args) == 0 {
 		return fmt.Errorf("%s has neither ENTRYPOINT nor CMD: give a command", ref)
 	}
-	layers, err := uppers(img.layers)
-	if err != nil {
+	// What is written goes to a tmpfs in the Set, which ends with it: nothing has to be removed.
+	in := enterIn{Scratch: filepath.Join(b.cache.dir, "tmp"), Tmp: true, Run: true, HostNet: b.hostNet, Hostname: "container", User: cfg.User, Dir: cfg.WorkingDir}
+	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		if isPipe(f) { // files and terminals stay their owners'
+			in.Streams = append(in.Streams, f)
+		}
+	}
+	if err := in.on(img.layers); err != nil {
 		return err
 	}
-	// What is written goes to a tmpfs in the Set, which ends with it: nothing has to be removed.
-	s, e, err := b.root(ctx, enterIn{Layers: layers, Scratch: filepath.Join(b.cache.dir, "tmp"), Tmp: true, Run: true, HostNet: b.hostNet, Hostname: "container", User: cfg.User})
+	s, e, err := b.root(ctx, in)
 	if err != nil {
 		return err
 	}

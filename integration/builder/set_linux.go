@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -39,6 +40,11 @@ func (b *builder) root(ctx context.Context, in enterIn) (*gonso.Set, *entered, e
 			types, options = types|gonso.Net, append(options, gonso.LoopbackUp())
 		}
 	}
+	for _, f := range in.Streams { // inside they get no other owner unless theirs is an id there
+		if err := f.Chown(b.cache.root.UID, b.cache.root.GID); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return nil, nil, err
+		}
+	}
 	s, err := b.cache.users.Unshare(types, options...)
 	if err != nil {
 		return nil, nil, err
@@ -52,10 +58,16 @@ func (b *builder) root(ctx context.Context, in enterIn) (*gonso.Set, *entered, e
 	return s, e, nil
 }
 
+// on puts the root file system on layers.
+func (in *enterIn) on(layers []*layer) (err error) {
+	in.Layers, err = uppers(layers)
+	in.Attrs = rootOf(layers)
+	return err
+}
+
 // inside runs work in a Set whose root is an overlay of layers, and returns when nothing runs there any more.
 func (b *builder) inside(ctx context.Context, layers []*layer, dir string, p *step, in enterIn, work func(s *gonso.Set, e *entered) error) error {
-	var err error
-	if in.Layers, err = uppers(layers); err != nil {
+	if err := in.on(layers); err != nil {
 		return err
 	}
 	in.Scratch = dir

@@ -156,13 +156,19 @@ func (b *builder) load(ctx context.Context, from v1.Image) (*image, error) {
 		return nil, fmt.Errorf("the image is for %s/%s, and this machine is %s", cfg.OS, cfg.Architecture, platform())
 	}
 	img := &image{config: *cfg.DeepCopy()}
+	times := make(map[v1.Hash]int)
 	for i, from := range layers {
 		digest, err := from.Digest()
 		if err != nil {
 			return nil, err
 		}
 		want := cfg.RootFS.DiffIDs[i]
-		l, _, err := b.cache.get(ctx, digestOf("base", want.String(), digest.String()), func(dir string) (*layer, error) {
+		key := digestOf("base", want.String(), digest.String())
+		if n := times[want]; n > 0 { // an overlay takes a directory once
+			key = digestOf(key, n)
+		}
+		times[want]++
+		l, _, err := b.cache.get(ctx, key, func(dir string) (*layer, error) {
 			return b.unpack(ctx, dir, from, want)
 		})
 		if err != nil {
@@ -201,7 +207,7 @@ func (b *builder) unpack(ctx context.Context, dir string, from v1.Layer, want v1
 	defer blob.Close()
 	outer := sha256.New()
 	compressed := io.TeeReader(in, io.MultiWriter(blob, outer))
-	if err := b.apply(ctx, dir, compressed, &l.DiffID, applyIn{Layer: true}); err != nil {
+	if l.applied, err = b.apply(ctx, dir, compressed, &l.DiffID, applyIn{Layer: true}); err != nil {
 		return nil, err
 	}
 	if _, err := io.Copy(io.Discard, compressed); err != nil {
@@ -219,28 +225,28 @@ func (b *builder) unpack(ctx context.Context, dir string, from v1.Layer, want v1
 }
 
 // apply unpacks an archive into upper of dir.
-func (b *builder) apply(ctx context.Context, dir string, in io.Reader, diffID *v1.Hash, how applyIn) error {
+func (b *builder) apply(ctx context.Context, dir string, in io.Reader, diffID *v1.Hash, how applyIn) (out applied, err error) {
 	upper := filepath.Join(dir, upperDir)
 	if err := b.cache.mkdir(upper); err != nil {
-		return err
+		return out, err
 	}
-	root, err := os.Open(upper)
+	root, err := openPath(upper)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer root.Close()
 	plain, err := decompress(in)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer plain.Close()
 	inner := sha256.New()
 	how.In, how.Epoch = io.TeeReader(plain, inner), b.epoch
-	_, err = applyFunc.Do(ctx, b.cache.users, how, gonso.Root(root))
+	out, err = applyFunc.Do(ctx, b.cache.users, how, gonso.Root(root))
 	if diffID != nil {
 		*diffID = sum(inner)
 	}
-	return err
+	return out, err
 }
 
 // rootfs makes an image of an archive of a root file system.
@@ -258,10 +264,10 @@ func (b *builder) rootfs(ctx context.Context, file string) (*image, error) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return nil, err
 		}
-		if err := b.apply(ctx, dir, f, nil, applyIn{}); err != nil {
+		if _, err := b.apply(ctx, dir, f, nil, applyIn{}); err != nil {
 			return nil, err
 		}
-		return b.pack(ctx, dir, nil)
+		return b.pack(ctx, dir, nil, nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
