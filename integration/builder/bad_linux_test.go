@@ -52,7 +52,7 @@ func (s *site) layoutOf(name string, layers ...[]byte) string {
 	}
 	dir := filepath.Join(s.dir, name)
 	if err == nil {
-		err = writeLayout(img, dir, "latest")
+		err = writeLayout(s.Context(), img, dir, "latest")
 	}
 	if err != nil {
 		s.Fatal(err)

@@ -116,7 +116,7 @@ func openCache(ctx context.Context, dir string, alone bool) (c *cache, err error
 	if alone {
 		how = unix.LOCK_EX | unix.LOCK_NB
 	}
-	if err := c.lock("lock", how); err != nil {
+	if err := c.lock(ctx, "lock", how); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = fmt.Errorf("%s: %w", c.dir, errInUse)
 		}
@@ -125,8 +125,27 @@ func openCache(ctx context.Context, dir string, alone bool) (c *cache, err error
 	return c, c.ownTmp(ctx)
 }
 
+// flock locks an open file, and waits for others as long as the context lets it.
+func flock(ctx context.Context, f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if err == unix.EINTR || err == unix.EWOULDBLOCK && how&unix.LOCK_NB == 0 {
+			select {
+			case <-ctx.Done(): // flock(2) that waits hears of no context
+				err = context.Cause(ctx)
+			case <-time.After(10 * time.Millisecond):
+				continue
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("the lock of %s: %w", f.Name(), err)
+		}
+		return nil
+	}
+}
+
 // lock locks a file or directory of the cache until close.
-func (c *cache) lock(name string, how int) error {
+func (c *cache) lock(ctx context.Context, name string, how int) error {
 	path := filepath.Join(c.dir, name)
 	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
 	if errors.Is(err, unix.EISDIR) {
@@ -135,14 +154,9 @@ func (c *cache) lock(name string, how int) error {
 	if err != nil {
 		return err
 	}
-	for {
-		if err = unix.Flock(int(f.Fd()), how); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
+	if err := flock(ctx, f, how); err != nil {
 		f.Close()
-		return &fs.PathError{Op: "flock", Path: path, Err: err}
+		return err
 	}
 	c.locks = append(c.locks, f)
 	return nil
@@ -156,7 +170,7 @@ func (c *cache) unlock() {
 
 // ownTmp makes a locked directory below tmp, and removes those that nobody has locked.
 func (c *cache) ownTmp(ctx context.Context) error {
-	if err := c.lock("tmp.lock", unix.LOCK_EX); err != nil { // nobody else makes or looks meanwhile
+	if err := c.lock(ctx, "tmp.lock", unix.LOCK_EX); err != nil { // nobody else makes or looks meanwhile
 		return err
 	}
 	defer c.unlock()
@@ -166,7 +180,7 @@ func (c *cache) ownTmp(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		name := filepath.Join("tmp", e.Name())
-		if err := c.lock(name, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err := c.lock(ctx, name, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			continue // somebody's
 		}
 		// What cannot be removed now, as something of it is still on its way out, the next builder removes.
@@ -178,7 +192,7 @@ func (c *cache) ownTmp(ctx context.Context) error {
 		return err
 	}
 	c.tmp = filepath.Join(c.dir, tmp)
-	if err := c.lock(tmp, unix.LOCK_EX); err != nil {
+	if err := c.lock(ctx, tmp, unix.LOCK_EX); err != nil {
 		return err
 	}
 	n := len(c.locks)

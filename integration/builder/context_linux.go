@@ -21,12 +21,12 @@ import (
 // .dockerignore.
 
 // openContext opens the directory that is built from. What file.dockerignore says, or else .dockerignore, is not in it.
-func (b *builder) openContext(dir, file string) error {
+func (b *builder) openContext(ctx context.Context, dir, file string) error {
 	real, err := absolute(dir)
 	if err != nil {
 		return err
 	}
-	if b.ignore, err = readIgnore(file+".dockerignore", filepath.Join(dir, ".dockerignore")); err != nil {
+	if b.ignore, err = readIgnore(ctx, file+".dockerignore", filepath.Join(dir, ".dockerignore")); err != nil {
 		return err
 	}
 	b.context, err = os.Open(real)
@@ -34,9 +34,9 @@ func (b *builder) openContext(dir, file string) error {
 }
 
 // readIgnore reads the first of the files that is there.
-func readIgnore(files ...string) (patterns []string, err error) {
+func readIgnore(ctx context.Context, files ...string) (patterns []string, err error) {
 	for _, file := range files {
-		b, err := os.ReadFile(file)
+		b, err := readText(ctx, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -13,17 +13,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/match"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 )
 
 // An image is a configuration and layers of the cache.
@@ -87,26 +88,182 @@ func (r *raw) LayerByDigest(h v1.Hash) (partial.CompressedLayer, error) {
 	return &rawLayer{l}, nil
 }
 
-// writeLayout adds the image to a layout, which is made if it is not there; one of the same name is replaced.
-func writeLayout(img v1.Image, dir, tag string) error {
-	path, err := layout.FromPath(dir)
+// writeLayout adds the image to a layout, which is made if it is not there; one of the same name is replaced. Of an image
+// all comes or nothing, and builders that write to one layout do so one after the other.
+func writeLayout(ctx context.Context, img v1.Image, dir, tag string) error {
+	w := &layoutWriter{ctx: ctx, path: dir}
+	err := w.open()
+	if err == nil {
+		err = w.image(img, tag)
+	}
+	if err = w.end(err); err != nil {
+		err = fmt.Errorf("-o %s: %w", dir, err)
+	}
+	return err
+}
+
+// A layoutWriter has a layout for itself.
+type layoutWriter struct {
+	ctx  context.Context
+	path string
+	dir  *os.File // locked
+	made []string // what was not there before
+}
+
+// open makes the directory if it is not there, and locks it.
+func (w *layoutWriter) open() error {
+	for tries := 0; ; tries++ {
+		if err := w.mkdir(w.path); err != nil {
+			return err
+		}
+		f, err := os.OpenFile(w.path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err == nil {
+			w.dir = f
+			err = flock(w.ctx, f, unix.LOCK_EX)
+		}
+		if err != nil && (tries == 1000 || !errors.Is(err, fs.ErrNotExist)) { // a link may lead nowhere
+			return err
+		}
+		locked, lerr := f.Stat()
+		if now, err := os.Stat(w.path); err == nil && lerr == nil && os.SameFile(now, locked) {
+			return w.mkdir(filepath.Join(w.path, "blobs", "sha256"))
+		}
+		f.Close() // a builder that failed has removed what it had made
+	}
+}
+
+func (w *layoutWriter) mkdir(dir string) error {
+	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, fs.ErrNotExist) {
-		path, err = layout.Write(dir, empty.Index)
+		if err = w.mkdir(filepath.Dir(dir)); err == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+	}
+	if err == nil {
+		w.made = append(w.made, dir)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return err
+}
+
+func (w *layoutWriter) image(img v1.Image, tag string) error {
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		digest, err := l.Digest()
+		if err != nil {
+			return err
+		}
+		size, err := l.Size()
+		if err != nil {
+			return err
+		}
+		in, err := l.Compressed()
+		if err != nil {
+			return err
+		}
+		err = w.file("blobs/sha256/"+digest.Hex, size, in)
+		in.Close()
+		if err != nil {
+			return err
+		}
+	}
+	for _, get := range []func() ([]byte, error){img.RawConfigFile, img.RawManifest} {
+		b, err := get()
+		if err == nil {
+			err = w.file(fmt.Sprintf("blobs/sha256/%x", sha256.Sum256(b)), int64(len(b)), bytes.NewReader(b))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	const version = `{"imageLayoutVersion":"1.0.0"}`
+	if err := w.file("oci-layout", int64(len(version)), strings.NewReader(version)); err != nil {
+		return err
+	}
+	index := &v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+	b, err := os.ReadFile(filepath.Join(w.path, "index.json"))
+	if err == nil {
+		index, err = v1.ParseIndexManifest(bytes.NewReader(b))
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("-o %s: %w", dir, err)
+		return fmt.Errorf("index.json: %w", err)
 	}
-	return path.ReplaceImage(img, match.Name(tag), layout.WithAnnotations(map[string]string{refName: tag}))
+	desc, err := partial.Descriptor(img)
+	if err != nil {
+		return err
+	}
+	desc.Annotations = map[string]string{refName: tag}
+	index.Manifests = append(slices.DeleteFunc(index.Manifests, match.Name(tag)), *desc)
+	if b, err = json.MarshalIndent(index, "", "   "); err != nil {
+		return err
+	}
+	return w.file("index.json", -1, bytes.NewReader(b)) // last: with it the image is there
+}
+
+// file writes a file, which appears when all of it is there. One that has the size is there already.
+func (w *layoutWriter) file(name string, size int64, in io.Reader) error {
+	to, tmp := filepath.Join(w.path, name), filepath.Join(w.path, ".builder")
+	st, err := os.Lstat(to)
+	if err == nil && st.Size() == size {
+		return nil
+	}
+	if err != nil {
+		w.made = append(w.made, to)
+	}
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a builder that was killed
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp)
+	_, err = io.Copy(f, contextReader{w.ctx, in})
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, to)
+}
+
+// end unlocks the layout, after it has removed what was made for an image that did not come.
+func (w *layoutWriter) end(err error) error {
+	if err != nil {
+		for _, name := range slices.Backward(w.made) {
+			os.Remove(name) // a directory stays if others have put something there
+		}
+	}
+	w.dir.Close()
+	return err
+}
+
+// A contextReader reads until the context ends.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.Reader.Read(p)
 }
 
 // writeArchive writes a tar of a layout, which others call oci-archive. It appears when all of it is there.
-func (c *cache) writeArchive(img v1.Image, file, tag string) (err error) {
+func (c *cache) writeArchive(ctx context.Context, img v1.Image, file, tag string) (err error) {
 	dir, err := os.MkdirTemp(c.tmp, "layout-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := writeLayout(img, dir, tag); err != nil {
+	if err := writeLayout(ctx, img, dir, tag); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".builder-")
@@ -137,7 +294,7 @@ func (c *cache) writeArchive(img v1.Image, file, tag string) (err error) {
 			return err
 		}
 		defer in.Close()
-		_, err = io.Copy(tw, in)
+		_, err = io.Copy(tw, contextReader{ctx, in})
 		return err
 	})
 	if err := errors.Join(err, tw.Close(), f.Chmod(0o644), f.Close()); err != nil {

@@ -251,7 +251,7 @@ func (b *builder) apply(ctx context.Context, dir string, in io.Reader, diffID *v
 
 // rootfs makes an image of an archive of a root file system.
 func (b *builder) rootfs(ctx context.Context, file string) (*image, error) {
-	f, err := os.Open(file)
+	f, err := openText(ctx, file)
 	if err != nil {
 		return nil, err
 	}

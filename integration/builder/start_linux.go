@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"golang.org/x/sys/unix"
@@ -47,7 +49,7 @@ func do(ctx context.Context, name string, o *options, own func()) (err error) {
 	b := &builder{progress: &progress{out: os.Stderr}, contexts: o.contexts, compression: o.compression, epoch: o.epoch, hostNet: o.network == "host", processes: o.processes, verbose: o.verbose}
 	var last *stage
 	if name == "build" { // what is wrong with the Dockerfile is said before anything is made
-		if last, err = b.read(o); err != nil {
+		if last, err = b.read(ctx, o); err != nil {
 			return err
 		}
 		defer b.context.Close()
@@ -95,22 +97,48 @@ func (o *options) onTerminal() (bool, error) {
 	return is, nil
 }
 
-func (b *builder) read(o *options) (*stage, error) {
+func (b *builder) read(ctx context.Context, o *options) (*stage, error) {
 	file := o.file
 	if file == "" {
 		file = filepath.Join(o.rest[0], "Dockerfile")
 	}
-	if err := b.openContext(o.rest[0], file); err != nil {
+	if err := b.openContext(ctx, o.rest[0], file); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(file)
+	f, err := openText(ctx, file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var last *stage
 	b.plan, last, err = readPlan(file, f, o.target, o.args)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	return last, err
+}
+
+// openText opens a regular file, or a pipe without a name, as of a shell's <(...). One with a name would be opened when
+// somebody writes to it, and not before. Reading ends with the context.
+func openText(ctx context.Context, name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() && !isPipe(f) {
+		return nil, errors.Join(err, f.Close(), fmt.Errorf("%s is no regular file", name))
+	}
+	context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now()) }) // regular files have none
+	return f, nil
+}
+
+func readText(ctx context.Context, name string) ([]byte, error) {
+	f, err := openText(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 // finish builds, writes the image to where it is to go, and prints its digest.
@@ -130,9 +158,9 @@ func (b *builder) finish(ctx context.Context, o *options, last *stage) error {
 	for _, to := range o.outputs {
 		step := b.progress.step("exporting to " + to)
 		if strings.HasSuffix(to, ".tar") {
-			err = b.cache.writeArchive(out, to, tag)
+			err = b.cache.writeArchive(ctx, out, to, tag)
 		} else {
-			err = writeLayout(out, to, tag)
+			err = writeLayout(ctx, out, to, tag)
 		}
 		if step.end(err) != nil {
 			return err
