@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/handshake"
 	"github.com/gonso/gonso/internal/sys"
 	"github.com/gonso/gonso/reexec"
 )
@@ -124,7 +125,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 		if g.Exe, done, err = reexec.OpenSelf(protect, core.foreign&User != 0); err != nil {
 			return prepared{}, newError("start", 0, "", err)
 		}
-		env = append(env, selfEnv+"=1")
+		env = append(env, selfEnv+"="+handshake.Module)
 	case c.Exe != nil && protect:
 		if g.Exe, done, err = reexec.CopyExe(c.ctx, c.Exe, protect); err != nil {
 			return prepared{}, newError("start", 0, "", fmt.Errorf("%s: %w", "Exe", err))

@@ -25,9 +25,14 @@ func Init() {
 	if handshake.IsWorker() {
 		serve()
 	}
-	if len(os.Args) > 0 && mobyreexec.Init() {
+	if len(os.Args) == 0 {
+		return
+	}
+	inInitializer.Store(true)
+	if mobyreexec.Init() {
 		os.Exit(0)
 	}
+	inInitializer.Store(false)
 }
 
 // InitElsewhere says that main calls the Init of another package in place of [Init]. register is

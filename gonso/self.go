@@ -7,14 +7,18 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync/atomic"
+
+	"github.com/gonso/gonso/internal/handshake"
 )
 
-// selfEnv marks this program as started by a Cmd of Self. It is removed from the environment at
-// once: programs that this one starts must not have it.
+// selfEnv marks this program as started by a Cmd of Self, of the copy of gonso with that
+// [handshake.Module]. The copy removes it from the environment at once: programs that this one
+// starts must not have it.
 const selfEnv = "GONSO_SELF"
 
 var isSelf = func() bool {
-	_, marked := os.LookupEnv(selfEnv)
+	marked := os.Getenv(selfEnv) == handshake.Module
 	if marked {
 		os.Unsetenv(selfEnv)
 	}
@@ -52,13 +56,17 @@ func (s *Set) Self(ctx context.Context, args ...string) *Cmd {
 }
 
 // ownName is the name that this program was started by. Its parent may have given it no name, or a
-// useless one, and an init function may have changed os.Args.
+// useless one, and an init function may have changed os.Args. A worker, and a process in which Init
+// runs an initializer, has the name of that: a program of this name would be the same, and no main.
 func ownName() string {
-	if len(os.Args) == 0 || os.Args[0] == "" {
+	if len(os.Args) == 0 || os.Args[0] == "" || os.Args[0] == handshake.Name || inInitializer.Load() {
 		return "/proc/self/exe" // path: a name, which nobody opens
 	}
 	return os.Args[0]
 }
+
+// inInitializer is true while Init runs an initializer of moby/sys/reexec.
+var inInitializer atomic.Bool
 
 var errLoop = errors.New("this program was itself started by Self, and would start itself again and again: what decides to call RunAndExit does not change inside")
 

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	mobyreexec "github.com/moby/sys/reexec"
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
@@ -345,5 +346,49 @@ func TestSelfCannotLoop(t *testing.T) {
 	var ee *exec.ExitError
 	if !errors.As(err, &ee) || ee.ExitCode() != 125 || strings.Count(string(out), "itself started by Self") != 1 {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+const fromInitializer = "gonso-test-self-from-an-initializer"
+
+var selfFromFunction = gonso.Register("test.self", func(ctx context.Context, _ struct{}) (string, error) { return itsMain(ctx) })
+
+func init() {
+	testenv.Program("says main", func() {
+		gonso.Init()
+		fmt.Print("main")
+	})
+	mobyreexec.Register(fromInitializer, func() {
+		if os.Getenv(testenv.ProgramEnv) != "" {
+			fmt.Print("the initializer again")
+			return
+		}
+		fmt.Print(itsMain(context.Background()))
+	})
+}
+
+// itsMain is what main of this program prints if Self runs it.
+func itsMain(ctx context.Context) (string, error) {
+	c := new(gonso.Set).Self(ctx)
+	c.Env = append(os.Environ(), testenv.ProgramEnv+"=says main")
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+// A worker, and a process that is an initializer, runs the program's main by Self, and not another worker.
+func TestSelfCannotBeWhatItsCallerIs(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	testenv.Leaks(t)
+	s := new(gonso.Set)
+	defer s.Close()
+	for name, opt := range map[string]gonso.DoOption{"thread": gonso.InThread(), "worker": gonso.InProcess(), "isolated": gonso.Isolated()} {
+		if out, err := selfFromFunction.Do(t.Context(), s, struct{}{}, opt); err != nil || out != "main" {
+			t.Errorf("%s: %q, %v", name, out, err)
+		}
+	}
+	c := exec.Command("/proc/self/exe")
+	c.Args[0] = fromInitializer
+	if out, err := c.CombinedOutput(); err != nil || string(out) != "main<nil>" {
+		t.Errorf("initializer: %q, %v", out, err)
 	}
 }

@@ -5,14 +5,35 @@
 package handshake
 
 import (
+	"hash/fnv"
 	"os"
+	"path"
+	"reflect"
+	"strings"
 	"sync/atomic"
 )
 
+// Module is the import path of the module that this copy of gonso belongs to. A program may have
+// two copies: a fork with another path, or two major versions. Each must know its own workers, and
+// leave the workers of the other one alone.
+var Module = strings.TrimSuffix(reflect.TypeFor[module]().PkgPath(), "/internal/handshake")
+
+type module struct{}
+
+// Name is the argv[0] of a worker, by which moby/sys/reexec dispatches it.
+var Name = nameOf(Module)
+
+func nameOf(module string) string {
+	const name = "gonso-worker"
+	// In parts, so that a fork that replaces the path in all files has a name of its own.
+	if module == path.Join("github.com", "gonso", "gonso") {
+		return name
+	}
+	return name + ":" + module
+}
+
 // How a worker is started.
 const (
-	// Name is the argv[0] of a worker, by which moby/sys/reexec dispatches it.
-	Name = "gonso-worker"
 	// SocketFD is the worker's end of its socket. It is the only descriptor that the worker is
 	// started with, besides the standard streams. Package wire receives the worker's ends of two
 	// pipes from it.
@@ -29,9 +50,20 @@ const (
 	SpinArg = "spin="
 )
 
-// mark is the mark that the parent has put on the worker's socket, or 0. An init function of the
-// program may change os.Args before this package's init runs: packages are initialized in the order
-// of their paths. It cannot change the socket without knowing of it.
+// A mark is what the parent puts on the worker's socket. It is made of Module. markMount says that
+// the worker has a MountArg.
+var markWorker, markMount = marksOf(Module)
+
+func marksOf(module string) (worker, mount int) {
+	h := fnv.New32a()
+	h.Write([]byte(module))
+	worker = int(h.Sum32()>>1) | 2 // no mark is 0 or negative
+	return worker, worker ^ 1
+}
+
+// mark is the mark on the worker's socket, or 0. An init function of the program may change os.Args
+// before this package's init runs: packages are initialized in the order of their paths. It cannot
+// change the socket without knowing of it.
 var mark = readMark()
 
 var isWorker = mark != 0 || len(os.Args) > 0 && os.Args[0] == Name

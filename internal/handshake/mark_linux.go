@@ -8,16 +8,10 @@ import (
 	"github.com/gonso/gonso/internal/sys"
 )
 
-// The marks are values of SO_PEEK_OFF (socket(7)): an option of the socket that nobody else sets.
-// Both ends of this conversation have no use for it. A process that has the socket can read the
-// option without taking anything from the socket.
-const (
-	markWorker = 0x676e736f
-	markMount  = markWorker + 1
-)
-
-// Mark marks the socket of a worker that is to be started. If the kernel does not have this option,
-// the worker looks at os.Args only.
+// Mark marks the socket of a worker that is to be started. The mark is the value of SO_PEEK_OFF
+// (socket(7)), an option of the socket that nobody else sets. Both ends of this conversation have
+// no use for it. A process that has the socket can read the option without taking anything from the
+// socket. If the kernel does not have this option, the worker looks at os.Args only.
 func Mark(socket *os.File, entersMount bool) {
 	m := markWorker
 	if entersMount {

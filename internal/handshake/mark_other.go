@@ -2,6 +2,4 @@
 
 package handshake
 
-const markMount = 1
-
 func readMark() int { return 0 }
