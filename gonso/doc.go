@@ -205,6 +205,12 @@
 // os/exec does, so that the caller can use them again. [WaitDelay] bounds the wait: for example for
 // a connection that may be idle.
 //
+// When ctx ends while the function runs, the pipes go on for half of the grace period. After that
+// they are closed: what the function reads ends, and what it writes fails with EPIPE. So a function
+// that does not look at its context returns, too. The error of Do then matches the error of ctx,
+// even if the function returned no error. A reader or writer that is an *os.File has no pipe, and
+// goes on.
+//
 // A channel carries values one by one: the function sends on a chan<- T, and receives from a <-chan
 // T. T is any type that crosses and has no files, readers, writers or channels. A value has up to 4
 // MiB encoded. A channel counts as two of the 250 files. The function gets a channel of its own,

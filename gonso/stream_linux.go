@@ -24,6 +24,10 @@ type streams struct {
 	over  atomic.Pointer[time.Time] // when ctx was done, or nil
 	stop  func() bool
 	chans callerChannels
+
+	mu       sync.Mutex
+	timer    *time.Timer // of cutOff, once ctx is done
+	returned bool        // the function has returned: it is too late for cutOff
 }
 
 // stream is one reader or writer, with a goroutine that copies.
@@ -40,6 +44,7 @@ type stream struct {
 	grace    time.Duration
 	returned bool // the function has returned
 	last     bool // no read may begin after the deadline that is set
+	cut      bool // see streams.cutOff
 }
 
 const (
@@ -110,6 +115,11 @@ func (st *streams) start(ctx context.Context) {
 	st.stop = context.AfterFunc(ctx, func() {
 		now := time.Now() // has a monotonic reading, because the system's clock may be set
 		st.over.Store(&now)
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if !st.returned {
+			st.timer = time.AfterFunc(st.grace/2, st.cutOff)
+		}
 	})
 	st.chans.start(ctx)
 	for _, s := range st.list {
@@ -120,6 +130,38 @@ func (st *streams) start(ctx context.Context) {
 			go s.drain()
 		}
 	}
+}
+
+// cutOff closes the pipes, half of the grace period after ctx is done. A function that waits for a
+// reader or writer, and not for its context, has the other half to return, as with channels.
+// Closing our end reaches everybody who has a copy of the other one.
+func (st *streams) cutOff() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.returned {
+		return
+	}
+	for _, s := range st.list {
+		s.cutOff()
+	}
+}
+
+func (s *stream) cutOff() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.done:
+	default:
+		s.cut = true
+		s.ours.Close()
+	}
+}
+
+// wasCut reports whether cutOff was in time.
+func (s *stream) wasCut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut
 }
 
 // finish is called when the call is over and its ends are closed. It waits until the data in the
@@ -139,6 +181,12 @@ func (st *streams) finish(ctx context.Context, called error, delay time.Duration
 		defer cancel()
 	}
 	st.stop()
+	st.mu.Lock()
+	st.returned = true
+	if st.timer != nil {
+		st.timer.Stop()
+	}
+	st.mu.Unlock()
 	if over := st.over.Load(); over != nil { // the grace period began then, and goes on for the rest
 		st.grace = max(st.grace-time.Since(*over), min(st.grace, lateDrain))
 	}
@@ -150,10 +198,16 @@ func (st *streams) finish(ctx context.Context, called error, delay time.Duration
 	}
 	errs := []error{st.chans.finish(ctx, called)}
 	for _, s := range st.list {
-		switch {
-		case !s.await(ctx, limit):
+		ended, cut := s.await(ctx, limit), s.wasCut()
+		if !ended {
 			errs = append(errs, s.failed(exec.ErrWaitDelay))
-		case s.err != nil:
+		}
+		switch {
+		case cut:
+			if !errors.Is(called, ctx.Err()) {
+				errs = append(errs, s.failed(ctxError(ctx)))
+			}
+		case ended && s.err != nil:
 			errs = append(errs, s.failed(s.err))
 		}
 	}
@@ -255,7 +309,7 @@ func (s *stream) feed() {
 func (s *stream) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.returned
+	return !s.returned && !s.cut
 }
 
 // drain copies to dst until the last holder of the other end has closed it.

@@ -203,6 +203,40 @@ func TestStreamsDoNotKeepDo(t *testing.T) {
 	})
 }
 
+// A function that waits for a reader or writer, and does not look at its context, returns when that has ended, as one
+// that waits for a channel does. Its worker is not killed.
+func TestIdleStreamCannotKeepAFunctionAfterItsContext(t *testing.T) {
+	onBothBackends(t, func(t *testing.T, s *Set, o DoOption) {
+		if err := s.SetWorker(Worker{Grace: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		idle, end := io.Pipe()
+		defer end.Close() // ends the goroutine that is left
+		for name, r := range map[string]io.Reader{"reader": io.MultiReader(strings.NewReader("x"), idle), "writer": &zeros{}} {
+			out, w := io.Pipe()
+			defer out.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			returned := make(chan error, 1)
+			go func() {
+				_, err := streamCopy.Do(ctx, s, streamArgs{R: r, W: w}, o, WaitDelay(50*time.Millisecond))
+				returned <- err
+			}()
+			if _, err := out.Read(make([]byte, 1)); err != nil { // the function copies
+				t.Fatal(err)
+			}
+			cancel()
+			select {
+			case err := <-returned:
+				if !errors.Is(err, context.Canceled) || !errors.Is(err, exec.ErrWaitDelay) || errors.Is(err, ErrWorkerDied) {
+					t.Errorf("%s: %v", name, err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%s: Do does not return", name)
+			}
+		}
+	})
+}
+
 // Found in code with a sync.Pool of bufio.Readers: a Read that goes on after the call takes what the next user of the
 // reader is to read.
 func TestReadersAndWritersAreTheCallersAgainAfterDo(t *testing.T) {
