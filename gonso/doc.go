@@ -245,9 +245,12 @@
 //
 //   - errno,
 //   - fs.PathError, os.LinkError, os.SyscallError, net.OpError, net.DNSError,
-//   - the sentinels of io, io/fs, os, net and context,
+//   - the sentinels of io, io/fs, os, net, context and errors,
 //   - gonso's own errors,
 //   - errors that the program registers with [RegisterError] and [RegisterErrorType].
+//
+// What the methods Timeout and Temporary of an error say crosses, too. So net.Error and
+// os.IsTimeout mean the same on both sides.
 //
 // A refusal by the kernel is an [*Error]. It has a Hint if gonso found the cause: a sysctl, a
 // seccomp filter, a missing capability.

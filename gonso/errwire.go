@@ -115,6 +115,7 @@ func decodePanic(f panicFields, wrapped []error) (*PanicError, error) {
 // resolves names.
 func registerNetErrors() {
 	errtree.RegisterSentinel("net.ErrClosed", net.ErrClosed)
+	errtree.RegisterSentinel("net.ErrWriteToConnected", net.ErrWriteToConnected)
 	errtree.RegisterType("net.DNSError", encodeDNSError, decodeDNSError)
 	errtree.RegisterType("net.OpError", encodeOpError, decodeOpError)
 }

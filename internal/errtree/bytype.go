@@ -281,6 +281,12 @@ func tryOut(err error) (bad error) {
 	if e, ok := err.(interface{ As(any) bool }); ok {
 		_ = e.As(new(*opaque))
 	}
+	if e, ok := err.(timeouter); ok {
+		_ = e.Timeout()
+	}
+	if e, ok := err.(temporarier); ok {
+		_ = e.Temporary()
+	}
 	_ = err.Error()
 	return nil
 }
@@ -317,16 +323,11 @@ func (d *errorFiller) one(v reflect.Value) {
 	if d.wrapped = d.wrapped[1:]; err == nil {
 		return
 	}
-	for e := err; e != nil; {
+	for e := err; e != nil; e = originalOf(e) { // the same error, with another text
 		if reflect.TypeOf(e).AssignableTo(v.Type()) {
 			v.Set(reflect.ValueOf(e))
 			return
 		}
-		w, ok := e.(interface{ original() error }) // the same error, with another text
-		if !ok {
-			break
-		}
-		e = w.original()
 	}
 	d.beside = append(d.beside, err)
 }

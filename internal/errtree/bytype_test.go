@@ -171,7 +171,7 @@ func TestHostileErrorOfAGoType(t *testing.T) {
 	typed := func(typ reflect.Type, fields []byte, text string, children ...byte) []byte {
 		b := codec.AppendString([]byte{nodeTyped}, nameOf(typ))
 		b = codec.AppendString(b, fields)
-		b = codec.AppendString(b, text)
+		b = append(codec.AppendString(b, text), 0)
 		b = binary.AppendUvarint(b, uint64(len(children)))
 		return append(b, children...)
 	}
@@ -201,7 +201,7 @@ func TestHostileErrorOfAGoType(t *testing.T) {
 	args = append([]byte{1}, []byte(strings.Replace(string(args), "\x61V", "\x62V3", 1))...) // of Args
 	one := typed(full, args, "text", nodeNil, nodeNil, nodeNil, nodeNil)
 	many := codec.AppendString([]byte{nodeMany}, "type")
-	many = append(codec.AppendString(many, "text"), 0)
+	many = append(codec.AppendString(many, "text"), 0, 0)
 	const n = 15
 	many = append(binary.AppendUvarint(many, n), []byte(strings.Repeat(string(one), n))...)
 	got, malformed := Unmarshal(many)

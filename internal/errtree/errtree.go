@@ -34,8 +34,8 @@ const (
 	nodeNil      = iota // no error: a wrapped error that is nil
 	nodeErrno           // uvarint number
 	nodeSentinel        // string name
-	nodeTyped           // string name, string fields, string text, children
-	nodeOpaque          // string type, string text, sentinels matched, no children
+	nodeTyped           // string name, string fields, string text, answers, children
+	nodeOpaque          // string type, string text, answers, sentinels matched, no children
 	nodeOne             // as nodeOpaque, and one child: Unwrap() error
 	nodeMany            // as nodeOpaque, and children: Unwrap() []error
 )
@@ -47,8 +47,8 @@ const (
 //   - registered types (fs.PathError, os.LinkError, os.SyscallError and what [RegisterType] was
 //     told) as values of their type,
 //   - all others as errors of a type of this package, with their text, the name of their type
-//     ([TypeName]), what they wrap, and what registered sentinel an Is method of theirs matches.
-//     Other methods of theirs are gone.
+//     ([TypeName]), what they wrap, what registered sentinel an Is method of theirs matches, and
+//     what their Timeout and Temporary methods say. Other methods of theirs are gone.
 //
 // The text of every error in the tree stays the same. Marshal accepts every error, also an error
 // that has a cycle, is too large, or has methods that panic.
@@ -108,6 +108,7 @@ func (e *errorEncoder) appendTyped(b []byte, err error, text string, depth int) 
 	b = codec.AppendString(append(b, nodeTyped), et.name)
 	b = codec.AppendString(b, fields)
 	b = codec.AppendString(b, text)
+	b = append(b, byte(answersOf(err)))
 	return e.appendAll(b, wrapped, depth), true
 }
 
@@ -125,6 +126,7 @@ func (e *errorEncoder) appendOpaque(b []byte, err error, text string, opens bool
 	}
 	b = codec.AppendString(append(b, kind), codec.Shorten(TypeName(err), shortText))
 	b = codec.AppendString(b, text)
+	b = append(b, byte(answersOf(err)))
 	b = appendMatches(b, err)
 	switch kind {
 	case nodeOne:
@@ -277,7 +279,7 @@ func (d *errorDecoder) node(depth int) error {
 		return d.sentinel()
 	case nodeTyped:
 		name, fields, text := d.string(maxErrorName), d.bytes(maxFields), d.string(MaxText)
-		return d.typed(name, fields, text, d.children(depth))
+		return d.typed(name, fields, text, d.answers(), d.children(depth))
 	case nodeOpaque, nodeOne, nodeMany:
 		return d.opaque(kind, depth)
 	}
@@ -303,22 +305,33 @@ func (d *errorDecoder) sentinel() error {
 }
 
 func (d *errorDecoder) opaque(kind byte, depth int) error {
-	o := opaque{typ: d.string(shortText), text: d.string(MaxText), matches: d.matches()}
+	o := opaque{typ: d.string(shortText), text: d.string(MaxText)}
+	a := d.answers()
+	o.matches = d.matches()
 	switch kind {
 	case nodeOne:
 		w := d.node(depth + 1)
 		if w == nil {
 			d.fail("an error wraps nothing")
 		}
-		return &opaqueOne{o, w}
+		return a.give(&opaqueOne{o, w})
 	case nodeMany:
 		w := d.children(depth)
 		if slices.Contains(w, nil) {
 			d.fail("an error wraps nothing")
 		}
-		return &opaqueMany{o, w}
+		return a.give(&opaqueMany{o, w})
 	}
-	return &o
+	return a.give(&o)
+}
+
+func (d *errorDecoder) answers() answers {
+	a := answers(d.byte())
+	if !a.valid() {
+		d.fail("answers %#x, which no error gives", byte(a))
+		return 0
+	}
+	return a
 }
 
 func (d *errorDecoder) children(depth int) []error {
@@ -353,7 +366,8 @@ func (d *errorDecoder) matches() (errs []error) {
 }
 
 // typed rebuilds an error of a registered type, and tries it out: our callers will print it.
-func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []error) (err error) {
+// a counts if the error comes to be of no known type.
+func (d *errorDecoder) typed(name string, fields []byte, text string, a answers, wrapped []error) (err error) {
 	if d.bad != nil {
 		return nil
 	}
@@ -364,7 +378,7 @@ func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []
 	}
 	unknown := func() error { // its text and the errors that it wraps remain
 		wrapped = slices.DeleteFunc(wrapped, func(err error) bool { return err == nil })
-		return &opaqueMany{opaque{text: text, typ: cmp.Or(et.goType, et.name)}, wrapped}
+		return a.give(&opaqueMany{opaque{text: text, typ: cmp.Or(et.goType, et.name)}, wrapped})
 	}
 	refuse := func(why string) error {
 		if et.goType != "" {
@@ -393,7 +407,7 @@ func (d *errorDecoder) typed(name string, fields []byte, text string, wrapped []
 		return refuse(got)
 	}
 	if got != text {
-		return withText(err, text)
+		err = withText(err, text)
 	}
-	return err
+	return answersOf(originalOf(err)).give(err)
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -264,24 +265,26 @@ func TestUnmarshalRefuses(t *testing.T) {
 	eof := node(nodeSentinel, "io.EOF")
 	deep := []byte{nodeSentinel}
 	for range MaxDepth + 2 {
-		deep = node(nodeOne, "T", "text", 0, deep)
+		deep = node(nodeOne, "T", "text", 0, 0, deep)
 	}
 	for name, b := range map[string][]byte{
 		"nothing":            {},
 		"trailing":           append(slices.Clone(eof), 0),
 		"unknown kind":       {99},
 		"unknown sentinel":   node(nodeSentinel, "nobody.ErrNothing"),
-		"unknown type":       node(nodeTyped, "nobody.Error", "", "text", 0),
+		"unknown type":       node(nodeTyped, "nobody.Error", "", "text", 0, 0),
 		"cut":                eof[:4],
-		"PathError of nil":   node(nodeTyped, "io/fs.PathError", string(fields), "text", 1, nodeNil),
-		"PathError of none":  node(nodeTyped, "io/fs.PathError", string(fields), "text", 0),
-		"PathError of two":   node(nodeTyped, "io/fs.PathError", string(fields), "text", 2, eof, eof),
-		"PathError's fields": node(nodeTyped, "io/fs.PathError", "\x01", "text", 1, eof),
-		"wraps nil":          node(nodeOne, "T", "text", 0, nodeNil),
-		"wraps nil too":      node(nodeMany, "T", "text", 0, 2, eof, nodeNil),
-		"children":           node(nodeMany, "T", "text", 0, []byte{0xff, 0xff, 0xff, 0xff, 0x0f}, eof),
-		"matches":            node(nodeOpaque, "T", "text", 200),
-		"unknown match":      node(nodeOpaque, "T", "text", 1, "nobody.ErrNothing"),
+		"PathError of nil":   node(nodeTyped, "io/fs.PathError", string(fields), "text", 0, 1, nodeNil),
+		"PathError of none":  node(nodeTyped, "io/fs.PathError", string(fields), "text", 0, 0),
+		"PathError of two":   node(nodeTyped, "io/fs.PathError", string(fields), "text", 0, 2, eof, eof),
+		"PathError's fields": node(nodeTyped, "io/fs.PathError", "\x01", "text", 0, 1, eof),
+		"wraps nil":          node(nodeOne, "T", "text", 0, 0, nodeNil),
+		"wraps nil too":      node(nodeMany, "T", "text", 0, 0, 2, eof, nodeNil),
+		"children":           node(nodeMany, "T", "text", 0, 0, []byte{0xff, 0xff, 0xff, 0xff, 0x0f}, eof),
+		"matches":            node(nodeOpaque, "T", "text", 0, 200),
+		"unknown match":      node(nodeOpaque, "T", "text", 0, 1, "nobody.ErrNothing"),
+		"answers of nobody":  node(nodeOpaque, "T", "text", byte(isTimeout), 0),
+		"other answers":      node(nodeOpaque, "T", "text", 16, 0),
 		"deep":               deep,
 		"too large":          make([]byte, MaxSize+1),
 	} {
@@ -292,7 +295,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 		})
 	}
 	// A text that is not what the rebuilt error says wins, and hides nothing.
-	err, malformed := Unmarshal(node(nodeTyped, "io/fs.PathError", string(fields), "other text", 1, eof))
+	err, malformed := Unmarshal(node(nodeTyped, "io/fs.PathError", string(fields), "other text", 0, 1, eof))
 	if e, ok := errors.AsType[*fs.PathError](err); malformed != nil || err.Error() != "other text" || !ok || e.Path != "/p" || !errors.Is(err, io.EOF) {
 		t.Errorf("%v, %v", err, malformed)
 	}
@@ -326,6 +329,56 @@ func TestRegisterPanics(t *testing.T) {
 	}
 }
 
+// These have some of the methods of net.Error.
+type (
+	saysTimeout struct {
+		error
+		timeout
+	}
+	saysTemporary struct {
+		error
+		temporary
+	}
+	saysBoth struct {
+		error
+		timeout
+		temporary
+	}
+	saysAndWraps struct {
+		saysBoth
+		wrapped []error
+	}
+)
+
+func (e saysAndWraps) Unwrap() []error { return e.wrapped }
+
+// An error without a known type answers as before, and also one whose text was cut.
+func TestTimeoutCannotGetLost(t *testing.T) {
+	plain := errors.New("plain")
+	long := errors.New(strings.Repeat("long ", MaxText/4))
+	for _, err := range []error{
+		plain, saysTimeout{plain, true}, saysTimeout{plain, false}, saysTemporary{plain, true}, saysTemporary{plain, false},
+		saysBoth{plain, true, false}, saysBoth{plain, false, true},
+		saysAndWraps{saysBoth{plain, true, true}, nil}, saysAndWraps{saysBoth{plain, true, false}, []error{io.EOF, fs.ErrExist}},
+		&url.Error{Op: "Get", URL: "http://host", Err: context.DeadlineExceeded},
+		&url.Error{Op: "Get", URL: "http://host", Err: saysTimeout{long, true}},
+		&fs.PathError{Op: "read", Path: "/f", Err: saysTimeout{plain, true}},
+		&fs.PathError{Op: "read", Path: strings.Repeat("long", MaxText), Err: saysTimeout{long, true}},
+		os.NewSyscallError("read", os.ErrDeadlineExceeded),
+	} {
+		got := err
+		for range 2 {
+			got = cross(t, got)
+			if answersOf(got) != answersOf(err) || os.IsTimeout(got) != os.IsTimeout(err) {
+				t.Errorf("%T %.40v: answers %b became %b", err, err, answersOf(err), answersOf(got))
+			}
+			if TypeName(got) != TypeName(err) || errors.Is(got, io.EOF) != errors.Is(err, io.EOF) || errors.Is(got, fs.ErrExist) != errors.Is(err, fs.ErrExist) {
+				t.Errorf("%T %.40v became %T, a %s", err, err, got, TypeName(got))
+			}
+		}
+	}
+}
+
 func BenchmarkError(b *testing.B) {
 	in := fmt.Errorf("x: %w", &fs.PathError{Op: "open", Path: "/p", Err: syscall.EACCES})
 	b.ReportAllocs()
@@ -352,12 +405,12 @@ func init() {
 func TestFieldsOfATreeShareTheirRoom(t *testing.T) {
 	fields := append([]byte{0xa1, 0x61, 'A', 0x99, 0x01, 0x00}, bytes.Repeat([]byte{0x80}, 256)...) // 2 MB
 	tree := codec.AppendString(codec.AppendString([]byte{nodeMany}, "*x.All"), "all")
-	tree = append(tree, 0)
+	tree = append(tree, 0, 0)
 	const n = 100
 	tree = binary.AppendUvarint(tree, n)
 	for range n {
 		tree = codec.AppendString(codec.AppendString(append(tree, nodeTyped), "errtree_test.roomy"), fields)
-		tree = append(codec.AppendString(tree, "roomy"), 0)
+		tree = append(codec.AppendString(tree, "roomy"), 0, 0)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

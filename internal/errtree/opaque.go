@@ -33,7 +33,7 @@ func (e *opaque) Is(target error) bool {
 	return target != nil && reflect.TypeOf(target).Comparable() && slices.Contains(e.matches, target)
 }
 
-func (e *opaque) self() *opaque { return e }
+func (e *opaque) original() (string, error) { return e.typ, nil }
 
 func (e *opaqueOne) Unwrap() error { return e.wrapped }
 
@@ -42,13 +42,31 @@ func (e *opaqueMany) Unwrap() []error { return e.wrapped }
 // TypeName returns the name of err's Go type, such as "*net.OpError". It does so, too, for an error
 // that has crossed and now has a type of this package.
 func TypeName(err error) string {
-	switch e := err.(type) {
-	case interface{ self() *opaque }:
-		return e.self().typ
-	case interface{ original() error }:
-		return TypeName(e.original())
+	r, ok := err.(rebuilt)
+	if !ok {
+		return fmt.Sprintf("%T", err)
 	}
-	return fmt.Sprintf("%T", err)
+	name, original := r.original()
+	if original == nil {
+		return name
+	}
+	return TypeName(original)
+}
+
+// rebuilt is an error of a type of this package. It stands for another one: original is its type's
+// name, or the error itself if there is one of its type.
+type rebuilt interface {
+	error
+	Is(error) bool
+	original() (typ string, err error)
+}
+
+// originalOf returns the error that err stands for, or nil.
+func originalOf(err error) (original error) {
+	if r, ok := err.(rebuilt); ok {
+		_, original = r.original()
+	}
+	return original
 }
 
 // texted is a rebuilt error whose own text would differ from the original's, for example because a
@@ -58,9 +76,10 @@ type texted struct {
 	err  error
 }
 
-func (e *texted) Error() string   { return e.text }
-func (e *texted) Unwrap() error   { return e.err }
-func (e *texted) original() error { return e.err }
+func (e *texted) Error() string             { return e.text }
+func (e *texted) Unwrap() error             { return e.err }
+func (e *texted) Is(error) bool             { return false } // what it wraps is asked next
+func (e *texted) original() (string, error) { return "", e.err }
 
 // withText gives err a text that it does not have itself.
 func withText(err error, text string) error {

@@ -202,6 +202,7 @@ func registerStandard() {
 		{"io/fs.SkipDir", fs.SkipDir},
 		{"os.ErrDeadlineExceeded", os.ErrDeadlineExceeded},
 		{"os.ErrNoDeadline", os.ErrNoDeadline},
+		{"os.ErrNoHandle", os.ErrNoHandle},
 		{"os.ErrProcessDone", os.ErrProcessDone},
 		{"context.Canceled", context.Canceled},
 		{"context.DeadlineExceeded", context.DeadlineExceeded},

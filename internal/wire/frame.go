@@ -19,7 +19,7 @@ const MaxSpin = time.Millisecond
 
 // Version of the protocol. Parent and worker are the same binary: if the versions differ, the peer
 // is another program.
-const Version = 5
+const Version = 6
 
 // Caps. Both sides check them, when writing and when reading.
 const (

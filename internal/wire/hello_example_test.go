@@ -10,5 +10,5 @@ import (
 func ExampleHello() {
 	_, err := wire.ParseHello(wire.Hello{Protocol: wire.Version + 1}.Frame(wire.Alive).Payload)
 	fmt.Println(err)
-	// Output: wire: protocol violated: the peer speaks version 6, this program 5
+	// Output: wire: protocol violated: the peer speaks version 7, this program 6
 }
