@@ -16,6 +16,9 @@ import (
 )
 
 func init() {
+	testenv.Program("runs a script in place", func() {
+		new(gonso.Set).Command(context.Background(), "sh", "-c", os.Args[1]).RunAndExit()
+	})
 	testenv.Program("runs in place", func() {
 		args := append(os.Args[2:], "sh", "-c", `kill -$0 $$; exec sleep 600`, os.Args[1])
 		new(gonso.Set).Command(context.Background(), "env", args...).RunAndExit()
@@ -47,6 +50,29 @@ func TestEndOfTheCommandCannotBeLostAsInit(t *testing.T) {
 			wantStatus(t, c, "exit status "+strconv.Itoa(128+int(sig)))
 		})
 	}
+}
+
+// In a container, the command's orphans are children of the program that runs it. The command's own
+// status is not taken with theirs.
+func TestOrphanCannotStayAZombieOfInit(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Tool("sh"), testenv.Tool("grep"), testenv.UtilLinux("unshare"))
+	args := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	if !testenv.Has(testenv.Root) {
+		testenv.Need(t, testenv.UserNS)
+		args = append(args, "--user", "--map-root-user")
+	}
+	const script = `for i in 1 2 3 4 5 6; do (sleep 0.$i &); done
+		n=0; while [ $n -lt 200 ]; do
+			n=$((n+1)); sleep 0.05
+			[ $n -gt 20 ] && ! grep -q '^State:.Z' /proc/[0-9]*/status && exit 7
+		done; exit 8`
+	c := testenv.Command(t, "runs a script in place", script)
+	c.Args = append(args, thisFile(t), script)
+	var err error
+	if c.Path, err = testenv.LookPath("unshare"); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, c, "exit status 7")
 }
 
 // Who ignores the signal lives on after it, too. Of the Go runtime's signals these stay ignored.

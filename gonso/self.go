@@ -89,13 +89,17 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // ignores, and every signal if it is pid 1 of its pid namespace, as in a container. Deferred
 // functions do not run.
 //
+// Orphans: if this process is pid 1 of its pid namespace, as in a container, it reaps the processes
+// that the command leaves behind. A child that the program has started itself is reaped, too, if
+// nobody waits for it when it ends.
+//
 // The functions in started are called when the command has started, one after another, with the id
 // of its process, which is also in [Cmd].Process. Signals are passed on while they run.
 //
-// If the command cannot be started, RunAndExit prints the error on standard error. It exits with
-// status 127 if the program does not exist, with 126 if it may not be executed, and with 125
-// otherwise. It does the same in a program that was itself started by RunAndExit of Self, and calls
-// that again.
+// If the command cannot be started, RunAndExit prints the error on standard error. Its status is 127
+// if the program, its interpreter or its loader does not exist, 126 if the program exists and cannot
+// be executed, and 125 otherwise, for example for Dir. It is 125, too, in a program that was itself
+// started by RunAndExit of Self, and calls that again.
 func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	if c.self && isSelf {
 		exitWith(125, errLoop)
@@ -119,13 +123,7 @@ func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	}
 	if err := c.Start(); err != nil {
 		passing.stop()
-		switch {
-		case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
-			exitWith(127, err)
-		case errors.Is(err, fs.ErrPermission):
-			exitWith(126, err)
-		}
-		exitWith(125, err)
+		exitWith(startStatus(err), err)
 	}
 	passing.to(c.Process)
 	for _, f := range started {
@@ -143,6 +141,19 @@ func (c *Cmd) RunAndExit(started ...func(pid int)) {
 		}
 	}
 	endAs(c.ProcessState)
+}
+
+// startStatus is the status after an error of Start, as env(1) has it. Dir, Chroot, a cgroup and the
+// namespaces may be missing or forbidden, too, and the caller must not take them for the program.
+func startStatus(err error) int {
+	file, isFile := errors.AsType[*fs.PathError](err)
+	switch isFile = isFile && file.Op == "exec"; {
+	case errors.Is(err, exec.ErrNotFound), isFile && errors.Is(file.Err, fs.ErrNotExist):
+		return 127
+	case isFile:
+		return 126
+	}
+	return 125
 }
 
 func exitWith(code int, err error) {

@@ -392,3 +392,67 @@ func TestSelfCannotBeWhatItsCallerIs(t *testing.T) {
 		t.Errorf("initializer: %q, %v", out, err)
 	}
 }
+
+func init() {
+	testenv.Program("cannot start", func() {
+		s, what := new(gonso.Set), os.Args[1]
+		c := s.Command(context.Background(), "true")
+		switch what {
+		case "Dir":
+			c.Dir = os.Args[2]
+		case "Chroot":
+			c.Chroot = os.Args[2]
+		case "Credential":
+			c.Credential = &gonso.Credential{UID: 0}
+		case "Path":
+			c.Path = os.Args[2]
+		case "Exe":
+			f, err := os.Open(os.Args[2])
+			if err != nil {
+				print(nil, err)
+			}
+			c.Exe = f
+		case "closed":
+			s.Close()
+		}
+		c.RunAndExit()
+	})
+}
+
+// Only the program's own file gives 126 and 127, so that the caller can tell them from other mistakes.
+func TestStatusOfRunAndExitCannotBlameTheProgramForItsPlace(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	dir := t.TempDir()
+	for name, content := range map[string]string{"text": "text", "format": "\x7fELF", "lacks": "#!/no/such\n"} {
+		mode := os.FileMode(0o755)
+		if name == "text" {
+			mode = 0o644
+		}
+		if err := os.WriteFile(dir+"/"+name, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type start struct {
+		what, with string
+		status     int
+	}
+	starts := []start{
+		{"Dir", dir + "/no", 125}, {"Dir", dir + "/text", 125}, {"Chroot", dir + "/no", 125}, {"closed", "", 125},
+		{"Path", dir + "/no", 127}, {"Path", "gonso-no-such-program", 127}, {"Path", dir + "/lacks", 127},
+		{"Path", dir + "/text", 126}, {"Path", dir + "/format", 126}, {"Path", dir, 126}, {"Path", dir + "/text/below", 126},
+		{"Exe", dir + "/text", 126},
+	}
+	if os.Getuid() != 0 {
+		if err := os.Mkdir(dir+"/locked", 0); err != nil {
+			t.Fatal(err)
+		}
+		starts = append(starts, start{"Dir", dir + "/locked", 125}, start{"Credential", "", 125}, start{"Path", dir + "/locked/x", 126})
+	}
+	for _, tt := range starts {
+		out, err := testenv.Command(t, "cannot start", tt.what, tt.with).CombinedOutput()
+		var ee *exec.ExitError
+		if !errors.As(err, &ee) || ee.ExitCode() != tt.status {
+			t.Errorf("%s %q: %v, and not %d: %s", tt.what, tt.with, err, tt.status, out)
+		}
+	}
+}

@@ -5,9 +5,11 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gonso/gonso/internal/launcher"
 	"github.com/gonso/gonso/reexec"
 )
 
@@ -77,14 +79,19 @@ func (p *passing) to(process *os.Process) {
 	p.begun.Wait()
 	p.forget()
 	p.done.Go(func() {
+		r := reaper{command: process.Pid}
+		r.reap() // those that came before
 		for {
 			select {
 			case <-p.stopped:
 				return
+			case <-r.again:
+				r.reap()
 			case s := <-p.signals:
 				sig := s.(syscall.Signal)
 				switch {
 				case sig == unix.SIGCHLD:
+					r.reap()
 					if hasStopped(process.Pid) {
 						p.keepStop()
 						_ = unix.Kill(unix.Getpid(), unix.SIGSTOP) // so that the shell sees it; SIGCONT wakes both, or is passed on
@@ -96,6 +103,41 @@ func (p *passing) to(process *os.Process) {
 			}
 		}
 	})
+}
+
+// reaper reaps the processes that the command has left behind. The kernel gives them to this process
+// if it is pid 1, as in a container, and nobody else waits for them.
+type reaper struct {
+	command int
+	found   int // the one that had ended at the last look, or 0
+	since   time.Time
+	again   <-chan time.Time // when to look again, or nil
+}
+
+// ownerPatience is how long a child of this process that has ended may stay unreaped before it
+// counts as an orphan. The kernel does not tell which children this process has started.
+const ownerPatience = 10 * time.Millisecond
+
+// reap never reaps the command: RunAndExit waits for that.
+func (r *reaper) reap() {
+	r.again = nil
+	if unix.Getpid() != 1 {
+		return
+	}
+	for {
+		switch pid := launcher.Ended(); {
+		case pid == 0 || pid == r.command:
+			return
+		case pid != r.found:
+			r.found, r.since = pid, time.Now()
+		case time.Since(r.since) >= ownerPatience:
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // its owner may have been faster
+			r.found = 0
+			continue
+		}
+		r.again = time.After(ownerPatience)
+		return
+	}
 }
 
 // forget starts another witness if this one has seen signals that came before the process was

@@ -457,6 +457,15 @@ func TakesOrphans() bool {
 		unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&subreaper)), 0, 0, 0) == nil && subreaper != 0
 }
 
+// Ended returns the id of a child of this process that has ended and was not reaped, or 0.
+func Ended() int {
+	var info unix.Siginfo
+	if unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) != nil || info.Signo == 0 {
+		return 0
+	}
+	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), siUnion)))
+}
+
 // KilledBy returns the signal that has killed a process that is about to end. It returns 0 if no
 // signal has, or if this is not known. The process must still be reaped.
 func (p *Process) KilledBy(limit time.Duration) (sig syscall.Signal) {
@@ -501,7 +510,7 @@ func (e *KilledError) Error() string { return "the launcher was killed" + e.by }
 // Unwrap returns the error by which this was seen, or nil.
 func (e *KilledError) Unwrap() error { return e.seen }
 
-// Fields of the answer of waitid(2) for a process that a signal has ended (asm-generic/siginfo.h).
+// Fields of the answer of waitid(2) for a process that has ended (asm-generic/siginfo.h).
 const (
 	cldKilled = 2
 	cldDumped = 3
