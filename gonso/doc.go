@@ -167,7 +167,8 @@
 //
 // Files in the argument stay the caller's. The function gets duplicates, which are closed when it
 // returns. A function that keeps a file has to duplicate it. Files in the result are given away:
-// the function's own are closed, and the files that Do returns belong to its caller.
+// the function's own are closed, and the files that Do returns belong to its caller. The standard
+// streams of the function's process stay open.
 //
 // The descriptors are close-on-exec. They share offset and flags with the files that they were made
 // of (dup(2)). If a file of the result is in non-blocking mode (O_NONBLOCK), it has deadlines if it

@@ -297,3 +297,30 @@ var readFrom = Register("test.files.read", func(ctx context.Context, address str
 	b, err := io.ReadAll(c)
 	return string(b), err
 }, StartsGoroutines())
+
+var standardStreams = Register("test.files.standard", func(context.Context, struct{}) ([]*os.File, error) {
+	return []*os.File{os.Stdin, os.Stdout, os.Stderr}, nil
+})
+
+// They are those of the whole process: of the program itself on a thread.
+func TestStandardStreamsCannotBeClosedByAResult(t *testing.T) {
+	bothBackends(t, func(t *testing.T, opt DoOption) {
+		s := owned(t)(new(Set), nil)
+		for range 2 {
+			files, err := standardStreams.Do(t.Context(), s, struct{}{}, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, f := range files {
+				if f == nil || int(f.Fd()) <= 2 || f.Close() != nil {
+					t.Errorf("stream %d is %v", i, f)
+				}
+			}
+			for i, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+				if _, err := f.Stat(); err != nil {
+					t.Fatalf("stream %d of this program: %v", i, err)
+				}
+			}
+		}
+	})
+}

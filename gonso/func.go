@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -142,7 +143,7 @@ func (f *Func[In, Out]) outcome(out Out, ferr error) *wire.Outcome {
 	}
 	result, err := codec.Encode(value)
 	if f.types().give {
-		sys.CloseFiles(codec.FilesIn(out))
+		sys.CloseFiles(slices.DeleteFunc(codec.FilesIn(out), sys.IsStandard))
 	}
 	if err != nil {
 		return &wire.Outcome{Kind: wire.Unserved, Err: errors.Join(ferr, err)}

@@ -1,9 +1,11 @@
 package gonso
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -75,4 +77,35 @@ func TestSignalsOfTheGroupAreKnownOnce(t *testing.T) {
 	p.apart = true
 	send(unix.SIGUSR1)
 	want("to a command in a group of its own", unix.SIGUSR1, false)
+}
+
+func init() {
+	testenv.Program("catches", func() {
+		p := &passing{signals: make(chan os.Signal, 64)}
+		p.notify(passable())
+		for n := syscall.Signal(1); n <= 64; n++ {
+			if passable()&(1<<(n-1)) == 0 {
+				continue
+			}
+			if err := unix.Kill(os.Getpid(), n); err != nil {
+				fmt.Println(n, err)
+			}
+			for got := os.Signal(nil); got != n; {
+				select {
+				case got = <-p.signals: // or one of the runtime's own
+				case <-time.After(5 * time.Second):
+					fmt.Println(int(n), "did not come")
+					got = n
+				}
+			}
+		}
+		fmt.Print("end")
+	})
+}
+
+// The Go runtime takes some signals for itself, and says nothing where a program asks for them.
+func TestSignalThatIsPassedOnCannotBeOneThatNeverComes(t *testing.T) {
+	if out, err := testenv.Command(t, "catches").CombinedOutput(); err != nil || string(out) != "end" {
+		t.Errorf("%s, %v", out, err)
+	}
 }

@@ -74,11 +74,15 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 //
 // Streams that are not set are the streams of this process.
 //
-// Signals: this process passes signals on to the command, except SIGCHLD, SIGURG and SIGPIPE. The
-// command stays in the process group, and so at the terminal. A signal from the keyboard, or to the
-// group, reaches the command directly, and only once. A tiny process in the same group tells such
-// signals from the others. In namespaces that somebody else made, the command has a session of its
-// own, unless KeepSession is set. There all signals are passed on, and ^Z has no effect.
+// Signals: this process passes on to the command all signals that it can catch, except those about
+// its own work: SIGCHLD, SIGURG, SIGPIPE, SIGTTIN and SIGTTOU. It also does not pass on signals
+// that it was started to ignore. No process can catch SIGKILL and SIGSTOP. No Go program can catch
+// SIGPROF, the signals 32, 33 and 34 (34 is SIGRTMIN of glibc), and the signals of its own errors:
+// SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV and SIGSYS. These six end it, and the command with it.
+// The command stays in the process group, and so at the terminal. A signal from the keyboard, or to
+// the group, reaches the command directly, and only once. A tiny process in the same group tells
+// such signals from the others. In namespaces that somebody else made, the command has a session of
+// its own, unless KeepSession is set. There all signals are passed on, and ^Z has no effect.
 //
 // Stopping and killing: while the command is stopped, this process is stopped, too. If SIGKILL
 // kills this process, the command is killed, too, unless Pdeathsig says otherwise.
@@ -96,10 +100,10 @@ var errLoop = errors.New("this program was itself started by Self, and would sta
 // The functions in started are called when the command has started, one after another, with the id
 // of its process, which is also in [Cmd].Process. Signals are passed on while they run.
 //
-// If the command cannot be started, RunAndExit prints the error on standard error. Its status is 127
-// if the program, its interpreter or its loader does not exist, 126 if the program exists and cannot
-// be executed, and 125 otherwise, for example for Dir. It is 125, too, in a program that was itself
-// started by RunAndExit of Self, and calls that again.
+// If the command cannot be started, RunAndExit prints the error on standard error. The status is
+// 127 if the program, its interpreter or its loader does not exist, 126 if the program exists and
+// cannot be executed, and 125 otherwise, for example for Dir. It is 125, too, in a program that was
+// itself started by RunAndExit of Self, and calls that again.
 func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	if c.self && isSelf {
 		exitWith(125, errLoop)
@@ -143,8 +147,9 @@ func (c *Cmd) RunAndExit(started ...func(pid int)) {
 	endAs(c.ProcessState)
 }
 
-// startStatus is the status after an error of Start, as env(1) has it. Dir, Chroot, a cgroup and the
-// namespaces may be missing or forbidden, too, and the caller must not take them for the program.
+// startStatus is the status after an error of Start, as env(1) has it. Dir, Chroot, a cgroup and
+// the namespaces may be missing or forbidden, too, and the caller must not take them for the
+// program.
 func startStatus(err error) int {
 	file, isFile := errors.AsType[*fs.PathError](err)
 	switch isFile = isFile && file.Op == "exec"; {

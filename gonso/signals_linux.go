@@ -41,7 +41,7 @@ func passable() (set uint64) {
 			unix.SIGKILL, unix.SIGSTOP,
 			unix.SIGILL, unix.SIGTRAP, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, // this program's own errors
 			unix.SIGTTIN, unix.SIGTTOU, // about this program's own use of the terminal
-			32, 33, 34: // used by libc
+			unix.SIGPROF, 32, 33, 34: // the runtime lets nobody catch these: its profiler's, and libc's
 			continue
 		}
 		if !signal.Ignored(n) {
@@ -105,8 +105,8 @@ func (p *passing) to(process *os.Process) {
 	})
 }
 
-// reaper reaps the processes that the command has left behind. The kernel gives them to this process
-// if it is pid 1, as in a container, and nobody else waits for them.
+// reaper reaps the processes that the command has left behind. The kernel gives them to this
+// process if it is pid 1, as in a container, and nobody else waits for them.
 type reaper struct {
 	command int
 	found   int // the one that had ended at the last look, or 0

@@ -21,3 +21,13 @@ func OnFD(f *os.File, do func(fd int) error) error {
 	}
 	return err
 }
+
+// IsStandard reports whether f is a standard stream of this process, which the whole process uses.
+func IsStandard(f *os.File) bool {
+	low := false
+	_ = OnFD(f, func(fd int) error { // a closed file is none
+		low = fd <= 2
+		return nil
+	})
+	return low || f == os.Stdin || f == os.Stdout || f == os.Stderr
+}
