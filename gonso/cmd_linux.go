@@ -224,6 +224,10 @@ func (c *Cmd) checkFields() error {
 	if c.OOMScoreAdj != nil && (*c.OOMScoreAdj < -1000 || *c.OOMScoreAdj > 1000) {
 		return invalid("start", fmt.Sprintf("OOMScoreAdj is %d, and not from -1000 to 1000", *c.OOMScoreAdj))
 	}
+	if interpreter := scriptOf(c.Exe); interpreter != "" {
+		return newError("start", 0, "", fmt.Errorf("%s: %s is a script, and its interpreter %q could not open it: %w", "Exe", c.Exe.Name(), interpreter, os.ErrInvalid)).
+			withHint("run the interpreter, with the script in ExtraFiles and a path such as /dev/fd/3 as its argument")
+	}
 	if c.Capabilities != nil {
 		if what := c.Capabilities.bad(lastCap()); what != "" {
 			return invalid("start", what)

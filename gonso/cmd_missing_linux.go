@@ -270,6 +270,24 @@ func (l *insideView) lacks(f *os.File) string {
 	return ""
 }
 
+// scriptOf returns the interpreter of a script, or "" for another file. The kernel gives the
+// interpreter a path of the descriptor that was executed, and the program does not have that.
+func scriptOf(exe *os.File) string {
+	if exe == nil {
+		return ""
+	}
+	f, err := sys.DupFile(exe)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	path, script := new(insideView).interpreter(f)
+	if !script {
+		return ""
+	}
+	return path
+}
+
 // whyExe is why for a program that was opened outside.
 func (m *missing) whyExe(exe *os.File) string {
 	look := m.open()

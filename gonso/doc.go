@@ -152,7 +152,7 @@
 // These values cross, as CBOR: exported fields, maps, slices, and strings of any bytes. A value has
 // up to 64 MiB encoded, and is nested up to 256 deep. [Worker].MaxResult bounds the memory of this
 // program that a result from a worker may take. An any comes back as nil, bool, int64, float64,
-// string, []byte, []any, map[string]any or time.Time.
+// string, []byte, []any, map[string]any or time.Time, and an integer beyond int64 as *big.Int.
 //
 // Functions do not cross, nor do interfaces with methods, except the readers, writers and channels
 // below. If a type has them, every Do returns an error that says so.

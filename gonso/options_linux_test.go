@@ -53,6 +53,7 @@ func TestOptionsThatContradictAreRefusedByName(t *testing.T) {
 		"thread, isolated":  {[]DoOption{InThread(), Isolated()}, []string{"InThread", "Isolated"}},
 		"isolated, thread":  {[]DoOption{Isolated(), EndThread(), InThread()}, []string{"InThread", "Isolated"}},
 		"closure, process":  {[]DoOption{InProcess()}, []string{"InProcess", "closure"}},
+		"closure, delay":    {[]DoOption{WaitDelay(1)}, []string{"WaitDelay", "closure"}},
 		"closure, isolated": {[]DoOption{Isolated()}, []string{"Isolated", "closure"}},
 	} {
 		err := s.Run(func() error { t.Errorf("%s: the closure ran", what); return nil }, c.opts...)

@@ -130,6 +130,8 @@ func closureOptions(op string, opts []DoOption) (doConfig, error) {
 		return o, newError(op, 0, "", noProcessForClosure("Isolated"))
 	case o.inProcess:
 		return o, newError(op, 0, "", noProcessForClosure("InProcess"))
+	case o.waitDelay != 0:
+		return o, newError(op, 0, "", fmt.Errorf("WaitDelay: a closure has no readers and writers that it could wait for: %w", os.ErrInvalid))
 	}
 	return o, nil
 }

@@ -63,6 +63,10 @@ func TestErrorAboutAnOptionCannotHideItsName(t *testing.T) {
 		_, err := NewPool(func(context.Context) (*Set, error) { return nil, nil }, o)
 		return err
 	}
+	script := openedWith(t, "#!/bin/sh\n")
+	if err := script.Chmod(0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -79,6 +83,7 @@ func TestErrorAboutAnOptionCannotHideItsName(t *testing.T) {
 		{"Dir", call(Dir("/gonso/none")), fs.ErrNotExist},
 		{"Umask", do(Umask(0o1000)), os.ErrInvalid},
 		{"Isolated", do(Isolated()), os.ErrInvalid},
+		{"WaitDelay", do(WaitDelay(1)), os.ErrInvalid},
 		{"InThread and InProcess", do(InThread(), InProcess()), os.ErrInvalid},
 		{"InThread and Isolated", call(InThread(), Isolated()), os.ErrInvalid},
 
@@ -106,6 +111,7 @@ func TestErrorAboutAnOptionCannotHideItsName(t *testing.T) {
 		{"Pdeathsig", command(func(c *Cmd) { c.Pdeathsig = noSignal{} }), os.ErrInvalid},
 		{"Cgroup", command(func(c *Cmd) { c.Cgroup = plain }), unix.EBADF},
 		{"Exe", command(func(c *Cmd) { c.Exe = plain }), fs.ErrPermission},
+		{"Exe", command(func(c *Cmd) { c.Exe = script }), os.ErrInvalid},
 		{"ExtraFiles[1]", command(func(c *Cmd) { c.ExtraFiles = []*os.File{nil, closedFile(t)} }), os.ErrClosed},
 
 		{"Propagation", made(User|Mount, Propagation(9)), os.ErrInvalid},

@@ -15,4 +15,7 @@
 //
 // If tests need a worker, for registered functions for example, their TestMain calls [gonso.Init]
 // first, or [Main]. New and Do need no TestMain.
+//
+// A worker does not have the arguments of the test binary, and parses no flags. So testing.Short
+// and testing.Verbose panic in a registered function there. Pass what they say as its argument.
 package gonsotest
