@@ -212,3 +212,46 @@ func TestRenamesCannotFailOpenFileInRoot(t *testing.T) {
 	stop()
 	<-done
 }
+
+// A relative dir was looked up twice, the second time below itself.
+func TestRelativeInRootCannotOpenAFileBelowAnotherRoot(t *testing.T) {
+	testenv.Leaks(t)
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.MkdirAll("img/img", 0o755), os.WriteFile("img/f", []byte("right"), 0o644),
+		os.WriteFile("img/img/f", []byte("wrong"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range relativeSets(t) {
+		for _, root := range []string{"img", "./img", "img/"} {
+			for _, file := range []string{"f", "/f", "../f"} {
+				f, err := s.OpenFile(t.Context(), file, os.O_RDONLY, 0, InRoot(root))
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					continue
+				}
+				wantSameFile(t, f, "img/f")
+				f.Close()
+			}
+			f, err := s.OpenFile(t.Context(), "new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600, InRoot(root))
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			wantSameFile(t, f, "img/new")
+			f.Close()
+			os.Remove("img/new")
+		}
+	}
+}
+
+// relativeSets are Sets in which a relative path means the same as outside.
+func relativeSets(t *testing.T) map[string]*Set {
+	sets := map[string]*Set{"home": new(Set)}
+	if testenv.Has(testenv.UserNS) && testenv.Has(testenv.Process) {
+		sets["worker"] = unshare(t, User|Net)
+	}
+	if testenv.Has(testenv.Root) {
+		sets["thread"] = unshare(t, Net)
+	}
+	return sets
+}

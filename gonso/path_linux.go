@@ -266,10 +266,6 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 		return nil, err
 	}
 	a := openArgs{Name: name, Flag: flag, Perm: perm, Root: root}
-	name = a.full()
-	if root != "" && name != "" && name[0] != '/' {
-		a.Name = "/" + name // it means the same file there, and threadsOwn needs an absolute path
-	}
 	switch {
 	case opened&Mount != 0:
 		a.Caution = theirs
@@ -283,7 +279,7 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 	if err != nil {
 		return nil, err
 	}
-	if err := s.refuseUsers(f, name, foreign); err != nil {
+	if err := s.refuseUsers(f, a.full(), foreign); err != nil {
 		f.Close()
 		return nil, err
 	}
