@@ -51,9 +51,7 @@ func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.
 		return nil, err
 	}
 	if c.foreign&^threadEnters != 0 {
-		ctx, cancel := context.WithTimeout(ctx, stepTimeout) // it is not the caller's own function
-		defer cancel()
-		return fn.Do(ctx, s, in, InProcess())
+		return inWorker(ctx, s, fn, in)
 	}
 	var file *os.File
 	var ferr error
@@ -74,6 +72,13 @@ func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.
 		return nil, err
 	}
 	return file, ferr
+}
+
+// inWorker runs a function of gonso in the Set's worker.
+func inWorker[In any](ctx context.Context, s *Set, fn *Func[In, *os.File], in In) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout) // it is not the caller's own function
+	defer cancel()
+	return fn.Do(ctx, s, in, InProcess())
 }
 
 type portArgs struct{ Port int }

@@ -273,6 +273,160 @@ func TestProcSelfCannotShowTheHost(t *testing.T) {
 	}
 }
 
+// Whether a name leads to a file of this process is decided where the name has led.
+func TestNoSpellingOfProcSelfCanShowTheHost(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	testenv.Leaks(t)
+	dir := t.TempDir()
+	for link, to := range map[string]string{
+		"mtab": "/proc/self/mounts", "net": "/proc/net", "twice": dir + "/net", "root": "/proc/self/root", "up": "../../../../../../../../proc/net",
+	} {
+		if err := os.Symlink(to, dir+"/"+link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []string{"/marked", "/proc"} {
+		if err := os.Mkdir(dir+d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir("/")
+	self := fmt.Sprintf("/proc/%d", os.Getpid())
+	for _, test := range []struct {
+		types Type
+		need  testenv.Req
+		opts  []UnshareOption
+	}{
+		{Net, testenv.Root, nil},
+		{Net | Mount, testenv.Root, nil},
+		{Net | Mount, testenv.Root, []UnshareOption{MountProc(dir + "/proc")}},
+		{Net | Mount | PID, testenv.Root, []UnshareOption{MountProc()}},
+		{User | Net | Mount, testenv.UserNS, nil},
+		{User | Net | Mount | PID, testenv.UserNS, []UnshareOption{MountProc()}},
+	} {
+		t.Run(test.types.String(), func(t *testing.T) {
+			testenv.Need(t, test.need)
+			s := unshare(t, test.types, test.opts...)
+			read := func(name string, opts ...OpenOption) string {
+				f, err := s.OpenFile(t.Context(), name, os.O_RDONLY, 0, opts...)
+				if err != nil {
+					t.Error(err)
+					return ""
+				}
+				defer f.Close()
+				if f.Name() != name && opts == nil {
+					t.Errorf("%s is called %s", name, f.Name())
+				}
+				b, err := io.ReadAll(f)
+				if err != nil {
+					t.Error(err)
+				}
+				return string(b)
+			}
+			names := []string{
+				"/proc/net/dev", "proc/net/dev", "proc/self/net/dev", "//proc/./self/net/dev", "/tmp/../proc/net/dev", "/proc/self/task/../net/dev",
+				"/proc/self/net/../net/dev", dir + "/net/dev", dir + "/twice/dev", dir + "/up/dev", "/proc/thread-self/net/dev",
+			}
+			if !s.Has(PID) && !s.Has(User) { // a thread of this process opens it
+				names = append(names, self+"/net/dev", self[1:]+"/net/dev")
+			}
+			if test.opts != nil && !s.Has(PID) {
+				names = append(names, dir+"/proc/net/dev", dir+"/proc/self/net/dev")
+			}
+			for _, name := range names {
+				if n := strings.Count(read(name), ":"); n != 1 {
+					t.Errorf("%s has %d interfaces, not only lo", name, n)
+				}
+			}
+			for root, name := range map[string]string{"/": "proc/net/dev", "/proc": "net/dev", "/proc/self": "net/dev", "/proc/net": "/dev", "/proc/self/net/": "dev"} {
+				if n := strings.Count(read(name, InRoot(root)), ":"); n != 1 {
+					t.Errorf("%s in %s has %d interfaces, not only lo", name, root, n)
+				}
+			}
+			for _, name := range []string{"/proc/self/net/dev/", "/proc/net/nothere", dir + "/net/nothere"} {
+				_, err := s.OpenFile(t.Context(), name, os.O_RDONLY, 0)
+				if pe, ok := errors.AsType[*fs.PathError](err); !ok || pe.Path != name {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			if f, err := s.OpenFile(t.Context(), "/proc/self/status", os.O_RDONLY, 0); err != nil {
+				t.Error(err)
+			} else {
+				f.Close()
+			}
+			if !s.Has(Mount) {
+				return
+			}
+			if _, err := markedMount.Do(t.Context(), s, dir+"/marked"); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{
+				"/proc/mounts", "proc/mounts", "/proc/self/mountinfo", "proc/self/mountinfo", "/proc/self/mountstats", dir + "/mtab",
+				"/proc/self/root/proc/mounts", "proc/self/root/proc/self/mounts", "/proc/self/cwd/proc/mounts", dir + "/root/proc/mounts",
+				dir + "/root" + dir + "/mtab",
+			} {
+				if !strings.Contains(read(name), "gonsoinside") {
+					t.Errorf("%s shows other mounts", name)
+				}
+			}
+			for _, root := range []string{"/proc/self/root", "proc/self/root", "/proc/1/../self/root", dir + "/root"} {
+				if got := read(root + dir + "/marked/inside"); got != "yes" {
+					t.Errorf("%s: %q", root, got)
+				}
+				f, err := s.OpenFile(t.Context(), root+dir+"/marked/new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+				if err != nil {
+					t.Errorf("%s: %v", root, err)
+					continue
+				}
+				f.Close()
+				if _, err := os.Lstat(dir + "/marked/new"); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s: it was made on the host: %v", root, err)
+				}
+				if _, err := removed.Do(t.Context(), s, dir+"/marked/new"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+var markedMount = Register("test.inside.mark", func(_ context.Context, dir string) (struct{}, error) {
+	if err := unix.Mount("gonsoinside", dir, "tmpfs", 0, ""); err != nil {
+		return struct{}{}, err
+	}
+	return struct{}{}, os.WriteFile(dir+"/inside", []byte("yes"), 0o600)
+})
+
+var removed = Register("test.inside.remove", func(_ context.Context, name string) (struct{}, error) { return struct{}{}, os.Remove(name) })
+
+// What does not depend on the Set stays what it is outside.
+func TestProcSelfOfOneTypeCannotBecomeAThreadsFile(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	testenv.Leaks(t)
+	for _, s := range []*Set{new(Set), unshare(t, UTS)} {
+		f, err := s.OpenFile(t.Context(), "/proc/self/net", os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Readdirnames(-1); err != nil { // the thread has ended
+			t.Errorf("%v: %v", s, err)
+		}
+		want, err := os.Readlink("/proc/self/fd/0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := s.OpenFile(t.Context(), "/dev/stdin", unix.O_PATH, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		if got, err := pathOf(int(in.Fd())); err != nil || got != want {
+			t.Errorf("%v: /dev/stdin is %s, %v, want %s", s, got, err, want)
+		}
+	}
+}
+
 // farAway maps root inside to an id that is nobody's outside.
 func farAway() UnshareOption {
 	m := []IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}

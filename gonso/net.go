@@ -680,8 +680,12 @@ func InRoot(dir string) OpenOption {
 //
 // OpenFile enters all of the Set, for every file. So /proc/sys/net shows the Set's net namespace,
 // and /dev/net/tun makes interfaces there. /proc/net, /proc/mounts and the files below /proc/self
-// that show namespaces (net, ns, mounts, mountinfo, root, cwd) mean the work inside, and not this
-// process. A sysfs shows the net namespace in which it was mounted: /sys/class/net is the host's
+// that show namespaces (net, ns, mounts, mountinfo, mountstats, root, cwd) mean the work inside, and
+// not this process. The spelling does not matter, nor the link or the mount of procfs that leads
+// there: /etc/mtab shows the mounts inside. A file that no thread has is opened by the worker. These
+// are mountstats, and in a procfs of the Set's pid namespace all files below /proc/self.
+//
+// A sysfs shows the net namespace in which it was mounted: /sys/class/net is the host's
 // until [MountSys] mounts another.
 //
 // For some files of the kernel, the process that reads or writes decides which namespace is meant.

@@ -27,6 +27,7 @@ type openArgs struct {
 	Perm    os.FileMode
 	Caution caution
 	Root    string // the root directory for the look-up of Name, or ""
+	Foreign Type   // the Set's types that are not home
 }
 
 // full is the whole path, for errors.
@@ -45,20 +46,22 @@ type openPlace struct {
 
 // place gives the directory where the look-up of Name begins. The caller closes it.
 func (a openArgs) place() (openPlace, error) {
+	start := openPlace{fd: unix.AT_FDCWD}
+	if a.Caution == anyFile || a.Caution == socketFile {
+		start.resolve = unix.RESOLVE_NO_MAGICLINKS
+	}
 	if a.Root == "" {
-		return openPlace{fd: unix.AT_FDCWD}, nil
+		return start, nil
 	}
 	const flag = unix.O_PATH | unix.O_DIRECTORY
 	var fd int
 	var err error
 	switch a.Caution {
-	case ownFile:
-		fd, err = openat(a.Root, flag, 0)
-	case anyFile:
-		fd, err = openat2(unix.AT_FDCWD, a.Root, &unix.OpenHow{Flags: flag, Resolve: unix.RESOLVE_NO_MAGICLINKS})
+	case ownFile, anyFile:
+		fd, err = openArgs{Name: a.Root, Foreign: a.Foreign}.lookUp(start, flag)
 	default:
 		var w *found
-		if w, err = find(unix.AT_FDCWD, a.Root, flag); err == nil {
+		if w, err = find(start.fd, a.Root, flag); err == nil {
 			if fd, err = w.fd, w.ordinary(); err != nil {
 				w.close()
 			}
@@ -104,17 +107,11 @@ func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
 	}
 	defer from.close()
 	var fd int
-	switch {
-	case a.Caution == ownFile && from.resolve == 0:
-		fd, err = openat(a.Name, flag, a.Perm)
-	case a.Caution == ownFile:
-		fd, err = openat2(from.fd, a.Name, a.how(flag, from.resolve))
-	case a.Caution == anyFile:
-		fd, err = openat2(from.fd, a.Name, a.how(flag, from.resolve|unix.RESOLVE_NO_MAGICLINKS))
-	case a.Caution == ownSocket:
-		fd, err = a.findSocket(0)
-	case a.Caution == socketFile:
-		fd, err = a.findSocket(unix.RESOLVE_NO_MAGICLINKS)
+	switch a.Caution {
+	case ownFile, anyFile:
+		fd, err = a.lookUp(from, flag)
+	case ownSocket, socketFile:
+		fd, err = a.findSocket(from)
 	default:
 		fd, err = a.openFound(from, flag, reopen)
 	}
@@ -124,14 +121,20 @@ func (a openArgs) openAs(flag int, reopen reopener) (*os.File, error) {
 	return sys.NewFile(fd, a.full()), nil
 }
 
-// openat is open(2), with the mode of package os.
-func openat(name string, flag int, perm os.FileMode) (int, error) {
-	return sys.Openat(unix.AT_FDCWD, name, flag, modeBits(perm))
+// lookUp opens a file in one step.
+func (a openArgs) lookUp(from openPlace, flag int) (int, error) {
+	return lookUp(a.Foreign, from, a.Name, flag&unix.O_NOFOLLOW == 0, func(p openPlace, name string) (int, error) {
+		if p.resolve == 0 {
+			return sys.Openat(p.fd, name, flag, modeBits(a.Perm))
+		}
+		return openat2(p.fd, name, a.how(flag, p.resolve))
+	})
 }
 
 // how makes the argument of openat2(2). openat2 refuses a mode that is not needed, and flags that
 // open(2) ignores. So they are left out.
 func (a openArgs) how(flag int, resolve uint64) *unix.OpenHow {
+	flag &= openFlags
 	if flag&unix.O_PATH != 0 {
 		flag &= unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	}
@@ -141,6 +144,11 @@ func (a openArgs) how(flag int, resolve uint64) *unix.OpenHow {
 	}
 	return how
 }
+
+// openFlags are the flags that open(2) knows (VALID_OPEN_FLAGS in include/linux/fcntl.h).
+const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK |
+	unix.O_SYNC | unix.O_DSYNC | unix.O_ASYNC | unix.O_DIRECT | unix.O_LARGEFILE | unix.O_DIRECTORY | unix.O_NOFOLLOW |
+	unix.O_NOATIME | unix.O_CLOEXEC | unix.O_PATH | unix.O_TMPFILE
 
 // openFound opens a file that it has looked up and checked before, or makes a new file.
 func (a openArgs) openFound(from openPlace, flag int, reopen reopener) (int, error) {
@@ -213,10 +221,16 @@ func (a openArgs) makeIn(from openPlace, dir, base string, flag int) (int, error
 
 // findSocket finds a socket to which work inside may connect. It checks the permission here,
 // because the process that connects may have more permissions.
-func (a openArgs) findSocket(resolve uint64) (int, error) {
-	w, err := findBy(unix.AT_FDCWD, a.Name, 0, resolve)
+func (a openArgs) findSocket(from openPlace) (int, error) {
+	a.Flag = unix.O_PATH
+	fd, err := a.lookUp(from, a.Flag)
 	if err != nil {
 		return -1, err
+	}
+	w := &found{fd: fd}
+	if err := unix.Fstat(fd, &w.stat); err != nil {
+		w.close()
+		return -1, os.NewSyscallError("fstat", err)
 	}
 	if !w.is(unix.S_IFSOCK) {
 		err = unix.ECONNREFUSED // as connect(2) says
@@ -265,17 +279,20 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 	if err != nil {
 		return nil, err
 	}
-	a := openArgs{Name: name, Flag: flag, Perm: perm, Root: root}
+	a := openArgs{Name: name, Flag: flag, Perm: perm, Root: root, Foreign: foreign}
 	switch {
 	case opened&Mount != 0:
 		a.Caution = theirs
 	case theirs == socketFile:
 		a.Caution = ownSocket
 	}
-	if foreign != 0 {
-		a.Name = threadsOwn(a.Name)
-	}
 	f, err := insideSet(ctx, s, "open", registerOpen(), a, func() (*os.File, error) { return a.open(reopen) })
+	if foreign&PID != 0 && errors.Is(err, errNoSelf) || errors.Is(err, errNoThreadFile) {
+		f, err = inWorker(ctx, s, registerOpen(), a) // which has what no thread has
+		if _, named := errors.AsType[*os.PathError](err); err != nil && !named {
+			err = &os.PathError{Op: "open", Path: a.full(), Err: err}
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +300,24 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 		f.Close()
 		return nil, err
 	}
-	return f, nil
+	return renamed(f, a.full())
+}
+
+// renamed is f with the name that errors of its methods have. A file that a worker sends has no
+// name. renamed closes f if that is another file.
+func renamed(f *os.File, name string) (*os.File, error) {
+	if f.Name() == name {
+		return f, nil
+	}
+	defer f.Close()
+	fd := -1
+	if err := sys.OnFD(f, func(of int) (err error) {
+		fd, err = sys.DupFD(of)
+		return os.NewSyscallError("fcntl", err)
+	}); err != nil {
+		return nil, err
+	}
+	return sys.NewFile(fd, name), nil
 }
 
 // findSocket finds a socket, and does not connect to it.

@@ -133,10 +133,12 @@ func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
 		case how.Resolve == 0: // open(2) can do the same
 			return sys.Openat(dirfd, name, int(how.Flags), uint32(how.Mode))
 		default:
-			return -1, fmt.Errorf("%w: a filter of system calls (seccomp) forbids openat2, without which links could lead elsewhere", err)
+			return -1, fmt.Errorf("%w: %w", err, errForbidden)
 		}
 	}
 }
+
+var errForbidden = errors.New("a filter of system calls (seccomp) forbids openat2, without which links could lead elsewhere")
 
 // openat2Forbidden reports whether openat2 fails with err for every argument. The kernel itself
 // would say that the descriptor -1 is not open.

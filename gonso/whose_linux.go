@@ -159,32 +159,3 @@ func pathOf(fd int) (string, error) {
 	}
 	return string(buf[:n]), nil
 }
-
-// threadsOwn changes paths in /proc that mean the process, so that they mean the thread that opens
-// them. Such a path shows the namespaces of the main thread, which never enters a Set. Only paths
-// that show namespaces are changed, because a file of a thread shows nothing after the thread has
-// ended.
-func threadsOwn(name string) string {
-	for _, part := range strings.Split(name, "/") {
-		if part == ".." {
-			return name
-		}
-	}
-	rest, ok := strings.CutPrefix(path.Clean(name), "/proc/") // path: what the caller has passed
-	if !ok {
-		return name
-	}
-	own, ofSelf := strings.CutPrefix(rest, "self/")
-	first, _, _ := strings.Cut(own, "/")
-	switch first {
-	case "net", "mounts":
-	case "ns", "mountinfo", "root", "cwd":
-		if !ofSelf {
-			return name
-		}
-	default:
-		return name
-	}
-	name = "/proc/thread-self/" + own + name[len(strings.TrimRight(name, "/")):] // path: the caller's, opened inside
-	return name
-}
