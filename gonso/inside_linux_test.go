@@ -133,12 +133,13 @@ func TestTunnelCannotBeMadeOnTheHost(t *testing.T) {
 // What the kernel decides by who reads and writes is refused, and says what to do.
 func TestOpenFileCannotGiveWhatMeansAnotherOutside(t *testing.T) {
 	testenv.Leaks(t)
-	for _, test := range []struct {
+	type test struct {
 		types Type
 		need  []testenv.Req
 		name  string
 		about Type
-	}{
+	}
+	tests := []test{
 		{UTS, []testenv.Req{testenv.Root}, "/proc/sys/kernel/hostname", UTS},
 		{UTS | Mount, []testenv.Req{testenv.Root}, "/proc/sys/kernel/domainname", UTS},
 		{User | UTS, []testenv.Req{testenv.UserNS, testenv.Process}, "/proc/sys/kernel/hostname", UTS},
@@ -146,8 +147,17 @@ func TestOpenFileCannotGiveWhatMeansAnotherOutside(t *testing.T) {
 		{Time, []testenv.Req{testenv.Root, testenv.Process, testenv.TimeNS}, "/proc/uptime", Time},
 		{Time, []testenv.Req{testenv.Root, testenv.Process, testenv.TimeNS}, "/proc/stat", Time},
 		{Cgroup, []testenv.Req{testenv.Root}, fmt.Sprintf("/proc/%d/cgroup", os.Getpid()), Cgroup},
+		{Cgroup, []testenv.Req{testenv.Root}, "/proc/self/mountinfo", Cgroup},
+		{Cgroup | Mount, []testenv.Req{testenv.Root}, "/proc/self/mountinfo", Cgroup},
+		{User | Cgroup | Mount, []testenv.Req{testenv.UserNS, testenv.Process}, "/proc/self/mountinfo", Cgroup},
+		{PID, []testenv.Req{testenv.Root, testenv.Process}, "/proc/loadavg", PID},
 		{Net, []testenv.Req{testenv.Root}, "/proc/net", Net},
-	} {
+	}
+	cpuset := fmt.Sprintf("/proc/%d/cpuset", os.Getpid())
+	if _, err := os.Stat(cpuset); err == nil { // CONFIG_PROC_PID_CPUSET
+		tests = append(tests, test{Cgroup, []testenv.Req{testenv.Root}, cpuset, Cgroup})
+	}
+	for _, test := range tests {
 		t.Run(test.types.String()+filepath.Base(test.name), func(t *testing.T) {
 			testenv.Need(t, test.need...)
 			s := unshare(t, test.types)

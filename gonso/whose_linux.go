@@ -52,6 +52,8 @@ var usersFiles = []usersFile{
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/pid_max", since: version{6, 14}},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/kernel/cad_pid"},
 	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "sys/vm/memfd_noexec"},
+	// Its last number is an id, see fs/proc/loadavg.c.
+	{types: PID, fs: unix.PROC_SUPER_MAGIC, name: "loadavg"},
 	// Ids of processes are the ones in the reader's or writer's pid namespace
 	// (kernel/cgroup/cgroup.c).
 	{types: PID, fs: unix.CGROUP2_SUPER_MAGIC, name: "cgroup.procs"},
@@ -61,8 +63,11 @@ var usersFiles = []usersFile{
 	// fs/proc/uptime.c, fs/proc/stat.c, do_task_stat in fs/proc/array.c
 	{types: Time, fs: unix.PROC_SUPER_MAGIC, name: "uptime"},
 	{types: Time, fs: unix.PROC_SUPER_MAGIC, name: "stat"},
-	// proc_cgroup_show in kernel/cgroup/cgroup.c
+	// proc_cgroup_show and cgroup_show_path in kernel/cgroup/cgroup.c, proc_cpuset_show in
+	// kernel/cgroup/cpuset.c. The other two files of mounts do not show the roots of mounts.
 	{types: Cgroup, fs: unix.PROC_SUPER_MAGIC, name: "[0-9]*/cgroup"},
+	{types: Cgroup, fs: unix.PROC_SUPER_MAGIC, name: "[0-9]*/mountinfo"},
+	{types: Cgroup, fs: unix.PROC_SUPER_MAGIC, name: "[0-9]*/cpuset"},
 	// A look-up below these directories shows the namespaces of the thread at that time.
 	{types: Net, fs: unix.PROC_SUPER_MAGIC, name: "task/[0-9]*/net"},
 	{types: AllTypes, fs: unix.PROC_SUPER_MAGIC, name: "task/[0-9]*/ns"},
