@@ -190,8 +190,7 @@ type Credential struct {
 // It needs CAP_SYS_ADMIN for the namespaces that a user namespace of the Set does not own.
 func (s *Set) Command(ctx context.Context, name string, args ...string) *Cmd {
 	c := &Cmd{Path: name, Args: append([]string{name}, args...), set: s, ctx: ctx}
-	if ctx == nil {
-		c.Err = errNoContext
+	if c.Err = checkContext(ctx, "start"); c.Err != nil {
 		c.ctx = context.Background()
 	}
 	c.gate = newGate(c.ctx)
@@ -201,7 +200,6 @@ func (s *Set) Command(ctx context.Context, name string, args ...string) *Cmd {
 }
 
 var (
-	errNoContext  = errors.New("gonso: nil Context")
 	errNoCommand  = errors.New("gonso: Cmd without a command; they are made by Set.Command")
 	errStarted    = errors.New("exec: already started")
 	errNotStarted = errors.New("exec: not started")

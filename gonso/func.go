@@ -254,13 +254,11 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 	switch {
 	case f == nil || f.fn == nil:
 		return nil, 0, nil, invalid("call", "the Func is nil, or not from Register")
-	case ctx == nil:
-		return nil, 0, nil, invalid("call", "the context is nil")
 	case f.types().bad != nil:
 		return nil, 0, nil, newError("call", 0, f.name, f.types().bad)
 	}
 	errorsOnce.Do(registerErrors)
-	c, err := s.acquire("call")
+	c, err := s.acquireFor(ctx, "call")
 	if err != nil {
 		return nil, 0, nil, err
 	}

@@ -19,8 +19,8 @@ import (
 
 // foreignTypes returns the Set's types that are not home, and its types that somebody else has
 // made.
-func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
-	c, err := s.acquire(op)
+func (s *Set) foreignTypes(ctx context.Context, op string) (foreign, opened Type, err error) {
+	c, err := s.acquireFor(ctx, op)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -42,7 +42,7 @@ func (s *Set) onHomeThread(op string, f func()) error {
 // Otherwise fn runs in the worker. If the Set has no foreign namespaces, f runs on a thread at
 // home, even if the caller's thread is not.
 func insideSet[In any](ctx context.Context, s *Set, op string, fn *Func[In, *os.File], in In, f func() (*os.File, error)) (*os.File, error) {
-	c, err := s.acquire(op)
+	c, err := s.acquireFor(ctx, op)
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,6 @@ type Interface struct {
 // Interfaces uses a socket that is made inside, and leaves that cache alone. It needs the
 // privileges of [Set.Socket].
 func (s *Set) Interfaces(ctx context.Context) ([]Interface, error) {
-	if ctx == nil {
-		return nil, invalid("list interfaces", "the context is nil")
-	}
 	return s.interfaces(ctx)
 }
 

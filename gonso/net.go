@@ -30,9 +30,6 @@ import (
 // the socket, with the privileges of root inside. ctx ends the wait for the worker, as for
 // [Func.Do].
 func (s *Set) Socket(ctx context.Context, domain, typ, proto int) (*os.File, error) {
-	if ctx == nil {
-		return nil, invalid("socket", "the context is nil")
-	}
 	return s.socket(ctx, domain, typ, proto)
 }
 
@@ -103,7 +100,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 
 func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Net: network, Err: err} }
-	foreign, _, err := d.s.foreignTypes("dial")
+	foreign, _, err := d.s.foreignTypes(ctx, "dial")
 	if err != nil {
 		return fail(err)
 	}
@@ -570,7 +567,7 @@ func (in *listening) atHome(op, network string, listen func() error) (err error)
 }
 
 func (l *ListenConfig) inside(ctx context.Context, network, address string, packets bool) (*listening, error) {
-	foreign, _, err := l.s.foreignTypes("listen")
+	foreign, _, err := l.s.foreignTypes(ctx, "listen")
 	in := &listening{c: &l.c, address: address, z: &zones{s: l.s}, foreign: foreign}
 	switch {
 	case err != nil:
@@ -690,8 +687,9 @@ func InRoot(dir string) OpenOption {
 //
 // For some files of the kernel, the process that reads or writes decides which namespace is meant.
 // The process that opened the file does not matter. Such files are /proc/sys/kernel/hostname in a
-// Set with UTS, cgroup.procs in a Set with PID, and /proc/uptime in a Set with Time. Outside they
-// would mean the wrong namespace. OpenFile refuses them. The error names the type, matches
+// Set with UTS, cgroup.procs and /proc/loadavg in a Set with PID, /proc/uptime in a Set with Time,
+// and /proc/self/mountinfo in a Set with Cgroup (/proc/self/mounts is not). Outside they would mean
+// the wrong namespace. OpenFile refuses them. The error names the type, matches
 // errors.ErrUnsupported, and says where to open them.
 //
 // The file is opened with O_NONBLOCK, so that a FIFO inside cannot keep the caller waiting. If no

@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-func (s *Set) foreignTypes(op string) (foreign, opened Type, err error) {
-	_, err = s.acquire(op)
+func (s *Set) foreignTypes(ctx context.Context, op string) (foreign, opened Type, err error) {
+	_, err = s.acquireFor(ctx, op)
 	return 0, 0, err
 }
 
@@ -21,8 +21,8 @@ func (s *Set) onHomeThread(op string, _ func()) error {
 	return err
 }
 
-func (s *Set) socket(context.Context, int, int, int) (*os.File, error) {
-	_, err := s.acquire("socket")
+func (s *Set) socket(ctx context.Context, _, _, _ int) (*os.File, error) {
+	_, err := s.acquireFor(ctx, "socket")
 	return nil, err
 }
 
@@ -36,8 +36,8 @@ const (
 
 func (s *Set) mayBind(context.Context, Type, string, string) error { return errors.ErrUnsupported }
 
-func (s *Set) openFile(context.Context, string, string, int, os.FileMode, caution) (*os.File, error) {
-	_, err := s.acquire("open")
+func (s *Set) openFile(ctx context.Context, _, _ string, _ int, _ os.FileMode, _ caution) (*os.File, error) {
+	_, err := s.acquireFor(ctx, "open")
 	return nil, err
 }
 
@@ -52,8 +52,8 @@ func (s *Set) replaceSocket(context.Context, syscall.RawConn) error  { return er
 func (s *Set) bindAt(context.Context, syscall.RawConn, string) error { return errors.ErrUnsupported }
 func (s *Set) datagrams(c net.PacketConn) net.PacketConn             { return c }
 func (s *Set) zoneNumber(context.Context, string) (string, error)    { return "", errors.ErrUnsupported }
-func (s *Set) interfaces(context.Context) ([]Interface, error) {
-	_, err := s.acquire("list interfaces")
+func (s *Set) interfaces(ctx context.Context) ([]Interface, error) {
+	_, err := s.acquireFor(ctx, "list interfaces")
 	return nil, err
 }
 

@@ -275,7 +275,7 @@ func registerOpen() *Func[openArgs, *os.File] {
 // openFile may run on a thread in a foreign mount namespace, because open(2) fills no caches of
 // this process.
 func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os.FileMode, theirs caution) (*os.File, error) {
-	foreign, opened, err := s.foreignTypes("open")
+	foreign, opened, err := s.foreignTypes(ctx, "open")
 	if err != nil {
 		return nil, err
 	}
@@ -386,7 +386,7 @@ func registerBind() *Func[bindArgs, *os.File] {
 
 // bind binds a socket to a path inside.
 func (s *Set) bind(ctx context.Context, op string, socket *os.File, path string) error {
-	_, opened, err := s.foreignTypes(op)
+	_, opened, err := s.foreignTypes(ctx, op)
 	if err != nil {
 		return err
 	}

@@ -164,8 +164,11 @@ func NewPool(newSet func(ctx context.Context) (*Set, error), opts PoolOptions) (
 // If a call was not over in time, the error matches [context.DeadlineExceeded]. After Close the
 // error matches [ErrClosed].
 func (p *Pool) Get(ctx context.Context) (*Set, error) {
-	if p == nil || p.newSet == nil || ctx == nil {
-		return nil, invalid("get from pool", "the context is nil, or the Pool is not from NewPool")
+	if err := checkContext(ctx, "get from pool"); err != nil {
+		return nil, err
+	}
+	if p == nil || p.newSet == nil {
+		return nil, invalid("get from pool", "the Pool is not from NewPool")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -23,6 +23,11 @@ import (
 //
 // A bug report can begin with it: the program in integration/probe prints it.
 func Probe(ctx context.Context) *Report {
+	if err := checkContext(ctx, "probe"); err != nil {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(context.Background())
+		cancel(err)
+	}
 	r := &Report{Facts: []Fact{{"system", runtime.GOOS}, {"processor", runtime.GOARCH}, {"Go", runtime.Version()}}}
 	r.Facts = append(r.Facts, probeFacts(ctx)...)
 	made := func(types Type, opts ...UnshareOption) func() error {

@@ -1,10 +1,13 @@
 package gonso
 
 import (
+	"context"
 	"errors"
 	"os"
 	"runtime"
 	"sync"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // Set is a collection of namespaces, at most one of each type. Work runs in it. A Set holds a
@@ -65,6 +68,24 @@ func (s *Set) acquire(op string) (*core, error) {
 	}
 	return c, nil
 }
+
+// acquireFor is acquire for what ends with a context.
+func (s *Set) acquireFor(ctx context.Context, op string) (*core, error) {
+	if err := checkContext(ctx, op); err != nil {
+		return nil, err
+	}
+	return s.acquire(op)
+}
+
+// checkContext refuses a nil context, which would panic where it is used.
+func checkContext(ctx context.Context, op string) error {
+	if ctx == nil {
+		return newError(op, 0, "", errNoContext)
+	}
+	return nil
+}
+
+var errNoContext = sys.Wrap("the context is nil", os.ErrInvalid)
 
 // Types returns the types of the namespaces in the Set. It is 0 if the Set is empty or closed.
 func (s *Set) Types() Type {

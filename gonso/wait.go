@@ -26,8 +26,8 @@ import (
 // [ErrForeignProc] is the error if the procfs on /proc is of another pid namespace. Wait needs a
 // kernel with CONFIG_PROC_CHILDREN, as the kernels of the distributions have.
 func (s *Set) Wait(ctx context.Context) error {
-	if ctx == nil {
-		return newError("wait", 0, "", errNoContext)
+	if err := checkContext(ctx, "wait"); err != nil {
+		return err
 	}
 	c := s.get()
 	if c == nil {

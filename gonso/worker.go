@@ -201,10 +201,7 @@ func lastOfEach(given []string) (env []string, err error) {
 // [ErrNotInitialized]. If ctx ends before the worker runs, Warm returns the error of ctx. The
 // worker still starts, for the next call.
 func (s *Set) Warm(ctx context.Context) error {
-	if ctx == nil {
-		return invalid("warm", "the context is nil")
-	}
-	c, err := s.acquire("warm")
+	c, err := s.acquireFor(ctx, "warm")
 	if err != nil {
 		return err
 	}
