@@ -90,10 +90,17 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
+	dir, root := c.Dir, c.Chroot
+	if root, err = core.absolute("Chroot", root); err == nil && root == "" { // Dir is below Chroot
+		dir, err = core.absolute("Dir", dir)
+	}
+	if err != nil {
+		return prepared{}, newError("start", 0, "", err)
+	}
 	c.atTerminal = c.mayLoseTerminal(core.foreign, protect)
 	g := &reexec.Program{
 		Join: core.joins(core.foreign), Protect: protect, KeepIDs: c.KeepIDs,
-		Name: c.Path, Exe: c.Exe, Dir: c.Dir, DirFile: c.DirFile, Chroot: c.Chroot, Files: c.ExtraFiles,
+		Name: c.Path, Exe: c.Exe, Dir: dir, DirFile: c.DirFile, Chroot: root, Files: c.ExtraFiles,
 		KeepSession: c.KeepSession, Setsid: c.Setsid, Setpgid: c.Setpgid, Setctty: c.Setctty, Ctty: c.Ctty,
 		AmbientCaps: c.AmbientCaps, Cgroup: c.Cgroup,
 		NoNewPrivs: c.NoNewPrivs, Umask: c.Umask, OOMScoreAdj: c.OOMScoreAdj,
@@ -107,7 +114,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			Inheritable: uint64(setOf(s.Inheritable)), Ambient: uint64(setOf(s.Ambient)),
 		}
 	}
-	if c.Dir == "" && c.DirFile == nil && c.Chroot == "" && core.copied && core.foreign&Mount != 0 && !protect {
+	if c.Dir == "" && c.DirFile == nil && c.Chroot == "" && core.keepsDir() {
 		g.KeepDir, _ = os.Getwd() // a directory without a name cannot be kept
 	}
 	if cr := c.Credential; cr != nil {
@@ -146,7 +153,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			return prepared{}, newError("start", 0, "", fmt.Errorf("Cmd.DynamicLoader is not set: %s: %w", c.Path, err))
 		}
 	}
-	why := &missing{c: c, core: core, protect: protect, env: env}
+	why := &missing{c: c, core: core, protect: protect, env: env, dir: dir, root: root}
 	p, err := g.Prepare(c.ctx)
 	if err != nil {
 		done()

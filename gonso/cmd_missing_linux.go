@@ -29,6 +29,8 @@ type missing struct {
 	core    *core // the caller holds it
 	protect bool
 	env     []string
+
+	dir, root string // Cmd.Dir and Cmd.Chroot, as they are looked up inside
 }
 
 // explain makes the public error of an error of Prepare or Follow.
@@ -150,17 +152,17 @@ type insideView struct {
 }
 
 func (m *missing) open() *insideView {
-	l := &insideView{dir: m.c.Dir}
+	l := &insideView{dir: m.dir}
 	l.ctx, l.done = context.WithTimeout(context.Background(), lookTimeout)
 	if m.core.foreign&Mount != 0 {
 		// Other namespaces, such as a pid namespace, do not matter for paths.
 		l.root, l.err = reexec.Root(l.ctx, m.core.joins(m.core.foreign&(Mount|User)), m.protect)
 	}
-	if l.err == nil && m.c.Chroot != "" {
+	if l.err == nil && m.root != "" {
 		above := *l
 		l.root, l.err = sys.Within(l.ctx, func() (*os.File, error) {
 			defer above.closeRoot()
-			return above.find(m.c.Chroot, unix.O_DIRECTORY)
+			return above.find(m.root, unix.O_DIRECTORY)
 		}, func(below *os.File) { below.Close() })
 	}
 	return l

@@ -29,7 +29,7 @@ func (c *core) String() string                                       { return "{
 func (c *core) facts() *facts                                        { return &facts{process: errors.ErrUnsupported} }
 func (c *core) runClosure(bool, func() bool, doConfig) error         { return errors.ErrUnsupported }
 func (c *core) goClosure(bool, func() error, func(), doConfig) error { return errors.ErrUnsupported }
-func (c *core) checkPlace(string, string, doConfig) error            { return errors.ErrUnsupported }
+func (c *core) checkPlace(string, string, *doConfig) error           { return errors.ErrUnsupported }
 func (c *core) grace() time.Duration                                 { return 0 }
 func (c *core) setWorker(Worker) error                               { return errors.ErrUnsupported }
 func (c *core) workerHostFiles() bool                                { return false }

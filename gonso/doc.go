@@ -291,6 +291,19 @@
 // Such a program cannot be a worker outside of a user namespace: any user who starts it could
 // choose what it runs.
 //
+// # Relative paths
+//
+// A relative path begins at the working directory of this program: in [Set.OpenFile] and [InRoot],
+// [Dir], Dir and Chroot of [Cmd], and names of unix sockets. In a Set whose mount namespace
+// [Unshare] has copied from this program's, the path of that directory is looked up inside. If
+// somebody else has made that namespace, or a user or pid namespace of such a Set, relative paths
+// are refused with an error that matches [os.ErrInvalid]. In a Set without a mount namespace, the
+// worker looks paths up from its own working directory: [Worker].Dir, or the directory in which
+// this program was when the worker was started.
+//
+// Names below InRoot begin there, and a Dir below [Root] or Chroot begins at that root. Code inside
+// has its own working directory: in another mount namespace that is the root directory without Dir.
+//
 // # Somebody else's Set
 //
 // A Set is somebody else's if it has a user, pid or mnt namespace that was opened from outside, or

@@ -274,7 +274,7 @@ func (f *Func[In, Out]) do(ctx context.Context, s *Set, in In, opts []DoOption, 
 		return nil, 0, nil, newError("call", 0, f.name, about("Root, Dir, DirFile and Umask belong to one thread, "+
 			"and the function was registered with StartsGoroutines: pass Isolated too", os.ErrInvalid))
 	}
-	if err := c.checkPlace("call", f.name, o); err != nil {
+	if err := c.checkPlace("call", f.name, &o); err != nil {
 		return nil, 0, nil, err
 	}
 	d := decide(c.facts(), work{startsGoroutines: f.cfg.startsGoroutines, inThread: o.inThread, inProcess: o.inProcess, hostFiles: c.workerHostFiles()})

@@ -248,10 +248,10 @@ func TestRelativeInRootCannotOpenAFileBelowAnotherRoot(t *testing.T) {
 func relativeSets(t *testing.T) map[string]*Set {
 	sets := map[string]*Set{"home": new(Set)}
 	if testenv.Has(testenv.UserNS) && testenv.Has(testenv.Process) {
-		sets["worker"] = unshare(t, User|Net)
+		sets["worker"], sets["worker with mnt"] = unshare(t, User|Net), unshare(t, User|Mount)
 	}
 	if testenv.Has(testenv.Root) {
-		sets["thread"] = unshare(t, Net)
+		sets["thread"], sets["thread with mnt"] = unshare(t, Net), unshare(t, Mount)
 	}
 	return sets
 }

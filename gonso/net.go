@@ -588,7 +588,11 @@ func (l *ListenConfig) inside(ctx context.Context, network, address string, pack
 		in.c = &with
 	}
 	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+		failed := &net.OpError{Op: "listen", Net: network, Err: err}
+		if isPath(network, address) {
+			failed.Addr = &net.UnixAddr{Name: address, Net: network}
+		}
+		return nil, failed
 	}
 	return in, nil
 }
@@ -671,9 +675,8 @@ func InRoot(dir string) OpenOption {
 }
 
 // OpenFile opens a file inside the Set, as os.OpenFile does outside. The file belongs to the caller
-// and is close-on-exec. A relative name begins at the root of the Set's mount namespace. If the Set
-// has no mount namespace, it begins at the working directory: of the worker, if the worker opens
-// the file.
+// and is close-on-exec. "Relative paths" in the package's documentation says where a relative name
+// begins.
 //
 // OpenFile enters all of the Set, for every file. So /proc/sys/net shows the Set's net namespace,
 // and /dev/net/tun makes interfaces there. /proc/net, /proc/mounts and the files below /proc/self

@@ -27,6 +27,7 @@ type openArgs struct {
 	Perm    os.FileMode
 	Caution caution
 	Root    string // the root directory for the look-up of Name, or ""
+	Dir     string // where relative paths begin, or ""
 	Foreign Type   // the Set's types that are not home
 }
 
@@ -50,10 +51,18 @@ func (a openArgs) place() (openPlace, error) {
 	if a.Caution == anyFile || a.Caution == socketFile {
 		start.resolve = unix.RESOLVE_NO_MAGICLINKS
 	}
+	const flag = unix.O_PATH | unix.O_DIRECTORY
+	if a.Dir != "" {
+		fd, err := sys.Openat(unix.AT_FDCWD, a.Dir, flag, 0)
+		if err != nil {
+			return openPlace{}, &os.PathError{Op: "open", Path: a.Dir, Err: err}
+		}
+		start.fd = fd
+	}
 	if a.Root == "" {
 		return start, nil
 	}
-	const flag = unix.O_PATH | unix.O_DIRECTORY
+	defer start.close()
 	var fd int
 	var err error
 	switch a.Caution {
@@ -280,6 +289,16 @@ func (s *Set) openFile(ctx context.Context, root, name string, flag int, perm os
 		return nil, err
 	}
 	a := openArgs{Name: name, Flag: flag, Perm: perm, Root: root, Foreign: foreign}
+	begins := name
+	if root != "" {
+		begins = root
+	}
+	if a.Dir, err = s.beginning("open", begins); err != nil {
+		if root != "" {
+			err = about("InRoot", err)
+		}
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
 	switch {
 	case opened&Mount != 0:
 		a.Caution = theirs
@@ -351,15 +370,17 @@ var errOthersProc = errors.New("a procfs of another pid namespace is mounted on 
 type bindArgs struct {
 	Socket  *os.File
 	Path    string
+	Dir     string // where Path begins, or ""
 	Caution caution
 }
 
 // bind may change the working directory of the thread. It returns no file.
 func (a bindArgs) bind() (*os.File, error) {
-	path := a.Path
+	in, path := a.Dir, a.Path
 	if a.Caution != ownFile {
-		var in string
 		in, path = cutPath(path)
+	}
+	if in != "" {
 		// O_PATH needs no reopener.
 		dir, err := openArgs{Name: in, Flag: unix.O_PATH | unix.O_DIRECTORY, Caution: a.Caution}.open(nil)
 		if err != nil {
@@ -391,6 +412,9 @@ func (s *Set) bind(ctx context.Context, op string, socket *os.File, path string)
 		return err
 	}
 	a := bindArgs{Socket: socket, Path: path}
+	if a.Dir, err = s.beginning(op, path); err != nil {
+		return err
+	}
 	if opened&Mount != 0 {
 		a.Caution = ordinaryFile
 	}

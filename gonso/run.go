@@ -68,7 +68,7 @@ func (s *Set) Run(f func() error, opts ...DoOption) error {
 		return err
 	}
 	defer c.release()
-	if err := c.checkPlace("run", "", o); err != nil {
+	if err := c.checkPlace("run", "", &o); err != nil {
 		return err
 	}
 	var ferr error
@@ -114,7 +114,7 @@ func (s *Set) Go(setup func() error, f func(), opts ...DoOption) error {
 	if f == nil {
 		return invalid("go", "the function f is nil")
 	}
-	if err := c.checkPlace("go", "", o); err != nil {
+	if err := c.checkPlace("go", "", &o); err != nil {
 		return err
 	}
 	return c.goClosure(!o.endThread, setup, f, o)

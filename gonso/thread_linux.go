@@ -210,12 +210,16 @@ func (c *core) place(o doConfig) sys.Place {
 	return p
 }
 
-// checkPlace refuses a root or working directory that would lead somebody else out of the Set. name
+// checkPlace refuses a root or working directory that would lead somebody else out of the Set, and
+// makes a relative Dir absolute. name
 // is the name of a function, or "".
-func (c *core) checkPlace(op, name string, o doConfig) error {
+func (c *core) checkPlace(op, name string, o *doConfig) error {
 	err := c.refuseHostDir("DirFile", o.place.DirFile)
 	if err == nil {
 		err = c.refuseHostDir("Root", o.place.Root)
+	}
+	if err == nil && o.place.Root == nil { // Dir is below Root
+		o.place.Dir, err = c.absolute("Dir", o.place.Dir)
 	}
 	if err != nil {
 		return newError(op, 0, name, err)

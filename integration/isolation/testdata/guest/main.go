@@ -221,7 +221,7 @@ func dirs(ctx context.Context, pid int, dir, busybox string) {
 	check(w.SetWorker(gonso.Worker{Dir: "/inside"}))
 	fmt.Println(must(read.Do(ctx, w, "file", gonso.InProcess())))
 	c := s.Command(ctx, "cat", "file")
-	c.Dir = "inside"
+	c.Dir = "/inside"
 	fmt.Printf("%s\n", must(c.Output()))
 	c = s.Command(ctx, "cat", "file")
 	c.Exe, c.Chroot = exe, "/inside"
