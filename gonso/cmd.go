@@ -53,7 +53,8 @@ type Cmd struct {
 	// Dir is the working directory, a path inside. "Relative paths" in the package's documentation
 	// says where a relative one begins. Empty is the working directory of this process. In another
 	// mount namespace empty is the same path, if Unshare made the namespace from this process's and
-	// the path exists. Otherwise it is the root directory, or Chroot. In another mount namespace no links of procfs are followed on the way to Dir and to Chroot.
+	// the path exists. Otherwise it is the root directory, or Chroot. In another mount namespace no
+	// links of procfs are followed on the way to Dir and to Chroot.
 	Dir string
 
 	// DirFile, if not nil, is the working directory in place of Dir: an open directory. It belongs
@@ -64,8 +65,8 @@ type Cmd struct {
 	// the directory by [Set.OpenFile] there.
 	DirFile *os.File
 
-	// Chroot is the root directory, a path inside, as Dir. The working directory is below it. Empty is the
-	// root of this process or, in another mount namespace, the root of that.
+	// Chroot is the root directory, a path inside, as Dir. The working directory is below it. Empty
+	// is the root of this process or, in another mount namespace, the root of that.
 	Chroot string
 
 	// The standard streams and, as descriptors from 3 on, other files. The program gets no other
