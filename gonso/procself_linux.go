@@ -2,7 +2,9 @@ package gonso
 
 import (
 	"errors"
+	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +44,7 @@ func lookUp(foreign Type, from openPlace, name string, follow bool, open func(op
 	fd, err := open(openPlace{from.fd, from.resolve | unix.RESOLVE_NO_MAGICLINKS}, name)
 	switch {
 	case errors.Is(err, errForbidden) && from.resolve == 0:
-		return open(from, name)
+		return lookUpByText(foreign, from, name, open)
 	case err == nil && !onProcfs(fd), err != nil && err != unix.ENOENT && err != unix.ELOOP:
 		return fd, err
 	}
@@ -68,6 +70,39 @@ func lookUp(foreign Type, from openPlace, name string, follow bool, open func(op
 		return open(from, name)
 	}
 	return fd, err
+}
+
+// lookUpByText is lookUp where a filter forbids openat2. It cannot go to the thread's directory, and
+// refuses what seems to lead to the directory of this process.
+func lookUpByText(foreign Type, from openPlace, name string, open func(openPlace, string) (int, error)) (int, error) {
+	if namesOwn(name, foreign) {
+		return -1, errForbidden
+	}
+	fd, err := open(from, name)
+	if err != nil || !onProcfs(fd) {
+		return fd, err
+	}
+	at, err := pathOf(fd)
+	if err == nil && namesOwn(at, foreign) {
+		err = errForbidden
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// namesOwn reports whether one of threadsFiles follows the name of this process in a path.
+func namesOwn(path string, foreign Type) bool {
+	before := ""
+	for _, part := range elements(path) {
+		if (before == "self" || before == strconv.Itoa(os.Getpid())) && threadsFiles[part]&foreign != 0 {
+			return true
+		}
+		before = part
+	}
+	return false
 }
 
 func onProcfs(fd int) bool {

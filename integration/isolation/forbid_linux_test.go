@@ -256,6 +256,12 @@ func TestFilterCannotReadAsAnErrorOfTheFile(t *testing.T) {
 				t.Errorf("errno %d: %s: %q", errno, what, lines[what])
 			}
 		}
+		// Nothing leads to the thread's own files then, and the host's must not be shown in their place.
+		for name, want := range map[string]string{"/proc/net/dev": "forbids openat2", "/proc/self/ns/net": "forbids openat2", "/proc/version": "ok"} {
+			if said, root := lines[name]; root && !strings.Contains(said, want) {
+				t.Errorf("errno %d: %s: %q, want %q", errno, name, said, want)
+			}
+		}
 	}
 	lines := run(t, "-filter", "keyctl", "file")
 	if lines["file"] != "ok" || !strings.HasSuffix(lines["no file"], "no such file or directory") {

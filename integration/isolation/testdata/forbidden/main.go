@@ -355,6 +355,19 @@ func file(ctx context.Context) {
 	}
 	_, err = new(gonso.Set).OpenFile(ctx, "/nobody", os.O_RDONLY, 0, gonso.InRoot("/etc"))
 	say("no file", err)
+
+	s, err := gonso.Unshare(gonso.Net)
+	if err != nil {
+		return // not root
+	}
+	defer s.Close()
+	for _, name := range []string{"/proc/net/dev", "/proc/self/ns/net", "/proc/version"} {
+		f, err := s.OpenFile(ctx, name, os.O_RDONLY, 0)
+		say(name, err)
+		if err == nil {
+			f.Close()
+		}
+	}
 }
 
 // roots lists what is in the root directories of the processes that keep a pid namespace: the original, and the init. That
