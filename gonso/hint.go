@@ -390,6 +390,10 @@ var hintRules = []rule{
 		matches: func(r *refusal) bool { return r.is(syscall.EINVAL) && r.op == "setns" && r.about(PID) },
 		text:    "the pid namespace is not below this process's own (setns(2))",
 	}, {
+		matches: func(r *refusal) bool { return r.is(syscall.ETOOMANYREFS) },
+		proven:  true,
+		text:    "more descriptors of this user are on their way between processes than RLIMIT_NOFILE allows (unix(7)): some process sends descriptors, and nobody receives them",
+	}, {
 		matches: func(r *refusal) bool {
 			return r.is(syscall.ENOMEM) && r.about(PID) && r.op == "clone"
 		},

@@ -50,6 +50,7 @@ func TestHint(t *testing.T) {
 		"setns with the capability":    {"setns", Net, syscall.EPERM, evidence{capsKnown: true, caps: 1 << capSysAdmin}, nil, ""},
 		"id maps":                      {"write uid_map of", User, syscall.EPERM, evidence{capsKnown: true}, []string{plain, "effective uid and gid"}, ""},
 		"EINVAL of unshare":            {"unshare", Cgroup, syscall.EINVAL, evidence{}, []string{plain, "built without"}, ""},
+		"descriptors on their way":     {"sendmsg", User, syscall.ETOOMANYREFS, evidence{}, []string{"RLIMIT_NOFILE", "nobody receives them"}, plain},
 		"EINVAL of setns":              {"setns", Cgroup, syscall.EINVAL, evidence{}, nil, ""},
 		"another error":                {"unshare", Net, syscall.ENOMEM, evidence{capsKnown: true, seccomp: true}, nil, ""},
 	} {

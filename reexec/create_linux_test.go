@@ -342,7 +342,7 @@ func parentOf(t *testing.T, program string, want int) (pids []int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !alive(pid) {
+		if !alive(pid) && !strings.HasSuffix(program, "close all") { // such a worker soon ends by itself
 			t.Fatalf("%d is gone before its parent is", pid)
 		}
 		pids = append(pids, pid)

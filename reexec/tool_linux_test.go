@@ -83,7 +83,7 @@ func readPID(t testing.TB, path string) (pid int) {
 // podman#4921, rootlesskit#551: newuidmap hangs, and who waits for it.
 func TestHangingToolCannotHangItsCaller(t *testing.T) {
 	for name, script := range map[string]string{
-		"itself":                        `echo $$ > "$1"; echo words >&2; exec sleep 600`,
+		"itself":                        `echo words >&2; echo $$ > "$1"; exec sleep 600`,
 		"with a child":                  `echo words >&2; sleep 600 & echo $! > "$1"; wait`,
 		"deaf":                          `trap "" INT TERM HUP; echo words >&2; echo $$ > "$1"; while :; do sleep 600; done`,
 		"child of the ended one":        `echo words >&2; sleep 600 & echo $! > "$1"; exit 4`,
