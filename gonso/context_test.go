@@ -12,6 +12,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 var noContext = Register("test.nocontext", func(context.Context, string) (string, error) { return "", nil })
@@ -81,6 +83,8 @@ func TestNilContextCannotPanic(t *testing.T) {
 
 // contextFunctions are the exported functions and methods whose first argument is a context.
 func contextFunctions(t *testing.T) (names []string) {
+	_, err := os.Stat("doc.go")
+	testenv.Found(t, "source", err)
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
