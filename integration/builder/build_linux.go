@@ -439,6 +439,9 @@ func (b *builder) copyOptions(ctx context.Context, st *state, chown, chmod strin
 	if chown == "" {
 		return in, nil
 	}
+	if in.Owner = ownerByNumbers(chown); in.Owner != nil {
+		return in, nil
+	}
 	// Names are those of the image.
 	dir, err := b.cache.scratch()
 	if err != nil {
@@ -446,15 +449,26 @@ func (b *builder) copyOptions(ctx context.Context, st *state, chown, chmod strin
 	}
 	err = b.inside(ctx, st.layers, dir, nil, enterIn{User: chown}, func(_ *gonso.Set, e *entered) error {
 		in.Owner = &owner{int(e.UID), int(e.GID)}
-		if uid, err := strconv.Atoi(chown); err == nil { // a number alone is that of the group, too
-			in.Owner = &owner{uid, uid}
-		}
 		return nil
 	})
 	if err != nil {
 		err = fmt.Errorf("--chown=%s: %w", chown, err)
 	}
 	return in, errors.Join(err, b.cache.discard(dir))
+}
+
+// ownerByNumbers is nil where --chown has a name.
+func ownerByNumbers(chown string) *owner {
+	user, group, both := strings.Cut(chown, ":")
+	if !both {
+		group = user // a number alone is that of the group, too
+	}
+	uid, err := strconv.ParseUint(user, 10, 31)
+	gid, err2 := strconv.ParseUint(group, 10, 31)
+	if err != nil || err2 != nil {
+		return nil
+	}
+	return &owner{int(uid), int(gid)}
 }
 
 // reader is where the build context is read. Root reads it with root's rights, and the user namespace has none of
