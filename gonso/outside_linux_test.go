@@ -1,7 +1,9 @@
 package gonso
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -94,7 +96,12 @@ func TestWhatUnshareMadeIsJoined(t *testing.T) {
 // lsns reads the namespaces of a process as lsns(8) lists them.
 func lsns(t testing.TB, pid int) map[string]string {
 	t.Helper()
-	out, err := exec.Command("lsns", "--json", "--output", "NS,TYPE", "--task", strconv.Itoa(pid)).Output()
+	if text, err := os.Readlink("/proc/1/ns/net"); err == nil && text == "" {
+		testenv.Found(t, "nslinks", errors.New("as late releases of Linux 5.10 this one gives an empty link, with which lsns does not end"))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*testenv.Limit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "lsns", "--json", "--output", "NS,TYPE", "--task", strconv.Itoa(pid)).Output()
 	if err != nil {
 		t.Fatalf("lsns: %v", err)
 	}

@@ -73,8 +73,9 @@ func OpenProc(dirfd int, name string, typ uint32) (*NS, error) {
 	return n, orDenied(err, dirfd, name)
 }
 
-// orDenied corrects the error for a link of a process that may not be looked at. Linux 5.10 does
-// not refuse such a link. It gives an empty one, and who follows that is in the link's directory.
+// orDenied corrects the error for a link of a process that may not be looked at. Late releases of
+// Linux 5.10 (Debian's 5.10.0-46) do not refuse such a link. They give an empty one, and who follows
+// that is in the link's directory.
 func orDenied(err error, dirfd int, name string) error {
 	var text [1]byte
 	if errors.Is(err, ErrNotNamespace) {

@@ -32,7 +32,7 @@ func NSInode(dirfd int, link string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if n == 0 { // as in package nsfs: Linux 5.10 gives an empty link where others refuse one
+	if n == 0 { // as in package nsfs: some releases of Linux 5.10 give an empty link in place of an error
 		return 0, unix.EACCES
 	}
 	_, number, _ := strings.Cut(string(text[:n]), ":[")

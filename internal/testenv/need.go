@@ -72,6 +72,7 @@ var features = map[string]string{
 	"landlock":     "Landlock (Linux 5.13)",
 	"memfd_noexec": "vm.memfd_noexec (Linux 6.3)",
 	"netdevices":   "virtual network devices and nftables",
+	"nslinks":      "a kernel that refuses links to others' namespaces",
 	"norace":       "memory as it is without the race detector",
 	"notime":       "a kernel without time namespaces, as those of arm",
 	"overlay":      "overlayfs",
