@@ -38,7 +38,11 @@ func NSLink(pid, tid int, typ string) (string, error) {
 	if tid != 0 {
 		path += "/task/" + strconv.Itoa(tid)
 	}
-	return os.Readlink(path + "/ns/" + typ)
+	text, err := os.Readlink(path + "/ns/" + typ)
+	if err == nil && text == "" { // some releases of Linux 5.10 do not refuse a link, and give an empty one
+		err = os.ErrPermission
+	}
+	return text, err
 }
 
 // Self reads a namespace link of the calling thread.
