@@ -300,9 +300,9 @@ func Root(dir *os.File) DoOption {
 
 // Dir makes path the working directory of the work, see [Root]. The path is looked up inside, below
 // Root if that is given. "Relative paths" in the package's documentation says where a relative one
-// begins. If it does not exist, the error matches fs.ErrNotExist. In a mount
-// namespace that was opened from outside, links of procfs are not followed (ELOOP), as by
-// [Set.OpenFile]. An empty path is an error.
+// begins. If it does not exist, the error matches fs.ErrNotExist. In a mount namespace that was
+// opened from outside, links of procfs are not followed (ELOOP), as by [Set.OpenFile]. An empty path
+// is an error.
 func Dir(path string) DoOption {
 	return func(c *doConfig) {
 		c.place.Dir = path

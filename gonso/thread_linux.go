@@ -211,8 +211,7 @@ func (c *core) place(o doConfig) sys.Place {
 }
 
 // checkPlace refuses a root or working directory that would lead somebody else out of the Set, and
-// makes a relative Dir absolute. name
-// is the name of a function, or "".
+// makes a relative Dir absolute. name is the name of a function, or "".
 func (c *core) checkPlace(op, name string, o *doConfig) error {
 	err := c.refuseHostDir("DirFile", o.place.DirFile)
 	if err == nil {
