@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -57,6 +58,12 @@ var ends = map[string]func(){
 			err = syscall.Exec(path, []string{"sleep", "600"}, os.Environ())
 		}
 		panic(err)
+	},
+	"exit": func() { os.Exit(3) },
+	"closed descriptors": func() {
+		if err := unix.CloseRange(0, math.MaxInt32, 0); err != nil {
+			panic(err)
+		}
 	},
 	"exec of a short one": func() {
 		path, err := exec.LookPath("true")
@@ -125,6 +132,8 @@ func TestCauseOfACrashCannotGetLost(t *testing.T) {
 		"processor time":      {"signal: killed", "RLIMIT_CPU", "is 1 s"},
 		"exec":                {"executed /", " in its place", "os/exec"}, // sleep may be busybox
 		"exec of a short one": {"in its place, as execve(2) does"},        // it may have ended before it is looked at
+		"exit":                {"exit status 3: possibly by os.Exit"},
+		"closed descriptors":  {": possibly by os.Exit, or a function of it has closed descriptors"},
 		"memory":              {"signal: killed", "probably by the kernel, for lack of memory", "oom_kill in /sys/fs/cgroup/"},
 	} {
 		t.Run(how, func(t *testing.T) {

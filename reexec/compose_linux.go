@@ -168,7 +168,7 @@ func composeCreation(c *Creation, dumpable, lasting bool) *launch {
 		l.on(unix.CLONE_NEWNS, l.Mount("", "/", "", c.Propagation, ""))
 	}
 	if c.LoopbackUp {
-		socket := l.on(unix.CLONE_NEWNET, l.Socket(!c.own.forbids.inet))
+		socket := l.on(unix.CLONE_NEWNET, l.Socket())
 		l.on(unix.CLONE_NEWNET, l.SetInterfaceUp("lo", socket))
 		l.Close(socket)
 	}

@@ -60,11 +60,15 @@ func (p *process) took() string {
 }
 
 // why says what is known about a worker's end that this process has not caused.
-func (p *process) why(state *os.ProcessState) string {
+func (p *process) why(state *os.ProcessState, said said) string {
 	ws, ok := state.Sys().(syscall.WaitStatus)
 	if !ok || !ws.Signaled() {
-		if ok && ws.ExitStatus() == 0 && p.busy() {
+		switch {
+		case !ok || !p.busy():
+		case ws.ExitStatus() == 0:
 			return "possibly by os.Exit, or by executing another program in its place, as execve(2) does"
+		case said.text == "": // the worker itself, and the Go runtime, would have written why
+			return "possibly by os.Exit, or a function of it has closed descriptors that were not its own"
 		}
 		return ""
 	}

@@ -23,7 +23,6 @@ var probes = []struct {
 	{launcher.ProbeExecveat, func(f *forbidden) *bool { return &f.execveat }},
 	{launcher.ProbeOpenat2, func(f *forbidden) *bool { return &f.openat2 }},
 	{launcher.ProbeClone3, func(f *forbidden) *bool { return &f.clone3 }},
-	{launcher.ProbeInet, func(f *forbidden) *bool { return &f.inet }},
 	{launcher.ProbePivotRoot, func(f *forbidden) *bool { return &f.pivotRoot }},
 }
 

@@ -281,7 +281,7 @@ func (p *process) reap(cause error) *DiedError {
 	case err == nil:
 		died.Status = state.String()
 		if died.Cause == nil {
-			died.Why = p.why(state)
+			died.Why = p.why(state, said)
 		}
 	case errors.As(err, &stuck):
 		died.Stuck = stuck

@@ -87,7 +87,6 @@ type facts struct {
 // launcher is forbidden to every program that it becomes or starts.
 type forbidden struct {
 	keyctl, closeRange, execveat, openat2, clone3, pivotRoot bool
-	inet                                                     bool // sockets of AF_INET
 }
 
 // WorkerOptions says where and how a worker runs. Zero durations take the defaults.

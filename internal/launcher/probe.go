@@ -44,14 +44,6 @@ var (
 		},
 		[]syscall.Errno{unix.EBADF},
 	}
-	// No protocol has this number.
-	ProbeInet = &Probe{
-		"socket", unix.SYS_SOCKET,
-		func() []arg {
-			return []arg{symbol(unix.AF_INET, "AF_INET"), symbol(unix.SOCK_DGRAM, "SOCK_DGRAM"), number(1 << 20)}
-		},
-		[]syscall.Errno{unix.EINVAL, unix.EPROTONOSUPPORT},
-	}
 	ProbeClone3 = &Probe{
 		"clone3", unix.SYS_CLONE3,
 		func() []arg { return []arg{null, number(0)} },
