@@ -433,21 +433,25 @@ func (p *Process) Reap(byItself time.Duration) (*os.ProcessState, error) {
 // this is not known.
 func endsWithin(p *os.Process, limit time.Duration) (reapable bool) {
 	_ = p.WithHandle(func(handle uintptr) {
-		fds := []unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}
-		for end := time.Now().Add(limit); limit > 0; limit = time.Until(end) {
-			n, err := unix.Poll(fds, int(limit/time.Millisecond)+1)
-			if err == unix.EINTR {
-				continue
-			}
-			var info unix.Siginfo // it stays empty for a zombie that is traced
-			if err == nil && n == 1 {
-				err = unix.Waitid(unix.P_PIDFD, int(handle), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-				reapable = err == nil && info.Signo != 0
-			}
-			return
-		}
+		var info unix.Siginfo // it stays empty for a zombie that is traced
+		reapable = EndsWithin(int(handle), limit) &&
+			unix.Waitid(unix.P_PIDFD, int(handle), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil &&
+			info.Signo != 0
 	})
 	return reapable
+}
+
+// EndsWithin waits until the process of a pidfd has ended, but not longer than limit. It reports
+// whether the process has ended.
+func EndsWithin(pidfd int, limit time.Duration) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for end := time.Now().Add(limit); limit > 0; limit = time.Until(end) {
+		n, err := unix.Poll(fds, int(limit/time.Millisecond)+1)
+		if err != unix.EINTR {
+			return err == nil && n == 1
+		}
+	}
+	return false
 }
 
 // TakesOrphans reports whether orphans may become children of this process: as pid 1, or as a subreaper (prctl(2)).
