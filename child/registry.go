@@ -66,10 +66,13 @@ func Invoke(ctx context.Context, h Handler, in codec.Value, done func(*wire.Outc
 	if in.Bytes != nil {
 		growStack()
 	}
-	out := &wire.Outcome{Kind: wire.Goexited}
+	var out *wire.Outcome
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover(); {
+		case p != nil:
 			out = &wire.Outcome{Kind: wire.Panicked, Panic: &wire.Panic{Value: p, Stack: debug.Stack()}}
+		case out == nil:
+			out = &wire.Outcome{Kind: wire.Goexited}
 		}
 		in.Close() // first: once the call is over, the caller may check its files
 		done(out)

@@ -10,37 +10,53 @@ import (
 	"github.com/gonso/gonso/internal/wire"
 )
 
+// threadCall is a call of a registered function on a thread.
+type threadCall struct {
+	ctx   withoutValues
+	h     child.Handler
+	in    codec.Value
+	o     doConfig
+	clean bool // the function leaves the thread as it was, if it returns
+
+	out      *wire.Outcome
+	err      error
+	returned bool
+}
+
 // callOnThread runs a registered function on a thread. It encodes and decodes the outcome as the
 // wire does, so that threads and processes give the same outcome. It owns the argument's files; the
 // caller owns the files of the outcome.
 func (c *core) callOnThread(ctx context.Context, h child.Handler, in codec.Value, clean bool, o doConfig) (*wire.Outcome, error) {
 	defer in.Close()
-	var out *wire.Outcome
-	var cerr error
-	err := c.runOnThread(ctx, c.threadJoin, func(r *threadRun) bool {
-		if err := r.takePlace(o); err != nil {
-			out, cerr = (&wire.Outcome{Kind: wire.Unserved, Err: err}).Cross()
-			return false
-		}
-		if !r.begin() {
-			return false
-		}
-		returned := false
-		child.Invoke(withoutValues{ctx}, h, in, func(o *wire.Outcome) {
-			returned = o.Kind == wire.Returned
-			out, cerr = o.Cross()
-		})
-		return clean && returned
-	}, nil)
+	call := &threadCall{ctx: withoutValues{ctx}, h: h, in: in, o: o, clean: clean}
+	err := c.runOnThread(ctx, c.threadJoin, call.run, nil)
 	switch {
 	case errors.Is(err, sys.ErrLeftBehind):
 		return nil, err
-	case out != nil: // even if the thread could not go home
-		return out, nil
-	case cerr != nil:
-		return nil, cerr
+	case call.out != nil: // even if the thread could not go home
+		return call.out, nil
+	case call.err != nil:
+		return nil, call.err
 	}
 	return nil, err
+}
+
+// run reports whether the thread may be given back.
+func (c *threadCall) run(r *threadRun) bool {
+	if err := r.takePlace(c.o); err != nil {
+		c.cross(&wire.Outcome{Kind: wire.Unserved, Err: err})
+		return false
+	}
+	if !r.begin() {
+		return false
+	}
+	child.Invoke(&c.ctx, c.h, c.in, c.cross)
+	return c.clean && c.returned
+}
+
+func (c *threadCall) cross(o *wire.Outcome) {
+	c.returned = o.Kind == wire.Returned
+	c.out, c.err = o.Cross()
 }
 
 // callInProcess runs a registered function in the Set's worker, or in a new process. The result has

@@ -27,11 +27,15 @@ func (c *core) beginning(path string) (dir string, err error) {
 	case !c.keepsDir():
 		return "", fmt.Errorf("%.100q is no absolute path, and in namespaces that somebody else made it begins nowhere: %w", path, os.ErrInvalid)
 	}
-	procfs.AtHome(func() { dir, err = os.Getwd() })
-	if err != nil {
+	if dir, err = workingDir(); err != nil {
 		return "", fmt.Errorf("%.100q begins at the working directory: %w", path, err)
 	}
 	return dir, nil
+}
+
+func workingDir() (dir string, err error) {
+	procfs.AtHome(func() { dir, err = os.Getwd() })
+	return dir, err
 }
 
 // absolute is the path of an option, as it is looked up inside.
