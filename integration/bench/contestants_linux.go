@@ -22,6 +22,7 @@ const (
 	closure        = "gonso, closure, restored"
 	goEcho         = "Go echo, a socketpair a caller"
 	cleanCall      = "gonso, call, LeavesThreadClean"
+	spinningCall   = "gonso, call, LeavesThreadClean, Spin"
 )
 
 // contestants are those that this program has. The process that bench-hand is has them, and no more
@@ -71,8 +72,9 @@ var contestants = []single.Contestant{
 	{Name: goEcho, Open: openEcho},
 	{Name: "two pipes, raw", Open: func(int) (*single.Opened, error) { return openRaw(twoPipes) }},
 	{Name: "socketpair, raw", Open: func(int) (*single.Opened, error) { return openRaw(socketPair) }},
-	{Name: cleanCall, Open: openCalls(echo)},
-	{Name: "gonso, call, default", Open: openCalls(plainEcho)},
+	{Name: cleanCall, Open: openCalls(echo, gonso.Worker{})},
+	{Name: spinningCall, Open: openCalls(echo, gonso.Worker{Spin: 200 * time.Microsecond})},
+	{Name: "gonso, call, default", Open: openCalls(plainEcho, gonso.Worker{})},
 }
 
 func serveHand() {
@@ -120,7 +122,7 @@ var spending = gonso.Register("bench.spending", func(context.Context, struct{}) 
 }, gonso.LeavesThreadClean())
 
 // openCalls has a warm worker.
-func openCalls(f *gonso.Func[point, point]) func(int) (*single.Opened, error) {
+func openCalls(f *gonso.Func[point, point], w gonso.Worker) func(int) (*single.Opened, error) {
 	return func(int) (_ *single.Opened, err error) {
 		r := &race{}
 		defer r.abandon(&err)
@@ -129,8 +131,8 @@ func openCalls(f *gonso.Func[point, point]) func(int) (*single.Opened, error) {
 			return nil, missing(err)
 		}
 		ctx := context.Background()
-		// Other contestants have their turns in between.
-		if err := s.SetWorker(gonso.Worker{Idle: 10 * time.Minute}); err != nil {
+		w.Idle = 10 * time.Minute // other contestants have their turns in between
+		if err := s.SetWorker(w); err != nil {
 			return nil, err
 		}
 		first, err := spending.Do(ctx, s, struct{}{}, gonso.InProcess())

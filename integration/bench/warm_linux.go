@@ -39,6 +39,7 @@ type entry struct {
 	alone  bool // no other process, so that there is nothing to split
 	single bool // no more than one caller
 	seldom bool // not measured every 80 ms, to save time
+	spread bool // does nothing of its own where there is one processor for each process
 }
 
 var entries = []entry{
@@ -54,6 +55,7 @@ var entries = []entry{
 	{name: "two pipes, raw", of: goEcho, single: true},
 	{name: "socketpair, raw", of: goEcho, single: true},
 	{name: cleanCall, of: goEcho, limit: 1},
+	{name: spinningCall, of: cleanCall, single: true, seldom: true, spread: true},
 	{name: "gonso, call, default", of: cleanCall},
 	{name: "gob by hand", of: goEcho, peers: true, seldom: true},
 	{name: "net/rpc", of: goEcho, peers: true, seldom: true},
@@ -80,7 +82,7 @@ func warmRows() (rows []row) {
 		for _, m := range modes {
 			r.parts = append(r.parts, r.name+", "+m.name)
 			for _, e := range entries {
-				if !e.in(m) || e.alone && name == twoCPUs {
+				if !e.in(m) || e.alone && name == twoCPUs || e.spread && name != freely {
 					continue
 				}
 				r.each += max(turn, time.Duration(m.n)*(m.gap+200*time.Microsecond))
@@ -183,6 +185,10 @@ func (h hands) open(p placement, callers int, missing map[string]string) error {
 		}
 		if e.alone && p.name == twoCPUs {
 			missing[e.name] = "it is in one process, so there is nothing to split"
+			continue
+		}
+		if e.spread && p.name != freely {
+			missing[e.name] = "it needs more than one processor for each process"
 			continue
 		}
 		var worker []int
