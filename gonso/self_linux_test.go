@@ -187,6 +187,7 @@ func TestRunAndExitIsOneProgram(t *testing.T) {
 			}, "signal: killed"},
 			{"alarm", "another signal", func(*testing.T, *terminal, string, string) {}, "exit status 142"},
 			{"count", "handled", func(t *testing.T, term *terminal, outside, _ string) {
+				passes(t, term, outside)
 				io.WriteString(term.pty, "\x03")
 				term.want("got interrupt 1")
 				kill(t, outside, unix.SIGUSR1)
@@ -261,10 +262,19 @@ func kill(t *testing.T, pid string, sig syscall.Signal) {
 	}
 }
 
+// passes waits until RunAndExit passes signals on. A signal that comes earlier is passed on even if
+// the command has got it itself.
+func passes(t *testing.T, term *terminal, outside string) {
+	t.Helper()
+	kill(t, outside, unix.SIGWINCH)
+	term.want("got " + unix.SIGWINCH.String() + " 1")
+}
+
 // inTurn has a signal sent to the group and to RunAndExit's process alone: the
 // command counts each once.
 func inTurn(t *testing.T, term *terminal, outside string, sig unix.Signal, group func()) {
 	t.Helper()
+	passes(t, term, outside)
 	got := "got " + sig.String() + " "
 	for i := range 3 {
 		before := witness(t, outside)
