@@ -117,20 +117,25 @@ func onlyChild(parent int) (*os.File, error) {
 // A signal may have ended it before its child. If it has not ended, why says why the child was not
 // found.
 func endedByItself(pidfd int, why error) error {
-	launcher.EndsWithin(pidfd, exitTimeout)
-	var info unix.Siginfo
-	err := unix.Waitid(unix.P_PIDFD, pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	switch {
-	case err == unix.ECHILD: // this program reaps every child
-		return nil
-	case err != nil:
-		return os.NewSyscallError("waitid", err)
-	case info.Code == cldExited:
-		return nil
-	case info.Signo != 0:
-		return ErrInitUnknown
+	// A zombie that is traced has ended, and waitid does not show it before its tracer has waited.
+	for end := time.Now().Add(exitTimeout); ; time.Sleep(time.Millisecond) {
+		launcher.EndsWithin(pidfd, time.Until(end))
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.ECHILD: // this program reaps every child
+			return nil
+		case err != nil:
+			return os.NewSyscallError("waitid", err)
+		case info.Code == cldExited:
+			return nil
+		case info.Signo != 0:
+			return ErrInitUnknown
+		case time.Now().After(end):
+			return errors.Join(ErrInitUnknown, why)
+		}
 	}
-	return errors.Join(ErrInitUnknown, why)
 }
 
 const cldExited = 1 // of asm-generic/siginfo.h
