@@ -75,6 +75,17 @@ func (e entry) in(m mode) bool {
 	return !e.seldom || m.gap < 80*time.Millisecond
 }
 
+// notIn says why the entry takes no part in a placement, or "".
+func (e entry) notIn(placement string) string {
+	switch {
+	case e.alone && placement == twoCPUs:
+		return "it is in one process, so there is nothing to split"
+	case e.spread && placement != freely:
+		return "it needs more than one processor for each process"
+	}
+	return ""
+}
+
 // warmRows are of single calls, each placement a row.
 func warmRows() (rows []row) {
 	for i, name := range []string{oneCPU, twoCPUs, freely} {
@@ -82,7 +93,7 @@ func warmRows() (rows []row) {
 		for _, m := range modes {
 			r.parts = append(r.parts, r.name+", "+m.name)
 			for _, e := range entries {
-				if !e.in(m) || e.alone && name == twoCPUs || e.spread && name != freely {
+				if !e.in(m) || e.notIn(name) != "" {
 					continue
 				}
 				r.each += max(turn, time.Duration(m.n)*(m.gap+200*time.Microsecond))
@@ -183,12 +194,8 @@ func (h hands) open(p placement, callers int, missing map[string]string) error {
 			missing[e.name] = h.noPeers
 			continue
 		}
-		if e.alone && p.name == twoCPUs {
-			missing[e.name] = "it is in one process, so there is nothing to split"
-			continue
-		}
-		if e.spread && p.name != freely {
-			missing[e.name] = "it needs more than one processor for each process"
+		if why := e.notIn(p.name); why != "" {
+			missing[e.name] = why
 			continue
 		}
 		var worker []int
