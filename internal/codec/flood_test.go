@@ -143,9 +143,9 @@ func needMemory(t *testing.T) {
 	}
 }
 
-// again reports whether a test that root has run already need not run again. It is the same for
-// every user, and takes seconds on an emulated processor. A third of the tests run again.
-func again(name string) bool {
+// ranAsRoot reports whether a test need not run for this user, because root has run it. It is the
+// same for every user, and takes seconds on an emulated processor. A third of the tests run again.
+func ranAsRoot(name string) bool {
 	return testenv.Emulated && !testenv.Has(testenv.Root) && len(name)%3 > 0
 }
 
@@ -153,7 +153,7 @@ func again(name string) bool {
 func TestFloodsCannotCostTheirReader(t *testing.T) {
 	needMemory(t)
 	for name, tt := range floods {
-		if again(name) {
+		if ranAsRoot(name) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestWhatEncodesDecodes(t *testing.T) {
 		"large number":      {func() any { return []*big.Int{new(big.Int).Lsh(big.NewInt(1), 8*100<<10)} }, true},
 		"times":             {func() any { return slicesRepeat(time.Unix(1, 0).In(time.FixedZone("", 1800)), 200_000) }, false},
 	} {
-		if again(name) {
+		if ranAsRoot(name) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

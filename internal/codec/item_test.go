@@ -61,8 +61,8 @@ func TestMalformedItems(t *testing.T) {
 	}
 }
 
-// What was decoded and waits for who receives it has one budget for all readers. Who waits for room
-// can be woken.
+// Items that were decoded, and that nobody has received yet, have one budget for all readers. A
+// reader that waits for room can be woken.
 func TestItemsThatWaitCannotExceedTheirBudget(t *testing.T) {
 	const size, room, readers = 256 << 10, 1 << 20, 32
 	of := &Items{NewBudget(room), NewBudget(room)}
