@@ -59,6 +59,12 @@ func registerKinds(prefix string, traits Traits) {
 		<-ctx.Done()
 		return &wire.Outcome{Kind: wire.Returned, Err: context.Cause(ctx)}
 	})
+	register(prefix+"wait if told", func(ctx context.Context, in codec.Value) *wire.Outcome {
+		if len(in.Bytes) > 0 {
+			<-ctx.Done()
+		}
+		return returned()
+	})
 	register(prefix+"exit", func(context.Context, codec.Value) *wire.Outcome {
 		runtime.Goexit()
 		return nil
@@ -355,6 +361,41 @@ func cannotStopTheReading(t *testing.T, prefix string) {
 		if !answers[first] || !answers[second] {
 			t.Errorf("answers: %v", answers)
 		}
+	}
+	w.conn.Close()
+	w.end(t, 0)
+}
+
+// Answers to calls that came together go out together. But an answer waits neither for a function
+// that may take long, nor for one that took a short time up to now.
+func TestAnswerCannotWaitForAnotherFunction(t *testing.T) {
+	w := startWorker(t)
+	for _, name := range []string{"clean wait", "clean wait if told", "own wait if told"} {
+		const quick = 20
+		for id := range uint64(quick) {
+			w.call(t, id, wire.Request{Name: "clean wait if told"})
+			w.outcome(t, id)
+		}
+		// A stopped worker reads at once what comes meanwhile.
+		if err := w.Process.Signal(unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		for id := range uint64(quick) {
+			w.call(t, id, wire.Request{Name: "clean wait if told"})
+		}
+		w.call(t, quick, wire.Request{Name: name, Value: codec.Value{Bytes: []byte("wait")}})
+		if err := w.Process.Signal(unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		seen := make(map[uint64]bool)
+		for range quick {
+			seen[w.read(t, wire.Result).ID] = true
+		}
+		if len(seen) != quick || seen[quick] {
+			t.Errorf("answers: %v", seen)
+		}
+		w.send(t, wire.Frame{Type: wire.Cancel, ID: quick}, nil)
+		w.outcome(t, quick)
 	}
 	w.conn.Close()
 	w.end(t, 0)

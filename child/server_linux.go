@@ -50,7 +50,7 @@ func (s *server) serve() {
 func (s *server) receive(f wire.Frame) (reads bool, err error) {
 	if f.Type == wire.Call {
 		if f.Lost != nil { // this process may open no more
-			s.answer(f.ID, &wire.Outcome{Kind: wire.Unserved, Err: f.Lost})
+			s.answer(f.ID, &wire.Outcome{Kind: wire.Unserved, Err: f.Lost}, false)
 			return true, nil
 		}
 		req, err := wire.ParseRequest(f)
@@ -81,12 +81,13 @@ func (s *server) receive(f wire.Frame) (reads bool, err error) {
 // begin runs a call that has come in, or refuses it. It returns the result of run.
 func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 	ctx := newContext(req.Deadline)
+	among := s.conn.Buffered() // the answers to calls that have come together may go together
 	s.mu.Lock()
 	s.calls[id] = ctx
 	alone := len(s.calls) == 1
 	s.mu.Unlock()
 	done := func(out *wire.Outcome) {
-		s.answer(id, out) // first: the parent waits for it
+		s.answer(id, out, among) // first: the parent waits for it
 		s.mu.Lock()
 		delete(s.calls, id)
 		s.mu.Unlock()
@@ -112,6 +113,9 @@ func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Request, done func(*wire.Outcome)) (reads bool) {
 	clean := fn.clean && !perCall.on && !req.EndThread && req.Place == (sys.Place{})
 	slow := fn.pace.isSlow()
+	if !clean || !fn.pace.isQuick() {
+		s.flush() // no answer waits for this call
+	}
 	return s.turns.run(alone && !slow, func() (same bool) {
 		begin := time.Now()
 		timed := func(out *wire.Outcome) {
@@ -140,26 +144,41 @@ func ownThread(place sys.Place) error {
 	return place.Take()
 }
 
-// answer sends an outcome, or the reason why it cannot be sent. If sending fails, the parent is
-// gone, or a function has closed a file that was not its own: there is nothing left to serve.
-func (s *server) answer(id uint64, out *wire.Outcome) {
-	defer out.Close()
-	err := s.send(id, out)
-	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
-		err = s.send(id, &wire.Outcome{Kind: wire.Unserved, Err: unsent.Err})
-	}
-	if err != nil {
-		select {
-		case s.failed <- err:
-		default: // serve has seen an error, too
-		}
+// flush sends the answers that wait for others.
+func (s *server) flush() {
+	if err := s.conn.Flush(); err != nil {
+		s.fail(err)
 	}
 }
 
-func (s *server) send(id uint64, out *wire.Outcome) error {
-	f, err := out.Frame(id)
+// answer sends an outcome, or the reason why it cannot be sent.
+func (s *server) answer(id uint64, out *wire.Outcome, among bool) {
+	defer out.Close()
+	err := s.send(id, out, among)
+	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
+		err = s.send(id, &wire.Outcome{Kind: wire.Unserved, Err: unsent.Err}, among)
+	}
 	if err != nil {
+		s.fail(err)
+	}
+}
+
+func (s *server) send(id uint64, out *wire.Outcome, among bool) error {
+	f, err := out.Frame(id)
+	switch {
+	case err != nil:
 		return &wire.UnsentError{Err: err}
+	case among:
+		return s.conn.Gather(&f)
 	}
 	return s.conn.Write(&f)
+}
+
+// fail ends the process, because sending failed: the parent is gone, or a function has closed a file
+// that was not its own. There is nothing left to serve.
+func (s *server) fail(err error) {
+	select {
+	case s.failed <- err:
+	default: // serve has seen an error, too
+	}
 }

@@ -218,8 +218,14 @@ func TestManyCallsTakeTurns(t *testing.T) {
 func TestPace(t *testing.T) {
 	var p pace
 	p.took(slowCall)
-	if p.isSlow() {
-		t.Error("slow after a call that was not")
+	if p.isSlow() || p.isQuick() {
+		t.Errorf("after a call that was neither: slow %v, quick %v", p.isSlow(), p.isQuick())
+	}
+	if p.took(quickCall); !p.isQuick() {
+		t.Error("not quick after a quick call")
+	}
+	if p.took(quickCall + 1); p.isQuick() {
+		t.Error("quick after another")
 	}
 	for range 2 {
 		p.took(slowCall + 1)

@@ -81,6 +81,7 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 	p.lastID++
 	c.id = p.lastID
 	p.calls[c.id] = c
+	calls := len(p.calls)
 	p.mu.Unlock()
 
 	f, err := req.Frame(c.id)
@@ -92,7 +93,11 @@ func (p *process) call(ctx context.Context, req wire.Request) (*wire.Outcome, er
 		stop := context.AfterFunc(ctx, func() { c.cancelled(ctx) })
 		defer stop()
 	}
-	err = p.conn.Write(&f)
+	if calls == 1 || calls < fewCalls && p.apart.ask(p.proc.Pid) {
+		err = p.conn.Write(&f)
+	} else {
+		err = p.conn.Gather(&f)
+	}
 	close(c.sent)
 	if unsent := (*wire.UnsentError)(nil); errors.As(err, &unsent) {
 		if p.drop(c.id) == nil { // the worker answered a call that it did not have

@@ -22,6 +22,7 @@ type process struct {
 	conn   *wire.Conn
 	turns  *turns // in reading conn
 	intake *intake
+	apart  apart
 	proc   *launcher.Process
 	stderr *stderrTail
 	exe    fileID   // of the program that it runs

@@ -45,6 +45,9 @@ type Conn struct {
 	scratch  []byte
 	writeErr error // sticky: part of a frame went out
 	enlarged bool  // or an attempt was made
+
+	gathered gathered
+	waits    atomic.Bool // Read blocks its thread, or is about to
 }
 
 // readOp and writeOp are the arguments and results of the functions given to raw. They and the
@@ -170,6 +173,10 @@ func (c *Conn) Read() (Frame, error) {
 	return f, nil
 }
 
+// Buffered reports whether the beginning of the next frame has come. Only the goroutine that reads
+// may ask.
+func (c *Conn) Buffered() bool { return c.frames.w-c.frames.r >= headerSize }
+
 // SetGate makes every frame pass g. It is called before the first Read.
 func (c *Conn) SetGate(g Gate) { c.frames.gate = g }
 
@@ -178,6 +185,13 @@ func (op *readOp) read(p []byte) (n int, err error) {
 	c := op.conn
 	op.p, op.n, op.err = p, 0, nil
 	defer func() { op.p = nil }()
+	if c.blocks {
+		c.waits.Store(true) // first: what is gathered from here on is written by its sender
+		defer c.waits.Store(false)
+		if err := c.Flush(); err != nil {
+			return 0, err
+		}
+	}
 	if !c.over.Load() {
 		err = c.in.raw.Read(op.fn)
 	}
@@ -255,14 +269,23 @@ func (e *UnsentError) Unwrap() error { return e.Err }
 // caller's again then. A frame that cannot be sent, for its size or a closed file, is an
 // [UnsentError]; any other error ends the connection.
 func (c *Conn) Write(f *Frame) error {
-	h := header{typ: f.Type, files: len(f.Files), length: len(f.Payload) + len(f.Tail), id: f.ID}
-	if err := h.check(); err != nil {
-		return &UnsentError{err}
+	h, err := f.header()
+	if err != nil {
+		return err
 	}
 	if h.files == 0 {
 		return c.write(h, f, nil)
 	}
 	return withFDs(f.Files, make([]int, 0, h.files), func(fds []int) error { return c.write(h, f, fds) })
+}
+
+// header is the header of a frame to be written.
+func (f *Frame) header() (header, error) {
+	h := header{typ: f.Type, files: len(f.Files), length: len(f.Payload) + len(f.Tail), id: f.ID}
+	if err := h.check(); err != nil {
+		return h, &UnsentError{err}
+	}
+	return h, nil
 }
 
 func (c *Conn) write(h header, f *Frame, fds []int) error {
@@ -283,23 +306,33 @@ func (c *Conn) write(h header, f *Frame, fds []int) error {
 		c.enlarged = true
 		_ = c.out.raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, largePipe) })
 	}
-	c.scratch = h.append(c.scratch[:0])
-	op := &c.writeOp
-	op.bufs = [3][]byte{c.scratch, f.Payload, f.Tail}
+	b := c.gathered.take(c.scratch[:0])
+	begun := len(b)+len(fds) > 0
+	b = h.append(b)
 	if h.length <= smallFrame {
-		c.scratch = append(append(c.scratch, f.Payload...), f.Tail...)
-		op.bufs = [3][]byte{c.scratch}
+		return c.send(append(append(b, f.Payload...), f.Tail...), nil, nil, begun)
 	}
+	return c.send(b, f.Payload, f.Tail, begun)
+}
+
+// send writes the bytes; writeMu is held. The memory of first is kept for the next frames. If begun
+// is set, an error ends the connection, even if nothing was written.
+func (c *Conn) send(first, second, third []byte, begun bool) error {
+	op := &c.writeOp
+	op.bufs = [3][]byte{first, second, third}
 	op.sent, op.err = 0, nil
 	err := c.out.raw.Write(op.fn)
 	if err == nil {
 		err = os.NewSyscallError("write", op.err)
 	}
 	err = c.waitErr(err)
-	if err != nil && op.sent+len(fds) > 0 {
+	if err != nil && (op.sent > 0 || begun) {
 		c.writeErr = fmt.Errorf("wire: an earlier frame was cut short: %w", err)
 	}
 	op.bufs = [3][]byte{}
+	if c.scratch = first; cap(first) > keptScratch {
+		c.scratch = nil
+	}
 	return err
 }
 

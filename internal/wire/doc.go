@@ -10,6 +10,6 @@
 //
 // What is where: frame.go and deframe.go are frames and how bytes are cut into them, message.go,
 // place.go and outcome.go their payloads, ends_linux.go the descriptors of a connection,
-// conn_linux.go how frames are read from them and written to them. Frames and messages work on
-// every operating system; [Conn] exists on Linux only.
+// conn_linux.go how frames are read from them and written to them, gather_linux.go which frames share
+// a write. Frames and messages work on every operating system; [Conn] exists on Linux only.
 package wire
