@@ -8,7 +8,9 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,6 +60,19 @@ var ends = map[string]func(){
 			err = syscall.Exec(path, []string{"sleep", "600"}, os.Environ())
 		}
 		panic(err)
+	},
+	"threads": func() {
+		for {
+			go func() {
+				runtime.LockOSThread()
+				select {}
+			}()
+		}
+	},
+	"limited memory": func() {
+		for {
+			hoard = append(hoard, make([]byte, 8<<20))
+		}
 	},
 	"exit": func() { os.Exit(3) },
 	"closed descriptors": func() {
@@ -110,8 +125,12 @@ func hasItsWorkerEnd() {
 		}
 	}
 	s := new(gonso.Set)
-	if os.Args[1] == "processor time" {
-		if err := s.SetWorker(gonso.Worker{Rlimits: []gonso.Rlimit{{Resource: unix.RLIMIT_CPU, Soft: 1, Hard: 1}}}); err != nil {
+	if limit, ok := map[string]gonso.Rlimit{
+		"processor time":    {Resource: unix.RLIMIT_CPU, Soft: 1, Hard: 1},
+		"limited memory":    {Resource: unix.RLIMIT_DATA, Soft: 256 << 20, Hard: 256 << 20},
+		"threads of a user": {Resource: unix.RLIMIT_NPROC, Soft: 1, Hard: 1},
+	}[os.Args[1]]; ok {
+		if err := s.SetWorker(gonso.Worker{Rlimits: []gonso.Rlimit{limit}}); err != nil {
 			panic(err)
 		}
 	}
@@ -133,13 +152,18 @@ func TestCauseOfACrashCannotGetLost(t *testing.T) {
 		"exec":                {"executed /", " in its place", "os/exec"}, // sleep may be busybox
 		"exec of a short one": {"in its place, as execve(2) does"},        // it may have ended before it is looked at
 		"exit":                {"exit status 3: possibly by os.Exit"},
-		"closed descriptors":  {": possibly by os.Exit, or a function of it has closed descriptors"},
+		"closed descriptors":  {": possibly by os.Exit, or a function of it has closed descriptors|its ends of the connection were closed"}, // it may be slow
+		"threads":             {"probably for lack of threads: its cgroup may have 60 processes and threads (/sys/fs/cgroup/", "/pids.max), and more were refused"},
+		"limited memory":      {"out of memory", "possibly because of Worker.Rlimits: RLIMIT_DATA is 268435456"},
 		"memory":              {"signal: killed", "probably by the kernel, for lack of memory", "oom_kill in /sys/fs/cgroup/"},
 	} {
 		t.Run(how, func(t *testing.T) {
 			c := testenv.Command(t, "has its worker end", how)
-			if how == "memory" {
+			switch how {
+			case "memory":
 				c.Args = append(c.Args, testenv.LimitedMemory(t, 160<<20))
+			case "threads":
+				c.Args = append(c.Args, testenv.LimitedTasks(t, 60))
 			}
 			var stdout, stderr bytes.Buffer
 			c.Stdout, c.Stderr = &stdout, &stderr
@@ -148,7 +172,7 @@ func TestCauseOfACrashCannotGetLost(t *testing.T) {
 			}
 			got := stdout.String()
 			for _, words := range append(want, "true gonso: call test.ender: worker died: ") {
-				if !strings.Contains(got, words) {
+				if !slices.ContainsFunc(strings.Split(words, "|"), func(w string) bool { return strings.Contains(got, w) }) {
 					t.Errorf("no %q in %s", words, got)
 				}
 			}
@@ -160,6 +184,18 @@ func TestCauseOfACrashCannotGetLost(t *testing.T) {
 				t.Errorf("the error has %d bytes, and standard error %d", len(got), stderr.Len())
 			}
 		})
+	}
+}
+
+// The Go runtime advises to raise a limit of the user, whichever limit it was.
+func TestLimitOfThreadsIsNamed(t *testing.T) {
+	testenv.Need(t, testenv.Process, testenv.Plain)
+	testenv.Leaks(t)
+	out, err := testenv.Command(t, "has its worker end", "threads of a user").CombinedOutput()
+	for _, words := range []string{"true gonso: call test.ender: worker died: exit status 2: possibly because of Worker.Rlimits: RLIMIT_NPROC is 1"} {
+		if err != nil || !strings.Contains(string(out), words) {
+			t.Errorf("no %q in %s (%v)", words, out, err)
+		}
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -128,4 +130,30 @@ func joinCgroup(cgroup *os.File, pid int, option string) error {
 		return &LaunchError{Op: "join cgroup", Path: cgroup.Name(), Step: fmt.Sprintf("write %d to %s/cgroup.procs", pid, cgroup.Name()), Err: err, Option: option}
 	}
 	return nil
+}
+
+// cgroupFiles lists where a file of a controller may be, given what /proc/self/cgroup says: in this
+// program's cgroup and those above it, or in cgroup, if that is not "", and those above it. A
+// directory without the controller is accounted to the nearest one above that has it.
+func cgroupFiles(cgroup, own, controller, v1, v2 string) (files []string) {
+	const top = "/sys/fs/cgroup"
+	upwards := func(root, dir, file string) {
+		for ; len(dir) > len(root); dir = path.Dir(dir) {
+			files = append(files, path.Join(dir, file))
+		}
+	}
+	if cgroup != "" {
+		upwards(top, cgroup, v2)
+	}
+	for line := range strings.Lines(own) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		switch {
+		case len(f) != 3:
+		case f[1] == controller:
+			upwards(path.Join(top, controller), path.Join(top, controller, f[2]), v1)
+		case f[0] == "0" && cgroup == "":
+			upwards(top, path.Join(top, f[2]), v2)
+		}
+	}
+	return files
 }

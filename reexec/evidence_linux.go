@@ -64,6 +64,8 @@ func (p *process) why(state *os.ProcessState, said said) string {
 	ws, ok := state.Sys().(syscall.WaitStatus)
 	if !ok || !ws.Signaled() {
 		switch {
+		case said.crash != "":
+			return p.limitReached(said.crash)
 		case !ok || !p.busy():
 		case ws.ExitStatus() == 0:
 			return "possibly by os.Exit, or by executing another program in its place, as execve(2) does"
@@ -80,9 +82,9 @@ func (p *process) why(state *os.ProcessState, said said) string {
 		return ""
 	}
 	// The limit counts ticks. On a shared machine they add up to more time than is reported here.
-	if limit := p.cpuLimit(); limit < 1<<31 {
-		if used := state.UserTime() + state.SystemTime(); used >= time.Duration(limit)*time.Second/2 {
-			return fmt.Sprintf("probably by the kernel: it had used %v of processor time, and its hard limit (RLIMIT_CPU) is %d s", used.Round(10*time.Millisecond), limit)
+	if r, _ := p.rlimit(unix.RLIMIT_CPU); r.Hard < 1<<31 {
+		if used := state.UserTime() + state.SystemTime(); used >= time.Duration(r.Hard)*time.Second/2 {
+			return fmt.Sprintf("probably by the kernel: it had used %v of processor time, and its hard limit (RLIMIT_CPU) is %d s", used.Round(10*time.Millisecond), r.Hard)
 		}
 	}
 	text := p.oom.since(readOOM(p.owner.opts.Cgroup))
@@ -93,18 +95,4 @@ func (p *process) why(state *os.ProcessState, said said) string {
 		text += "; in a pid namespace, that is also how the end of its init looks"
 	}
 	return text
-}
-
-// cpuLimit is the hard limit of processor time that the worker has, in seconds.
-func (p *process) cpuLimit() uint64 {
-	for _, r := range p.owner.opts.Rlimits {
-		if r.Resource == unix.RLIMIT_CPU {
-			return r.Hard
-		}
-	}
-	var own unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_CPU, &own) != nil {
-		return unix.RLIM_INFINITY
-	}
-	return own.Max
 }

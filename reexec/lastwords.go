@@ -25,7 +25,10 @@ const (
 )
 
 // crashMarks begin the lines in which the Go runtime says why it ends the program.
-var crashMarks = []string{"panic: ", "fatal error: ", "runtime: ", "SIG", "unexpected fault address "}
+var crashMarks = []string{"panic: ", "fatal error: ", "runtime: ", "runtime/cgo: ", "SIG", "unexpected fault address "}
+
+// traceMark begins a line that stands within a trace, if a thread was in C: memory follows it.
+const traceMark = "runtime: g "
 
 // lastWords takes a stream and remembers what counts at the end.
 type lastWords struct {
@@ -107,6 +110,9 @@ func (l *lastWords) block() *crashBlock {
 // markedLine reports whether a line begins with a mark, or may yet do so: the rest of the line may
 // still come.
 func markedLine(line []byte) (marked, open bool) {
+	if n := min(len(line), len(traceMark)); string(line[:n]) == traceMark[:n] {
+		return false, n < len(traceMark)
+	}
 	for _, m := range crashMarks {
 		switch {
 		case len(line) >= len(m):
@@ -201,7 +207,7 @@ func crashIn(block string) (crash, where string) {
 		case !traced || line == "" || line[0] == '\t' || strings.HasPrefix(line, "runtime."), strings.HasPrefix(line, "panic("),
 			strings.HasPrefix(line, "created by "), strings.HasPrefix(line, "..."):
 		default:
-			if i := strings.LastIndexByte(line, '('); i > 0 {
+			if i := strings.LastIndexByte(line, '('); i > 0 && !strings.Contains(line[:i], " ") {
 				text, _ := appendEscaped(nil, []byte(line[:i]), true)
 				where = string(text)
 			}

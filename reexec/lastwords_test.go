@@ -22,6 +22,9 @@ func TestCauseOfACrashCannotBeCutOff(t *testing.T) {
 			"runtime: goroutine stack exceeds 1000000000-byte limit\nfatal error: stack overflow", "main.fail"},
 		"out of memory": {"fatal error: runtime: out of memory\n\n", "fatal error: runtime: out of memory", "main.fail"},
 		"signal":        {"SIGXCPU: cpu limit exceeded\nPC=0x1 m=0 sigcode=0\n\n", "SIGXCPU: cpu limit exceeded\nPC=0x1 m=0 sigcode=0", "main.fail"},
+		"in C": {"runtime/cgo: pthread_create failed: Resource temporarily unavailable\nSIGABRT: abort\nPC=0x1 m=0 sigcode=0\n\ngoroutine 0 gp=0x1 m=0 mp=0x2 [idle]:\n" +
+			"runtime: g 0 gp=0x1: unknown pc 0x7f\nstack: frame={sp:0x7ff, fp:0x0} stack=[0x7fe,0x800)\n" + strings.Repeat("00007ffd6152e430: 00000000 00000000  00000000 00000000  ..(.......(.....\n", 10) + "\n",
+			"runtime/cgo: pthread_create failed: Resource temporarily unavailable\nSIGABRT: abort\nPC=0x1 m=0 sigcode=0", "main.fail"},
 	} {
 		printed := before.String() + tt.head + "goroutine 5 [running]:\nruntime.gopanic(0x1)\n\t/go/src/panic.go:1\nmain.fail(...)\n\t/x/main.go:1 +0x1\ncreated by main.main in goroutine 1\n\n" + trace.String() + "exit status 2\n"
 		for _, size := range []int{1, 7, 4096, len(printed)} {

@@ -3,7 +3,6 @@ package reexec
 import (
 	"fmt"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,7 +50,7 @@ func readOOM(cgroup string) oomCount {
 		c.system = countIn(text, "oom_kill")
 	}
 	own, _ := procfs.ReadFile("self/cgroup", 1<<16)
-	for _, file := range oomFiles(cgroup, own) {
+	for _, file := range cgroupFiles(cgroup, own, "memory", "memory.oom_control", "memory.events") {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			continue
@@ -62,34 +61,6 @@ func readOOM(cgroup string) oomCount {
 		}
 	}
 	return c
-}
-
-// oomFiles lists where the count of a cgroup may be, given what /proc/self/cgroup says. A directory
-// without the controller of memory is accounted to the nearest one above that has it.
-func oomFiles(cgroup, own string) (files []string) {
-	const top = "/sys/fs/cgroup"
-	upwards := func(root, dir, file string) {
-		for ; len(dir) > len(root); dir = path.Dir(dir) {
-			files = append(files, path.Join(dir, file))
-		}
-	}
-	for line := range strings.Lines(own) {
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		switch {
-		case len(f) != 3:
-		case f[1] == "memory":
-			upwards(top+"/memory", path.Join(top+"/memory", f[2]), "memory.oom_control")
-		case f[0] == "0" && cgroup == "":
-			upwards(top, path.Join(top, f[2]), "memory.events")
-		}
-	}
-	if cgroup != "" {
-		var v2 []string
-		files, v2 = nil, files
-		upwards(top, cgroup, "memory.events")
-		files = append(files, v2...)
-	}
-	return files
 }
 
 // countIn returns the number after a name at the beginning of a line, or -1.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -281,6 +282,9 @@ func (p *process) reap(cause error) *DiedError {
 	switch {
 	case err == nil:
 		died.Status = state.String()
+		if ws, ok := state.Sys().(syscall.WaitStatus); died.Cause == errLingers && ok && !ws.Signaled() {
+			died.Cause = cause // it ended after all, before the signal came
+		}
 		if died.Cause == nil {
 			died.Why = p.why(state, said)
 		}

@@ -23,14 +23,18 @@ var wants = map[int][]unix.Errno{
 // suspect lists the limits that were set for a worker, for the end of one that has not come up, or
 // is "".
 func suspect(limits []Rlimit) string {
+	if len(limits) == 0 {
+		return ""
+	}
+	return "possibly because of Worker.Rlimits: " + limitList(limits)
+}
+
+func limitList(limits []Rlimit) string {
 	var said []string
 	for _, r := range limits {
 		said = append(said, fmt.Sprintf("%s is %d", sys.LimitNames[r.Resource], r.Soft))
 	}
-	if len(said) == 0 {
-		return ""
-	}
-	return "possibly because of Worker.Rlimits: " + strings.Join(said, ", ")
+	return strings.Join(said, ", ")
 }
 
 // suspecting adds to a refused step of a worker's launch the limits that may be why.

@@ -25,7 +25,7 @@ ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin
 mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+echo +memory +pids >/sys/fs/cgroup/cgroup.subtree_control
 for module in /lib/modules/*.ko; do
 	[ ! -e "$module" ] || insmod "$module"
 done

@@ -31,6 +31,7 @@ var (
 	Cgroup2   = Req{"cgroup v2, to be written to", []string{"cgroup2"}, noCgroup2}
 
 	MemoryCgroup = Req{"cgroups with a limit of memory", []string{"memcg"}, noMemoryCgroup}
+	PidsCgroup   = Req{"cgroups with a limit of processes", []string{"pidscg"}, noPidsCgroup}
 )
 
 // Tool is a program that can be found.

@@ -35,3 +35,4 @@ func Home(string) string { return "" }
 func userNS() string { return "not Linux" }
 
 func noMemoryCgroup() string { return "not Linux" }
+func noPidsCgroup() string   { return "not Linux" }
