@@ -153,6 +153,10 @@ func (c *Cmd) prepareInside() (prepared, error) {
 			return prepared{}, newError("start", 0, "", fmt.Errorf("Cmd.DynamicLoader is not set: %s: %w", c.Path, err))
 		}
 	}
+	if err := reexec.Rehearse(c.ctx); err != nil {
+		done()
+		return prepared{}, newError("start", 0, "", err)
+	}
 	why := &missing{c: c, core: core, protect: protect, env: env, dir: dir, root: root}
 	p, err := g.Prepare(c.ctx)
 	if err != nil {

@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/internal/procfs"
 	"github.com/gonso/gonso/internal/sys"
@@ -213,5 +216,30 @@ func TestFrozenCgroupIsSaid(t *testing.T) {
 	}
 	if err := exec.Command("true").Run(); err != nil { // forking goes on
 		t.Error(err)
+	}
+}
+
+// The same file, open in this program: exec closes a copy of it.
+func TestOpenFileThatIsNotClosedCannotKeepCommandsWaiting(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.Process)
+	dir := t.TempDir()
+	end := testenv.Silent(t, dir, testenv.Lookups|testenv.Stats|testenv.Opens|testenv.Reads)
+	s := unshare(t, UTS)
+	reexec.BeCautious()                                                // as once a mnt namespace was opened
+	fd, err := unix.Open(dir+"/file", unix.O_RDONLY|unix.O_CLOEXEC, 0) // package os would have it polled
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	defer end()
+	for range runtime.GOMAXPROCS(0) + 1 { // a start that waits in clone(2) would keep a processor
+		if err := s.Command(soon(t), "/bin/true").Run(); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, sys.ErrLeftBehind) {
+			t.Errorf("%v", err)
+		}
+		runtime.GC()
+	}
+	end()
+	if err := s.Command(t.Context(), "/bin/true").Run(); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -51,6 +51,10 @@ func onLastingThread[T any](ctx context.Context, f func() (T, error), release fu
 		err error
 	}
 	var nothing T
+	if err := Rehearse(ctx); err != nil {
+		release()
+		return nothing, err
+	}
 	var over atomic.Bool // set by the first of the two: f, or the end of the wait
 	c := make(chan result, 1)
 	err := giveToLastingThread(ctx, func() (lasts bool) {
