@@ -25,7 +25,9 @@ ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin
 mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-echo +memory +pids >/sys/fs/cgroup/cgroup.subtree_control
+for controller in memory pids; do
+	echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
+done
 for module in /lib/modules/*.ko; do
 	[ ! -e "$module" ] || insmod "$module"
 done
