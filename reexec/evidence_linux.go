@@ -64,7 +64,7 @@ func (p *process) why(state *os.ProcessState, said said) string {
 	ws, ok := state.Sys().(syscall.WaitStatus)
 	if !ok || !ws.Signaled() {
 		switch {
-		case said.crash != "":
+		case ok && ws.ExitStatus() == 2 && said.crash != "": // as the Go runtime exits
 			return p.limitReached(said.crash)
 		case !ok || !p.busy():
 		case ws.ExitStatus() == 0:

@@ -124,7 +124,7 @@ func endWithCopies(fd, last int, copied chan<- error) {
 
 // tableSize is a number above those of all open files.
 func tableSize() (int, error) {
-	status, err := procfs.ReadFile("self/status", maxStatusText)
+	status, err := procfs.ReadFile("self/status", maxStatus)
 	if err != nil {
 		return 0, err
 	}
@@ -132,5 +132,3 @@ func tableSize() (int, error) {
 	size, _, _ = strings.Cut(size, "\n")
 	return strconv.Atoi(size)
 }
-
-const maxStatusText = 1 << 14

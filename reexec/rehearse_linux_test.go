@@ -41,7 +41,7 @@ func TestRehearsalCannotBeNoticed(t *testing.T) {
 		many = append(many, d)
 	}
 	threads := make(chan struct{})
-	go func() { // also from the main thread
+	go func() {
 		defer close(threads)
 		for range 20 {
 			var re rehearsals

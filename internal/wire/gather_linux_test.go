@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,17 +48,7 @@ func packet(t *testing.T, fd int) (ids []uint64) {
 	return ids
 }
 
-func sameIDs(a []uint64, b ...uint64) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
+func sameIDs(a []uint64, b ...uint64) bool { return slices.Equal(a, b) }
 
 // Goroutines that are ready to run go first, and one write has the frames of all.
 func TestFramesOfManyGoInOneWrite(t *testing.T) {
