@@ -118,8 +118,8 @@ func Main() {
 	conn.SetSpin(spin)
 	handshake.SetPending(false)
 	handshake.SetInitialized() // wherever main called this from
-	// Functions end threads, and the main thread cannot end. So it stays with this goroutine, which
-	// only waits.
+	// This goroutine only waits. It keeps the main thread if it is on it, so that most calls find
+	// another one at once.
 	runtime.LockOSThread()
 	s := newServer(conn)
 	err = greet(wire.Ready)

@@ -112,6 +112,13 @@ func (s *server) begin(id uint64, req *wire.Request) (reads bool) {
 // not, it must end: its thread may be in any state.
 func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Request, done func(*wire.Outcome)) (reads bool) {
 	clean := fn.clean && !perCall.on && !req.EndThread && req.Place == (sys.Place{})
+	if !clean {
+		sys.LockThread() // it ends with the call
+		if sys.OnMainThread() {
+			sys.GoElsewhere(func() { s.run(ctx, alone, fn, req, done) })
+			return false
+		}
+	}
 	slow := fn.pace.isSlow()
 	if !clean || !fn.pace.isQuick() {
 		s.flush() // no answer waits for this call
@@ -123,7 +130,7 @@ func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Re
 			done(out)
 		}
 		if !clean {
-			if err := ownThread(req.Place); err != nil {
+			if err := takePlace(req.Place); err != nil {
 				req.Value.Close()
 				done(&wire.Outcome{Kind: wire.Unserved, Err: err})
 				return false
@@ -134,10 +141,9 @@ func (s *server) run(ctx context.Context, alone bool, fn *function, req *wire.Re
 	})
 }
 
-// ownThread gives the thread to the call: it ends with the call.
-func ownThread(place sys.Place) error {
+// takePlace moves the calling thread to where the call runs.
+func takePlace(place sys.Place) error {
 	defer place.Close()
-	sys.LockThread()
 	if err := enterMount(); err != nil {
 		return err
 	}

@@ -21,10 +21,7 @@ import (
 // for each type. gonso never uses a pidfd of this process for this. A pidfd means the namespaces in
 // which the main thread is at the moment. And setns by a pidfd with CLONE_NEWNS moves the root and
 // the working directory of the whole process.
-var (
-	home    [numTypes]*nsfs.NS // nil if the kernel does not have the type or /proc is missing
-	mainTID = os.Getpid()
-)
+var home [numTypes]*nsfs.NS // nil if the kernel does not have the type or /proc is missing
 
 func init() {
 	reexec.Settle = func() error { return comeHome(awayFromHome(AllTypes)) }

@@ -112,16 +112,8 @@ func (r *threadRun) await(ctx context.Context) error {
 
 func (r *threadRun) run() {
 	sys.LockThread()
-	if unix.Gettid() == mainTID {
-		// This goroutine keeps the main thread until another goroutine runs the work. So the
-		// other one is on another thread.
-		started := make(chan struct{})
-		go func() {
-			close(started)
-			r.run()
-		}()
-		<-started
-		sys.UnlockThread()
+	if sys.OnMainThread() {
+		sys.GoElsewhere(r.run)
 		return
 	}
 	defer r.finish()

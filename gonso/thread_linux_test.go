@@ -383,11 +383,18 @@ func wantMainAtHome(t testing.TB) {
 	}
 }
 
-// onMainThread runs f in a goroutine locked to the main thread: one of so many
-// locked goroutines that each thread has to take one. They are started by
-// timers, as a thread that waits for events takes nothing else.
+// onMainThread runs f in a goroutine locked to the main thread.
 func onMainThread(t testing.TB, f func()) {
 	t.Helper()
+	if !takeMainThread(f) {
+		t.Error("no goroutine came to the main thread")
+	}
+}
+
+// takeMainThread runs f in a goroutine locked to the main thread: one of so many
+// locked goroutines that each thread has to take one. They are started by
+// timers, as a thread that waits for events takes nothing else.
+func takeMainThread(f func()) (taken bool) {
 	stop, found, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -412,10 +419,10 @@ func onMainThread(t testing.TB, f func()) {
 		case <-locked:
 		case <-found:
 			<-done
-			return
+			return true
 		}
 	}
-	t.Error("no goroutine came to the main thread")
+	return false
 }
 
 // The thread and the goroutine of the caller never change.

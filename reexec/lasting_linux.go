@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -272,19 +271,14 @@ var Settle = func() error { return nil }
 const settleTries = 64
 
 func lastingThread(tries int) {
-	runtime.LockOSThread()
-	main := unix.Gettid() == os.Getpid() // other code may need the main thread
-	if main || tries < settleTries && Settle() != nil {
-		started := make(chan struct{})
-		go func() {
-			close(started)
-			lastingThread(tries + 1)
-		}()
-		<-started
-		if main {
-			runtime.UnlockOSThread()
-		}
+	sys.LockThread()
+	if sys.OnMainThread() { // other code may need it
+		sys.GoElsewhere(func() { lastingThread(tries) })
 		return
+	}
+	if tries < settleTries && Settle() != nil {
+		go lastingThread(tries + 1)
+		return // the thread ends: it is still locked
 	}
 	needed := false
 	for f := range lasting.work {

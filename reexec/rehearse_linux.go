@@ -107,12 +107,9 @@ func closeCopies(over chan<- struct{}) bool {
 // endWithCopies ends its thread, with copies of all files. The kernel closes them in the order of
 // their numbers: so one of fd has the number last, or a larger one.
 func endWithCopies(fd, last int, copied chan<- error) {
-	sys.LockThread()                  // and never unlocked: the thread ends with the goroutine
-	if unix.Gettid() == os.Getpid() { // the main thread would not end
-		another := make(chan error)
-		go endWithCopies(fd, last, another)
-		copied <- <-another
-		sys.UnlockThread()
+	sys.LockThread() // and never unlocked: the thread ends with the goroutine
+	if sys.OnMainThread() {
+		sys.GoElsewhere(func() { endWithCopies(fd, last, copied) })
 		return
 	}
 	err := unix.Unshare(unix.CLONE_FILES)

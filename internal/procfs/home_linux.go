@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gonso/gonso/internal/sys"
 )
 
 // homeMount is the mnt namespace that this process was started in. It is zero if this is not known.
@@ -131,18 +133,20 @@ func Unmount(fd int) error {
 		return err
 	}
 	done := make(chan error, 1)
-	go func() { done <- unmountIn(mnt, st, fd) }()
+	var run func()
+	run = func() {
+		sys.LockThread() // and not unlocked
+		if sys.OnMainThread() {
+			sys.GoElsewhere(run)
+			return
+		}
+		done <- unmountIn(mnt, st, fd)
+	}
+	go run()
 	return <-done
 }
 
 func unmountIn(mnt int, st unix.Stat_t, fd int) error {
-	runtime.LockOSThread() // and not unlocked
-	if unix.Gettid() == unix.Getpid() {
-		done := make(chan error, 1)
-		go func() { done <- unmountIn(mnt, st, fd) }() // on another thread: this goroutine keeps the main thread busy
-		defer runtime.UnlockOSThread()
-		return <-done
-	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
