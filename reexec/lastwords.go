@@ -3,6 +3,7 @@ package reexec
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,15 +31,21 @@ var crashMarks = []string{"panic: ", "fatal error: ", "runtime: ", "runtime/cgo:
 // traceMark begins a line that stands within a trace, if a thread was in C: memory follows it.
 const traceMark = "runtime: g "
 
+// threadRule is a line that stands between the threads of one crash, if GOTRACEBACK is crash. A
+// marked line follows it (SIGQUIT), but the cause is that of the first thread.
+const threadRule = "-----\n"
+
 // lastWords takes a stream and remembers what counts at the end.
 type lastWords struct {
 	n    int64 // bytes so far
 	head []byte
 	tail []byte // the last bytes
 
-	first, last crashBlock
-	line        []byte // the beginning of a line, until it can be told whether it is marked
-	inLine      bool   // the rest of the line is of no interest
+	first, last, fresh crashBlock // last and fresh are not the first; fresh is the newest
+	line               []byte     // the beginning of a line, until it can be told whether it is marked
+	inLine             bool       // the rest of the line is of no interest
+	begin              []byte     // the first bytes of a line
+	ruled              bool       // the last line that is not empty was threadRule
 }
 
 // crashBlock is a marked line and the text after it.
@@ -75,10 +82,13 @@ func (l *lastWords) step(b []byte) (n int) {
 	case !l.inLine:
 		l.line = append(l.line, b...)
 		switch marked, open := markedLine(l.line); {
-		case marked:
-			to := &l.last
-			if len(l.first.b) == 0 {
-				to = &l.first
+		case marked && !l.ruled:
+			to := &l.first
+			if len(to.b) > 0 {
+				if l.fresh.isCause() {
+					l.last, l.fresh = l.fresh, l.last
+				}
+				to = &l.fresh
 			}
 			to.at = l.n + int64(len(b)-len(l.line))
 			to.b = append(to.b[:0], l.line[:min(len(l.line), crashSize)]...)
@@ -90,8 +100,13 @@ func (l *lastWords) step(b []byte) (n int) {
 			l.line = l.line[:0]
 		}
 	}
+	l.begin = append(l.begin, b[:min(len(b), len(threadRule)-len(l.begin))]...)
 	if ends {
 		l.inLine, l.line = false, l.line[:0]
+		if begin := string(l.begin); begin != "\n" {
+			l.ruled = begin == threadRule
+		}
+		l.begin = l.begin[:0]
 	}
 	l.n += int64(len(b))
 	return len(b)
@@ -99,7 +114,7 @@ func (l *lastWords) step(b []byte) (n int) {
 
 // block is the crashBlock that is being filled, or nil.
 func (l *lastWords) block() *crashBlock {
-	for _, c := range []*crashBlock{&l.first, &l.last} {
+	for _, c := range []*crashBlock{&l.first, &l.fresh} {
 		if c.filling() && c.at+int64(len(c.b)) == l.n {
 			return c
 		}
@@ -124,13 +139,34 @@ func markedLine(line []byte) (marked, open bool) {
 	return marked, open && !marked
 }
 
+// isCause reports whether there is a marked line that is not of one more thread that crashes for the
+// same cause, while the first one prints its trace. Such a line has the rest of the trace after it.
+func (c *crashBlock) isCause() bool {
+	for line := range strings.Lines(string(c.b)) {
+		switch {
+		case beginsTrace(line):
+			return true
+		case line[0] == '\t' && strings.Contains(line, " +0x"): // file, line and offset
+			return false
+		}
+	}
+	return len(c.b) > 0
+}
+
+// cause is the last crash of which there is the beginning.
+func (l *lastWords) cause() *crashBlock {
+	for _, c := range []*crashBlock{&l.fresh, &l.last} {
+		if c.isCause() {
+			return c
+		}
+	}
+	return &l.first
+}
+
 // words returns the parts of the stream that were kept.
 func (l *lastWords) words() said {
 	w := said{text: l.text()}
-	final := &l.first
-	if len(l.last.b) > 0 {
-		final = &l.last
-	}
+	final := l.cause()
 	trace := string(final.b)
 	w.crash, w.where = crashIn(trace)
 	w.inMain = strings.Contains(trace, "\nmain.main(") || strings.Contains(string(l.tail), "\nmain.main(")
@@ -164,7 +200,9 @@ func (l *lastWords) text() string {
 	}
 	keep(0, l.head)
 	keep(l.first.at, l.first.b)
-	keep(l.last.at, l.last.b)
+	if c := l.cause(); c != &l.first {
+		keep(c.at, c.b)
+	}
 	var b strings.Builder
 	pos := int64(0)
 	for _, p := range parts {
@@ -191,6 +229,13 @@ func gapNote(n int64) string { return fmt.Sprintf("\n[... %d bytes ...]\n", n) }
 // maxCrashLines is how many lines crashIn gives, the last ones.
 const maxCrashLines = 12
 
+func beginsTrace(line string) bool {
+	return strings.HasPrefix(line, "goroutine ") || strings.HasPrefix(line, "runtime stack:")
+}
+
+// ofRuntime begins what the runtime and the packages next to it call their functions.
+var ofRuntime = []string{"runtime.", "runtime/", "internal/", "sync.", "panic("}
+
 // crashIn returns the lines before the trace, and the topmost function of the trace that is not the
 // runtime's.
 func crashIn(block string) (crash, where string) {
@@ -199,13 +244,13 @@ func crashIn(block string) (crash, where string) {
 	for line := range strings.Lines(block) {
 		line = strings.TrimRight(line, "\n")
 		switch {
-		case strings.HasPrefix(line, "goroutine "), strings.HasPrefix(line, "runtime stack:"):
+		case beginsTrace(line):
 			traced = true
 		case !traced && line != "":
 			text, _ := appendEscaped(nil, []byte(line), true)
 			lines = append(lines, string(text))
-		case !traced || line == "" || line[0] == '\t' || strings.HasPrefix(line, "runtime."), strings.HasPrefix(line, "panic("),
-			strings.HasPrefix(line, "created by "), strings.HasPrefix(line, "..."):
+		case !traced || line == "" || line[0] == '\t' || strings.HasPrefix(line, "created by ") || strings.HasPrefix(line, "..."):
+		case slices.ContainsFunc(ofRuntime, func(p string) bool { return strings.HasPrefix(line, p) }):
 		default:
 			if i := strings.LastIndexByte(line, '('); i > 0 && !strings.Contains(line[:i], " ") {
 				text, _ := appendEscaped(nil, []byte(line[:i]), true)

@@ -50,6 +50,55 @@ func TestCauseOfACrashCannotBeCutOff(t *testing.T) {
 	}
 }
 
+// Several threads of a worker may crash for one cause. What a second one prints stands within the
+// trace of the first.
+func TestCauseCannotGetLostAmongThreads(t *testing.T) {
+	const frames = "main.work({0x1, ...}, 0x2)\n\t/x/main.go:2 +0x2 fp=0x3 sp=0x4 pc=0x5\nmain.more(...)\n\t/x/main.go:7 +0x2\n"
+	const thread = "runtime/cgo: pthread_create failed: Resource temporarily unavailable\n"
+	cgo := thread + "SIGABRT: abort\nPC=0x1 m=6 sigcode=0\n\ngoroutine 0 gp=0x1 m=6 mp=0x2 [idle]:\nruntime: g 0 gp=0x1: unknown pc 0x7f\n00007fa1277fd930: 00000000\n"
+	own := "runtime: failed to create new OS thread (have 55 already; errno=11)\nruntime: may need to increase max user processes (ulimit -u)\nfatal error: newosproc\n"
+	goroutine := "\ngoroutine 7 gp=0x1 m=3 [select]:\n"
+	for name, c := range map[string]struct{ printed, crash string }{
+		"cgo":            {cgo + goroutine + strings.Repeat(frames, 100) + thread + frames + goroutine + frames, thread + "SIGABRT: abort\nPC=0x1 m=6 sigcode=0"},
+		"cgo, thrice":    {cgo + goroutine + strings.Repeat(strings.Repeat(frames, 30)+thread, 3) + frames, thread + "SIGABRT: abort\nPC=0x1 m=6 sigcode=0"},
+		"not at once":    {"panic: recovered\n\n" + goroutine + strings.Repeat(frames, 50) + cgo + goroutine + strings.Repeat(frames, 50) + thread + frames + strings.Repeat(frames, 50) + thread + frames, thread + "SIGABRT: abort\nPC=0x1 m=6 sigcode=0"},
+		"no cgo":         {own + own + "\nruntime stack:\nruntime.throw({0x1, 0x2})\n\t/go/src/panic.go:1\n" + goroutine + strings.Repeat(frames, 50), own + own},
+		"after":          {own + goroutine + strings.Repeat(frames, 50) + own + frames, own},
+		"between traces": {own + goroutine + strings.Repeat(frames, 50) + "fatal error: newosproc\n" + goroutine + frames, "fatal error: newosproc"},
+		"SIGQUIT": {"SIGABRT: abort\nPC=0x1 m=0 sigcode=0\n" + goroutine + strings.Repeat(frames, 50) +
+			strings.Repeat("\n-----\n\nSIGQUIT: quit\nPC=0x2 m=1 sigcode=0\n"+goroutine+strings.Repeat(frames, 50), 5), "SIGABRT: abort\nPC=0x1 m=0 sigcode=0"},
+		"a real SIGQUIT": {"-----\nall is well\nSIGQUIT: quit\nPC=0x2 m=1 sigcode=0\n" + goroutine + frames, "SIGQUIT: quit\nPC=0x2 m=1 sigcode=0"},
+	} {
+		for _, size := range []int{1, 7, 4096, len(c.printed)} {
+			var l lastWords
+			for rest := c.printed; rest != ""; {
+				n := min(len(rest), size)
+				l.take([]byte(rest[:n]))
+				rest = rest[n:]
+			}
+			w := l.words()
+			if want := strings.TrimSpace(c.crash); w.crash != want || !strings.Contains(w.text, want) {
+				t.Errorf("%s, %d bytes at once: %q in %s", name, size, w.crash, w.text)
+			}
+		}
+	}
+}
+
+// The function that is named is one of the program's, not one that the runtime crashes in.
+func TestFunctionOfACrashIsTheProgramsOwn(t *testing.T) {
+	for _, frames := range []string{
+		"internal/sync.fatal({0x1, 0x2})\n\t/go/src/runtime/panic.go:1 +0x18\ninternal/sync.(*Mutex).Unlock(...)\n\t/go/src/internal/sync/mutex.go:1\nsync.(*Mutex).Unlock(...)\n\t/go/src/sync/mutex.go:65\n",
+		"internal/runtime/maps.fatal({0x1, 0x2})\n\t/go/src/runtime/panic.go:1 +0x18\nruntime.mapassign_fast64(0x1)\n\t/go/src/internal/runtime/maps/runtime_fast64.go:1\n",
+		"panic({0x1, 0x2})\n\t/go/src/runtime/panic.go:1\nruntime/debug.SetMaxThreads(0)\n\t/go/src/runtime/debug/garbage.go:1\n",
+	} {
+		var l lastWords
+		l.take([]byte("fatal error: it is\n\ngoroutine 27 [running]:\n" + frames + "example.com/internal/x.Work()\n\t/x/main.go:9 +0x1\n"))
+		if w := l.words(); w.where != "example.com/internal/x.Work" {
+			t.Errorf("%q of %s", w.where, frames)
+		}
+	}
+}
+
 // Wherever a crash is in what was printed, its beginning is kept, and nothing is there twice.
 func TestLastWordsAreOfOnePiece(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
