@@ -166,7 +166,11 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	return prepared{
 		path: p.Path, files: p.Files, env: env, sys: p.Sys,
 		start: func(start func() error) error {
-			return c.cgroupError(core.programError(reexec.CloneInto(c.Cgroup, start)))
+			err := reexec.CloneInto(c.Cgroup, start)
+			if errors.Is(err, unix.E2BIG) {
+				return why.explain(err)
+			}
+			return c.cgroupError(core.programError(err))
 		},
 		follow: func(started *os.Process) (*os.Process, error) {
 			process, err := p.Follow(c.ctx, started)

@@ -38,6 +38,9 @@ func (m *missing) explain(err error) error {
 	var search *reexec.SearchError
 	var le *reexec.LaunchError
 	switch {
+	case errors.Is(err, unix.E2BIG):
+		field, what := reexec.TooLarge(m.c.Args, m.env)
+		return newError("start", 0, "", fmt.Errorf("%s: %s: %w", field, what, &fs.PathError{Op: "exec", Path: m.c.Path, Err: unix.E2BIG}))
 	case errors.As(err, &search):
 		return m.notFound(search)
 	case errors.As(err, &le) && le.Type == 0 && isExec(le.Op) && le.Path == m.c.Path && !m.byFile() && errors.Is(le.Err, unix.ENOENT):

@@ -104,10 +104,28 @@ func TestLargeEnvironmentIsNamed(t *testing.T) {
 		if wrong := says(err, unix.E2BIG, append(tt.words, "gonso: call worker.pid: ", "argument list too long", "Env: ")...); wrong != nil {
 			t.Errorf("%s: %v", name, wrong)
 		}
-		c := s.Command(t.Context(), "/bin/true")
-		c.Env = tt.env
-		if wrong := says(c.Run(), unix.E2BIG, "/bin/true", "argument list too long"); wrong != nil {
-			t.Errorf("%s of a command: %v", name, wrong)
+		for _, s := range []*gonso.Set{s, newSet(t, gonso.User)} {
+			c := s.Command(t.Context(), "/bin/true")
+			c.Env = tt.env
+			if wrong := says(c.Run(), unix.E2BIG, append(tt.words, "gonso: start: ", "Env: ", "exec /bin/true: argument list too long")...); wrong != nil {
+				t.Errorf("%s of a command: %v", name, wrong)
+			}
+		}
+	}
+}
+
+// Of thousands of arguments nobody can see which one was too long.
+func TestLargeArgumentIsNamed(t *testing.T) {
+	testenv.Need(t, testenv.Process)
+	for name, tt := range map[string]struct{ args, words []string }{
+		"one argument":   {[]string{"a", strings.Repeat("x", 1<<18)}, []string{"Args[2]: it has 262144 bytes, and no more than 131071"}},
+		"many arguments": {manyVariables(), []string{"Args and Env: 201 arguments and ", "bytes together; a quarter"}},
+	} {
+		for _, s := range []*gonso.Set{newSet(t, gonso.User), new(gonso.Set)} {
+			c := s.Command(t.Context(), "/bin/true", tt.args...)
+			if wrong := says(c.Run(), unix.E2BIG, append(tt.words, "gonso: start: Args", "exec /bin/true: argument list too long")...); wrong != nil {
+				t.Errorf("%s: %v", name, wrong)
+			}
 		}
 	}
 }

@@ -210,7 +210,8 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 			err = &DiedError{Stderr: said.text, said: said, Cause: err}
 		}
 		if errors.Is(err, unix.E2BIG) {
-			err = fmt.Errorf("%w: %s", err, largeEnv(cmd.Env))
+			field, what := TooLarge(nil, cmd.Env)
+			err = fmt.Errorf("Worker.%s: %s: %w", field, what, err)
 		}
 		return nil, nil, err
 	}
