@@ -298,7 +298,7 @@ func (p *process) abandon(l *launch, alive bool, err error) error {
 		return suspecting(p.owner.opts.Rlimits, stepErr)
 	}
 	if died.Why == "" && !timedOut && died.Status != "exit status 0" {
-		died.Why = suspect(p.owner.opts.Rlimits)
+		died.Why = suspect(mayEnd(p.owner.opts.Rlimits, died.Status))
 	}
 	err = comeUpError(alive, timedOut, p.owner.opts.StartTimeout, err, died)
 	if exe := p.owner.exe; !exe.self {

@@ -199,7 +199,7 @@ func needUserNS(t testing.TB) {
 	need(t, "userns", err)
 }
 
-const patience = 20 * time.Second
+var patience = max(20*time.Second, testenv.Limit)
 
 // poll is for what no event tells of.
 func poll(f func() bool) bool {

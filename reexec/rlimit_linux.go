@@ -20,8 +20,16 @@ var wants = map[int][]unix.Errno{
 	unix.RLIMIT_FSIZE:  {unix.EFBIG},
 }
 
-// suspect lists the limits that were set for a worker, for the end of one that has not come up, or
-// is "".
+// mayEnd returns those of the limits that may be why a program ends so early, with this status.
+func mayEnd(limits []Rlimit, status string) []Rlimit {
+	signaled := strings.HasPrefix(status, "signal: ")
+	return slices.DeleteFunc(slices.Clone(limits), func(r Rlimit) bool {
+		bySignal := r.Resource == unix.RLIMIT_CPU || r.Resource == unix.RLIMIT_RTTIME
+		return wants[r.Resource] == nil && !(bySignal && signaled)
+	})
+}
+
+// suspect lists limits that were set for a worker and may be why it has not come up, or is "".
 func suspect(limits []Rlimit) string {
 	if len(limits) == 0 {
 		return ""

@@ -23,6 +23,8 @@ func TestLimitOfAWorkerCannotEndItUnnamed(t *testing.T) {
 		"a step":       {[]Rlimit{{unix.RLIMIT_NOFILE, 3, 3}, {unix.RLIMIT_CORE, 0, 0}}, "", "possibly because of Worker.Rlimits: RLIMIT_NOFILE is 3", "CORE"},
 		"its runtime":  {[]Rlimit{{unix.RLIMIT_AS, 1 << 20, 1 << 20}}, "", "possibly because of Worker.Rlimits: RLIMIT_AS is 1048576", ""},
 		"no worker":    {[]Rlimit{{unix.RLIMIT_CORE, 0, 0}}, "/bin/true", "/bin/true", "Rlimits"},
+		"it fails":     {[]Rlimit{{unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_MEMLOCK, 0, 0}}, "/bin/false", "/bin/false", "Rlimits"},
+		"may be why":   {[]Rlimit{{unix.RLIMIT_CPU, 5, 5}, {unix.RLIMIT_NOFILE, 64, 64}}, "/bin/false", "possibly because of Worker.Rlimits: RLIMIT_NOFILE is 64", "CPU"},
 		"no such file": {[]Rlimit{{unix.RLIMIT_NOFILE, 64, 64}}, "/nowhere", "/nowhere", "possibly because"},
 	} {
 		t.Run(name, func(t *testing.T) {

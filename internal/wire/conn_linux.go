@@ -223,7 +223,7 @@ func (op *readOp) receive(n int) (fds []int, lost, err error) {
 	return fds, lost, err
 }
 
-func (op *readOp) discard(fds []int) { closeFDs(fds) }
+func (op *readOp) discard(fds []int) { sys.CloseFDs(fds) }
 
 func (op *readOp) try(fd uintptr) bool {
 	op.fd = int(fd)

@@ -171,7 +171,7 @@ func receiveFDs(socket, n int) (fds []int, lost, err error) {
 		lost = fmt.Errorf("%d of its %d descriptors could not be received: %w", n-len(fds), n, sys.NoMoreFiles())
 	}
 	if err != nil || lost != nil {
-		closeFDs(fds)
+		sys.CloseFDs(fds)
 		fds = nil
 	}
 	return fds, lost, err
@@ -193,14 +193,6 @@ func (e *end) sendFDs(fds []int) error {
 		err = os.NewSyscallError("sendmsg", sendErr)
 	}
 	return err
-}
-
-func closeFDs(fds []int) {
-	files := make([]*os.File, len(fds))
-	for i, fd := range fds {
-		files[i] = sys.NewFile(fd, "received")
-	}
-	sys.CloseReceived(files)
 }
 
 // closeSocket closes the socket. The kernel then closes the descriptors that are queued in it. One
@@ -227,7 +219,7 @@ func drainSocket(fd int) {
 	defer unix.Close(fd)
 	for b := make([]byte, smallFrame); ; {
 		m, err := sys.Receive(fd, b, scmMaxFD)
-		closeFDs(m.FDs)
+		sys.CloseFDs(m.FDs)
 		if err != nil || m.N == 0 {
 			return
 		}
