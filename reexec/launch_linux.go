@@ -211,7 +211,7 @@ func (w *Worker) setOut(ctx context.Context, perCall bool) (*process, *launch, e
 		}
 		if errors.Is(err, unix.E2BIG) {
 			field, what := TooLarge(nil, cmd.Env)
-			err = fmt.Errorf("Worker.%s: %s: %w", field, what, err)
+			err = fmt.Errorf("%s: %s: %w", "Worker."+field, what, err)
 		}
 		return nil, nil, err
 	}
