@@ -166,11 +166,7 @@ func (c *Cmd) prepareInside() (prepared, error) {
 	return prepared{
 		path: p.Path, files: p.Files, env: env, sys: p.Sys,
 		start: func(start func() error) error {
-			err := reexec.CloneInto(c.Cgroup, start)
-			if errors.Is(err, unix.E2BIG) {
-				return why.explain(err)
-			}
-			return c.cgroupError(core.programError(err))
+			return c.cgroupError(why.explain(reexec.CloneInto(c.Cgroup, start)))
 		},
 		follow: func(started *os.Process) (*os.Process, error) {
 			process, err := p.Follow(c.ctx, started)

@@ -33,7 +33,7 @@ type missing struct {
 	dir, root string // Cmd.Dir and Cmd.Chroot, as they are looked up inside
 }
 
-// explain makes the public error of an error of Prepare or Follow.
+// explain makes the public error of an error of Prepare, of the start or of Follow.
 func (m *missing) explain(err error) error {
 	var search *reexec.SearchError
 	var le *reexec.LaunchError

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -124,7 +123,7 @@ func hasItsWorkerEnd() {
 		if err := os.WriteFile(os.Args[2], []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 			panic(err)
 		}
-		haveThreads(16)
+		testenv.HaveThreads(16) // the limit of the cgroup is this program's, too
 	}
 	s := new(gonso.Set)
 	if limit, ok := map[string]gonso.Rlimit{
@@ -138,22 +137,6 @@ func hasItsWorkerEnd() {
 	}
 	_, err := ender.Do(context.Background(), s, os.Args[1], gonso.Isolated(), gonso.InProcess())
 	fmt.Println(errors.Is(err, gonso.ErrWorkerDied), err)
-}
-
-// haveThreads makes threads that the program can use later. The limit of the cgroup is this
-// program's, too: while its worker has reached it, a new thread would be refused here as well.
-func haveThreads(n int) {
-	var locked, done sync.WaitGroup
-	locked.Add(n)
-	for range n {
-		done.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			locked.Done()
-			locked.Wait() // all at the same time
-		})
-	}
-	done.Wait()
 }
 
 // hashicorp/terraform#26694: "plugin exited" and the trace of some goroutine, where the cause was printed long before.

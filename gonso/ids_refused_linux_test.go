@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -280,20 +279,7 @@ func TestLimitOfProcessesCannotBeToldAsADescriptor(t *testing.T) {
 	}
 	s := unshare(t, User)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	spare := make(chan struct{}) // threads that the runtime has no need to make then
-	var wg sync.WaitGroup
-	for range 20 {
-		started := make(chan struct{})
-		wg.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			close(started)
-			<-spare
-		})
-		<-started
-	}
-	close(spare)
-	wg.Wait()
+	testenv.HaveThreads(20)
 	var old unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: 1, Max: unix.RLIM_INFINITY}, &old); err != nil {
 		if err = unix.Getrlimit(unix.RLIMIT_NPROC, &old); err == nil {

@@ -139,8 +139,8 @@ func markedLine(line []byte) (marked, open bool) {
 	return marked, open && !marked
 }
 
-// isCause reports whether there is a marked line that is not of one more thread that crashes for the
-// same cause, while the first one prints its trace. Such a line has the rest of the trace after it.
+// isCause reports whether the block begins a crash. A second thread may crash for the same cause
+// while the first one prints its trace. Then the rest of that trace follows its marked line.
 func (c *crashBlock) isCause() bool {
 	for line := range strings.Lines(string(c.b)) {
 		switch {
@@ -165,15 +165,15 @@ func (l *lastWords) cause() *crashBlock {
 
 // words returns the parts of the stream that were kept.
 func (l *lastWords) words() said {
-	w := said{text: l.text()}
-	final := l.cause()
-	trace := string(final.b)
+	cause := l.cause()
+	w := said{text: l.text(cause)}
+	trace := string(cause.b)
 	w.crash, w.where = crashIn(trace)
 	w.inMain = strings.Contains(trace, "\nmain.main(") || strings.Contains(string(l.tail), "\nmain.main(")
 	return w
 }
 
-func (l *lastWords) text() string {
+func (l *lastWords) text(cause *crashBlock) string {
 	if l.n <= tailSize {
 		return printable(l.tail, tailSize)
 	}
@@ -200,9 +200,7 @@ func (l *lastWords) text() string {
 	}
 	keep(0, l.head)
 	keep(l.first.at, l.first.b)
-	if c := l.cause(); c != &l.first {
-		keep(c.at, c.b)
-	}
+	keep(cause.at, cause.b)
 	var b strings.Builder
 	pos := int64(0)
 	for _, p := range parts {

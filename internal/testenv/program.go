@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -100,4 +101,20 @@ func RunAgain(t testing.TB, c *exec.Cmd) {
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("%v:\n%s", err, out)
 	}
+}
+
+// HaveThreads makes threads that this program can use later, before a limit refuses it more: the Go
+// runtime ends a program that gets none.
+func HaveThreads(n int) {
+	var there, over sync.WaitGroup
+	there.Add(n)
+	for range n {
+		over.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			there.Done()
+			there.Wait() // each has a thread of its own
+		})
+	}
+	over.Wait()
 }

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gonso/gonso/gonso"
+	"github.com/gonso/gonso/internal/testenv"
 )
 
 // calls does what users do first, a line each, with the hint of what is refused on another line. Those whose name is that of
@@ -127,22 +126,10 @@ func probe(ctx context.Context) {
 	}
 }
 
-// limitProcesses lets this user start no more processes, and no threads. Those of this program's that it will need are there:
-// the Go runtime ends a program that gets none.
+// limitProcesses lets this user start no more processes, and no threads. Those of this program's that it will need are there.
 func limitProcesses(ctx context.Context) error {
 	gonso.Probe(ctx) // what lasts
-	const enough = 64
-	var there, over sync.WaitGroup
-	there.Add(enough)
-	for range enough {
-		over.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			there.Done()
-			there.Wait() // each has a thread of its own
-		})
-	}
-	over.Wait()
+	testenv.HaveThreads(64)
 	return unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: 1, Max: 1})
 }
 
